@@ -1,0 +1,31 @@
+# `make` lists the commands. PYTHON chooses the interpreter: make test PYTHON=.venv/bin/python
+PYTHON ?= python
+
+help:  ## list the commands
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+test:  ## pass the tests (needs: pip install -e '.[test]')
+	$(PYTHON) -m pytest
+
+lint: links  ## check style and types (needs: pip install -e '.[dev]')
+	$(PYTHON) -m ruff check
+	$(PYTHON) -m ruff format --check
+	$(PYTHON) -m pyright --pythonpath $$($(PYTHON) -c 'import sys; print(sys.executable)')
+
+format:  ## rewrite the code in the project's style
+	$(PYTHON) -m ruff check --fix
+	$(PYTHON) -m ruff format
+
+bench:  ## print the speed table (needs: pip install -e '.[bench]')
+	$(PYTHON) -m bench
+
+bless:  ## accept what the code prints now as what the golden files expect
+	$(PYTHON) -m pytest --bless
+
+# pyright reads `lossc.ir` and its sisters through these links on a checkout.
+links:
+	@mkdir -p .typing/lossc
+	@for folder in ir compiler runtime; do ln -sfn ../../$$folder .typing/lossc/$$folder; done
+	@for file in lossc/*; do ln -sfn ../../$$file .typing/$$file; done
+
+.PHONY: help test lint format bench bless links

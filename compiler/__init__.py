@@ -1,0 +1,47 @@
+"""What is done to programs: passes over modules, cutting into fused kernels, schedules, strategies, OpenCL C.
+
+    module --passes--> prepared --outline--> fused kernels --strategies--> program --opencl--> source
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ..ir.function import Module
+from ..ir.program import Program
+from ..ir.target import DeviceInfo
+from .lower import Lowered, lower
+from .opencl import BUILD_OPTIONS, kernel_source
+from .outline import Outlined, outline
+from .pipeline import run_passes
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A module at every level below it."""
+
+    module: Module
+    prepared: Module
+    outlined: Outlined
+    lowered: Lowered
+    device: DeviceInfo
+
+    @property
+    def program(self) -> Program:
+        return self.lowered.program
+
+    def sources(self) -> Mapping[str, str]:
+        """OpenCL C of every kernel, by kernel name."""
+        return {kernel.name: kernel_source(kernel) for kernel in self.program.kernels}
+
+    @property
+    def build_options(self) -> str:
+        return BUILD_OPTIONS
+
+
+def compile_module(module: Module, device: DeviceInfo, strategy: str | None = None) -> Compiled:
+    """Compile the entry of `module` for a device. Needs no driver."""
+    prepared = run_passes(module, ("prepare",))
+    outlined = outline(prepared)
+    return Compiled(module, prepared, outlined, lower(outlined, device, strategy), device)

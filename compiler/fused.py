@@ -1,0 +1,147 @@
+"""What strategies share: the fused kernel they lower, putting a kernel together, finishing whole reductions.
+
+A whole reduction leaves one partial result a work-item in a temporary buffer. The finish kernel, one work-item, adds
+them up in order (in f64 where the device has it) and computes what depends on the total.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from ..ir.function import Op, Value
+from ..ir.kernel import (
+    Apply, Assign, BufferArgument, Const, Declare, Expr, For, Kernel, Let, Load, LocalArray, PrivateArray, Store, Stmt,
+    Var, WorkItem, expressions_of, index_var, integer, walk_expressions, walk_statements,
+)  # fmt: skip
+from ..ir.program import Buffer, Launch, Variant
+from ..ir.schedule import Schedule
+from ..ir.target import DeviceInfo
+from .emit import Emitter, Scope
+from .monoids import monoid_of
+
+
+@dataclass(frozen=True)
+class Fused:
+    """One fused kernel to lower: its schedule, the buffer of each input and output, the status slot of each check."""
+
+    name: str
+    schedule: Schedule
+    buffers: Mapping[Value, str]
+    slots: Mapping[Op, int]
+
+    def emitter(self) -> Emitter:
+        return Emitter(self.schedule, self.buffers, self.slots)
+
+
+def partial_name(fused: Fused, op: Op) -> str:
+    return f"{fused.name}_{op.result.name}_partials"
+
+
+def kernel_and_launch(
+    fused: Fused, emitter: Emitter, suffix: str, body: Sequence[Stmt], global_size: Expr, *,
+    partials: Mapping[str, str] | None = None, local_size: int = 1, local_arrays: Sequence[LocalArray] = (),
+    private_arrays: Sequence[PrivateArray] = (), comment: Sequence[str] = (),
+) -> Launch:  # fmt: skip
+    """The kernel with the buffers and dimension names that its body uses, and its launch."""
+    outputs = {fused.buffers[v] for v in fused.schedule.function.outputs}
+    dtypes = {fused.buffers[v]: v.type.dtype for v in (*fused.schedule.function.inputs, *fused.schedule.function.outputs)}
+    dtypes = {**dtypes, **(partials or {}), "status": "i32"}
+    read, written, names = _memory_and_names(body)
+    order = [name for name in dtypes if name in read | written]
+    buffers = tuple(
+        BufferArgument(name, dtypes[name], "readwrite" if name == "status" or name in read & written
+                       else "write" if name in written else "read")
+        for name in order
+    )  # fmt: skip
+    del outputs
+    scalars = tuple(Var(name, "i64") for name in emitter.dims if name in names)
+    kernel = Kernel(f"{fused.name}{suffix}", buffers, scalars, tuple(body), tuple(local_arrays), tuple(private_arrays),
+                    local_size, tuple(comment))  # fmt: skip
+    return Launch(kernel, tuple(order), {scalar.name: index_var(scalar.name) for scalar in scalars}, global_size)
+
+
+def _memory_and_names(body: Sequence[Stmt]) -> tuple[set[str], set[str], set[str]]:
+    """The buffers read, the buffers written, and the variables named in a body."""
+    read: set[str] = set()
+    written: set[str] = set()
+    names: set[str] = set()
+    for statement in walk_statements(tuple(body)):
+        if type(statement).__name__ == "AtomicMin":
+            read.add(statement.buffer)  # type: ignore[union-attr]
+            written.add(statement.buffer)  # type: ignore[union-attr]
+        elif isinstance(statement, Store):
+            written.add(statement.buffer)
+        for expression in expressions_of(statement):
+            for inner in walk_expressions(expression):
+                if isinstance(inner, Load):
+                    read.add(inner.buffer)
+                elif isinstance(inner, Var):
+                    names.add(inner.name)
+    return read, written, names
+
+
+def with_finish(fused: Fused, device: DeviceInfo, launch: Launch, count: Expr, strategy: str, guard: Expr | None) -> Variant:
+    """The variant of a main launch that leaves `count` partial results for each whole reduction."""
+    schedule = fused.schedule
+    if not schedule.whole_reductions:
+        return Variant(strategy, (launch,), guard)
+    temporaries = tuple(
+        Buffer(partial_name(fused, op), monoid_of(op, fused.emitter().facts).dtype, count, "temporary")
+        for op in schedule.whole_reductions
+    )
+    finish = _finish(fused, device, count)
+    return Variant(strategy, (launch, finish), guard, temporaries)
+
+
+def partial_dtypes(fused: Fused) -> dict[str, str]:
+    facts = fused.emitter().facts
+    return {partial_name(fused, op): monoid_of(op, facts).dtype for op in fused.schedule.whole_reductions}
+
+
+def _finish(fused: Fused, device: DeviceInfo, count: Expr) -> Launch:
+    emitter, scope = fused.emitter(), Scope()
+    for op in fused.schedule.whole_reductions:
+        monoid = monoid_of(op, emitter.facts)
+        wide = replace(monoid, dtype="f64") if monoid.dtype == "f32" and device.has_f64 else monoid
+        total = emitter.fresh(f"{op.result.name}_total", wide.dtype)
+        position = emitter.fresh("position", "i64")
+        part: Expr = Load(partial_name(fused, op), position, monoid.dtype)
+        if wide.dtype != monoid.dtype:
+            part = Apply("cast", (part,), wide.dtype)
+        scope.statements += [
+            Declare(total, wide.neutral(1)),
+            For(position, integer(0), count, integer(1), (Assign(total, wide.join(total, part)),)),
+        ]
+        result = emitter.fresh(op.result.name, monoid.dtype)
+        narrow = Apply("cast", (total,), monoid.dtype) if wide.dtype != monoid.dtype else total
+        scope.statements.append(Let(result, narrow))
+        scope.known[op.result] = result
+    finish_whole(emitter, scope)
+    return kernel_and_launch(fused, emitter, "_finish", scope.statements, integer(1), partials=partial_dtypes(fused),
+                             comment=("adds up the partial results and finishes what depends on them",))  # fmt: skip
+
+
+def finish_whole(emitter: Emitter, scope: Scope) -> None:
+    """Compute and store what depends on whole reductions, at the one point there is."""
+    schedule = emitter.schedule
+    for op in schedule.function.ops:
+        if op.name == "check" and op in schedule.finish:
+            emitter.check(op, {}, scope)
+    outputs = [value for value in schedule.function.outputs if value in schedule.finished]
+    emitter.compute(outputs, {}, scope)
+    for value in outputs:
+        emitter.store(value, {}, scope)
+
+
+def store_partials(fused: Fused, scope: Scope, totals: Mapping[Op, Expr], item: Expr) -> None:
+    for op, total in totals.items():
+        scope.statements.append(Store(partial_name(fused, op), item, total))
+
+
+def work_item(emitter: Emitter, scope: Scope, query: str) -> Expr:
+    return emitter.let(scope, query, WorkItem(query))
+
+
+def zero(dtype: str, width: int = 1) -> Const:
+    return Const(0, dtype, width)

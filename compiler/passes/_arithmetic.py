@@ -1,0 +1,269 @@
+"""Rules for single pointwise operations: neutral elements, double negations, selects, conversions."""
+
+from __future__ import annotations
+
+import math
+
+from ...ir.function import Op, Value
+from ...ir.types import INTEGER_DTYPES, ITEM_SIZE, is_float, is_integer
+from ..rewrite import Rebuild, Replacement, Rules
+from ._match import constant_like, constant_of, is_constant, same_value
+
+
+def constant_to_the_right(op: Op, build: Rebuild) -> Value | None:
+    """c + x = x + c  exact"""
+    a, b = op.operands
+    if build.match(a, "constant") and not build.match(b, "constant"):
+        return build.emit(op.name, b, a)
+    return None
+
+
+def add_zero(op: Op, build: Rebuild) -> Value | None:
+    """x + 0 = x, x - 0 = x  exact"""
+    return op.operands[0] if is_constant(build, op.operands[1], 0) else None
+
+
+def add_negative(op: Op, build: Rebuild) -> Value | None:
+    """a + -b = a - b, -a + b = b - a, a - -b = a + b  exact"""
+    a, b = op.operands
+    right, left = build.match(b, "neg"), build.match(a, "neg")
+    if right is not None:
+        return build.emit("sub" if op.name == "add" else "add", a, right.operands[0])
+    if left is not None and op.name == "add":
+        return build.emit("sub", b, left.operands[0])
+    return None
+
+
+def add_same(op: Op, build: Rebuild) -> Value | None:
+    """x + x = 2 x  exact"""
+    a, b = op.operands
+    return build.emit("mul", a, constant_like(build, 2, a)) if a is b and is_float(a.type.dtype) else None
+
+
+def zero_minus(op: Op, build: Rebuild) -> Value | None:
+    """0 - x = -x  exact"""
+    return build.emit("neg", op.operands[1]) if is_constant(build, op.operands[0], 0) else None
+
+
+def minus_constant(op: Op, build: Rebuild) -> Value | None:
+    """x - c = x + -c  exact"""
+    number = constant_of(build, op.operands[1])
+    if number is None or not is_float(op.result.type.dtype):
+        return None
+    return build.emit("add", op.operands[0], constant_like(build, -number, op.operands[1]))
+
+
+def times_one(op: Op, build: Rebuild) -> Value | None:
+    """x * 1 = x, x / 1 = x, x ** 1 = x  exact"""
+    return op.operands[0] if is_constant(build, op.operands[1], 1) else None
+
+
+def times_minus_one(op: Op, build: Rebuild) -> Value | None:
+    """x * -1 = -x, x / -1 = -x  exact"""
+    return build.emit("neg", op.operands[0]) if is_constant(build, op.operands[1], -1) else None
+
+
+def times_zero(op: Op, build: Rebuild) -> Value | None:
+    """n * 0 = 0 for integers: a float may be infinite.  exact"""
+    a, b = op.operands
+    return b if is_integer(b.type.dtype) and is_constant(build, b, 0) else None
+
+
+def times_negative(op: Op, build: Rebuild) -> Value | None:
+    """-a * b = -(a * b), -a / b = -(a / b), -a * c = a * -c  exact"""
+    a, b = op.operands
+    left, right = build.match(a, "neg"), build.match(b, "neg")
+    number = constant_of(build, b)
+    if left is not None and number is not None:
+        return build.emit(op.name, left.operands[0], constant_like(build, -number, b))
+    if left is None and right is None:
+        return None
+    product = build.emit(op.name, left.operands[0] if left else a, right.operands[0] if right else b)
+    return product if left and right else build.emit("neg", product)
+
+
+def divide_by_power_of_two(op: Op, build: Rebuild) -> Value | None:
+    """x / 2^k = x * 2^-k  exact"""
+    a, b = op.operands
+    number = constant_of(build, b)
+    if number is None or not is_float(b.type.dtype) or not math.isfinite(number) or number == 0:
+        return None
+    mantissa, exponent = math.frexp(abs(number))
+    range_of = {"f16": 13, "bf16": 125, "f32": 125, "f64": 1000}[b.type.dtype]
+    if mantissa != 0.5 or abs(exponent) > range_of:
+        return None
+    return build.emit("mul", a, constant_like(build, 1 / number, b))
+
+
+def negate(op: Op, build: Rebuild) -> Value | None:
+    """--x = x, -(a - b) = b - a, -(x * c) = x * -c  exact"""
+    (x,) = op.operands
+    inner = build.match(x, "neg", "sub", "mul", "div")
+    if inner is None:
+        return None
+    if inner.name == "neg":
+        return inner.operands[0]
+    if inner.name == "sub":
+        return build.emit("sub", *inner.operands[::-1]) if build.used_once(x) else None
+    number = constant_of(build, inner.operands[1])
+    if number is None or not build.used_once(x):
+        return None
+    return build.emit(inner.name, inner.operands[0], constant_like(build, -number, x))
+
+
+def absolute_value(op: Op, build: Rebuild) -> Value | None:
+    """|-x| = |x|, ||x|| = |x|, |b - a| = |a - b| where that is there  exact"""
+    inner = build.match(op.operands[0], "neg", "abs")
+    return None if inner is None else build.emit("abs", inner.operands[0])
+
+
+def square(op: Op, build: Rebuild) -> Value | None:
+    """x ** 2 = x * x  exact"""
+    x, exponent = op.operands
+    return build.emit("mul", x, x) if is_constant(build, exponent, 2) else None
+
+
+def same_operands(op: Op, build: Rebuild) -> Value | None:
+    """max(x, x) = min(x, x) = x, p and p = p, p or p = p  exact"""
+    a, b = op.operands
+    return a if a is b else None
+
+
+def neutral_truth(op: Op, build: Rebuild) -> Value | None:
+    """p and true = p, p and false = false, p or false = p, p or true = true  exact"""
+    a, b = op.operands
+    truth = constant_of(build, b)
+    if truth is None:
+        return None
+    return a if truth == (op.name == "and") else b
+
+
+def negate_truth(op: Op, build: Rebuild) -> Value | None:
+    """not not p = p, not (a == b) = (a != b), and for integers not (a < b) = (a >= b)  exact"""
+    inner = build.match(op.operands[0], "not", "eq", "ne", "lt", "le", "gt", "ge")
+    if inner is None:
+        return None
+    if inner.name == "not":
+        return inner.operands[0]
+    if inner.name in ("eq", "ne"):
+        return build.emit("ne" if inner.name == "eq" else "eq", *inner.operands)
+    if is_float(inner.operands[0].type.dtype):
+        return None  # both are false where an operand is NaN
+    opposite = {"lt": "ge", "ge": "lt", "gt": "le", "le": "gt"}
+    return build.emit(opposite[inner.name], *inner.operands)
+
+
+def choose_constant(op: Op, build: Rebuild) -> Value | None:
+    """select(true, a, b) = a, select(p, a, a) = a, select(not p, a, b) = select(p, b, a)  exact"""
+    condition, a, b = op.operands
+    truth = constant_of(build, condition)
+    if truth is not None:
+        return a if truth else b
+    if same_value(build, a, b):
+        return a
+    inverse = build.match(condition, "not")
+    return build.emit("select", inverse.operands[0], b, a) if inverse is not None else None
+
+
+def choose_truth(op: Op, build: Rebuild) -> Value | None:
+    """select(p, true, false) = p, select(p, false, true) = not p  exact"""
+    condition, a, b = op.operands
+    if a.type.dtype != "bool":
+        return None
+    match constant_of(build, a), constant_of(build, b):
+        case True, False:
+            return condition
+        case False, True:
+            return build.emit("not", condition)
+    return None
+
+
+def convert_twice(op: Op, build: Rebuild) -> Value | None:
+    """cast to the own type = x; a cast that loses nothing before another cast is not needed  exact"""
+    (x,) = op.operands
+    if x.type == op.result.type:
+        return x
+    inner = build.match(x, "cast")
+    if inner is None or not _widens(inner.operands[0].type.dtype, x.type.dtype):
+        return None
+    return build.emit("cast", inner.operands[0], dtype=op.attributes["dtype"])
+
+
+def _widens(narrow: str, wide: str) -> bool:
+    """Whether every value of `narrow` is one of `wide`."""
+    if narrow == "bool":
+        return True
+    if is_float(narrow) and is_float(wide):
+        return ITEM_SIZE[narrow] < ITEM_SIZE[wide]
+    if is_integer(narrow) and is_integer(wide):
+        return ITEM_SIZE[narrow] < ITEM_SIZE[wide]
+    return False
+
+
+def _limits(dtype: str) -> tuple[int, int]:
+    bits = 8 * ITEM_SIZE[dtype]
+    return (0, 255) if dtype == "u8" else (-(1 << (bits - 1)), (1 << (bits - 1)) - 1)
+
+
+def compare_in_own_type(op: Op, build: Rebuild) -> Value | None:
+    """cast(n) < c, with c in the range of n's integer type, = n < c  exact"""
+    a, b = op.operands
+    inner, number = build.match(a, "cast"), constant_of(build, b)
+    if inner is None or number is None or not is_integer(a.type.dtype):
+        return None
+    (narrow,) = inner.operands
+    if narrow.type.dtype not in INTEGER_DTYPES or not _widens(narrow.type.dtype, a.type.dtype):
+        return None
+    low, high = _limits(narrow.type.dtype)
+    if low <= number <= high:
+        return build.emit(op.name, narrow, constant_like(build, number, narrow))
+    # The number lies outside of what n can be, so that every n gives the same answer.
+    below = number < low
+    truth = {"eq": False, "ne": True, "lt": not below, "le": not below, "gt": below, "ge": below}[op.name]
+    return build.constant(truth, "bool", op.result.type.shape)
+
+
+def always_in_range(op: Op, build: Rebuild) -> Value | None:
+    """n >= (the least of its type) = true, n <= (the largest) = true  exact"""
+    a, b = op.operands
+    number = constant_of(build, b)
+    if number is None or a.type.dtype not in INTEGER_DTYPES:
+        return None
+    low, high = _limits(a.type.dtype)
+    if (op.name == "ge" and number == low) or (op.name == "le" and number == high):
+        return build.constant(True, "bool", op.result.type.shape)
+    if (op.name == "lt" and number == low) or (op.name == "gt" and number == high):
+        return build.constant(False, "bool", op.result.type.shape)
+    return None
+
+
+def check_of_true(op: Op, build: Rebuild) -> Replacement | None:
+    """check true = nothing  exact"""
+    return () if constant_of(build, op.operands[0]) is True else None
+
+
+_COMPARE = (compare_in_own_type, always_in_range)
+
+ARITHMETIC: Rules = {
+    "add": (constant_to_the_right, add_zero, add_negative, add_same),
+    "sub": (add_zero, zero_minus, add_negative, minus_constant),
+    "mul": (constant_to_the_right, times_one, times_minus_one, times_zero, times_negative),
+    "div": (times_one, times_minus_one, times_negative, divide_by_power_of_two),
+    "pow": (times_one, square),
+    "neg": (negate,),
+    "abs": (absolute_value,),
+    "max": (constant_to_the_right, same_operands),
+    "min": (constant_to_the_right, same_operands),
+    "and": (constant_to_the_right, same_operands, neutral_truth),
+    "or": (constant_to_the_right, same_operands, neutral_truth),
+    "not": (negate_truth,),
+    "eq": (constant_to_the_right, *_COMPARE),
+    "ne": (constant_to_the_right, *_COMPARE),
+    "lt": _COMPARE,
+    "le": _COMPARE,
+    "gt": _COMPARE,
+    "ge": _COMPARE,
+    "select": (choose_constant, choose_truth),
+    "cast": (convert_twice,),
+    "check": (check_of_true,),
+}

@@ -1,0 +1,175 @@
+"""What the rules of several passes ask: constants, views, and values known to be at least one.
+
+A *view* is a value that repeats a smaller one: a `broadcast`, or a `reshape` that only inserts axes of size 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ...ir.function import Function, Value
+from ...ir.types import Dim, DimLike, Shape, is_float, numpy_dtype
+from ..rewrite import Rebuild
+
+Number = float | int | bool
+
+
+def constant_of(build: Rebuild, value: Value) -> Number | None:
+    """The number in every element of `value`, if it is a constant; rounded to its type."""
+    op = build.match(value, "constant")
+    return None if op is None else round_to(op.attributes["value"], value.type.dtype)
+
+
+def is_constant(build: Rebuild, value: Value, number: Number) -> bool:
+    return constant_of(build, value) == number
+
+
+def same_value(build: Rebuild, a: Value, b: Value) -> bool:
+    """Whether two values are one, or constants of one type and number."""
+    if a is b:
+        return True
+    numbers = constant_of(build, a), constant_of(build, b)
+    return None not in numbers and a.type == b.type and repr(numbers[0]) == repr(numbers[1])  # tells -0.0 from 0.0
+
+
+def constant_like(build: Rebuild, number: Number, value: Value) -> Value:
+    return build.constant(number, value.type.dtype, value.type.shape)
+
+
+def round_to(number: Number, dtype: str) -> Number:
+    """`number` as `dtype` holds it, written with as few digits as tell it apart from its neighbours."""
+    if not is_float(dtype):
+        return bool(number) if dtype == "bool" else int(number)
+    if dtype == "f64":
+        return float(number)
+    with np.errstate(over="ignore"):
+        if dtype == "bf16":
+            return _round_to_bf16(float(number))
+        return float(str(numpy_dtype(dtype).type(number)))
+
+
+def _round_to_bf16(number: float) -> float:
+    # Half to even on the upper 16 bits of the f32.
+    if not np.isfinite(number):
+        return number
+    bits = int(np.float32(number).view(np.uint32))
+    bits = (bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000
+    return float(np.uint32(bits).view(np.float32))
+
+
+def expand(build: Rebuild, value: Value, dims: Sequence[int], shape: Shape) -> Value:
+    """`value`, whose axis i becomes axis dims[i] of `shape`, as a view: a reshape where nothing repeats."""
+    if value.type.shape == shape:
+        return value
+    added = [dim for axis, dim in enumerate(shape) if axis not in dims]
+    if all(dim == 1 for dim in added):
+        return build.emit("reshape", value, shape=shape)
+    return build.emit("broadcast", value, dims=tuple(dims), shape=shape)
+
+
+def view_of(build: Rebuild, value: Value) -> tuple[Value, tuple[int, ...]] | None:
+    """(source, dims) where `value` is a view: axis i of the source is axis dims[i] of `value`, of the same size."""
+    op = build.match(value, "broadcast", "reshape")
+    if op is None:
+        return None
+    (source,) = op.operands
+    if op.name == "reshape":
+        dims = _inserted_units(source.type.shape, value.type.shape)
+        return None if dims is None else (source, dims)
+    dims = tuple(op.attributes["dims"])
+    stretched = any(source.type.shape[axis] != value.type.shape[target] for axis, target in enumerate(dims))
+    return None if stretched else (source, dims)
+
+
+def _inserted_units(source: Shape, result: Shape) -> tuple[int, ...] | None:
+    """Where the axes of `source` went if `result` is `source` with axes of size 1 put in, else None."""
+    if len(source) >= len(result):
+        return None
+    dims: list[int] = []
+    for axis, dim in enumerate(result):
+        if len(dims) < len(source) and source[len(dims)] == dim:
+            dims.append(axis)
+        elif dim != 1:
+            return None
+    return tuple(dims) if len(dims) == len(source) else None
+
+
+def repeats_along(build: Rebuild, value: Value, axes: Sequence[int]) -> tuple[Value, tuple[int, ...]] | None:
+    """The view behind `value` if it repeats along all of `axes`."""
+    view = view_of(build, value)
+    return view if view is not None and not set(view[1]) & set(axes) else None
+
+
+def without_axes(shape: Shape, axes: Sequence[int]) -> Shape:
+    return tuple(dim for axis, dim in enumerate(shape) if axis not in axes)
+
+
+def kept_axes(rank: int, axes: Sequence[int]) -> tuple[int, ...]:
+    return tuple(axis for axis in range(rank) if axis not in axes)
+
+
+def axes_of(attributes_axes: Sequence[int], rank: int) -> tuple[int, ...]:
+    """Axes of an attribute, non-negative and sorted."""
+    return tuple(sorted(axis % rank for axis in attributes_axes))
+
+
+def unmarked(build: Rebuild, value: Value) -> Value:
+    """`value` behind any `stop_gradient`."""
+    while (op := build.match(value, "stop_gradient")) is not None:
+        (value,) = op.operands
+    return value
+
+
+def size_source(function: Function, dim: Dim) -> tuple[Value, int] | None:
+    """The first input that has an axis of size `dim`, and that axis."""
+    for value in function.inputs:
+        if dim in value.type.shape:
+            return value, value.type.shape.index(dim)
+    return None
+
+
+def size_value(build: Rebuild, dim: DimLike) -> Value | None:
+    """A dimension as an i64 scalar: a constant, or the size of an input's axis, or a product of those."""
+    if isinstance(dim, int):
+        return build.constant(dim, "i64")
+    source = size_source(build.function, dim)
+    if source is not None:
+        return build.emit("dim", source[0], axis=source[1])
+    factors: list[DimLike] = [Dim(1, (name,)) for name in dim.names]
+    if len(factors) == 1 and dim.factor == 1:
+        return None
+    product = size_value(build, dim.factor) if dim.factor != 1 else None
+    for factor in factors:
+        size = size_value(build, factor)
+        if size is None:
+            return None
+        product = size if product is None else build.emit("mul", product, size)
+    return product
+
+
+def softmax_total(build: Rebuild, value: Value) -> bool:
+    """Whether `value` is sum(exp(x - max(x))) along some axes: at least 1, unless it is NaN."""
+    total = build.match(value, "reduce_sum")
+    exp = build.match(total.operands[0], "exp") if total is not None else None
+    shifted = build.match(exp.operands[0], "sub") if exp is not None else None
+    if total is None or shifted is None:
+        return False
+    return is_maximum_along(build, shifted.operands[1], shifted.operands[0], total.attributes["axes"])
+
+
+def is_maximum_along(build: Rebuild, repeated: Value, x: Value, axes: Sequence[int]) -> bool:
+    """Whether `repeated` is max(x) along `axes`, repeated to the shape of x (0 may stand for infinities)."""
+    axes = axes_of(axes, x.type.rank)
+    view = view_of(build, repeated)
+    if view is None or view[1] != kept_axes(x.type.rank, axes):
+        return False
+    maximum = unmarked(build, view[0])
+    guard = build.match(maximum, "select")
+    if guard is not None and constant_of(build, guard.operands[1]) == 0:
+        maximum = unmarked(build, guard.operands[2])
+    largest = build.match(maximum, "reduce_max")
+    if largest is None or axes_of(largest.attributes["axes"], x.type.rank) != axes:
+        return False
+    return unmarked(build, largest.operands[0]) is unmarked(build, x)

@@ -1,0 +1,35 @@
+"""Give every value its simplest form: fold constants, drop what changes nothing, compute before repeating.
+
+Before:                                        After:
+    %c = constant {value = 2.0, ...}               %n = neg %row
+    %a = mul %x, %c ; %b = div %a, %c2             %r = broadcast %n {dims = [0], shape = [N, C]}
+    %r = broadcast %row {dims = [0], ...}
+    %n = neg %r
+All rules are local. What they change beyond the last bit is nothing: no rule gives NaN or infinity where there was
+none, or takes one away.
+"""
+
+from __future__ import annotations
+
+from ...ir.function import Module
+from ..rewrite import Log, Rule, Rules, rewrite_module
+from ._arithmetic import ARITHMETIC
+from ._folding import POINTWISE, compute_before_repeating, fold_constants
+from ._shapes import ACROSS
+
+
+def _table() -> Rules:
+    table: dict[str, tuple[Rule, ...]] = {name: (fold_constants,) for name in POINTWISE}
+    for name, rules in ARITHMETIC.items():
+        table[name] = (*table.get(name, ()), *rules)
+    for name in POINTWISE:
+        table[name] = (*table[name], compute_before_repeating)
+    return {**table, **ACROSS}
+
+
+RULES = _table()
+
+
+def canonicalize(module: Module, log: Log | None = None) -> Module:
+    """Fold constants, drop operations that change nothing, compute before repeating."""
+    return rewrite_module(module, RULES, log)

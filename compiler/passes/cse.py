@@ -1,0 +1,55 @@
+"""Common subexpressions: operations with equal name, operands and attributes become one.
+
+Before:  %a = exp %x ; %b = exp %x ; %c = add %a, %b
+After:   %a = exp %x ; %c = add %a, %a
+
+Operands of commutative operations count in either order. Equal `check`s become one, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ...ir.function import Function, Module, Op, Value
+from ..rewrite import map_functions, with_operands
+
+COMMUTATIVE = frozenset({"add", "mul", "max", "min", "eq", "ne", "and", "or"})
+_EFFECTS = frozenset({"call", "launch"})
+
+
+def cse(module: Module) -> Module:
+    """Compute equal expressions once."""
+    return map_functions(module, _share)
+
+
+def _share(function: Function) -> Function:
+    known: dict[Any, Op] = {}
+    replaced: dict[Value, Value] = {}
+    ops: list[Op] = []
+    for op in function.ops:
+        operands = tuple(replaced.get(operand, operand) for operand in op.operands) if replaced else op.operands
+        op = with_operands(op, operands)
+        if op.name in _EFFECTS:
+            ops.append(op)
+            continue
+        first = known.setdefault(_key(op), op)
+        if first is op:
+            ops.append(op)
+        else:
+            replaced.update(zip(op.results, first.results))
+    if len(ops) == len(function.ops):
+        return function
+    return function.with_(ops=tuple(ops), outputs=tuple(replaced.get(value, value) for value in function.outputs))
+
+
+def _key(op: Op) -> Any:
+    operands = op.operands
+    if op.name in COMMUTATIVE and id(operands[0]) > id(operands[1]):
+        operands = operands[::-1]
+    return op.name, operands, _attributes_key(op.attributes), tuple(result.type for result in op.results)
+
+
+def _attributes_key(attributes: Mapping[str, Any]) -> Any:
+    # repr tells 0.0 from -0.0, 1 from 1.0 and true, and NaN equals itself.
+    return tuple((name, repr(value)) for name, value in attributes.items())

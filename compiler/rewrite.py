@@ -1,0 +1,250 @@
+"""Local rewrites: walk a function once, offer every operation to the rules of its name, build the new function.
+
+In: a function and a table from operation name to rules. Out: the rewritten function, the very same object where no
+rule fired. A rule is a plain function of the operation (operands already rewritten) and the `Rebuild`; it returns
+the values that replace the results, `NoMatch("reason")` for a near miss, or None where it has nothing to say. Its
+docstring is its equation and its numeric status:
+
+    exact     the same value, up to the sign of a zero
+    rounding  the same real number, rounded differently
+    extends   differs only where the original was not finite or was clamped
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ..ir.builder import Builder, Tensor
+from ..ir.composites import COMPOSITES, make_op
+from ..ir.diagnostics import CompilerBug, Span
+from ..ir.function import Function, Module, Op, Value
+
+ROUNDS = 16  # new operations are offered to the rules in the next round; real chains of rules take two to five
+
+
+@dataclass(frozen=True)
+class NoMatch:
+    """A rule that nearly fired, and why it did not."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Event:
+    """One rule at one value. `reason` is None where it fired."""
+
+    pass_name: str
+    rule: str
+    equation: str
+    function: str
+    value: str
+    span: Span | None
+    reason: str | None
+
+    def __str__(self) -> str:
+        place = f"{self.span}: " if self.span else ""
+        outcome = self.equation if self.reason is None else f"no: {self.reason}"
+        return f"{place}{self.pass_name}: {self.rule} at %{self.value} of @{self.function}: {outcome}"
+
+
+@dataclass
+class Log:
+    """What fired and what nearly did, in order and without repetition: the material of `lossc explain`.
+
+    `pass_name` is set by whoever runs the passes.
+    """
+
+    events: dict[Event, None] = field(default_factory=dict)
+    pass_name: str = ""
+
+    def add(self, event: Event) -> None:
+        self.events[event] = None
+
+    @property
+    def fired(self) -> list[Event]:
+        return [event for event in self.events if event.reason is None]
+
+    @property
+    def missed(self) -> list[Event]:
+        """Near misses that no later attempt at the same value mended."""
+        done = {(event.rule, event.function, event.value) for event in self.fired}
+        return [e for e in self.events if e.reason is not None and (e.rule, e.function, e.value) not in done]
+
+
+class Rebuild(Builder):
+    """The function under construction, as a rule sees it: emit into it, ask it who makes and who reads a value."""
+
+    def __init__(self, function: Function):
+        super().__init__()
+        self.function = function
+        self.inputs = list(function.inputs)
+        self.replaced: dict[Value, Value] = {}
+        self._producers: dict[Value, Op] = {}
+        self._readers = count_readers(function)
+
+    def append(self, op: Op) -> tuple[Value, ...]:
+        for result in op.results:
+            self._producers[result] = op
+        return super().append(op)
+
+    def composite(self, name: str, operands: Sequence[Value], attributes: Mapping[str, Any]) -> tuple[Value, ...]:
+        """Emit a composite operation."""
+        return self.append(make_op(name, operands, attributes, span=self.span))
+
+    def now(self, value: Value) -> Value:
+        """What `value` of the original function is in the new one."""
+        return self.replaced.get(value, value)
+
+    def producer(self, value: Value) -> Op | None:
+        """The operation of the new function that makes `value`; None for inputs."""
+        return self._producers.get(value)
+
+    def match(self, value: Value, *names: str) -> Op | None:
+        """The operation that makes `value`, if its name is one of `names`."""
+        op = self._producers.get(value)
+        return op if op is not None and op.name in names else None
+
+    def used_once(self, value: Value) -> bool:
+        """Whether one place of the original function reads `value`. False for values made in this round."""
+        return self._readers.get(value) == 1
+
+    def tensors(self, *values: Value) -> tuple[Tensor, ...]:
+        return tuple(Tensor(value, self) for value in values)
+
+    def take_back(self, length: int) -> None:
+        """Forget what was emitted after the first `length` operations."""
+        for op in self.ops[length:]:
+            for result in op.results:
+                del self._producers[result]
+        del self.ops[length:]
+
+
+Replacement = Value | Tensor | tuple[Value, ...]
+Rule = Callable[[Op, Rebuild], "Replacement | NoMatch | None"]
+Rules = Mapping[str, Sequence[Rule]]
+
+
+def count_readers(function: Function) -> dict[Value, int]:
+    """How many operand places and outputs read each value."""
+    readers: dict[Value, int] = {}
+    for op in function.ops:
+        for operand in op.operands:
+            readers[operand] = readers.get(operand, 0) + 1
+    for output in function.outputs:
+        readers[output] = readers.get(output, 0) + 1
+    return readers
+
+
+def is_root(op: Op) -> bool:
+    """Whether an operation stays though nobody reads it: it may refuse the run.
+
+    Losses may hold a `check` that shows only when they are expanded; calls and launches stay until they are inlined.
+    """
+    return op.name in ("check", "call", "launch") or (op.name in COMPOSITES and COMPOSITES[op.name].kind == "loss")
+
+
+def without_dead(function: Function) -> Function:
+    """`function` without the operations that neither an output nor a root needs."""
+    needed = set(function.outputs)
+    kept: list[Op] = []
+    for op in reversed(function.ops):
+        if is_root(op) or any(result in needed for result in op.results):
+            needed.update(op.operands)
+            kept.append(op)
+    return function if len(kept) == len(function.ops) else function.with_(ops=tuple(reversed(kept)))
+
+
+def with_operands(op: Op, operands: tuple[Value, ...]) -> Op:
+    """`op` reading other values of the same types; its results keep their identity."""
+    return op if operands == op.operands else replace(op, operands=operands)
+
+
+def rewrite(function: Function, rules: Rules, log: Log | None = None) -> Function:
+    """Apply `rules` until none fires, at most ROUNDS times; dead operations go."""
+    for _ in range(ROUNDS):
+        rewritten = _round(function, rules, log)
+        if rewritten is function:
+            break
+        function = without_dead(rewritten)
+    return function
+
+
+def rewrite_module(module: Module, rules: Rules, log: Log | None = None) -> Module:
+    return map_functions(module, lambda function: rewrite(function, rules, log))
+
+
+def map_functions(module: Module, change: Callable[[Function], Function]) -> Module:
+    """Every function changed by `change`; the same module where none was."""
+    changed = [change(function) for function in module.functions.values()]
+    if all(new is old for new, old in zip(changed, module.functions.values())):
+        return module
+    return module.with_functions(changed)
+
+
+def _round(function: Function, rules: Rules, log: Log | None) -> Function:
+    build = Rebuild(function)
+    fired = False
+    for op in function.ops:
+        operands = tuple(map(build.now, op.operands)) if build.replaced else op.operands
+        current = with_operands(op, operands)
+        if current.name in rules:
+            replacement = _first_match(current, rules[current.name], build, log)
+            if replacement is not None:
+                fired = True
+                build.replaced.update(zip(op.results, replacement))
+                continue
+        build.append(current)
+    if not fired:
+        return function
+    return function.with_(ops=tuple(build.ops), outputs=tuple(map(build.now, function.outputs)))
+
+
+def _first_match(op: Op, rules: Iterable[Rule], build: Rebuild, log: Log | None) -> tuple[Value, ...] | None:
+    for rule in rules:
+        length = len(build.ops)
+        build.span = op.span
+        answer = rule(op, build)
+        if answer is None or isinstance(answer, NoMatch):
+            build.take_back(length)
+            if answer is not None and log is not None:
+                log.add(_event(log, rule, op, build.function, answer.reason))
+            continue
+        values = _values(answer)
+        if [value.type for value in values] != [result.type for result in op.results]:
+            found = ", ".join(str(value.type) for value in values)
+            expected = ", ".join(str(result.type) for result in op.results)
+            raise CompilerBug(f"the rule {_name(rule)} makes {found} of a `{op.name}` of {expected}", span=op.span)
+        if log is not None:
+            log.add(_event(log, rule, op, build.function, None))
+        return tuple(named_like(value, result, build) for value, result in zip(values, op.results))
+    return None
+
+
+def _values(answer: Replacement) -> tuple[Value, ...]:
+    if isinstance(answer, Tensor):
+        return (answer.value,)
+    return (answer,) if isinstance(answer, Value) else answer
+
+
+def named_like(value: Value, replaced: Value, build: Rebuild) -> Value:
+    """`value` under the name that it replaces, if it was made just now and has no name of its own."""
+    op = build.ops[-1] if build.ops else None
+    if op is None or len(op.results) != 1 or op.result is not value or value.name != op.name:
+        return value
+    named = Value(replaced.name, value.type, value.span)
+    build.take_back(len(build.ops) - 1)
+    build.append(replace(op, results=(named,)))
+    return named
+
+
+def _name(rule: Rule) -> str:
+    return getattr(rule, "__name__", str(rule)).lstrip("_")
+
+
+def _event(log: Log, rule: Rule, op: Op, function: Function, reason: str | None) -> Event:
+    equation = (inspect.getdoc(rule) or "").split("\n")[0]
+    value = op.results[0].name if op.results else op.name
+    return Event(log.pass_name, _name(rule).replace("_", " "), equation, function.name, value, op.span, reason)

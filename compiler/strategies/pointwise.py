@@ -1,0 +1,74 @@
+"""Each work-item owns a run of consecutive elements. For graphs without row reductions whose domain is one axis."""
+
+from __future__ import annotations
+
+from ...ir.kernel import Apply, Expr, WorkItem, add, at_least, div, integer, maximum, mul, sub
+from ...ir.program import Variant
+from ...ir.target import DeviceInfo
+from ..emit import Scope, size_of
+from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, with_finish, work_item
+from ..sweep import Work, declare, fold, sweep, visit
+from ..vectors import nontemporal_from, vector_width
+
+CHUNK = 16384
+"""Elements an item: so many that its launch costs nothing, so few that f32 partial sums stay exact to 5e-7."""
+
+
+def applies(fused: Fused, device: DeviceInfo) -> str | None:
+    schedule = fused.schedule
+    if schedule.matmul is not None:
+        return "it has a matrix product"
+    if schedule.row_reductions:
+        return "it has row reductions"
+    if len(schedule.looped) > 1:
+        return "its values vary along several axes"
+    return None
+
+
+def cost(fused: Fused, device: DeviceInfo) -> float:
+    return 1.0 / device.vector_width
+
+
+def lower(fused: Fused, device: DeviceInfo) -> list[Variant]:
+    """Vectors of full width where there are that many elements, else one by one."""
+    width = vector_width(fused.schedule, device)
+    if not fused.schedule.looped:
+        return [_variant(fused, device, 1, integer(1), None, False)]
+    (axis,) = fused.schedule.looped
+    size = size_of(fused.schedule.axes[axis])
+    variants = []
+    threshold = nontemporal_from(fused.schedule, device, width)
+    if threshold is not None:
+        variants.append(_variant(fused, device, width, size, at_least(size, threshold), True))
+    variants.append(_variant(fused, device, width, size, at_least(size, width), False))
+    variants.append(_variant(fused, device, 1, size, None, False))
+    return variants
+
+
+def _variant(
+    fused: Fused, device: DeviceInfo, width: int, size: Expr, guard: Expr | None, nontemporal: bool
+) -> Variant:
+    emitter, scope = fused.emitter(), Scope()
+    schedule = fused.schedule
+    items = maximum(integer(1), div(size, integer(CHUNK)))
+    suffix = f"_pointwise{width}" + "_stream" * nontemporal
+    item = work_item(emitter, scope, "global_id")
+    checks = tuple(op for op in schedule.function.ops if op.name == "check" and op not in schedule.finish)
+    work = Work(schedule.whole_reductions, schedule.element_outputs, checks)
+    groups = declare(emitter, scope, schedule.whole_reductions, width, 1)
+    if schedule.looped:
+        (axis,) = schedule.looped
+        # Every item but the last has CHUNK elements; the last has those and what is left.
+        start = emitter.let(scope, "start", mul(item, integer(CHUNK)))
+        is_last = Apply("eq", (item, sub(WorkItem("global_size"), integer(1))), "bool")
+        stop = emitter.let(scope, "stop", Apply("select", (is_last, size, add(start, integer(CHUNK))), "i64"))
+        sweep(emitter, scope, {}, axis, start, stop, width, work, groups, 1, nontemporal)
+    else:
+        visit(emitter, scope, {}, work, groups)
+    totals = {group.op: fold(emitter, scope, group, True) for group in groups}
+    store_partials(fused, scope, totals, item)
+    launch = kernel_and_launch(
+        fused, emitter, suffix, scope.statements, items, partials=partial_dtypes(fused),
+        comment=(f"elements in vectors of {width}, {CHUNK} or more an item",),
+    )  # fmt: skip
+    return with_finish(fused, device, launch, items, "pointwise", guard)

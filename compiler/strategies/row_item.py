@@ -1,0 +1,190 @@
+"""Each work-item owns whole rows and goes along them in explicit vectors. The shape for CPUs and contiguous rows.
+
+A pass over the row for each stage; exponentials that a later pass needs again stay in a private array. For graphs
+without row reductions the last axis is the column.
+"""
+
+from __future__ import annotations
+
+from ...ir.function import Op, Value
+from ...ir.kernel import (
+    Expr, For, PrivateArray, WorkItem, add, at_least, ceil_div, div, integer, maximum, minimum, mul, register_dtype, sub,
+)  # fmt: skip
+from ...ir.program import Variant
+from ...ir.schedule import Schedule
+from ...ir.target import DeviceInfo
+from ...ir.types import ITEM_SIZE, DimLike
+from ..emit import Emitter, Point, Scope, product, size_of, split_rows
+from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, with_finish, work_item
+from ..stages import Stage, kept_values, stages_of
+from ..sweep import Accumulators, Work, accumulate, declare, fold, sweep
+from ..vectors import nontemporal_from, vector_width
+
+ITEM_ELEMENTS = 16384
+"""Elements an item has at least, in as many rows as that takes."""
+ROWS_AHEAD = 8
+"""Rows an item has at least where there are many: so that the next row can be fetched while one is computed."""
+PRIVATE_BYTES = 256 * 1024
+"""The longest row kept between passes: a quarter of a second-level cache."""
+
+
+def applies(fused: Fused, device: DeviceInfo) -> str | None:
+    schedule = fused.schedule
+    if schedule.matmul is not None:
+        return "it has a matrix product"
+    if not schedule.looped:
+        return "it has no rows"
+    if len(schedule.reduced) > 1:
+        return "rows are reduced along several axes that are not one in memory"
+    if device.kind == "gpu":
+        return "one work-item a row reads memory in strides on a GPU"
+    return None
+
+
+def column_axis(schedule: Schedule) -> int:
+    """The axis that vectors run along: the reduced one, else the innermost."""
+    return next(iter(schedule.reduced)) if schedule.reduced else max(schedule.looped)
+
+
+def cost(fused: Fused, device: DeviceInfo) -> float:
+    """Vectors along the row cost one step each, and a row costs its horizontal reductions."""
+    schedule = fused.schedule
+    axis = column_axis(schedule)
+    columns = schedule.axes[axis]
+    length = columns if isinstance(columns, int) else 256
+    width = vector_width(schedule, device, columns)
+    contiguous = all(_stride_is_one(schedule, value, axis) for value in schedule.function.inputs)
+    per_element = 1.0 / width if contiguous else 1.0
+    return per_element + 8.0 / length
+
+
+def _stride_is_one(schedule: Schedule, value: Value, axis: int) -> bool:
+    own = schedule.where[value]
+    return axis not in own or all(a is None or a == axis for a in own[own.index(axis) :])
+
+
+def lower(fused: Fused, device: DeviceInfo) -> list[Variant]:
+    """Full vectors where a row has one, else element by element; a long gradient past the cache."""
+    schedule = fused.schedule
+    columns = schedule.axes[column_axis(schedule)]
+    width = vector_width(schedule, device, columns)
+    variants = []
+    threshold = nontemporal_from(schedule, device, width, columns)
+    everything = product(schedule.axes[axis] for axis in sorted(schedule.looped))
+    if threshold is not None:
+        variants.append(_variant(fused, device, width, at_least(everything, threshold), True))
+    if not isinstance(columns, int):
+        variants.append(_variant(fused, device, width, at_least(size_of(columns), width), False))
+        width = 1
+    variants.append(_variant(fused, device, width, None, False))
+    return variants
+
+
+def _variant(fused: Fused, device: DeviceInfo, width: int, guard: Expr | None, nontemporal: bool) -> Variant:
+    schedule = fused.schedule
+    axis = column_axis(schedule)
+    row_axes = [a for a in sorted(schedule.looped) if a != axis]
+    emitter, scope = fused.emitter(), Scope()
+    rows = product(schedule.axes[a] for a in row_axes)
+    items = _items(rows, schedule.axes[axis], device)
+    item = work_item(emitter, scope, "global_id")
+    total_rows = emitter.let(scope, "rows", rows)
+    per_item = emitter.let(scope, "rows_per_item", ceil_div(total_rows, WorkItem("global_size")))
+    first = emitter.let(scope, "first", mul(item, per_item))
+    last = emitter.let(scope, "end", minimum(add(first, per_item), total_rows))
+    stages = stages_of(schedule)
+    kept = kept_values(emitter, stages, schedule.axes[axis], PRIVATE_BYTES) if width > 1 else {}
+    element_sums = [op for stage in stages for op in stage.element_sums]
+    totals = declare(emitter, scope, element_sums, width, 1)
+    row_totals = declare(emitter, scope, [op for stage in stages for op in stage.row_sums], 1, 1)
+
+    row = emitter.fresh("row", "i64")
+    inside = scope.inner()
+    coordinates = split_rows(row, [size_of(schedule.axes[a]) for a in row_axes])
+    point: Point = {a: emitter.let(inside, "row_at", c) for a, c in zip(row_axes, coordinates)}
+    for stage in stages:
+        _pass(fused, emitter, inside, point, axis, width, stage, stages, kept, totals, nontemporal)
+        _row_values(emitter, inside, point, stage, row_totals)
+    scope.statements.append(For(row, first, last, integer(1), tuple(inside.statements)))
+    sums = {group.op: fold(emitter, scope, group, True) for group in (*totals, *row_totals)}
+    store_partials(fused, scope, sums, item)
+    launch = kernel_and_launch(
+        fused, emitter, f"_row_item{width}" + "_stream" * nontemporal, scope.statements, items,
+        partials=partial_dtypes(fused), comment=(f"one work-item a row, vectors of {width} along it",),
+        private_arrays=[PrivateArray(name, register_dtype(v.type.dtype), _length(schedule, axis))
+                        for v, (name, _) in kept.items()],
+    )  # fmt: skip
+    return with_finish(fused, device, launch, items, "row-item", guard)
+
+
+def _length(schedule: Schedule, axis: int) -> int:
+    size = schedule.axes[axis]
+    assert isinstance(size, int)
+    return size
+
+
+def _items(rows: Expr, columns: DimLike, device: DeviceInfo) -> Expr:
+    """Work-items: each has rows enough to be worth a launch, and there are enough of them for every core."""
+    wanted = maximum(integer(ROWS_AHEAD), div(integer(ITEM_ELEMENTS), maximum(integer(1), size_of(columns))))
+    spread = maximum(integer(1), div(rows, integer(4 * device.compute_units)))
+    return maximum(integer(1), ceil_div(rows, minimum(wanted, spread)))
+
+
+def _pass(
+    fused: Fused, emitter: Emitter, scope: Scope, point: Point, axis: int, width: int, stage: Stage,
+    stages: list[Stage], kept: dict[Value, tuple[str, int]], totals: list[Accumulators], nontemporal: bool,
+) -> None:  # fmt: skip
+    """One sweep over the columns of a row: reductions, stores, sums and checks of one stage."""
+    work = Work(
+        (*stage.reductions, *stage.element_sums), stage.element_outputs, stage.element_checks,
+        keep={v: name for v, (name, number) in kept.items() if number == stage.number},
+        kept={v: name for v, (name, number) in kept.items() if number < stage.number and stage.needs(v)},
+        prefetch=_prefetch(fused, emitter, point, axis, width, stage, stages),
+    )  # fmt: skip
+    if work.is_empty:
+        return
+    copies = 4 if stage.reductions else 1
+    groups = declare(emitter, scope, stage.reductions, width, copies)
+    sums = [group for group in totals if group.op in stage.element_sums]
+    stop = size_of(emitter.schedule.axes[axis])
+    sweep(emitter, scope, point, axis, integer(0), stop, width, work, [*groups, *sums], copies, nontemporal)
+    for group in groups:
+        scope.known[group.op.result] = fold(emitter, scope, group, True)
+
+
+def _row_values(
+    emitter: Emitter, scope: Scope, point: Point, stage: Stage, row_totals: list[Accumulators]
+) -> None:
+    """What a row gives once its stage is known: stored values, sums over rows, checks."""
+    sums = [group for group in row_totals if group.op in stage.row_sums]
+    emitter.compute([*stage.row_outputs, *(group.op.operands[0] for group in sums)], point, scope)
+    for value in stage.row_outputs:
+        emitter.store(value, point, scope)
+    for group in sums:
+        accumulate(emitter, scope, group, 0, None)
+    for op in stage.row_checks:
+        emitter.check(op, point, scope)
+
+
+def _prefetch(
+    fused: Fused, emitter: Emitter, point: Point, axis: int, width: int, stage: Stage, stages: list[Stage]
+) -> tuple[tuple[str, Expr, int], ...]:
+    """The next row, fetched while this one is computed: into the first level in the last pass over a short row, into
+    the second in the pass before it over a long one."""
+    schedule = emitter.schedule
+    columns = schedule.axes[axis]
+    if len(stages) < 2 or not isinstance(columns, int) or width == 1 or columns < 4 * width:
+        return ()
+    short = columns * 4 <= 8192
+    if stage is not (stages[-1] if short else stages[1]):
+        return ()
+    wanted = []
+    for value in schedule.function.inputs:
+        if schedule.varies[value] == schedule.looped and stages[0].needs(value):
+            strides = dict(emitter.strides(value))
+            outer = [a for a in strides if a != axis]
+            if strides[axis] == integer(1) and outer:
+                here = {a: point[a] for a in outer} | {axis: integer(0)}
+                offset, _ = emitter.index(value, here)
+                wanted.append((fused.buffers[value], add(offset, strides[outer[-1]]), 3 if short else 2))
+    return tuple(wanted)

@@ -1,0 +1,176 @@
+"""One pass over a range of columns: vectors, several accumulators, and a tail that is never a scalar loop.
+
+In: what to do at each vector (reduce, store, keep, check) and the range. Out: loops in a scope, and the reduced values.
+The ragged end is one more full vector that overlaps the last one; lanes that were counted before are masked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from ..ir.function import Op, Value
+from ..ir.kernel import (
+    Apply, Assign, Const, Declare, Expr, For, If, Iota, Load, Prefetch, Reduce, Splat, Store, Var, add, div, integer,
+    mod, mul, sub,
+)  # fmt: skip
+from .emit import Emitter, Lanes, Point, Scope, widen
+from .monoids import Monoid, monoid_of
+
+
+@dataclass
+class Accumulators:
+    """The partial results of one reduction: one variable an unrolled copy."""
+
+    op: Op
+    monoid: Monoid
+    variables: list[Var] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one pass does at every element. `keep` are values stored in private arrays for a later pass, `kept` those
+    that an earlier pass stored."""
+
+    reductions: tuple[Op, ...] = ()
+    stores: tuple[Value, ...] = ()
+    checks: tuple[Op, ...] = ()
+    keep: dict[Value, str] = field(default_factory=dict)
+    kept: dict[Value, str] = field(default_factory=dict)
+    prefetch: tuple[tuple[str, Expr, int], ...] = ()
+
+    @property
+    def targets(self) -> list[Value]:
+        operands = [op.operands[0] for op in (*self.reductions, *self.checks)]
+        return [*operands, *self.stores, *self.keep]
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.targets
+
+
+def declare(emitter: Emitter, scope: Scope, ops: Sequence[Op], width: int, copies: int) -> list[Accumulators]:
+    """Declare the accumulators of some reductions, at their identity."""
+    found = []
+    for op in ops:
+        monoid = monoid_of(op, emitter.facts)
+        group = Accumulators(op, monoid)
+        for _ in range(copies):
+            variable = emitter.fresh(f"{op.result.name}_part", monoid.dtype, width)
+            scope.statements.append(Declare(variable, monoid.neutral(width)))
+            group.variables.append(variable)
+        found.append(group)
+    return found
+
+
+def accumulate(emitter: Emitter, scope: Scope, group: Accumulators, copy: int, mask: Expr | None) -> None:
+    """Join the value at this point to one accumulator; masked lanes count as the identity."""
+    variable = group.variables[copy % len(group.variables)]
+    value = widen(scope.known[group.op.operands[0]], variable.width)
+    if mask is not None:
+        chosen = Apply("select", (mask, value, group.monoid.neutral(value.width)), value.dtype, value.width)
+        value = emitter.let(scope, "masked", chosen)
+    scope.statements.append(Assign(variable, group.monoid.join(variable, value)))
+
+
+def fold(emitter: Emitter, scope: Scope, group: Accumulators, across_lanes: bool) -> Expr:
+    """All copies (and lanes) of an accumulator as one value. The order is fixed."""
+    parts: list[Expr] = list(group.variables)
+    while len(parts) > 1:
+        pairs = [group.monoid.join(a, b) for a, b in zip(parts[::2], parts[1::2])]
+        parts = [emitter.let(scope, group.op.result.name, pair) for pair in pairs] + parts[len(pairs) * 2 :]
+    result = parts[0]
+    if across_lanes and result.width > 1:
+        result = Reduce(group.monoid.combine, result)
+    # A variable goes on changing; what is known from here on is its value now.
+    if isinstance(result, Var) and result in group.variables:
+        fixed = emitter.fresh(group.op.result.name, result.dtype, result.width)
+        scope.statements.append(Declare(fixed, result))
+        return fixed
+    return emitter.let(scope, group.op.result.name, result)
+
+
+def visit(
+    emitter: Emitter, scope: Scope, point: Point, work: Work, groups: Sequence[Accumulators], copy: int = 0,
+    mask: Expr | None = None, nontemporal: bool = False, column: Expr | None = None,
+) -> None:  # fmt: skip
+    """Do the work of a pass at one point."""
+    for value, array in work.kept.items():
+        width = max((c.width for c in point.values() if isinstance(c, Lanes)), default=1)
+        scope.known[value] = emitter.let(scope, value.name, Load(array, _column(column), _register(value), width))
+    emitter.compute(work.targets, point, scope)
+    for value, array in work.keep.items():
+        scope.statements.append(Store(array, _column(column), scope.known[value]))
+    for group in groups:
+        accumulate(emitter, scope, group, copy, mask)
+    for value in work.stores:
+        emitter.store(value, point, scope, nontemporal)
+    for op in work.checks:
+        emitter.check(op, point, scope)
+
+
+def _column(column: Expr | None) -> Expr:
+    return integer(0) if column is None else column
+
+
+def _register(value: Value) -> str:
+    return {"f16": "f32", "bf16": "f32"}.get(value.type.dtype, value.type.dtype)
+
+
+def sweep(
+    emitter: Emitter, scope: Scope, point: Point, axis: int, start: Expr, stop: Expr, width: int, work: Work,
+    groups: Sequence[Accumulators], unroll: int = 1, nontemporal: bool = False,
+) -> None:  # fmt: skip
+    """Loop over `start` <= column < `stop` along `axis` with vectors of `width`. At least `width` columns are there."""
+    emitter.hoist(work.targets, frozenset({axis}), point, scope, given=work.kept)
+    count = sub(stop, start)
+    copies = max(1, unroll)
+    step = width * copies
+    blocks = add(start, mul(div(count, integer(step)), integer(step)))
+    vectors = add(start, mul(div(count, integer(width)), integer(width)))
+
+    def body(base: Expr, inner: Scope, copy: int = 0, mask: Expr | None = None, past_cache: bool = False) -> None:
+        for buffer, offset, level in work.prefetch:
+            inner.statements.append(Prefetch(buffer, add(offset, base), level))
+        here: Point = {**point, axis: Lanes(base, width)}
+        visit(emitter, inner, here, work, groups, copy, mask, past_cache, base)
+
+    def loop(low: Expr, high: Expr, by: int, copies_here: int) -> None:
+        if low == high:
+            return
+        column = emitter.fresh("column", "i64")
+        inner = scope.inner()
+        for copy in range(copies_here):
+            # Each copy names its values anew.
+            block = Scope(dict(inner.known), inner.statements)
+            body(add(column, integer(copy * width)), block, copy, past_cache=nontemporal)
+        scope.statements.append(For(column, low, high, integer(by), tuple(inner.statements)))
+
+    if copies > 1:
+        loop(start, blocks, step, copies)
+        loop(blocks, vectors, width, 1)
+    else:
+        loop(start, vectors, width, 1)
+    _tail(emitter, scope, count, stop, width, body)
+
+
+def _tail(emitter: Emitter, scope: Scope, count: Expr, stop: Expr, width: int, body) -> None:  # noqa: ANN001
+    rest = mod(count, integer(width))
+    if rest == integer(0) or width == 1:
+        return
+    inner = scope.inner()
+    left = rest if isinstance(rest, Const) else emitter.let(scope, "rest", rest)
+    fresh = Apply("ge", (Iota("i32", width), _i32(sub(integer(width), left), width)), "bool", width)
+    mask = emitter.let(inner, "fresh", fresh)
+    base = emitter.let(inner, "column", sub(stop, integer(width)))
+    body(base, inner, 0, mask)
+    if isinstance(rest, Const):
+        scope.statements.extend(inner.statements)
+    else:
+        scope.statements.append(If(Apply("gt", (left, integer(0)), "bool"), tuple(inner.statements)))
+
+
+def _i32(expression: Expr, width: int) -> Expr:
+    if isinstance(expression, Const):
+        return Const(int(expression.value), "i32", width)
+    return Splat(Apply("cast", (expression,), "i32"), width)

@@ -1,0 +1,45 @@
+"""How wide vectors are, and when stores may go past the cache."""
+
+from __future__ import annotations
+
+from ..ir.kernel import register_dtype
+from ..ir.schedule import Schedule
+from ..ir.target import DeviceInfo
+from ..ir.types import ITEM_SIZE, DimLike, multiply_dims
+
+STREAM_BYTES = 8 * 2**20
+"""Gradients from this size on are stored past the cache: smaller ones are read again before they leave it."""
+
+
+def vector_width(schedule: Schedule, device: DeviceInfo, columns: DimLike | None = None) -> int:
+    """Lanes of an explicit vector; fewer where rows are known to be shorter than that."""
+    values = [*schedule.function.inputs, *(result for op in schedule.function.ops for result in op.results)]
+    double = any(register_dtype(value.type.dtype) == "f64" for value in values)
+    width = max(1, device.vector_width // (2 if double else 1))
+    if isinstance(columns, int):
+        while width > max(1, columns):
+            width //= 2
+    return width
+
+
+def nontemporal_from(schedule: Schedule, device: DeviceInfo, width: int, pitch: DimLike = 0) -> int | None:
+    """From how many stored elements on stores go past the cache; None where an address may be misaligned.
+
+    Every vector must fill a cache line and start on one: outputs are aligned, so are rows whose pitch is a multiple.
+    """
+    outputs = schedule.element_outputs
+    if not device.nontemporal_stores or not outputs or width == 1:
+        return None
+    for value in outputs:
+        item = ITEM_SIZE[value.type.dtype]
+        if width * item != device.cache_line or value.type.dtype in ("f16", "bf16", "bool"):
+            return None
+        if not isinstance(pitch, int) or pitch * item % device.cache_line:
+            return None
+    return STREAM_BYTES // ITEM_SIZE[outputs[0].type.dtype]
+
+
+def static_size(sizes: tuple[DimLike, ...]) -> int | None:
+    """The product of sizes that are all known."""
+    total = multiply_dims(sizes)
+    return total if isinstance(total, int) else None

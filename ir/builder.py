@@ -1,0 +1,303 @@
+"""Building functions: `Builder` emits checked operations, `Tensor` is a value with operators.
+
+The Python graph API, the losses and the passes all build through here. The IR itself neither broadcasts nor
+promotes; the operators of `Tensor` insert explicit `broadcast`s where NumPy's rules allow them, and turn Python
+numbers into constants of the other operand's type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from .attributes import complete_attributes
+from .diagnostics import LirError, LosscError, Span, did_you_mean
+from .function import Function, Op, Value
+from .ops import PRIMITIVES, OpDef
+from .types import DimLike, Shape, Type, is_float
+
+
+class Builder:
+    """Collects the inputs and operations of one function. `span` marks what is emitted next."""
+
+    def __init__(self) -> None:
+        self.inputs: list[Value] = []
+        self.params: set[Value] = set()
+        self.ops: list[Op] = []
+        self.span: Span | None = None
+
+    def input(self, name: str, type_: Type, param: bool = False) -> Value:
+        value = Value(name, type_, self.span)
+        self.inputs.append(value)
+        if param:
+            self.params.add(value)
+        return value
+
+    def emit(self, name: str, *operands: Value, hint: str = "", **attributes: Any) -> Value:
+        """Append a primitive with one result and return that."""
+        (result,) = self.emit_many(name, operands, attributes, (hint,) if hint else ())
+        return result
+
+    def emit_many(
+        self, name: str, operands: Sequence[Value], attributes: dict[str, Any], hints: Sequence[str] = ()
+    ) -> tuple[Value, ...]:
+        """Append a primitive with any number of results. Raises LirError, placed at `span`."""
+        if name not in PRIMITIVES:
+            raise LirError(f"unknown operation `{name}`", *did_you_mean(name, PRIMITIVES), span=self.span,
+                           code="LIR0022")  # fmt: skip
+        definition = PRIMITIVES[name]
+        try:
+            check_operand_count(definition.name, definition.operands, len(operands))
+            complete = complete_attributes(name, definition.attributes, attributes)
+            types = infer_types(definition, operands, complete)
+        except LosscError as error:
+            raise error.at(self.span) from None
+        names = [*hints, *[""] * (len(types) - len(hints))]
+        results = tuple(Value(hint or name, type_, self.span) for hint, type_ in zip(names, types))
+        return self.append(Op(name, tuple(operands), complete, results, self.span))
+
+    def append(self, op: Op) -> tuple[Value, ...]:
+        """Append an operation that is already checked."""
+        self.ops.append(op)
+        return op.results
+
+    def constant(self, value: float | int | bool, dtype: str, shape: Shape = ()) -> Value:
+        return self.emit("constant", value=value, dtype=dtype, shape=shape, hint="c")
+
+    def broadcast_to(self, value: Value, shape: Shape) -> Value:
+        """`value` repeated to `shape` by NumPy's rule: axes line up from the right, size 1 stretches."""
+        if value.type.shape == shape:
+            return value
+        dims = tuple(range(len(shape) - value.type.rank, len(shape)))
+        if dims and dims[0] < 0:
+            raise LirError(f"cannot broadcast {value.type} to [{', '.join(map(str, shape))}]", span=self.span,
+                           code="LIR0030")  # fmt: skip
+        return self.emit("broadcast", value, dims=dims, shape=shape)
+
+    def function(self, name: str, outputs: Iterable[Value], output_names: tuple[str, ...] = ()) -> Function:
+        return Function(name, tuple(self.inputs), tuple(self.ops), tuple(outputs), frozenset(self.params), output_names)
+
+    def tensor(self, value: Value) -> Tensor:
+        return Tensor(value, self)
+
+
+def check_operand_count(name: str, operands: tuple[str, ...], found: int) -> None:
+    """Raise LirError unless `found` operands fit the names (`x?` is optional, `x...` takes one or more)."""
+    least = sum(not operand.endswith("?") for operand in operands)
+    most = None if operands and operands[-1].endswith("...") else len(operands)
+    if found < least or (most is not None and found > most):
+        expected = ", ".join(operands) or "none"
+        raise LirError(f"`{name}` takes the operands ({expected}), found {found}", code="LIR0025")
+
+
+def infer_types(definition: OpDef, operands: Sequence[Value], attributes: dict[str, Any]) -> tuple[Type, ...]:
+    return definition.infer(tuple(operand.type for operand in operands), attributes)
+
+
+def broadcast_shapes(left: Shape, right: Shape) -> Shape:
+    """NumPy's broadcasting rule on shapes with names in them. Raises LirError."""
+    rank = max(len(left), len(right))
+    padded = [(1,) * (rank - len(shape)) + shape for shape in (left, right)]
+    result: list[DimLike] = []
+    for a, b in zip(*padded):
+        if a != b and 1 not in (a, b):
+            raise LirError(f"shapes [{', '.join(map(str, left))}] and [{', '.join(map(str, right))}] do not broadcast: "
+                           f"{a} against {b}", code="LIR0030")  # fmt: skip
+        result.append(b if a == 1 else a)
+    return tuple(result)
+
+
+Operand = "Tensor | float | int | bool"
+
+
+class Tensor:
+    """A value under construction, with NumPy's operators. `x == y` compares elements: use `is` for identity."""
+
+    __hash__ = object.__hash__
+
+    def __init__(self, value: Value, builder: Builder):
+        self.value, self.builder = value, builder
+
+    def __repr__(self) -> str:
+        return f"Tensor(%{self.value.name}: {self.type})"
+
+    @property
+    def type(self) -> Type:
+        return self.value.type
+
+    @property
+    def shape(self) -> Shape:
+        return self.value.type.shape
+
+    @property
+    def dtype(self) -> str:
+        return self.value.type.dtype
+
+    @property
+    def rank(self) -> int:
+        return self.value.type.rank
+
+    def _wrap(self, value: Value) -> Tensor:
+        return Tensor(value, self.builder)
+
+    def _emit(self, name: str, *others: Value, **attributes: Any) -> Tensor:
+        return self._wrap(self.builder.emit(name, self.value, *others, **attributes))
+
+    def _lift(self, other: Any, dtype: str | None = None) -> Tensor:
+        """A Python number as a constant of this tensor's shape; a tensor of the same builder as it is."""
+        if isinstance(other, Tensor):
+            if other.builder is not self.builder:
+                raise LirError(f"%{other.value.name} and %{self.value.name} belong to different graphs")
+            return other
+        if not isinstance(other, (int, float, bool)):
+            raise LirError(f"expected a tensor or a number, found {type(other).__name__}",
+                           "bring arrays in with g.input(...) or g.constant(...)")  # fmt: skip
+        return self._wrap(self.builder.constant(other, dtype or self.dtype, self.shape))
+
+    def binary(self, name: str, other: Any, swapped: bool = False) -> Tensor:
+        """Apply a two-operand primitive, broadcasting both sides."""
+        left, right = (self._lift(other), self) if swapped else (self, self._lift(other))
+        shape = broadcast_shapes(left.shape, right.shape)
+        return self._wrap(self.builder.emit(name, left.broadcast_to(shape).value, right.broadcast_to(shape).value))
+
+    def __add__(self, other: Any) -> Tensor: return self.binary("add", other)  # noqa: E704
+    def __radd__(self, other: Any) -> Tensor: return self.binary("add", other, True)  # noqa: E704
+    def __sub__(self, other: Any) -> Tensor: return self.binary("sub", other)  # noqa: E704
+    def __rsub__(self, other: Any) -> Tensor: return self.binary("sub", other, True)  # noqa: E704
+    def __mul__(self, other: Any) -> Tensor: return self.binary("mul", other)  # noqa: E704
+    def __rmul__(self, other: Any) -> Tensor: return self.binary("mul", other, True)  # noqa: E704
+    def __truediv__(self, other: Any) -> Tensor: return self.binary("div", other)  # noqa: E704
+    def __rtruediv__(self, other: Any) -> Tensor: return self.binary("div", other, True)  # noqa: E704
+    def __lt__(self, other: Any) -> Tensor: return self.binary("lt", other)  # noqa: E704
+    def __le__(self, other: Any) -> Tensor: return self.binary("le", other)  # noqa: E704
+    def __gt__(self, other: Any) -> Tensor: return self.binary("gt", other)  # noqa: E704
+    def __ge__(self, other: Any) -> Tensor: return self.binary("ge", other)  # noqa: E704
+    def __eq__(self, other: Any) -> Tensor: return self.binary("eq", other)  # type: ignore[override]  # noqa: E704
+    def __ne__(self, other: Any) -> Tensor: return self.binary("ne", other)  # type: ignore[override]  # noqa: E704
+    def __and__(self, other: Any) -> Tensor: return self.binary("and", other)  # noqa: E704
+    def __or__(self, other: Any) -> Tensor: return self.binary("or", other)  # noqa: E704
+    def __invert__(self) -> Tensor: return self._emit("not")  # noqa: E704
+    def __neg__(self) -> Tensor: return self._emit("neg")  # noqa: E704
+    def __abs__(self) -> Tensor: return self._emit("abs")  # noqa: E704
+
+    def __pow__(self, exponent: Any) -> Tensor:
+        # Small whole powers are products: exact, and their gradient at 0 is right.
+        if isinstance(exponent, (int, float)) and exponent in (1, 2, 3):
+            result = self
+            for _ in range(int(exponent) - 1):
+                result = result * self
+            return result
+        return self.binary("pow", exponent)
+
+    def __bool__(self) -> bool:
+        raise LirError(f"%{self.value.name} has no truth value while a graph is built", "use `.select(a, b)`")
+
+    def exp(self) -> Tensor: return self._emit("exp")  # noqa: E704
+    def expm1(self) -> Tensor: return self._emit("expm1")  # noqa: E704
+    def log(self) -> Tensor: return self._emit("log")  # noqa: E704
+    def log1p(self) -> Tensor: return self._emit("log1p")  # noqa: E704
+    def sqrt(self) -> Tensor: return self._emit("sqrt")  # noqa: E704
+    def abs(self) -> Tensor: return self._emit("abs")  # noqa: E704
+    def sign(self) -> Tensor: return self._emit("sign")  # noqa: E704
+    def erf(self) -> Tensor: return self._emit("erf")  # noqa: E704
+    def floor(self) -> Tensor: return self._emit("floor")  # noqa: E704
+    def tanh(self) -> Tensor: return self._emit("tanh")  # noqa: E704
+    def sigmoid(self) -> Tensor: return self._emit("sigmoid")  # noqa: E704
+    def softplus(self) -> Tensor: return self._emit("softplus")  # noqa: E704
+    def isnan(self) -> Tensor: return self._emit("isnan")  # noqa: E704
+    def stop_gradient(self) -> Tensor: return self._emit("stop_gradient")  # noqa: E704
+    def maximum(self, other: Any) -> Tensor: return self.binary("max", other)  # noqa: E704
+    def minimum(self, other: Any) -> Tensor: return self.binary("min", other)  # noqa: E704
+
+    def cast(self, dtype: str) -> Tensor:
+        """The same values as `dtype`; nothing is emitted where they have it already."""
+        return self if self.dtype == dtype else self._emit("cast", dtype=dtype)
+
+    def select(self, a: Any, b: Any) -> Tensor:
+        """`a` where this condition holds, else `b`; at least one of the two is a tensor."""
+        pattern = a if isinstance(a, Tensor) else b
+        if not isinstance(pattern, Tensor):
+            raise LirError("select needs at least one tensor to choose from")
+        shape = broadcast_shapes(self.shape, pattern.shape)
+        pattern = pattern.broadcast_to(shape)
+        chosen = [pattern._lift(side).broadcast_to(shape).value for side in (a, b)]
+        return self._wrap(self.builder.emit("select", self.broadcast_to(shape).value, *chosen))
+
+    def broadcast_to(self, shape: Shape) -> Tensor:
+        return self._wrap(self.builder.broadcast_to(self.value, shape))
+
+    def insert_axis(self, axis: int, size: DimLike) -> Tensor:
+        """Repeat along a new axis that becomes axis `axis`: the inverse of reducing over it."""
+        dims = tuple(a + (a >= axis) for a in range(self.rank))
+        shape = (*self.shape[:axis], size, *self.shape[axis:])
+        return self._emit("broadcast", dims=dims, shape=shape)
+
+    def reshape(self, shape: Sequence[DimLike]) -> Tensor:
+        return self if tuple(shape) == self.shape else self._emit("reshape", shape=tuple(shape))
+
+    def transpose(self, permutation: Sequence[int] | None = None) -> Tensor:
+        return self._emit("transpose", permutation=tuple(permutation or range(self.rank)[::-1]))
+
+    def gather(self, indices: Tensor, axis: int) -> Tensor:
+        """One element a position along `axis`; 0 where the index is out of range."""
+        return self._emit("gather", indices.value, axis=axis)
+
+    def size(self, axis: int) -> Tensor:
+        """The size of an axis as a float scalar of this tensor's element type."""
+        dtype = self.dtype if is_float(self.dtype) else "f32"
+        return self._emit("dim", axis=axis).cast(dtype)
+
+    def iota(self, axis: int, dtype: str) -> Tensor:
+        """0, 1, 2, ... along `axis`, in this tensor's shape."""
+        return self._wrap(self.builder.emit("iota", axis=axis % self.rank, dtype=dtype, shape=self.shape))
+
+    def constant(self, value: float | int | bool, dtype: str | None = None) -> Tensor:
+        """One value in this tensor's shape."""
+        return self._lift(value, dtype)
+
+    def check(self, value: Tensor | None = None, *, code: str, message: str) -> None:
+        """Refuse the whole run where this condition is false; the error names the position and `value` there."""
+        operands = [self.value] + ([] if value is None else [value.value])
+        self.builder.emit_many("check", operands, {"code": code, "message": message})
+
+    def with_gradient(self, *pairs: tuple[Tensor, Tensor]) -> Tensor:
+        """This value, whose derivative by each `x` is declared to be `derivative` (both of this shape)."""
+        operands = [tensor.value for pair in pairs for tensor in pair]
+        return self._emit("with_gradient", *operands)
+
+    def _reduce(self, name: str, axis: int | Sequence[int] | None, keepdims: bool) -> Tensor:
+        axes = range(self.rank) if axis is None else [axis] if isinstance(axis, int) else axis
+        axes = sorted({a % self.rank if -self.rank <= a < self.rank else a for a in axes})
+        if not axes:
+            return self
+        reduced = self._emit(name, axes=tuple(axes))
+        if not keepdims:
+            return reduced
+        return reduced.reshape([1 if a in axes else dim for a, dim in enumerate(self.shape)])
+
+    def sum(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+        return self._reduce("reduce_sum", axis, keepdims)
+
+    def amax(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+        return self._reduce("reduce_max", axis, keepdims)
+
+    def amin(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+        return self._reduce("reduce_min", axis, keepdims)
+
+    def mean(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+        axes = range(self.rank) if axis is None else [axis] if isinstance(axis, int) else axis
+        return self.sum(axis, keepdims) / self.count(axes)
+
+    def count(self, axes: Iterable[int] | None = None) -> Tensor | float:
+        """The number of elements over `axes` (all by default): a Python float where the sizes are known."""
+        known, result = 1.0, None
+        for axis in range(self.rank) if axes is None else axes:
+            dim = self.shape[axis]
+            if isinstance(dim, int):
+                known *= dim
+            else:
+                size = self.size(axis)
+                result = size if result is None else result * size
+        if result is None:
+            return known
+        return result * known if known != 1.0 else result

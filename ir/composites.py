@@ -1,0 +1,145 @@
+"""Composite operations: every public function of `layers` and of the modules in `losses/`.
+
+A function becomes an operation by standing there: its positional parameters are the operands (`= None` makes one
+optional), its keyword-only parameters are the attributes, its docstring is the help. `expand` gives its meaning.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from types import ModuleType
+from typing import Any
+
+from . import layers, losses
+from .attributes import complete_attributes
+from .builder import Builder, Tensor, check_operand_count
+from .diagnostics import LirError, LosscError, did_you_mean
+from .function import Op, Value
+from .ops import PRIMITIVES, REQUIRED, Attribute, OpDef
+from .types import Type
+
+
+@dataclass(frozen=True)
+class Composite:
+    """An operation that is a function over primitives."""
+
+    name: str
+    kind: str  # "layer" or "loss"
+    operands: tuple[str, ...]
+    attributes: Mapping[str, Attribute]
+    function: Callable[..., Tensor | tuple[Tensor, ...]]
+
+    @property
+    def help(self) -> str:
+        return (inspect.getdoc(self.function) or "").split("\n\n")[0].replace("\n", " ")
+
+
+_KINDS = {"int": "int", "float": "float", "bool": "bool", "str": "str", "int | None": "int", "float | None": "float",
+          "str | None": "str"}  # fmt: skip
+
+
+def composite_of(function: Callable[..., Any], kind: str) -> Composite:
+    """Read an operation off a function's signature."""
+    operands, attributes = [], {}
+    for parameter in inspect.signature(function).parameters.values():
+        required = parameter.default is inspect.Parameter.empty
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+            default = REQUIRED if required else parameter.default
+            attributes[parameter.name] = Attribute(_KINDS[parameter.annotation], default)
+        else:
+            operands.append(parameter.name + ("" if required else "?"))
+    if any(operand.endswith("?") for operand in operands):
+        attributes["operands"] = Attribute("strs", None)
+    return Composite(function.__name__, kind, tuple(operands), attributes, function)
+
+
+def _public_functions(module: ModuleType) -> list[Callable[..., Any]]:
+    return [
+        function
+        for name, function in vars(module).items()
+        if inspect.isfunction(function) and function.__module__ == module.__name__ and not name.startswith("_")
+    ]
+
+
+def _discover() -> dict[str, Composite]:
+    found = [composite_of(function, "layer") for function in _public_functions(layers)]
+    for module in pkgutil.iter_modules(losses.__path__):
+        if not module.name.startswith("_"):
+            loaded = importlib.import_module(f"{losses.__name__}.{module.name}")
+            found += [composite_of(function, "loss") for function in _public_functions(loaded)]
+    return {composite.name: composite for composite in found}
+
+
+COMPOSITES: Mapping[str, Composite] = _discover()
+
+
+def definition_of(name: str) -> OpDef | Composite:
+    """The row of an operation. Raises LirError, with the nearest name, for an unknown one."""
+    definition = PRIMITIVES.get(name) or COMPOSITES.get(name)
+    if definition is None:
+        raise LirError(f"unknown operation `{name}`", *did_you_mean(name, [*PRIMITIVES, *COMPOSITES]), code="LIR0022")
+    return definition
+
+
+def bind_operands(composite: Composite, count: int, names: Sequence[str] | None) -> list[str]:
+    """Which parameter each of `count` operands is. `names` (the `operands` attribute) says it where some are left out."""
+    parameters = [operand.rstrip("?") for operand in composite.operands]
+    if names is None:
+        check_operand_count(composite.name, composite.operands, count)
+        return parameters[:count]
+    missing = [o for o in composite.operands if not o.endswith("?") and o not in names]
+    unknown = [name for name in names if name not in parameters]
+    if unknown:
+        raise LirError(f"`{composite.name}` has no operand `{unknown[0]}`", *did_you_mean(unknown[0], parameters),
+                       code="LIR0025", about=unknown[0])  # fmt: skip
+    if missing or len(names) != count or len(set(names)) != count:
+        raise LirError(f"`{composite.name}` takes the operands ({', '.join(composite.operands)}), "
+                       f"found ({', '.join(names)})", code="LIR0025")  # fmt: skip
+    return list(names)
+
+
+def expand(
+    composite: Composite, builder: Builder, operands: Sequence[Value], attributes: Mapping[str, Any]
+) -> tuple[Value, ...]:
+    """Emit the primitives of a composite into `builder` and return its results."""
+    names = bind_operands(composite, len(operands), attributes.get("operands"))
+    tensors = {name: Tensor(value, builder) for name, value in zip(names, operands)}
+    keywords = {name: value for name, value in attributes.items() if name != "operands"}
+    results = composite.function(**tensors, **keywords)
+    return tuple(result.value for result in (results if isinstance(results, tuple) else (results,)))
+
+
+@lru_cache(maxsize=4096)
+def _infer(name: str, types: tuple[Type, ...], attributes: tuple[tuple[str, Any], ...]) -> tuple[Type, ...]:
+    builder = Builder()
+    inputs = [builder.input(f"operand{index}", type_) for index, type_ in enumerate(types)]
+    return tuple(value.type for value in expand(COMPOSITES[name], builder, inputs, dict(attributes)))
+
+
+def make_op(
+    name: str, operands: Sequence[Value], attributes: Mapping[str, Any], hints: Sequence[str] = (), span: Any = None
+) -> Op:
+    """A checked operation, primitive or composite. Raises LirError placed at `span`.
+
+    `call` and `launch` are not made here: they need the module.
+    """
+    try:
+        definition = definition_of(name)
+        complete = complete_attributes(name, definition.attributes, attributes)
+        types = tuple(operand.type for operand in operands)
+        if isinstance(definition, Composite):
+            bind_operands(definition, len(operands), complete.get("operands"))
+            results = _infer(name, types, tuple(complete.items()))
+        else:
+            check_operand_count(name, definition.operands, len(operands))
+            results = definition.infer(types, complete)
+    except LosscError as error:
+        raise error.at(span) from None
+    names = [*hints, *[""] * (len(results) - len(hints))]
+    values = tuple(Value(hint or name, type_, span) for hint, type_ in zip(names, results))
+    return Op(name, tuple(operands), complete, values, span)

@@ -1,0 +1,92 @@
+"""The meaning of a function: NumPy, floats in float64. This is the reference that everything is compared with.
+
+In: a function of primitives and composites (calls inlined, `grad` already differentiated), arrays by input name.
+Out: arrays, floats as float64. Dimension names are bound from the shapes of the arrays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from .builder import Builder
+from .composites import COMPOSITES, expand
+from .diagnostics import Diagnostic, LirError, Limitation
+from .function import Function, Op, Value
+from .ops import PRIMITIVES, Evaluation
+from .shapes import bind_dimensions
+from .types import Type, dim_value, is_float, numpy_dtype
+
+
+def bind_shapes(function: Function, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
+    """Sizes of the dimension names, from the concrete shapes of the inputs. Raises LirError on a contradiction."""
+    return bind_dimensions([(value.name, value.type) for value in function.inputs], shapes)
+
+
+def interpret(
+    function: Function, inputs: Mapping[str, np.ndarray], sizes: Mapping[str, int] | None = None
+) -> list[np.ndarray]:
+    """Evaluate `function`. Raises LirError where a `check` fails."""
+    arrays = {name: np.asarray(array) for name, array in inputs.items()}
+    bound = {**bind_shapes(function, {name: array.shape for name, array in arrays.items()}), **(sizes or {})}
+    environment: dict[Value, np.ndarray] = {}
+    for value in function.inputs:
+        if value.name not in arrays:
+            raise LirError(f"missing input `{value.name}`: {value.type}")
+        environment[value] = _as_float64(arrays[value.name], value.type)
+    with np.errstate(all="ignore"):
+        for op in function.ops:
+            evaluate_op(op, environment, bound)
+    return [environment[value] for value in function.outputs]
+
+
+def _as_float64(array: np.ndarray, type_: Type) -> np.ndarray:
+    return array.astype(np.float64 if is_float(type_.dtype) else numpy_dtype(type_.dtype))
+
+
+def evaluate_op(op: Op, environment: dict[Value, np.ndarray], sizes: Mapping[str, int]) -> None:
+    """Evaluate one operation, adding its results to `environment`."""
+    operands = [environment[operand] for operand in op.operands]
+    if op.name in COMPOSITES:
+        _evaluate_composite(op, environment, sizes)
+    elif op.name == "check":
+        _evaluate_check(op, operands)
+    elif op.name == "dim":
+        environment[op.result] = np.int64(operands[0].shape[op.attributes["axis"]])  # type: ignore[assignment]
+    else:
+        definition = PRIMITIVES.get(op.name)
+        if definition is None or definition.evaluate is None:
+            raise Limitation(f"the interpreter does not evaluate `{op.name}`",
+                             "run the passes first: lossc opt f.lir --passes inline,autodiff", span=op.span)  # fmt: skip
+        shape = tuple(dim_value(dim, sizes) for dim in op.result.type.shape)
+        context = Evaluation(op.attributes, op.result.type.dtype, shape)
+        environment[op.result] = np.asarray(definition.evaluate(context, *operands))
+
+
+def _evaluate_composite(op: Op, environment: dict[Value, np.ndarray], sizes: Mapping[str, int]) -> None:
+    builder = Builder()
+    inputs = [builder.input(f"operand{index}", operand.type) for index, operand in enumerate(op.operands)]
+    results = expand(COMPOSITES[op.name], builder, inputs, op.attributes)
+    inner = dict(zip(inputs, (environment[operand] for operand in op.operands)))
+    for primitive in builder.ops:
+        evaluate_op(primitive, inner, sizes)
+    environment.update(zip(op.results, (inner[result] for result in results)))
+
+
+def _evaluate_check(op: Op, operands: list[np.ndarray]) -> None:
+    failed = np.flatnonzero(~operands[0])
+    if failed.size:
+        value = operands[1].reshape(-1)[failed[0]] if len(operands) > 1 else None
+        raise LirError(check_failure(op.attributes, int(failed[0]), operands[0].shape, value, op))
+
+
+def check_failure(
+    attributes: Mapping[str, Any], position: int, shape: tuple[int, ...], value: Any, op: Op | None = None
+) -> Diagnostic:
+    """What a failed `check` says: the rule, the first position that breaks it, and the value there."""
+    where = np.unravel_index(position, shape) if shape else ()
+    place = f" at row {int(where[0])}" if len(where) == 1 else f" at index {[int(i) for i in where]}" if where else ""
+    found = "" if value is None else f": found {value}"
+    return Diagnostic("LIR0100", f"{attributes['message']}{found}{place}", op.span if op else None)

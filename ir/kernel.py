@@ -1,0 +1,363 @@
+"""The kernel IR: what one work-item does, in scalars and explicit vectors. No optimisation happens on this level.
+
+    kernel  ::= buffers, scalars, local arrays, private arrays, local size, statements
+    stmt    ::= let v = e | var v = e | v := e | store b[e] = e | for v in [e, e) step e { stmt* }
+              | if e { stmt* } | barrier | atomic_min b[e] e | prefetch b[e]
+    expr    ::= constant | v | load b[e] | apply op(e, ...) | splat e | iota | reduce op(e) | work-item query
+
+Rules. Expressions have no effects; statements may. Every expression has a dtype and a width: 1 is a scalar, more
+is a vector of so many lanes; both sides of an operation have one width (`splat` widens). A `bool` of any width
+is a mask: true or false in each lane, however C spells it. `load` and `store` with a scalar index touch `width`
+consecutive elements from there; with a vector index each lane has its own element. f16 and bf16 exist only in
+buffers: a load gives f32, a store rounds. A `let` name is bound once in its block; a `var` may be assigned. Every
+work-item of a group must reach the same barriers. Indices are i64. Loads and stores reach local arrays (one a
+work-group) and private arrays (one a work-item) like buffers. A prefetch may name any address.
+
+Beside the pointwise primitives, `apply` knows: `mod`; `fma`; `exp_nonpositive`, exp for operands <= 0 (or NaN) with
+results below 2^-126 flushed to 0; `log1p_unit`, log1p for operands in [0, 1] (or NaN); `max_number` and
+`min_number`, which may drop a NaN on either side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Union
+
+from .diagnostics import CompilerBug
+
+STORAGE_ONLY = {"f16": "f32", "bf16": "f32"}
+
+
+def register_dtype(dtype: str) -> str:
+    """The dtype a value of `dtype` has in registers."""
+    return STORAGE_ONLY.get(dtype, dtype)
+
+
+# --- expressions --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Const:
+    value: float | int | bool
+    dtype: str
+    width: int = 1
+
+
+@dataclass(frozen=True)
+class Var:
+    name: str
+    dtype: str
+    width: int = 1
+
+
+@dataclass(frozen=True)
+class Load:
+    buffer: str
+    index: Expr
+    dtype: str
+    width: int = 1
+
+
+@dataclass(frozen=True)
+class Apply:
+    """A pointwise primitive of `ops` (or `mod`, `fma`) on operands of one width."""
+
+    op: str
+    operands: tuple[Expr, ...]
+    dtype: str
+    width: int = 1
+
+
+@dataclass(frozen=True)
+class Splat:
+    """A scalar in every lane."""
+
+    operand: Expr
+    width: int
+
+    @property
+    def dtype(self) -> str:
+        return self.operand.dtype
+
+
+@dataclass(frozen=True)
+class Iota:
+    """0, 1, ..., width - 1."""
+
+    dtype: str
+    width: int
+
+
+@dataclass(frozen=True)
+class Reduce:
+    """`op` (add, max, min, or) over the lanes of a vector, in a fixed order."""
+
+    op: str
+    operand: Expr
+
+    @property
+    def dtype(self) -> str:
+        return self.operand.dtype
+
+    @property
+    def width(self) -> int:
+        return 1
+
+
+@dataclass(frozen=True)
+class WorkItem:
+    """global_id, local_id, group_id, global_size or group_count, of dimension 0."""
+
+    query: str
+
+    @property
+    def dtype(self) -> str:
+        return "i64"
+
+    @property
+    def width(self) -> int:
+        return 1
+
+
+Expr = Union[Const, Var, Load, Apply, Splat, Iota, Reduce, WorkItem]
+
+# --- statements ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Let:
+    var: Var
+    value: Expr
+
+
+@dataclass(frozen=True)
+class Declare:
+    """A variable that may be assigned."""
+
+    var: Var
+    value: Expr
+
+
+@dataclass(frozen=True)
+class Assign:
+    var: Var
+    value: Expr
+
+
+@dataclass(frozen=True)
+class Store:
+    """`nontemporal` goes past the cache; the address must be a multiple of the vector's bytes."""
+
+    buffer: str
+    index: Expr
+    value: Expr
+    nontemporal: bool = False
+
+
+@dataclass(frozen=True)
+class For:
+    """`var` (i64) from `start` while it is below `stop`."""
+
+    var: Var
+    start: Expr
+    stop: Expr
+    step: Expr
+    body: tuple[Stmt, ...]
+
+
+@dataclass(frozen=True)
+class If:
+    condition: Expr
+    body: tuple[Stmt, ...]
+
+
+@dataclass(frozen=True)
+class Barrier:
+    """All work-items of the group meet; what they wrote to local memory is seen by all."""
+
+
+@dataclass(frozen=True)
+class AtomicMin:
+    """buffer[index] = min(buffer[index], value), i32, whatever else happens at the same time."""
+
+    buffer: str
+    index: Expr
+    value: Expr
+
+
+@dataclass(frozen=True)
+class Prefetch:
+    """Bring buffer[index] towards the core: 3 into the first-level cache, 2 into the second. No effect on values."""
+
+    buffer: str
+    index: Expr
+    level: int = 2
+
+
+Stmt = Union[Let, Declare, Assign, Store, For, If, Barrier, AtomicMin, Prefetch]
+
+# --- kernels ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class BufferArgument:
+    """Global memory. `access` is read, write or readwrite."""
+
+    name: str
+    dtype: str
+    access: str
+
+
+@dataclass(frozen=True)
+class LocalArray:
+    """Memory shared by a work-group."""
+
+    name: str
+    dtype: str
+    size: int
+
+
+@dataclass(frozen=True)
+class PrivateArray:
+    """Memory of one work-item: a row between two passes."""
+
+    name: str
+    dtype: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One kernel. `scalars` are run-time arguments; `comment` lines say what it computes and how."""
+
+    name: str
+    buffers: tuple[BufferArgument, ...]
+    scalars: tuple[Var, ...]
+    body: tuple[Stmt, ...]
+    local_arrays: tuple[LocalArray, ...] = ()
+    private_arrays: tuple[PrivateArray, ...] = ()
+    local_size: int = 1
+    comment: tuple[str, ...] = ()
+
+
+def operands_of(expression: Expr) -> tuple[Expr, ...]:
+    match expression:
+        case Load(index=index):
+            return (index,)
+        case Apply(operands=operands):
+            return operands
+        case Splat(operand=operand) | Reduce(operand=operand):
+            return (operand,)
+        case _:
+            return ()
+
+
+def expressions_of(statement: Stmt) -> tuple[Expr, ...]:
+    match statement:
+        case Let(value=value) | Declare(value=value) | Assign(value=value):
+            return (value,)
+        case Prefetch(index=index):
+            return (index,)
+        case Store(index=index, value=value) | AtomicMin(index=index, value=value):
+            return (index, value)
+        case For(start=start, stop=stop, step=step):
+            return (start, stop, step)
+        case If(condition=condition):
+            return (condition,)
+        case _:
+            return ()
+
+
+def walk_statements(body: tuple[Stmt, ...]) -> Iterator[Stmt]:
+    """Every statement, outer before inner, in order."""
+    for statement in body:
+        yield statement
+        if isinstance(statement, (For, If)):
+            yield from walk_statements(statement.body)
+
+
+def walk_expressions(expression: Expr) -> Iterator[Expr]:
+    yield expression
+    for operand in operands_of(expression):
+        yield from walk_expressions(operand)
+
+
+# --- scalar integer expressions, on their own ---------------------------------------------------------------
+# Launch sizes, buffer sizes and guards are such expressions over dimension names.
+
+
+def integer(value: int) -> Const:
+    return Const(value, "i64")
+
+
+def index_var(name: str) -> Var:
+    return Var(name, "i64")
+
+
+def _fold(op: str, a: Expr, b: Expr) -> Expr:
+    if isinstance(a, Const) and isinstance(b, Const):
+        return integer(_INTEGER[op](int(a.value), int(b.value)))
+    if (op == "add" and a == integer(0)) or (op == "mul" and a == integer(1)):
+        return b
+    if b == integer({"add": 0, "sub": 0, "mul": 1, "div": 1}.get(op, -1)) and op in ("add", "sub", "mul", "div"):
+        return a
+    if op == "mul" and integer(0) in (a, b):
+        return integer(0)
+    return Apply(op, (a, b), "i64")
+
+
+def add(a: Expr, b: Expr) -> Expr:
+    return _fold("add", a, b)
+
+
+def sub(a: Expr, b: Expr) -> Expr:
+    return _fold("sub", a, b)
+
+
+def mul(a: Expr, b: Expr) -> Expr:
+    return _fold("mul", a, b)
+
+
+def div(a: Expr, b: Expr) -> Expr:
+    return _fold("div", a, b)
+
+
+def mod(a: Expr, b: Expr) -> Expr:
+    return integer(0) if b == integer(1) else _fold("mod", a, b)
+
+
+def minimum(a: Expr, b: Expr) -> Expr:
+    return _fold("min", a, b)
+
+
+def maximum(a: Expr, b: Expr) -> Expr:
+    return _fold("max", a, b)
+
+
+def ceil_div(a: Expr, b: Expr) -> Expr:
+    return div(add(a, sub(b, integer(1))), b)
+
+
+def at_least(a: Expr, b: int) -> Expr:
+    return Apply("ge", (a, integer(b)), "bool")
+
+
+_INTEGER: Mapping[str, Any] = {
+    "add": lambda a, b: a + b, "sub": lambda a, b: a - b, "mul": lambda a, b: a * b,
+    "div": lambda a, b: a // b if b else 0, "mod": lambda a, b: a % b if b else 0, "min": min, "max": max,
+    "ge": lambda a, b: a >= b, "lt": lambda a, b: a < b, "and": lambda a, b: a and b,
+}  # fmt: skip
+
+
+def evaluate_integer(expression: Expr, variables: Mapping[str, int]) -> int:
+    """The value of a scalar integer expression. All quantities are non-negative."""
+    match expression:
+        case Const(value=value):
+            return int(value)
+        case Var(name=name):
+            return variables[name]
+        case Apply(op=op, operands=(a, b)):
+            return int(_INTEGER[op](evaluate_integer(a, variables), evaluate_integer(b, variables)))
+        case _:
+            raise CompilerBug(f"not a launch-time expression: {expression}")

@@ -1,0 +1,1 @@
+"""The loss functions of lossc, each a short function over values."""

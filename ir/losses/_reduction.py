@@ -1,0 +1,52 @@
+"""What every loss does around its own formula: 16-bit input, casting targets, averaging."""
+
+from __future__ import annotations
+
+from ..builder import Tensor
+from ..diagnostics import LirError
+
+REDUCTIONS = ("mean", "sum", "none")
+
+
+def widen(x: Tensor) -> Tensor:
+    """16-bit floats are storage: arithmetic is in f32."""
+    return x.cast("f32") if x.dtype in ("f16", "bf16") else x
+
+
+def like(target: Tensor, x: Tensor) -> Tensor:
+    """`target` (any integer, truth value or float) in the element type of `x`."""
+    return target.cast(x.dtype)
+
+
+def check_reduction(reduction: str, accepted: tuple[str, ...] = REDUCTIONS) -> None:
+    if reduction not in accepted:
+        raise LirError(f"unknown reduction {reduction!r}", f"expected one of {', '.join(accepted)}")
+
+
+def same_shape(x: Tensor, target: Tensor, names: str = "prediction and target") -> None:
+    if x.shape != target.shape:
+        raise LirError(f"{names} must have the same shape, found {x.type} and {target.type}",
+                       "write `broadcast` where one is meant to repeat", code="LIR0030")  # fmt: skip
+
+
+def total(values: Tensor) -> Tensor:
+    """The sum of everything, of shape [1]."""
+    return values.sum().reshape([1])
+
+
+def reduce_loss(values: Tensor, reduction: str, divisor: Tensor | float | None = None) -> Tensor:
+    """Average by `divisor` (default: the number of elements), add up, or keep."""
+    check_reduction(reduction)
+    if reduction == "none":
+        return values
+    if reduction == "sum":
+        return total(values)
+    return total(values) / (values.count() if divisor is None else divisor)
+
+
+def weighted(values: Tensor, weight: Tensor | None, reduction: str) -> Tensor:
+    """Reduce `weight * values`; the mean divides by the sum of the broadcast weight."""
+    if weight is None:
+        return reduce_loss(values, reduction)
+    weight = like(weight, values).broadcast_to(values.shape)
+    return reduce_loss(weight * values, reduction, total(weight) if reduction == "mean" else None)

@@ -1,0 +1,141 @@
+"""A module as text, the exact inverse of the parser: what is printed reads back as the same module.
+
+In: a `Module` or a `Function`. Out: LIR text, the same bytes for the same module. Attributes equal to their default are
+left out, result types are always written. A value keeps its name where it is free; otherwise a number is added.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from .attributes import attribute_text
+from .composites import COMPOSITES, Composite
+from .function import Function, Module, Op, Value
+from .ops import PRIMITIVES, OpDef
+
+HEADER = "// lir 1"
+WIDTH = 100
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*\Z")
+_LONGEST_NAME = 256
+_LONGEST_BASE = 200
+
+
+def print_module(module: Module) -> str:
+    """All functions of a module, in its order."""
+    return "\n".join([HEADER + "\n", *(print_function(function) + "\n" for function in module.functions.values())])
+
+
+def print_function(function: Function) -> str:
+    """One function, from its head to its closing brace."""
+    return _print(function, names_of_values(function))
+
+
+def equal_modules(left: Module, right: Module) -> bool:
+    """Whether two modules are the same but for the names of values inside their functions."""
+    return _nameless(left) == _nameless(right)
+
+
+def names_of_values(function: Function) -> dict[Value, str]:
+    """A distinct printable name for every value: inputs first, then results in order."""
+    names: dict[Value, str] = {}
+    taken: set[str] = set()
+    counters: dict[str, int] = {}
+    for value in [*function.inputs, *(result for op in function.ops for result in op.results)]:
+        if value not in names:
+            names[value] = name = _free_name(value.name, taken, counters)
+            taken.add(name)
+    return names
+
+
+def head_lines(prefix: str, inputs: Sequence[str], suffix: str) -> list[str]:
+    """`func @f(` + inputs + `) -> (...) {` on one line where it fits, else one input a line."""
+    line = f"{prefix}{', '.join(inputs)}{suffix}"
+    if len(line) <= WIDTH or not inputs:
+        return [line]
+    return [prefix, *(f"    {text}," for text in inputs), suffix]
+
+
+def _free_name(hint: str, taken: set[str], counters: dict[str, int]) -> str:
+    name = hint
+    if not _NAME.match(name) or len(name) > _LONGEST_NAME:
+        name = re.sub(r"[^A-Za-z0-9_.]", "_", name)[:_LONGEST_BASE]
+        name = name if _NAME.match(name) else f"v{name}"
+    base = name[:_LONGEST_BASE]
+    while name in taken:
+        # Each number is tried once for each base, so that naming stays linear.
+        counters[base] = counters.get(base, 0) + 1
+        name = f"{base}_{counters[base]}"
+    return name
+
+
+def _nameless(module: Module) -> list[str]:
+    texts = []
+    for function in module.functions.values():
+        # `%x` and `%0` cannot be mistaken for each other: no name begins with a digit.
+        names = {value: value.name for value in function.inputs}
+        results = (result for op in function.ops for result in op.results)
+        names.update((value, str(number)) for number, value in enumerate(results))
+        texts.append(_print(function, names))
+    return texts
+
+
+def _print(function: Function, names: Mapping[Value, str]) -> str:
+    inputs = [
+        f"{'param ' * (value in function.params)}%{names[value]}: {value.type}" for value in function.inputs
+    ]  # fmt: skip
+    gradient = f" gradient @{function.gradient}" if function.gradient else ""
+    lines = head_lines(f"{function.kind} @{function.name}(", inputs, f") -> ({_results(function, names)}){gradient} {{")
+    lines += [f"  {_statement(op, names)}" for op in function.ops]
+    lines += [f"  return {_values(function.outputs, names)}".rstrip(), "}"]
+    return "\n".join(lines)
+
+
+def _results(function: Function, names: Mapping[Value, str]) -> str:
+    """The result types, with their names where they are not those of the values that are returned."""
+    printed = function.with_(outputs=tuple(Value(names.get(v, v.name), v.type) for v in function.outputs), output_names=())
+    if function.names_of_outputs == printed.names_of_outputs:
+        return ", ".join(str(value.type) for value in function.outputs)
+    return ", ".join(f"{name}: {value.type}" for name, value in zip(function.names_of_outputs, function.outputs))
+
+
+def _values(values: Iterable[Value], names: Mapping[Value, str]) -> str:
+    # A value that nothing defines has no name here: the text of a broken module is read by people only.
+    return ", ".join(f"%{names.get(value, f'{value.name} (undefined)')}" for value in values)
+
+
+def _statement(op: Op, names: Mapping[Value, str]) -> str:
+    targets = f"{_values(op.results, names)} = " if op.results else ""
+    types = f" : {', '.join(str(result.type) for result in op.results)}" if op.results else ""
+    if "callee" in op.attributes:
+        return f"{targets}{op.name} @{op.attributes['callee']}({_values(op.operands, names)}){types}"
+    definition = PRIMITIVES.get(op.name) or COMPOSITES.get(op.name)
+    operands = _operands(op, definition, names)
+    return f"{targets}{op.name}{' ' * bool(operands)}{operands}{_attributes(op, definition)}{types}"
+
+
+def _operands(op: Op, definition: OpDef | Composite | None, names: Mapping[Value, str]) -> str:
+    """Operands by position as far as none is left out, the others by keyword, in the order of the definition."""
+    keywords = op.attributes.get("operands")
+    if not isinstance(definition, Composite) or keywords is None:
+        return _values(op.operands, names)
+    parameters = [parameter.rstrip("?") for parameter in definition.operands]
+    given = dict(zip(keywords, op.operands))
+    texts = []
+    for position, parameter in enumerate(name for name in parameters if name in given):
+        keyword = "" if parameters[position] == parameter else f"{parameter} = "
+        texts.append(keyword + _values([given[parameter]], names))
+    return ", ".join(texts)
+
+
+def _attributes(op: Op, definition: OpDef | Composite | None) -> str:
+    specification = definition.attributes if definition else {}
+    texts = []
+    for name, value in op.attributes.items():
+        attribute = specification.get(name)
+        if name == "operands" or (attribute and value == attribute.default and type(value) is type(attribute.default)):
+            continue
+        texts.append(f"{name} = {value if attribute and attribute.kind == 'dtype' else attribute_text(value)}")
+    return f" {{{', '.join(texts)}}}" if texts else ""

@@ -1,0 +1,73 @@
+"""The schedule of one fused kernel: what is computed at which grain and in which pass over a row. Plain data.
+
+A fused kernel runs over a domain of axes. Each tensor axis of each value is one of them (or has size 1), so
+broadcasts and transposes cost nothing: they only say which axes a value varies along. Row reductions all reduce
+the same axes; the other looped axes are the rows. A whole reduction reduces everything and is finished after
+the rows; what depends on it is computed once, at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from .function import Function, Op, Value
+from .types import DimLike
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """`axes`: sizes, outer to inner. `looped`: those that need a loop (others are only indexed by `gather`).
+    `where`: the domain axis of each tensor axis, None for size 1. `varies`: the axes a value depends on.
+    `stage`: the pass over the row in which a value can be computed; a row reduction ends its pass."""
+
+    function: Function
+    axes: tuple[DimLike, ...]
+    looped: frozenset[int]
+    reduced: frozenset[int]
+    where: Mapping[Value, tuple[int | None, ...]]
+    varies: Mapping[Value, frozenset[int]]
+    stage: Mapping[Value, int]
+    row_reductions: tuple[Op, ...]
+    whole_reductions: tuple[Op, ...]
+    finish: frozenset[Op]
+    matmul: Op | None = None
+
+    @property
+    def rows(self) -> tuple[int, ...]:
+        """The looped axes that are not reduced, outer to inner."""
+        return tuple(axis for axis in range(len(self.axes)) if axis in self.looped - self.reduced)
+
+    @property
+    def columns(self) -> tuple[int, ...]:
+        """The reduced axes, outer to inner."""
+        return tuple(sorted(self.reduced))
+
+    @property
+    def stages(self) -> int:
+        """Passes over a row: one for each chained row reduction, and one where elements are stored after the last."""
+        last = max((self.stage[op.operands[0]] + 1 for op in self.row_reductions), default=0)
+        stored = [v for v in self.element_outputs if self.stage[v] == last]
+        return last + bool(stored or not last)
+
+    @property
+    def element_outputs(self) -> tuple[Value, ...]:
+        return tuple(v for v in self.function.outputs if v not in self.finished and self.varies[v] == self.looped)
+
+    @property
+    def row_outputs(self) -> tuple[Value, ...]:
+        elements = set(self.element_outputs)
+        return tuple(v for v in self.function.outputs if v not in elements and v not in self.finished)
+
+    @property
+    def finished(self) -> frozenset[Value]:
+        """Values known only after the whole reductions."""
+        done = {op.result for op in self.whole_reductions}
+        return frozenset(done | {result for op in self.finish for result in op.results})
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why operations cannot be one kernel."""
+
+    reason: str

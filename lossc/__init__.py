@@ -1,0 +1,1 @@
+"""lossc: a compiler for loss graphs that emits OpenCL."""

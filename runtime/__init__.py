@@ -1,0 +1,1 @@
+"""Devices, the build cache, memory and execution."""

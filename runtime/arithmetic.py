@@ -1,0 +1,116 @@
+"""What the operations of the kernel IR compute, in NumPy and in the declared element types.
+
+In: operands as arrays whose first axis is work-items and whose second, where there is one, is lanes. Out: an
+array of the result's element type. An operation means what its row in the table of primitives says; here are
+only those that the table lacks or says in another way. Floats are rounded to their type after every
+operation, integers wrap around.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from ..ir.diagnostics import CompilerBug
+from ..ir.kernel import register_dtype
+from ..ir.ops import PRIMITIVES, Evaluation
+from ..ir.types import is_float, numpy_dtype
+
+Array = np.ndarray[Any, Any]
+
+# One of these takes about as long as an exponential; tests count them.
+EXPONENTIALS = ("exp", "expm1", "exp_nonpositive", "sigmoid", "softplus", "tanh")
+
+
+def pointwise(op: str, dtype: str, lanes: int) -> Callable[..., Array]:
+    """The function that `Apply(op, ..., dtype, lanes)` applies to its operands."""
+    result = numpy_dtype(dtype)
+    if op in _KERNEL_OPERATIONS:
+        return _KERNEL_OPERATIONS[op]
+    if op == "cast":
+        return lambda x: x.astype(result)
+    definition = PRIMITIVES.get(op)
+    if definition is None or definition.kind != "pointwise" or definition.evaluate is None:
+        raise CompilerBug(f"`{op}` is no pointwise operation")
+    evaluate = definition.evaluate
+    context = Evaluation({}, dtype, (lanes,))
+    return lambda *operands: evaluate(context, *operands).astype(result, copy=False)
+
+
+def reduce_lanes(op: str, values: Array) -> Array:
+    """`op` over the lanes, as a tree: the upper half joins the lower half until one lane is left.
+
+    For 4 lanes that is (v0 + v2) + (v1 + v3), in the order of OpenCL's `.lo` and `.hi`.
+    """
+    join = _JOINS[op]
+    while values.shape[1] > 1:
+        half = values.shape[1] // 2
+        values = join(values[:, :half], values[:, half:])
+    return values[:, 0]
+
+
+def _divide(a: Array, b: Array) -> Array:
+    # Integers truncate toward zero; division by zero gives 0.
+    if a.dtype.kind == "f":
+        return a / b
+    safe = np.where(b == 0, np.ones((), b.dtype), b)
+    floor = a // safe
+    truncated = floor + ((a % safe != 0) & ((a < 0) != (safe < 0)))
+    return np.where(b == 0, 0, truncated).astype(a.dtype)
+
+
+def _remainder(a: Array, b: Array) -> Array:
+    # a - (a / b) b, with the sign of a, for the division above.
+    return np.where(b == 0, 0, np.fmod(a, np.where(b == 0, np.ones((), b.dtype), b))).astype(a.dtype)
+
+
+def _fused_multiply_add(a: Array, b: Array, c: Array) -> Array:
+    # f32: the product is exact in float64, so this is the fused result up to a double rounding.
+    wide = np.float64 if a.dtype == np.float32 else np.longdouble
+    return (a.astype(wide) * b.astype(wide) + c.astype(wide)).astype(a.dtype)
+
+
+def _exp_nonpositive(x: Array) -> Array:
+    # NaN where a caller breaks the promise x <= 0.
+    result = np.where(x <= 0, np.exp(x), np.full((), np.nan, x.dtype))
+    return np.where(result < 2.0**-126, np.zeros((), x.dtype), result)
+
+
+def _log1p_unit(x: Array) -> Array:
+    return np.where((x >= 0) & (x <= 1), np.log1p(x), np.full((), np.nan, x.dtype))
+
+
+def _rounded_to(dtype: str) -> Callable[[Array], Array]:
+    return lambda x: x.astype(numpy_dtype(dtype)).astype(x.dtype)
+
+
+_KERNEL_OPERATIONS: Mapping[str, Callable[..., Array]] = {
+    "div": _divide, "mod": _remainder, "fma": _fused_multiply_add,
+    "exp_nonpositive": _exp_nonpositive, "log1p_unit": _log1p_unit,
+    "max_number": lambda a, b: np.where(b > a, b, a), "min_number": lambda a, b: np.where(b < a, b, a),
+    "round_f16": _rounded_to("f16"), "round_bf16": _rounded_to("bf16"),
+}  # fmt: skip
+
+_JOINS: Mapping[str, Callable[..., Array]] = {
+    "add": np.add, "max": np.maximum, "min": np.minimum, "or": np.logical_or, "and": np.logical_and,
+    "max_number": _KERNEL_OPERATIONS["max_number"], "min_number": _KERNEL_OPERATIONS["min_number"],
+}  # fmt: skip
+
+
+def register_type(dtype: str) -> np.dtype[Any]:
+    """The NumPy type of a register that holds an element of a buffer of `dtype`."""
+    return numpy_dtype(register_dtype(dtype))
+
+
+def memory_type(dtype: str) -> np.dtype[Any]:
+    """The NumPy type of memory that holds elements of `dtype`."""
+    return np.dtype(np.uint8) if dtype == "bool" else numpy_dtype(dtype)
+
+
+def poison(dtype: str, count: int) -> Array:
+    """Memory that nobody has written: NaN, or a pattern that is a wrong answer as an integer."""
+    if is_float(dtype):
+        return np.full(count, np.nan, numpy_dtype(dtype))
+    return np.full(count * memory_type(dtype).itemsize, 0xA5, np.uint8).view(memory_type(dtype))

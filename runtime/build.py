@@ -1,0 +1,154 @@
+"""From OpenCL C to kernels that can be launched.
+
+In: a device, source text and build options. Out: a `BuiltProgram`; its binary comes from the cache on disk
+where the driver takes it, else the source is built. Source that a driver refuses is a bug of ours: lossc
+wrote it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sqlite3
+import threading
+import warnings
+import weakref
+from typing import TYPE_CHECKING
+
+from ..ir.diagnostics import CompilerBug, DeviceError
+from .cache import Cache, cache_enabled, cache_folder, cache_key
+from .device import Device, device_error, driver_errors
+from .drivers import load_pyopencl
+
+if TYPE_CHECKING:
+    import pyopencl as cl
+
+# Drivers have raced when several threads build at once, and Python's warning filters are one for all threads.
+_building = threading.Lock()
+_in_use: weakref.WeakValueDictionary[tuple[str, int], BuiltProgram] = weakref.WeakValueDictionary()
+
+
+class BuiltProgram:
+    """Kernels of one source text on one device. Every thread gets kernel objects of its own: the arguments
+    set on one that is shared go to the wrong launch now and then.
+    """
+
+    def __init__(self, device: Device, source: str, handle: cl.Program):
+        self.device = device
+        self.source = source
+        self.handle = handle
+        self._of_thread = threading.local()
+
+    def kernel(self, name: str) -> cl.Kernel:
+        """The calling thread's object for the kernel `name`; its arguments stay set from call to call."""
+        kernels: dict[str, cl.Kernel] = self._of_thread.__dict__
+        kernel = kernels.get(name)
+        if kernel is None:
+            kernel = kernels[name] = self._make(name)
+        return kernel
+
+    def _make(self, name: str) -> cl.Kernel:
+        cl = load_pyopencl()
+        try:
+            return cl.Kernel(self.handle, name)
+        except sqlite3.Error as error:
+            raise DeviceError(
+                f"pyopencl's own cache is damaged: {error}",
+                "delete the folder pytools in your cache folder, or set PYOPENCL_NO_CACHE=1",
+            ) from error
+        except cl.Error as error:
+            if getattr(error, "code", None) == cl.status_code.INVALID_KERNEL_NAME:
+                raise CompilerBug(f"the program has no kernel {name}") from error
+            raise device_error(error, f"cannot make the kernel {name}") from error
+
+
+def build(device: Device, source: str, options: str = "") -> BuiltProgram:
+    """Builds `source` for `device`, or finds it built: in this process, or on disk from an earlier one.
+
+    Raises CompilerBug with the driver's log where the driver refuses the source, DeviceError where it fails.
+    """
+    # pyopencl adds the options in PYOPENCL_BUILD_OPTIONS to ours.
+    key = cache_key([device.key, source, options, os.environ.get("PYOPENCL_BUILD_OPTIONS", "")])
+    with driver_errors(f"cannot open {device}"):
+        place = (key, device.context.int_ptr)
+    with _building:
+        program = _in_use.get(place)
+        if program is None:
+            program = BuiltProgram(device, source, _from_disk_or_source(device, source, options, key))
+            _in_use[place] = program
+        return program
+
+
+def _from_disk_or_source(device: Device, source: str, options: str, key: str) -> cl.Program:
+    if not cache_enabled():
+        return _from_source(device, source, options)
+    cache = Cache(cache_folder("programs"))
+    binary = cache.get(key)
+    program = _from_binary(device, binary, options) if binary is not None else None
+    if program is None:
+        program = _from_source(device, source, options)
+        binary = _binary(program)
+        if binary:
+            cache.put(key, binary)
+    return program
+
+
+def _from_binary(device: Device, binary: bytes, options: str) -> cl.Program | None:
+    """The program in `binary`, or None: a driver may refuse any binary at any time."""
+    cl = load_pyopencl()
+    try:
+        return _quietly(cl.Program(device.context, [device.handle], [binary]), device, options)
+    except cl.Error:
+        return None
+
+
+def _from_source(device: Device, source: str, options: str) -> cl.Program:
+    cl = load_pyopencl()
+    refusals = (cl.status_code.BUILD_PROGRAM_FAILURE, cl.status_code.COMPILE_PROGRAM_FAILURE)
+    refusals += (cl.status_code.INVALID_BUILD_OPTIONS, cl.status_code.INVALID_COMPILER_OPTIONS)
+    try:
+        program = cl.Program(device.context, source)
+        return _quietly(program, device, options)
+    except cl.Error as error:
+        if getattr(error, "code", None) not in refusals:
+            raise device_error(error, f"cannot build a program on {device}") from error
+        raise _refused(device, source, options, str(error)) from error
+
+
+def _quietly(program: cl.Program, device: Device, options: str) -> cl.Program:
+    """Builds without pyopencl's source cache and its warning that the compiler said something."""
+    cl = load_pyopencl()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        # A question asked before the build makes pyopencl leave its cache out; imported before us it has one.
+        program.get_info(cl.program_info.REFERENCE_COUNT)
+        return program.build(options, [device.handle])
+
+
+def _binary(program: cl.Program) -> bytes:
+    cl = load_pyopencl()
+    try:
+        return program.binaries[0]
+    except cl.Error:
+        return b""
+
+
+def _refused(device: Device, source: str, options: str, message: str) -> CompilerBug:
+    """The driver's log, with the kernel and the lines around its first complaint."""
+    lines = source.splitlines()
+    log = message.split(":\n\n", 1)[-1].split("\n\n(options:")[0].strip()
+    complaints = [line for line in log.splitlines() if "error" in line]
+    places = [place for line in complaints if (place := re.search(r"(\d+):\d+: ", line))]
+    number = min((int(place[1]) for place in places), default=0)
+    number = min(number, len(lines))
+    before = "\n".join(lines[:number] if number else lines)
+    names = re.findall(r"\bkernel\s+void\s+(?:__attribute__\(\(.*?\)\)\s*)?(\w+)", before)
+    name = f"kernel {names[-1]}" if names else "source"
+    first, last = max(1, number - 4), min(len(lines), number + 3)
+    excerpt = [f"{at:5} | {lines[at - 1]}" for at in range(first, last + 1)] if number else []
+    return CompilerBug(
+        f"the OpenCL compiler of {device} refuses the {name}",
+        *([f"options: {options}"] if options else []),
+        *(["source:\n" + "\n".join(excerpt)] if excerpt else []),
+        "the compiler's log:\n" + log,
+    )

@@ -1,0 +1,307 @@
+"""OpenCL devices: which there are, which one to use, and what a compiler must know of each.
+
+In: a name, or the environment variable `LOSSC_DEVICE`, or a context or queue that the user already has. Out:
+a `Device`, with its context, its queues and its `DeviceInfo`. Nothing is loaded before the first call here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import platform as host
+import re
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..ir.diagnostics import DeviceError, did_you_mean
+from ..ir.target import GIB, KIB, MIB, DeviceInfo
+from .drivers import embedded_driver, imported_before, load_pyopencl
+
+if TYPE_CHECKING:
+    import pyopencl as cl
+
+DEVICE_VARIABLE = "LOSSC_DEVICE"
+ALIASES = ("cpu", "gpu", "intel", "pocl")
+# cl_intel_exec_by_local_thread: commands run in the thread that enqueues them.
+LOCAL_THREAD_QUEUE = 1 << 31
+LOCAL_THREAD_EXTENSION = "cl_intel_exec_by_local_thread"
+FINE_GRAIN_SYSTEM_SVM = 1 << 3
+ATOMIC_ACQUIRE_RELEASE = 1 << 1
+ATOMIC_DEVICE_SCOPE = 1 << 5
+
+_listing = threading.Lock()
+_listed: list[Device] = []
+
+
+class Device:
+    """One OpenCL device with the context and queues that lossc uses on it.
+
+    `info` is what compilers see; `handle` is pyopencl's object; `key` changes whenever binaries built for the
+    device could stop being valid. Context and queues are made when first asked for.
+    """
+
+    def __init__(
+        self, handle: cl.Device, queue: cl.CommandQueue | None = None, context: cl.Context | None = None
+    ):
+        self.handle = handle
+        self.info = describe(handle)
+        self.driver_version: str = _ask(handle, "driver_version", "unknown").strip()
+        self.key = _device_key(handle, self.info, self.driver_version)
+        self._lock = threading.Lock()
+        self._process = os.getpid()
+        self._queue = queue
+        self._context = queue.context if queue is not None else context
+        self._local_thread_queue: cl.CommandQueue | None = None
+
+    @property
+    def context(self) -> cl.Context:
+        self._refuse_after_fork()
+        if self._context is None:
+            with self._lock, driver_errors(f"cannot open {self}"):
+                self._context = self._context or load_pyopencl().Context([self.handle])
+        return self._context
+
+    @property
+    def queue(self) -> cl.CommandQueue:
+        """The in-order queue that all ordinary work goes through."""
+        if self._queue is None:
+            context = self.context
+            with self._lock, driver_errors(f"cannot make a queue on {self}"):
+                self._queue = self._queue or load_pyopencl().CommandQueue(context, self.handle)
+        self._refuse_after_fork()
+        return self._queue
+
+    @property
+    def local_thread_queue(self) -> cl.CommandQueue | None:
+        """A queue that runs commands in the calling thread, faster for small work; None where there is none.
+
+        Work on it is not ordered with work on `queue`: finish one before using the other on the same memory.
+        """
+        if LOCAL_THREAD_EXTENSION not in _ask(self.handle, "extensions", "").split():
+            return None
+        if self._local_thread_queue is None:
+            context = self.context
+            with self._lock, driver_errors(f"cannot make a queue on {self}"):
+                self._local_thread_queue = self._local_thread_queue or load_pyopencl().CommandQueue(
+                    context, self.handle, properties=LOCAL_THREAD_QUEUE
+                )
+        self._refuse_after_fork()
+        return self._local_thread_queue
+
+    def _refuse_after_fork(self) -> None:
+        if os.getpid() != self._process:
+            raise DeviceError(
+                f"{self} was opened before this process was forked, and drivers do not survive a fork",
+                "start workers with multiprocessing.get_context('spawn'), or use devices only after the fork",
+            )
+
+    def __str__(self) -> str:
+        return f"{self.info.name} ({self.info.platform})"
+
+    def __repr__(self) -> str:
+        return f"<Device {self}>"
+
+
+def devices() -> list[Device]:
+    """Every device of every driver, the one that `select()` would take first. Made once a process."""
+    with _listing:
+        if not _listed:
+            _listed.extend(sorted(_find(), key=_rank))
+        return list(_listed)
+
+
+def select(name: str | None = None) -> Device:
+    """The device called `name`: its number in `devices()`, `cpu`, `gpu`, `intel`, `pocl`, or a part of its
+    name or of its platform's name. Without a name `LOSSC_DEVICE` decides, and without that a GPU goes before
+    Intel's CPU runtime and that before other CPUs. Raises DeviceError, listing what there is, where nothing
+    fits.
+    """
+    if name is None:
+        name = os.environ.get(DEVICE_VARIABLE)
+        asked_by = f"{DEVICE_VARIABLE}={name}"
+    else:
+        asked_by = f"`{name}`"
+    found = devices()
+    if not found:
+        raise DeviceError("no OpenCL device was found", *_how_to_get_one())
+    if name is None or not name.strip():
+        return found[0]
+    wanted = name.strip().lower()
+    # A short number counts devices; a long one, 4090, is a part of a name.
+    is_number = wanted.isdecimal() and len(wanted) <= 2
+    if is_number and int(wanted) < len(found):
+        return found[int(wanted)]
+    for device in () if is_number else found:
+        if _answers_to(device.info, wanted):
+            return device
+    usable = [word for word in ALIASES if any(_answers_to(device.info, word) for device in found)]
+    notes = [f"{number}: {device}" for number, device in enumerate(found)]
+    notes += did_you_mean(wanted, usable)
+    notes += () if "intel" in usable else _how_to_get_one()
+    raise DeviceError(f"no OpenCL device answers to {asked_by}; these were found:", *notes)
+
+
+def from_queue(queue: cl.CommandQueue) -> Device:
+    """A Device that works on the user's own queue and in its context."""
+    load_pyopencl()
+    return Device(queue.device, queue=queue)
+
+
+def from_context(context: cl.Context) -> Device:
+    """A Device in the user's own context, on the first of its devices."""
+    load_pyopencl()
+    return Device(context.devices[0], context=context)
+
+
+def device_error(error: cl.Error, action: str) -> DeviceError:
+    """What the driver said, as our error. `action` says what was being done: `cannot run the kernel k`."""
+    status = getattr(error, "code", None)
+    codes = load_pyopencl().status_code
+    name = codes.to_string(status) if isinstance(status, int) else str(error)
+    routine = getattr(error, "routine", None)
+    where = f" in {routine}" if routine else ""
+    advice = {
+        "MEM_OBJECT_ALLOCATION_FAILURE": "the device has too little memory: use smaller batches",
+        "OUT_OF_RESOURCES": "a kernel failed, or needs more of the device than it has",
+        "OUT_OF_HOST_MEMORY": "this machine has too little memory left",
+        "DEVICE_NOT_AVAILABLE": "the device is gone or busy: `lossc devices` lists what is left",
+    }.get(name)
+    return DeviceError(f"{action}: the driver answers {name}{where}", *([advice] if advice else []))
+
+
+@contextlib.contextmanager
+def driver_errors(action: str) -> Iterator[None]:
+    """Turns any error of pyopencl into a DeviceError."""
+    try:
+        yield
+    except load_pyopencl().Error as error:
+        raise device_error(error, action) from error
+
+
+def describe(handle: cl.Device) -> DeviceInfo:
+    """Asks the driver for everything in a DeviceInfo; what it does not know is set to a safe figure."""
+    cl = load_pyopencl()
+    platform_name: str = handle.platform.name.strip()
+    extensions = _ask(handle, "extensions", "").split()
+    simulated = platform_name == "Oclgrind"
+    is_gpu = bool(handle.type & cl.device_type.GPU) and not simulated
+    pocl_cpu = platform_name == "Portable Computing Language" and not is_gpu
+    intel_cpu = platform_name.startswith("Intel") and not is_gpu
+    native_width = _ask(handle, "native_vector_width_float", 4)
+    system_svm = bool(_ask(handle, "svm_capabilities", 0) & FINE_GRAIN_SYSTEM_SVM)
+    return DeviceInfo(
+        name=handle.name.strip(),
+        platform=platform_name,
+        kind="gpu" if is_gpu else "cpu",
+        compute_units=max(1, _ask(handle, "max_compute_units", 1)),
+        vector_width=4 if is_gpu else min(16, max(4, native_width)),
+        lanes=_lanes(handle) if is_gpu else 1,
+        max_work_group_size=_ask(handle, "max_work_group_size", 1),
+        local_memory=_ask(handle, "local_mem_size", 32 * KIB),
+        max_argument_bytes=_ask(handle, "max_parameter_size", 1024),
+        max_allocation=_ask(handle, "max_mem_alloc_size", 128 * MIB),
+        global_memory=_ask(handle, "global_mem_size", 1 * GIB),
+        cache_line=_ask(handle, "global_mem_cacheline_size", 0) or 64,
+        cache_per_unit=_cache_per_unit(handle, is_gpu),
+        has_f64="cl_khr_fp64" in extensions or bool(_ask(handle, "double_fp_config", 0)),
+        has_f16="cl_khr_fp16" in extensions,
+        device_atomics=_device_atomics(handle),
+        nontemporal_stores=(intel_cpu or pocl_cpu) and host.machine() in ("x86_64", "AMD64"),
+        # PoCL's CPU devices use the host's memory as it is, though they do not report system SVM.
+        shared_pointers=system_svm or pocl_cpu,
+    )
+
+
+def _find() -> Iterator[Device]:
+    cl = load_pyopencl()
+    try:
+        platforms = cl.get_platforms()
+    except cl.Error:
+        return
+    for platform in platforms:
+        try:
+            handles = platform.get_devices()
+        except cl.Error:
+            continue
+        yield from (Device(handle) for handle in handles if _ask(handle, "available", True))
+
+
+def _rank(device: Device) -> int:
+    if device.info.kind == "gpu":
+        return 0
+    order = ("intel", "pocl", "cpu")
+    return 1 + next(place for place, word in enumerate(order) if _answers_to(device.info, word))
+
+
+def _answers_to(info: DeviceInfo, wanted: str) -> bool:
+    match wanted:
+        case "cpu" | "gpu":
+            return info.kind == wanted
+        case "intel":
+            return info.kind == "cpu" and info.platform.startswith("Intel")
+        case "pocl":
+            return info.platform == "Portable Computing Language"
+        case _:
+            return wanted in info.name.lower() or wanted in info.platform.lower()
+
+
+def _how_to_get_one() -> tuple[str, ...]:
+    if imported_before():
+        return ("pyopencl was imported before lossc and may have missed drivers: use a lossc device first",)
+    if "OCL_ICD_VENDORS" in os.environ:
+        return (f"OCL_ICD_VENDORS={os.environ['OCL_ICD_VENDORS']} is all that was searched: unset it",)
+    if sys.platform == "linux" and host.machine() == "x86_64":
+        if embedded_driver() is None:
+            return ("the embedded CPU device comes with: pip install 'lossc[cpu]'",)
+        return (f"the embedded CPU device is installed but its driver does not load: {embedded_driver()}",)
+    return ("install an OpenCL driver for this system (PoCL runs on most CPUs: conda install pocl)",)
+
+
+def _ask(handle: cl.Device | cl.Platform, question: str, otherwise: Any) -> Any:
+    """One property of a device; `otherwise` where the driver does not know it."""
+    try:
+        return getattr(handle, question)
+    except (load_pyopencl().Error, AttributeError):
+        return otherwise
+
+
+def _lanes(handle: cl.Device) -> int:
+    return _ask(handle, "warp_size_nv", 0) or _ask(handle, "wavefront_width_amd", 0) or 32
+
+
+def _device_atomics(handle: cl.Device) -> bool:
+    version = re.search(r"(\d+)\.(\d+)", _ask(handle, "opencl_c_version", ""))
+    needed = ATOMIC_ACQUIRE_RELEASE | ATOMIC_DEVICE_SCOPE
+    capable = _ask(handle, "atomic_memory_capabilities", 0) & needed == needed
+    return capable and version is not None and int(version[1]) >= 2
+
+
+def _cache_per_unit(handle: cl.Device, is_gpu: bool) -> int:
+    if is_gpu:
+        return 64 * KIB
+    with contextlib.suppress(OSError, ValueError):
+        text = Path("/sys/devices/system/cpu/cpu0/cache/index2/size").read_text().strip()
+        return int(text.removesuffix("K")) * KIB
+    # Some drivers report the shared cache here: a core cannot count on more than 1 MiB of it.
+    return min(_ask(handle, "global_mem_cache_size", 256 * KIB) or 256 * KIB, MIB)
+
+
+def _device_key(handle: cl.Device, info: DeviceInfo, driver_version: str) -> str:
+    versions = [_ask(handle.platform, "version", ""), _ask(handle, "version", ""), driver_version]
+    parts = [info.platform, info.name, *versions]
+    if info.kind == "cpu":
+        # A driver's name for two CPUs can be the same though one lacks instructions that the other has.
+        parts.append(_cpu_features())
+    return "\n".join(parts)
+
+
+def _cpu_features() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith(("flags", "Features")):
+                return hashlib.sha256(line.encode()).hexdigest()
+    return host.processor()

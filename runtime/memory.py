@@ -1,0 +1,241 @@
+"""Memory that kernels and NumPy share.
+
+In: shapes and dtypes, or arrays that a user passed. Out: aligned arrays, taken from a pool because fresh
+pages cost more than most kernels, and kernel arguments made from arrays. An array handed to a user owns its
+memory: the pool has it back only when the array and every view of it are gone, so nothing that a user holds
+ever changes.
+
+On devices with shared pointers an argument is the array's own memory; on others it is a copy on the device,
+and `fetch` brings a result home. An empty array becomes a small placeholder, as no driver takes zero bytes.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from ..ir.diagnostics import CompilerBug, DeviceError, LirError
+from ..ir.target import GIB, KIB
+from .device import Device, driver_errors
+from .drivers import load_pyopencl
+
+if TYPE_CHECKING:
+    import pyopencl as cl
+
+ALIGNMENT = 64
+"""Bytes: a cache line and a vector of 16 f32, what non-temporal stores need."""
+SMALLEST_POOLED = 64 * KIB
+"""Bytes: what is smaller comes from the allocator's own free lists without new pages."""
+PLACEHOLDER_BYTES = 64
+
+Access = Literal["read", "write", "readwrite"]
+
+
+def is_aligned(array: np.ndarray, alignment: int = ALIGNMENT) -> bool:
+    """Whether the array's first element, if it has one, lies at a multiple of `alignment` bytes."""
+    return array.size == 0 or array.__array_interface__["data"][0] % alignment == 0
+
+
+class _Lease:
+    """Holds a block for the arrays made over it, and gives it back when the last of them is gone.
+
+    NumPy shortens chains of views to the first object that is no array: this one, never the block itself.
+    """
+
+    __slots__ = ("__array_interface__", "__weakref__", "_block", "_pool")
+
+    def __init__(self, block: np.ndarray, pool: OutputPool):
+        self.__array_interface__ = block.__array_interface__
+        self._block = block
+        self._pool = pool
+
+    def __del__(self) -> None:
+        self._pool._give_back(self._block)
+
+
+class OutputPool:
+    """Aligned arrays over blocks of memory that are used again. Idle blocks take at most `limit` bytes
+    together.
+
+    Safe to use from many threads. Contents of a new array are whatever was there before.
+    """
+
+    def __init__(self, limit: int):
+        self.limit = limit
+        self._idle: deque[np.ndarray] = deque()
+        self._lock = threading.Lock()
+        # Blocks come back from __del__, which can run in the middle of anything, the pool's own methods
+        # included: so it appends here, which takes no lock.
+        self._returned: deque[np.ndarray] = deque()
+
+    @property
+    def idle_bytes(self) -> int:
+        """Bytes that are kept for later."""
+        with self._lock:
+            self._collect()
+            return sum(block.nbytes for block in self._idle)
+
+    def empty(self, shape: Sequence[int], dtype: np.dtype) -> np.ndarray:
+        """A C-contiguous array aligned to 64 bytes. Raises DeviceError where there is no memory for it."""
+        nbytes = math.prod(shape) * dtype.itemsize
+        if nbytes < SMALLEST_POOLED:
+            return _new_block(nbytes).view(dtype).reshape(shape)
+        size = _block_size(nbytes)
+        with self._lock:
+            self._collect()
+            block = next((block for block in reversed(self._idle) if block.nbytes == size), None)
+            if block is not None:
+                self._idle = deque(other for other in self._idle if other is not block)
+        if block is None:
+            block = _new_block(size)
+        return np.asarray(_Lease(block, self))[:nbytes].view(dtype).reshape(shape)
+
+    def clear(self) -> None:
+        """Lets go of every idle block."""
+        with self._lock:
+            self._returned.clear()
+            self._idle.clear()
+
+    def _give_back(self, block: np.ndarray) -> None:
+        self._returned.append(block)
+        if self._lock.acquire(blocking=False):
+            try:
+                self._collect()
+            finally:
+                self._lock.release()
+
+    def _collect(self) -> None:
+        """Under the lock: returned blocks become idle, the oldest idle ones go while there are too many."""
+        while self._returned:
+            self._idle.append(self._returned.popleft())
+        total = sum(block.nbytes for block in self._idle)
+        while total > self.limit:
+            total -= self._idle.popleft().nbytes
+
+
+def _new_block(nbytes: int) -> np.ndarray:
+    """`nbytes` of aligned memory. NumPy asks the system for huge pages where the block is large."""
+    try:
+        memory = np.empty(nbytes + ALIGNMENT - 1, np.uint8)
+    except MemoryError as error:
+        raise DeviceError(f"no memory for an array of {nbytes} bytes", "use smaller batches") from error
+    start = -memory.__array_interface__["data"][0] % ALIGNMENT
+    return memory[start : start + nbytes]
+
+
+def _block_size(nbytes: int) -> int:
+    """`nbytes` rounded up to an eighth of a power of two, so that like sizes share blocks: at most 1/8 is
+    lost.
+    """
+    step = 1 << max(12, nbytes.bit_length() - 4)
+    return -(-nbytes // step) * step
+
+
+def _default_limit() -> int:
+    """An eighth of the machine's memory, at most 4 GiB."""
+    try:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        memory = 8 * GIB
+    return min(memory // 8, 4 * GIB)
+
+
+POOL = OutputPool(_default_limit())
+"""The pool that results come from."""
+
+
+@dataclass(frozen=True)
+class Argument:
+    """A kernel argument and what must stay alive while a kernel may use it.
+
+    `value` goes to `Kernel.set_arg`. `array` is the host's side; where `copied`, the device's side is
+    another one.
+    """
+
+    value: Any
+    array: np.ndarray
+    keep: tuple[object, ...] = ()
+    copied: bool = False
+
+
+def argument_for(device: Device, array: np.ndarray, access: Access = "read") -> Argument:
+    """The kernel argument for `array`, which must be C-contiguous. Zero copy where the device allows it,
+    else its contents are copied to the device (not for `write`) and `fetch` copies results back.
+    """
+    if not array.flags.c_contiguous:
+        raise CompilerBug(f"an array of shape {array.shape} and strides {array.strides} reached a kernel")
+    if access != "read" and not array.flags.writeable:
+        raise LirError("a read-only array cannot take a result", "pass an array that can be written")
+    if array.nbytes == 0:
+        placeholder = device_memory(device, PLACEHOLDER_BYTES)
+        return Argument(placeholder.value, array, (placeholder,))
+    if device.info.shared_pointers:
+        window = _writable_bytes(array)
+        return Argument(load_pyopencl().SVM(window), array, (window,))
+    argument = Argument(_buffer(device, array.nbytes), array, copied=True)
+    if access != "write":
+        cl = load_pyopencl()
+        with driver_errors(f"cannot copy {array.nbytes} bytes to {device}"):
+            cl.enqueue_copy(device.queue, argument.value, _writable_bytes(array), is_blocking=True)
+    return argument
+
+
+def fetch(device: Device, argument: Argument) -> np.ndarray:
+    """The argument's array with what kernels have written, once everything on the device's queue is done."""
+    if argument.copied:
+        cl = load_pyopencl()
+        with driver_errors(f"cannot copy {argument.array.nbytes} bytes from {device}"):
+            cl.enqueue_copy(device.queue, _writable_bytes(argument.array), argument.value, is_blocking=True)
+    else:
+        with driver_errors(f"a kernel on {device} failed"):
+            device.queue.finish()
+    return argument.array
+
+
+def device_memory(device: Device, nbytes: int) -> Argument:
+    """Uninitialised memory for kernels to write and read: aligned host memory where pointers are shared,
+    else a buffer on the device, whose `array` is empty.
+    """
+    nbytes = max(nbytes, PLACEHOLDER_BYTES)
+    if device.info.shared_pointers:
+        array = POOL.empty((nbytes,), np.dtype(np.uint8))
+        return Argument(load_pyopencl().SVM(array), array)
+    return Argument(_buffer(device, nbytes), np.empty(0, np.uint8), copied=True)
+
+
+def _buffer(device: Device, nbytes: int) -> cl.Buffer:
+    if nbytes > device.info.max_allocation:
+        raise DeviceError(
+            f"{nbytes} bytes are more than {device} gives in one piece ({device.info.max_allocation})",
+            "use smaller batches, or another device",
+        )
+    cl = load_pyopencl()
+    with driver_errors(f"cannot allocate {nbytes} bytes on {device}"):
+        return cl.Buffer(device.context, cl.mem_flags.READ_WRITE, nbytes)
+
+
+class _Window:
+    """An array's memory as bytes, whatever its dtype and flags: pyopencl takes neither bfloat16 nor
+    read-only.
+    """
+
+    __slots__ = ("__array_interface__", "_array")
+
+    def __init__(self, array: np.ndarray):
+        address = array.__array_interface__["data"][0]
+        self.__array_interface__ = {
+            "version": 3, "typestr": "|u1", "shape": (array.nbytes,), "data": (address, False)
+        }  # fmt: skip
+        self._array = array
+
+
+def _writable_bytes(array: np.ndarray) -> np.ndarray:
+    """The array's memory as writable bytes; it keeps the array alive."""
+    return np.asarray(_Window(array))

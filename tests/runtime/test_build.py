@@ -1,0 +1,277 @@
+"""Programs are built once, found on disk later, and never wrong, whatever lies on the disk."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pyopencl as cl
+import pytest
+
+from lossc.ir.diagnostics import CompilerBug
+from lossc.runtime import build as build_module
+from lossc.runtime.build import BuiltProgram, build
+from lossc.runtime.cache import Cache, cache_folder
+from lossc.runtime.device import Device, from_context
+from lossc.runtime.memory import argument_for, fetch
+
+ADD = """
+kernel void add(global const float *x, global float *y, float a) {
+  size_t i = get_global_id(0);
+  y[i] = x[i] + a;
+}
+"""
+
+
+@pytest.fixture(autouse=True)
+def own_cache(cache_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Nothing is left from another test: neither on disk nor in the process."""
+    monkeypatch.setattr(build_module, "_in_use", type(build_module._in_use)())
+    return cache_dir
+
+
+def run_add(device: Device, program: BuiltProgram, amount: float, size: int = 32) -> np.ndarray:
+    x = np.arange(size, dtype=np.float32)
+    y = np.empty_like(x)
+    source, target = argument_for(device, x), argument_for(device, y, "write")
+    kernel = program.kernel("add")
+    kernel.set_args(source.value, target.value, np.float32(amount))
+    cl.enqueue_nd_range_kernel(device.queue, kernel, (size,), None)
+    return fetch(device, target) - x
+
+
+def entries(folder: Path) -> list[Path]:
+    return [path for path in folder.glob("programs/*/*") if path.is_file()]
+
+
+def forget(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build_module, "_in_use", type(build_module._in_use)())
+
+
+def count_source_builds(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    built: list[str] = []
+    original = build_module._from_source
+
+    def counting(device: Device, source: str, options: str) -> cl.Program:
+        built.append(source)
+        return original(device, source, options)
+
+    monkeypatch.setattr(build_module, "_from_source", counting)
+    return built
+
+
+def test_a_second_process_takes_the_binary(
+    device: Device, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built = count_source_builds(monkeypatch)
+    assert (run_add(device, build(device, ADD), 2) == 2).all()
+    assert len(entries(own_cache)) == 1
+    forget(monkeypatch)
+    assert (run_add(device, build(device, ADD), 3) == 3).all()
+    assert built == [ADD]
+
+
+def test_within_a_process_a_program_is_built_once(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOSSC_CACHE", "0")
+    built = count_source_builds(monkeypatch)
+    first = build(device, ADD)
+    assert build(device, ADD) is first
+    assert built == [ADD]
+
+
+def test_another_context_is_another_program(device: Device) -> None:
+    other = from_context(cl.Context([device.handle]))
+    first, second = build(device, ADD), build(other, ADD)
+    assert first is not second
+    assert (run_add(device, first, 1) == 1).all()
+    assert (run_add(other, second, 2) == 2).all()
+
+
+def test_options_and_source_are_part_of_the_key(device: Device, own_cache: Path) -> None:
+    programs = [build(device, ADD), build(device, ADD, "-D X=1"), build(device, ADD + "\n")]
+    assert len({id(program) for program in programs}) == 3
+    assert len(entries(own_cache)) == 3
+
+
+def test_switched_off_it_leaves_nothing(
+    device: Device, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOSSC_CACHE", "0")
+    assert (run_add(device, build(device, ADD), 2) == 2).all()
+    assert not entries(own_cache)
+
+
+@pytest.mark.parametrize("binary", [b"", b"no binary", b"\x7fELF" + bytes(200), b"poclbin" + b"\xff" * 500])
+def test_a_binary_that_the_driver_refuses_is_built_again(
+    device: Device, monkeypatch: pytest.MonkeyPatch, binary: bytes
+) -> None:
+    """The entry is whole, so its checksum fits, but the driver cannot use it."""
+    program = build(device, ADD)
+    cache = Cache(cache_folder("programs"))
+    (entry,) = entries(cache_folder(""))
+    cache.put(entry.name, binary)
+    del program
+    forget(monkeypatch)
+    built = count_source_builds(monkeypatch)
+    assert (run_add(device, build(device, ADD), 2) == 2).all()
+    assert built == [ADD]
+    assert cache.get(entry.name) != binary
+
+
+def test_a_damaged_entry_is_built_again(
+    device: Device, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build(device, ADD)
+    (entry,) = entries(own_cache)
+    whole = entry.read_bytes()
+    for damaged in (whole[: len(whole) // 2], whole[:-1] + bytes([whole[-1] ^ 1]), b""):
+        entry.write_bytes(damaged)
+        forget(monkeypatch)
+        assert (run_add(device, build(device, ADD), 2) == 2).all()
+        assert len(entry.read_bytes()) > len(whole) // 2
+
+
+def test_a_folder_that_cannot_be_written(
+    device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("LOSSC_CACHE_DIR", str(tmp_path / "file"))
+    assert (run_add(device, build(device, ADD), 2) == 2).all()
+
+
+def test_source_that_the_driver_refuses_is_our_bug(device: Device) -> None:
+    broken = ADD + "\nkernel void broken(global float *x) {\n  x[0] = undeclared_thing;\n}\n"
+    with pytest.raises(CompilerBug) as caught:
+        build(device, broken, "-D SOMETHING=1")
+    text = str(caught.value)
+    assert "refuses the kernel broken" in text
+    assert "    8 |   x[0] = undeclared_thing;" in text
+    assert "-D SOMETHING=1" in text
+    assert "undeclared" in text.split("the compiler's log:")[1]
+
+
+def test_options_that_the_driver_refuses_are_our_bug(device: Device) -> None:
+    with pytest.raises(CompilerBug, match="-no-such-option"):
+        build(device, ADD, "-no-such-option")
+
+
+def test_an_unknown_kernel_is_our_bug(device: Device) -> None:
+    with pytest.raises(CompilerBug, match="no kernel subtract"):
+        build(device, ADD).kernel("subtract")
+
+
+def test_every_thread_has_a_kernel_object_of_its_own(device: Device) -> None:
+    program = build(device, ADD)
+    seen: list[cl.Kernel] = []
+    threads = [threading.Thread(target=lambda: seen.append(program.kernel("add"))) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    mine = program.kernel("add")
+    assert program.kernel("add") is mine
+    assert len({kernel.int_ptr for kernel in [*seen, mine]}) == 4
+
+
+def test_threads_that_share_a_program_get_their_own_results(device: Device) -> None:
+    program = build(device, ADD)
+    wrong: list[float] = []
+
+    def work(amount: float) -> None:
+        x = np.zeros(16, np.float32)
+        y = np.empty_like(x)
+        source, target = argument_for(device, x), argument_for(device, y, "write")
+        kernel = program.kernel("add")
+        for step in range(500):
+            kernel.set_args(source.value, target.value, np.float32(amount + step))
+            cl.enqueue_nd_range_kernel(device.queue, kernel, (16,), None)
+            if not (fetch(device, target) == amount + step).all():
+                wrong.append(amount + step)
+
+    threads = [threading.Thread(target=work, args=(1000.0 * number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_threads_may_build_at_once(device: Device) -> None:
+    sources = [ADD + f"// {number % 3}\n" for number in range(6)]
+    programs: dict[int, BuiltProgram] = {}
+    threads = [
+        threading.Thread(target=lambda at=at: programs.__setitem__(at, build(device, sources[at])))
+        for at in range(len(sources))
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({id(program) for program in programs.values()}) == 3
+    assert all((run_add(device, program, 5) == 5).all() for program in programs.values())
+
+
+BUILD_AND_RUN = """
+import json
+import numpy as np
+from lossc.runtime.build import build
+from lossc.runtime.device import devices
+from lossc.runtime.memory import argument_for, fetch
+devices()
+import pyopencl as cl
+right = 0
+for device in devices():
+    x = np.arange(64, dtype=np.float32)
+    y = np.zeros_like(x)
+    source, target = argument_for(device, x), argument_for(device, y, "write")
+    kernel = build(device, SOURCE).kernel("add")
+    kernel.set_args(source.value, target.value, np.float32(1))
+    cl.enqueue_nd_range_kernel(device.queue, kernel, (64,), (8,))
+    right += bool((fetch(device, target) == x + 1).all())
+print(json.dumps(right == len(devices())))
+""".replace("SOURCE", repr(ADD))
+
+
+def test_damage_in_the_caches_of_pyopencl_and_pocl_does_no_harm(child, tmp_path: Path) -> None:
+    """Both keep files below these folders when nobody stops them, and die of the damage."""
+    assert child(BUILD_AND_RUN, LOSSC_CACHE="0") is True
+    left = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert not [path for path in left if path.suffix in (".so", ".bc", ".sqlite") and path.stat().st_size]
+    for path in left:
+        path.write_bytes(b"damage" * 100)
+    assert child(BUILD_AND_RUN, LOSSC_CACHE="0") is True
+
+
+def test_pyopencl_imported_before_names_the_kernel_too(child) -> None:
+    """Its own source cache, which is on then, would lose the compiler's log."""
+    code = """
+import pyopencl
+import json
+from lossc.ir.diagnostics import CompilerBug
+from lossc.runtime.build import build
+from lossc.runtime.device import select
+try:
+    build(select(), "kernel void broken(global float *x) { x[0] = undeclared_thing; }")
+except CompilerBug as error:
+    print(json.dumps(str(error)))
+"""
+    assert "refuses the kernel broken" in child(code)
+
+
+def test_pyopencls_own_damaged_cache_is_an_error_of_ours(child, tmp_path: Path) -> None:
+    """Imported first, pyopencl has its cache on."""
+    code = f"""
+import pyopencl
+from lossc.ir.diagnostics import DeviceError
+try:
+    exec({BUILD_AND_RUN!r})
+except DeviceError as error:
+    print(json.dumps(str(error)))
+"""
+    assert child(code) is True
+    databases = [path for path in tmp_path.rglob("*") if path.is_file() and "invoker" in path.name]
+    assert databases, "pyopencl keeps its cache elsewhere now"
+    for path in databases:
+        path.write_bytes(b"damage" * 1000)
+    assert "pyopencl's own cache is damaged" in child(code)
