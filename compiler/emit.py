@@ -80,17 +80,21 @@ class Emitter:
         self.producer = schedule.function.producers()
         self.inputs = set(schedule.function.inputs)
         self.facts: Facts = facts_of(schedule.function)
-        names = {name for value in _all_values(schedule) for dim in value.type.shape for name in dim_names(dim)}
+        names = {name for dim in _all_dims(schedule) for name in dim_names(dim)}
         self.dims = tuple(sorted(names))
-        self.counter: dict[str, int] = {name: 1 for name in (*names, *buffers.values(), "status")}
+        self.taken: set[str] = {*names, *buffers.values(), "status"}
+        self.counter: dict[str, int] = {}
 
     # --- names and statements ---
 
     def fresh(self, hint: str, dtype: str, width: int = 1) -> Var:
         """A new variable. Names end in a number where the hint is taken."""
-        number = self.counter.get(hint, 0)
-        self.counter[hint] = number + 1
-        return Var(f"{hint}_{number}" if number else hint, dtype, width)
+        name = hint
+        while name in self.taken:
+            self.counter[hint] = self.counter.get(hint, 0) + 1
+            name = f"{hint}_{self.counter[hint]}"
+        self.taken.add(name)
+        return Var(name, dtype, width)
 
     def let(self, scope: Scope, hint: str, expression: Expr) -> Expr:
         if isinstance(expression, (Var, Const)):
@@ -183,7 +187,7 @@ class Emitter:
 
     def _is_free(self, value: Value) -> bool:
         op = self.producer.get(value)
-        return op is not None and op.name in ("constant", "iota", "dim")
+        return op is not None and op.name in ("constant", "iota", "size")
 
     def compute(self, targets: Iterable[Value], point: Point, scope: Scope) -> None:
         """Emit what the targets need at `point`, in order; afterwards `scope.known` has them."""
@@ -210,8 +214,8 @@ class Emitter:
             case "iota":
                 axis = self.schedule.where[op.result][op.attributes["axis"] % op.result.type.rank]
                 return Const(0, dtype) if axis is None else self.let(scope, "i", coordinate_value(point[axis], dtype))
-            case "dim":
-                return size_of(op.operands[0].type.shape[op.attributes["axis"]])
+            case "size":
+                return product(op.attributes["of"])
             case "broadcast" | "reshape" | "transpose" | "stop_gradient" | "with_gradient":
                 return self.operand(op.operands[0], point, scope)
             case "gather":
@@ -268,8 +272,12 @@ class Emitter:
         scope.statements.append(If(Apply("lt", (first, Const(CHECK_HOLDS, "i32")), "bool"), (report,)))
 
 
-def _all_values(schedule: Schedule) -> list[Value]:
-    return [*schedule.function.inputs, *(result for op in schedule.function.ops for result in op.results)]
+def _all_dims(schedule: Schedule) -> list[DimLike]:
+    ops = schedule.function.ops
+    values = [*schedule.function.inputs, *(result for op in ops for result in op.results)]
+    return [dim for value in values for dim in value.type.shape] + [
+        dim for op in ops if op.name == "size" for dim in op.attributes["of"]
+    ]
 
 
 def _times(lanes: Expr, stride: Expr) -> Expr:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from ..ir.function import Op, Value
 from ..ir.kernel import (
-    Apply, Assign, BufferArgument, Const, Declare, Expr, For, Kernel, Let, Load, LocalArray, PrivateArray, Store, Stmt,
+    Apply, Assign, AtomicMin, BufferArgument, Const, Declare, Expr, For, Kernel, Let, Load, LocalArray, PrivateArray, Store, Stmt,
     Var, WorkItem, expressions_of, index_var, integer, walk_expressions, walk_statements,
 )  # fmt: skip
 from ..ir.program import Buffer, Launch, Variant
@@ -35,7 +35,8 @@ class Fused:
 
 
 def partial_name(fused: Fused, op: Op) -> str:
-    return f"{fused.name}_{op.result.name}_partials"
+    """The buffer of a whole reduction's partial results."""
+    return f"{fused.name}_partials{fused.schedule.whole_reductions.index(op)}"
 
 
 def kernel_and_launch(
@@ -44,7 +45,6 @@ def kernel_and_launch(
     private_arrays: Sequence[PrivateArray] = (), comment: Sequence[str] = (),
 ) -> Launch:  # fmt: skip
     """The kernel with the buffers and dimension names that its body uses, and its launch."""
-    outputs = {fused.buffers[v] for v in fused.schedule.function.outputs}
     dtypes = {fused.buffers[v]: v.type.dtype for v in (*fused.schedule.function.inputs, *fused.schedule.function.outputs)}
     dtypes = {**dtypes, **(partials or {}), "status": "i32"}
     read, written, names = _memory_and_names(body)
@@ -54,7 +54,6 @@ def kernel_and_launch(
                        else "write" if name in written else "read")
         for name in order
     )  # fmt: skip
-    del outputs
     scalars = tuple(Var(name, "i64") for name in emitter.dims if name in names)
     kernel = Kernel(f"{fused.name}{suffix}", buffers, scalars, tuple(body), tuple(local_arrays), tuple(private_arrays),
                     local_size, tuple(comment))  # fmt: skip
@@ -67,10 +66,7 @@ def _memory_and_names(body: Sequence[Stmt]) -> tuple[set[str], set[str], set[str
     written: set[str] = set()
     names: set[str] = set()
     for statement in walk_statements(tuple(body)):
-        if type(statement).__name__ == "AtomicMin":
-            read.add(statement.buffer)  # type: ignore[union-attr]
-            written.add(statement.buffer)  # type: ignore[union-attr]
-        elif isinstance(statement, Store):
+        if isinstance(statement, (Store, AtomicMin)):
             written.add(statement.buffer)
         for expression in expressions_of(statement):
             for inner in walk_expressions(expression):

@@ -7,8 +7,9 @@ The policy, greedy and in this order:
 1. What must exist in memory is a target: outputs, operands and results of matrix products, what regroups
    elements, results of whole reductions, checks. Each target starts as a group of its own; its body is everything
    it needs back to other targets. Cheap values are computed again in every group that needs them.
-2. Groups that share a row reduction, or where one needs the other, are merged if one loop nest serves both.
-3. So are groups that read the same tensor.
+2. Groups that share a row reduction are merged if one loop nest serves both: loss and gradient come together first,
+   so that what the gradient must wait for (the number of rows that count) stays apart from them.
+3. So are groups where one needs the other, then groups that read the same tensor.
 4. A row reduction that is still in several groups is computed by the first and stored: reductions are never
    computed twice.
 A merge is legal if no third group lies between, and `schedule_of` finds a schedule. Reasons of refused merges
@@ -53,7 +54,7 @@ def outline(module: Module) -> Outlined:
 
 class _Outliner:
     def __init__(self, module: Module):
-        self.module, self.function = module, module.entry
+        self.module, self.function = module, _with_sizes(module.entry)
         self.producer = self.function.producers()
         self.position = {op: index for index, op in enumerate(self.function.ops)}
         self.refused: dict[str, None] = {}
@@ -66,8 +67,8 @@ class _Outliner:
         groups = [Group([target]) for target in targets if target not in views]
         for group in groups:
             self._fill(group)
-        groups = self._merge(groups, self._share_work)
-        groups = self._merge(groups, self._share_input)
+        for shares in (self._share_reduction, self._one_needs_other, self._share_input):
+            groups = self._merge(groups, shares)
         self._store_shared_reductions(groups)
         return self._emit(self._ordered(groups))
 
@@ -127,9 +128,12 @@ class _Outliner:
                 merged.append(host)
         return merged
 
-    def _share_work(self, a: Group, b: Group) -> bool:
+    def _share_reduction(self, a: Group, b: Group) -> bool:
         reductions = {op for op in a.ops if is_row_reduction(op)}
-        return self._needs(b, a) or self._needs(a, b) or any(op in reductions for op in b.ops)
+        return any(op in reductions for op in b.ops)
+
+    def _one_needs_other(self, a: Group, b: Group) -> bool:
+        return self._needs(b, a) or self._needs(a, b)
 
     def _share_input(self, a: Group, b: Group) -> bool:
         return any(leaf.type.rank > 0 and leaf.type.count != 1 for leaf in a.leaves if leaf in b.leaves)
@@ -237,9 +241,19 @@ class _Outliner:
             known.update(stored)
         _take_views(pending_views, known, launches)
         entry = self.function.with_(ops=tuple(launches))
-        others = [f for f in self.module.functions.values() if f is not self.function and f.kind == "func"]
+        others = [f for f in self.module.functions.values() if f.name != entry.name and f.kind == "func"]
         functions = {f.name: f for f in (*others, *kernels.values(), entry)}
         return Outlined(Module(functions, entry.name), schedules, tuple(self.refused))
+
+
+def _with_sizes(function: Function) -> Function:
+    """`dim %x` as `size` of the dimension itself: a kernel that needs a size needs no tensor for it."""
+    ops = [
+        Op("size", (), {"of": (op.operands[0].type.shape[op.attributes["axis"]],)}, op.results, op.span)
+        if op.name == "dim" else op
+        for op in function.ops
+    ]  # fmt: skip
+    return function.with_(ops=tuple(ops))
 
 
 def _take_views(views: list[Op], known: set[Value], launches: list[Op]) -> list[Op]:

@@ -21,6 +21,7 @@ from ..ir.builder import Builder, Tensor
 from ..ir.composites import COMPOSITES, make_op
 from ..ir.diagnostics import CompilerBug, Span
 from ..ir.function import Function, Module, Op, Value
+from ..ir.ops import PRIMITIVES
 
 ROUNDS = 16  # new operations are offered to the rules in the next round; real chains of rules take two to five
 
@@ -83,7 +84,8 @@ class Rebuild(Builder):
         self.inputs = list(function.inputs)
         self.replaced: dict[Value, Value] = {}
         self._producers: dict[Value, Op] = {}
-        self._readers = count_readers(function)
+        self._counts = count_readers(function)
+        self._readers: dict[Value, list[Op]] | None = None
 
     def append(self, op: Op) -> tuple[Value, ...]:
         for result in op.results:
@@ -109,7 +111,13 @@ class Rebuild(Builder):
 
     def used_once(self, value: Value) -> bool:
         """Whether one place of the original function reads `value`. False for values made in this round."""
-        return self._readers.get(value) == 1
+        return self._counts.get(value) == 1
+
+    def readers(self, value: Value) -> list[Op]:
+        """The operations of the original function that read `value`, as they were there."""
+        if self._readers is None:
+            self._readers = self.function.users()
+        return self._readers.get(value, [])
 
     def tensors(self, *values: Value) -> tuple[Tensor, ...]:
         return tuple(Tensor(value, self) for value in values)
@@ -230,9 +238,11 @@ def _values(answer: Replacement) -> tuple[Value, ...]:
 
 
 def named_like(value: Value, replaced: Value, build: Rebuild) -> Value:
-    """`value` under the name that it replaces, if it was made just now and has no name of its own."""
+    """`value` under the name that it replaces, if it was made just now and only the replaced one has a given name."""
     op = build.ops[-1] if build.ops else None
     if op is None or len(op.results) != 1 or op.result is not value or value.name != op.name:
+        return value
+    if replaced.name in PRIMITIVES:
         return value
     named = Value(replaced.name, value.type, value.span)
     build.take_back(len(build.ops) - 1)

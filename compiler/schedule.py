@@ -78,7 +78,7 @@ def _join_axes(op: Op, axes: _Axes) -> None:
         axes.join((left, rows), (op.result, 0))
         axes.join((right, columns), (op.result, 1))
         axes.join((left, inner_left), (right, inner_right))
-    elif op.name not in ("dim", "constant", "iota") and not is_whole_reduction(op):
+    elif op.name not in ("constant", "iota", "size") and not is_whole_reduction(op):
         values = [*op.operands, *op.results]
         for value in values[1:]:
             for axis in range(value.type.rank):
@@ -199,7 +199,7 @@ def _dependence(
     if op.name == "iota":
         axis = where[result][op.attributes["axis"] % result.type.rank]
         return frozenset() if axis is None else frozenset({axis})
-    if op.name == "constant" or op.name == "dim":
+    if op.name in ("constant", "size"):
         return frozenset()
     own = frozenset(axis for axis in where[result] if axis is not None)
     if op.name == "matmul":

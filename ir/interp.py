@@ -53,6 +53,8 @@ def evaluate_op(op: Op, environment: dict[Value, np.ndarray], sizes: Mapping[str
         _evaluate_composite(op, environment, sizes)
     elif op.name == "check":
         _evaluate_check(op, operands)
+    elif op.name == "size":
+        environment[op.result] = np.asarray(dim_value(multiply_dims(op.attributes["of"]), sizes), np.int64)
     elif op.name == "dim":
         environment[op.result] = np.int64(operands[0].shape[op.attributes["axis"]])  # type: ignore[assignment]
     else:

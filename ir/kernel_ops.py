@@ -1,14 +1,16 @@
 """The operations of the kernel IR and their types. The meaning of the pointwise primitives is in `ops`.
 
-In: an operation's name, the (dtype, width) of each operand. Out: that of the result, or a `LirError` that says
-why there is none.
+In: an operation's name, the (dtype, width) of each operand. Out: that of the result, or a `LirError` that
+says why there is none.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 from .diagnostics import LirError, did_you_mean
+from .kernel import Expr, operands_of
 from .ops import PRIMITIVES
 from .types import DTYPES, Type, is_float, is_integer
 
@@ -44,10 +46,21 @@ def spell_type(dtype: str, width: int) -> str:
 
 def read_type(text: str) -> RegisterType:
     """The inverse of `spell_type`."""
-    dtype, _, width = text.partition("x")
-    if dtype not in DTYPES or (("x" in text) and not (width.isdecimal() and len(width) < 4 and int(width) > 1)):
-        raise LirError(f"`{text}` is no type of a register", "write f32, i64, bool, ... or f32x16 for 16 lanes")
-    return dtype, int(width or 1)
+    found = re.fullmatch(r"([a-z]+?[0-9]*)(?:x([0-9]{1,3}))?", text)
+    if found is None or found[1] not in DTYPES:
+        raise LirError(f"`{text}` is no type of a register", "write f32, i64, bool, or f32x16 for 16 lanes")
+    return found[1], int(found[2] or 1)
+
+
+def postorder(expression: Expr) -> list[Expr]:
+    """The expression and all inside it, operands from the left before what uses them; for any depth."""
+    nodes: list[Expr] = []
+    pending = [expression]
+    while pending:
+        node = pending.pop()
+        nodes.append(node)
+        pending += operands_of(node)
+    return nodes[::-1]
 
 
 def is_kind(dtype: str, kind: str) -> bool:

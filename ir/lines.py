@@ -95,6 +95,6 @@ def _continues(line: Line, brackets: list[str], row: list[Token]) -> bool:
         return (last == "EQUAL" and first == "NAME") or (last == "COMMA" and _only_targets(line))
     if brackets or last in _INFIX:
         return True
-    if line[0].type == "COMMENT":
-        return False
-    return first in _INFIX or first == "LBRACE" or (first == "GRADIENT" and line[0].type in _HEADS)
+    if line[0].type in _HEADS and first in ("COMMENT", "GRADIENT"):
+        return True
+    return line[0].type != "COMMENT" and (first in _INFIX or first == "LBRACE")

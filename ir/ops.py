@@ -332,6 +332,8 @@ _TABLE: list[OpDef] = [
     _row("iota", "constant", "", _iota, _iota_values, "0, 1, 2, ... along `axis`",
          axis=Attribute("int"), dtype=Attribute("dtype"), shape=Attribute("dims")),
     _row("dim", "constant", "x", _dim, None, "the size of an axis, as an i64", axis=Attribute("int")),
+    _row("size", "constant", "", lambda types, attributes: (Type("i64"),), None,
+         "the product of some dimensions, as an i64", of=Attribute("dims")),
     _row("cast", "pointwise", "x", _cast, _cast_values, "convert the element type, rounding",
          dtype=Attribute("dtype")),
     *_rows("pointwise", "x", _NUMBER, {

@@ -239,7 +239,7 @@ def _foreign(token: Token, source: Source) -> LirError:
 
 
 _TERMINALS = {
-    "VALUE": "a value (%name)", "SYMBOL": "a function (@name)", "NAME": "a word", "INT": "an integer",
+    "VALUE": "a value (%name)", "SYMBOL": "a function (@name)", "NAME": "a name", "INT": "an integer",
     "FLOAT": "a number", "STRING": "a string", "COMMA": "`,`", "EQUAL": "`=`", "COLON": "`:`", "STAR": "`*`",
     "LPAR": "`(`", "RPAR": "`)`", "OPEN": "`[`", "CLOSE": "`]`", "LBRACE": "`{`", "RBRACE": "`}`", "_ARROW": "`->`",
 }  # fmt: skip

@@ -44,6 +44,7 @@ from ..ir.kernel import (
     operands_of,
     walk_statements,
 )
+from ..ir.kernel_ops import postorder
 from ..ir.types import numpy_dtype
 from .arithmetic import memory_type, pointwise, reduce_lanes
 from .simulated_memory import Counts, History, Items, Mask, Memory
@@ -219,15 +220,7 @@ class _Launch:
 
     def expression(self, expression: Expr) -> Evaluate:
         """The expression as a function of the mask: a program for a stack, so that depth is no matter."""
-        program: list[tuple[int, Callable[..., Array]]] = []
-        # Root first and operands from the right; reversed, that is operands from the left, root last.
-        pending = [expression]
-        while pending:
-            node = pending.pop()
-            operands = operands_of(node)
-            program.append((len(operands), self._instruction(node)))
-            pending += operands
-        program.reverse()
+        program = [(len(operands_of(node)), self._instruction(node)) for node in postorder(expression)]
 
         def evaluate(mask: Mask) -> Array:
             stack: list[Array] = []

@@ -10,9 +10,7 @@ from ...ir.types import is_float, numpy_dtype
 from ..rewrite import Rebuild
 from ._match import constant_of, expand, round_to, view_of
 
-POINTWISE = tuple(
-    row.name for row in PRIMITIVES.values() if row.kind == "pointwise" and row.name != "stop_gradient"
-)
+POINTWISE = tuple(row.name for row in PRIMITIVES.values() if row.kind == "pointwise")
 
 
 def fold_constants(op: Op, build: Rebuild) -> Value | None:

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...ir.builder import Builder
+from ...ir.call_graph import MOST_OPERATIONS, callees_first
 from ...ir.diagnostics import LirError, Span
 from ...ir.function import Function, Module, Op, Value
 from ...ir.signature import substitute, unify
@@ -22,35 +23,15 @@ from ...ir.types import Dim, DimLike, bind_dim
 from ..rewrite import Rebuild
 from .drop_markers import has_grad
 
-MOST_OPERATIONS = 1_000_000
-
-
 def inline(module: Module) -> Module:
     """Replace calls by the body of the function that is called."""
     if not any(op.name == "call" for function in module.functions.values() for op in function.ops):
         return module
     differentiating = any(map(has_grad, module.functions.values()))
     done = module
-    for name in _callees_first(module):
-        done = done.with_function(_inline_into(done.functions[name], done, differentiating))
+    for function in callees_first(module):
+        done = done.with_function(_inline_into(function, done, differentiating))
     return _without_unused(module, done)
-
-
-def _callees_first(module: Module) -> list[str]:
-    """The names of all functions, each after those it calls. Without recursion in either sense of the word."""
-    order: dict[str, None] = {}
-    pending = [(name, False) for name in reversed(module.functions)]
-    while pending:
-        name, callees_done = pending.pop()
-        if name in order:
-            continue
-        if callees_done:
-            order[name] = None
-        else:
-            callees = module.functions[name].callees()
-            pending.append((name, True))
-            pending += [(callee, False) for callee in module.functions if callee in callees and callee not in order]
-    return list(order)
 
 
 def _inline_into(function: Function, module: Module, differentiating: bool) -> Function:
@@ -77,7 +58,7 @@ def splice(
     """Emit the operations of `function` on `operands` into `build`; returns the values of its outputs."""
     if len(build.ops) + len(function.ops) > MOST_OPERATIONS:
         raise LirError(f"@{function.name} called here makes more than {MOST_OPERATIONS:,} operations",
-                       "calls are inlined, so that calls of calls multiply", span=span)  # fmt: skip
+                       "calls are inlined, so that calls of calls multiply", span=span, code="LIR0013")  # fmt: skip
     sizes = unify(function, [operand.type for operand in operands])
     new = dict(zip(function.inputs, operands))
     for op in function.ops:

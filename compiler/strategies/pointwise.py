@@ -22,6 +22,8 @@ def applies(fused: Fused, device: DeviceInfo) -> str | None:
         return "it has row reductions"
     if len(schedule.looped) > 1:
         return "its values vary along several axes"
+    if device.kind == "gpu" and schedule.looped:
+        return "one work-item a run of elements reads memory in strides on a GPU"
     return None
 
 

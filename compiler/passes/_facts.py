@@ -1,0 +1,139 @@
+"""What is known about truth values: from checks that passed, and in an arm of a select from its condition.
+
+A `check` refuses the whole run where it fails, so that everywhere its condition may be taken as true.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+
+from ...ir.function import Function, Op, Value
+from ...ir.types import INTEGER_DTYPES
+
+_COMPLEMENT = {"eq": "ne", "ne": "eq", "lt": "ge", "ge": "lt", "gt": "le", "le": "gt"}
+_DEEPEST = 4
+
+
+class Circuit:
+    """The truth values of one function, and how they hang together."""
+
+    def __init__(self, function: Function):
+        self.producers = function.producers()
+        self.numbers = {op.result: op.attributes["value"] for op in function.ops if op.name == "constant"}
+        self.comparisons = {(op.name, op.operands): op.result for op in function.ops if op.name in _COMPLEMENT}
+        self.checked = [op.operands[0] for op in function.ops if op.name == "check"]
+        self.clauses: dict[Value, list[tuple[Value, Value]]] = {}
+
+    def complement(self, op: Op) -> Value | None:
+        """The value of the opposite comparison of the same operands, if the function has it."""
+        if op.name not in ("eq", "ne") and op.operands[0].type.dtype not in INTEGER_DTYPES:
+            return None  # both are false where an operand is NaN
+        return self.comparisons.get((_COMPLEMENT[op.name], op.operands))
+
+
+class Facts:
+    """Truth values that are known, and ranges of integers that follow from them."""
+
+    def __init__(self, circuit: Circuit, known: Mapping[Value, bool], ranges: Mapping[Value, tuple[float, float]]):
+        self.circuit, self.known, self.ranges = circuit, dict(known), dict(ranges)
+
+    @staticmethod
+    def of(circuit: Circuit) -> Facts:
+        """What the checks of a function say."""
+        facts = Facts(circuit, {}, {})
+        facts.learn((value, True) for value in circuit.checked)
+        return facts
+
+    def given(self, value: Value, truth: bool) -> Facts:
+        """These facts and one more."""
+        more = Facts(self.circuit, self.known, self.ranges)
+        more.learn([(value, truth)])
+        return more
+
+    def learn(self, news: Iterable[tuple[Value, bool]]) -> None:
+        """Take in facts and what follows from them at once."""
+        pending = list(news)
+        while pending:
+            value, truth = pending.pop()
+            if value in self.known:
+                continue
+            self.known[value] = truth
+            pending += self._consequences(value, truth)
+
+    def _consequences(self, value: Value, truth: bool) -> Iterable[tuple[Value, bool]]:
+        clauses = self.circuit.clauses
+        for one, other in clauses.get(value, ()):
+            if self.known[value] is False:
+                yield (other if one is value else one), True
+        op = self.circuit.producers.get(value)
+        if op is None:
+            return
+        if op.name == "not":
+            yield op.operands[0], not truth
+        elif (op.name == "and" and truth) or (op.name == "or" and not truth):
+            yield op.operands[0], truth
+            yield op.operands[1], truth
+        elif op.name == "or":
+            one, other = op.operands
+            for side in (one, other):
+                clauses.setdefault(side, []).append((one, other))
+                if self.known.get(side) is False:
+                    yield (other if side is one else one), True
+        elif op.name in _COMPLEMENT:
+            opposite = self.circuit.complement(op)
+            if opposite is not None:
+                yield opposite, not truth
+            self._learn_range(op, truth)
+
+    def _learn_range(self, op: Op, truth: bool) -> None:
+        number = self.circuit.numbers.get(op.operands[1])
+        x = op.operands[0]
+        if number is None or x.type.dtype not in INTEGER_DTYPES:
+            return
+        low, high = self.ranges.get(x, (-math.inf, math.inf))
+        match op.name if truth else _COMPLEMENT[op.name]:
+            case "ge":
+                low = max(low, number)
+            case "gt":
+                low = max(low, number + 1)
+            case "le":
+                high = min(high, number)
+            case "lt":
+                high = min(high, number - 1)
+        self.ranges[x] = low, high
+
+    def truth(self, value: Value, deepest: int = _DEEPEST) -> bool | None:
+        """Whether `value` is true everywhere, false everywhere, or not known."""
+        if value in self.known:
+            return self.known[value]
+        op = self.circuit.producers.get(value)
+        if op is None or deepest == 0:
+            return None
+        if op.name == "not":
+            inner = self.truth(op.operands[0], deepest - 1)
+            return None if inner is None else not inner
+        if op.name in ("and", "or"):
+            sides = [self.truth(operand, deepest - 1) for operand in op.operands]
+            decisive = op.name == "or"
+            if decisive in sides:
+                return decisive
+            return None if None in sides else not decisive
+        return self._compare(op) if op.name in _COMPLEMENT else None
+
+    def _compare(self, op: Op) -> bool | None:
+        number = self.circuit.numbers.get(op.operands[1])
+        if number is None or op.operands[0] not in self.ranges:
+            return None
+        low, high = self.ranges[op.operands[0]]
+        below, above = high < number, low > number  # all of x lies below, above the number
+        match op.name:
+            case "lt" | "ge":
+                less = True if below else False if low >= number else None
+                return less if less is None or op.name == "lt" else not less
+            case "gt" | "le":
+                more = True if above else False if high <= number else None
+                return more if more is None or op.name == "gt" else not more
+            case "eq":
+                return False if below or above else None
+        return True if below or above else None

@@ -1,0 +1,127 @@
+"""Drop choices that are already made: by a check, or by another select that has the same condition.
+
+Before:  check %ok ; %a = select %ok, %x, %zero
+After:   check %ok ; %x in place of %a
+
+Before:  %a = select %p, %x, %y ; %b = mul %a, %w ; %c = select %p, %b, %z
+After:   %b = mul %x, %w ; %c = select %p, %b, %z
+
+The second form holds where %a serves nothing but that arm. It goes through pointwise operations, and through a
+broadcast where the condition is a broadcast along the same axes.
+"""
+
+from __future__ import annotations
+
+import heapq
+
+from ...ir.function import Function, Module, Op, Value
+from ...ir.ops import PRIMITIVES
+from ..rewrite import count_readers, map_functions, with_operands, without_dead
+from ._facts import Circuit, Facts
+
+MOST_OPERATIONS = 64  # of an arm that are looked through
+
+
+def propagate_conditions(module: Module) -> Module:
+    """Drop selects whose condition a check or an outer select has decided."""
+    return map_functions(module, _propagate)
+
+
+def _propagate(function: Function) -> Function:
+    if not any(op.name == "select" for op in function.ops):
+        return function
+    chosen = _Search(function).choices()
+    if not chosen:
+        return function
+
+    def now(value: Value) -> Value:
+        while value in chosen:
+            value = chosen[value]
+        return value
+
+    ops = [with_operands(op, tuple(map(now, op.operands))) for op in function.ops]
+    return without_dead(function.with_(ops=tuple(ops), outputs=tuple(map(now, function.outputs))))
+
+
+class _Search:
+    """Finds the selects of one function that are decided."""
+
+    def __init__(self, function: Function):
+        self.function = function
+        self.circuit = Circuit(function)
+        self.position = {op: index for index, op in enumerate(function.ops)}
+        self.readers = function.users()
+        self.counts = count_readers(function)
+        self.outputs = set(function.outputs)
+
+    def choices(self) -> dict[Value, Value]:
+        """The results of decided selects, each with the operand that is chosen."""
+        everywhere = Facts.of(self.circuit)
+        chosen: dict[Value, Value] = {}
+        for op in self.function.ops:
+            if op.name != "select":
+                continue
+            truth = everywhere.truth(op.operands[0])
+            if truth is not None:
+                chosen[op.result] = op.operands[1 if truth else 2]
+                continue
+            for arm, truth in ((op.operands[1], True), (op.operands[2], False)):
+                chosen.update(self._decided_in(op, arm, truth, everywhere))
+        return chosen
+
+    def _decided_in(self, root: Op, arm: Value, truth: bool, everywhere: Facts) -> dict[Value, Value]:
+        """Selects that serve nothing but `arm` of `root`, and whose condition follows from that of `root`."""
+        if not self._could_hold_a_select(arm):
+            return {}
+        condition = root.operands[0]
+        here = everywhere.given(condition, truth)
+        repeated = self.circuit.producers.get(condition)
+        behind = None  # the facts about the values that the arm repeats
+        if repeated is not None and repeated.name == "broadcast":
+            behind = everywhere.given(repeated.operands[0], truth)
+        decided: dict[Value, Value] = {}
+        inside: set[Op] = set()
+        pending: list[tuple[int, bool]] = []
+        known = {True: here, False: behind}
+
+        def look_at(value: Value, direct: bool) -> None:
+            op = self.circuit.producers.get(value)
+            if op is not None and value not in self.outputs and op not in inside:
+                heapq.heappush(pending, (-self.position[op], direct))
+
+        look_at(arm, True)
+        while pending and len(inside) < MOST_OPERATIONS:
+            index, direct = heapq.heappop(pending)
+            op = self.function.ops[-index]
+            if op in inside or not self._serves_only(op.result, root, arm, inside):
+                continue
+            facts = known[direct]
+            if op.name == "broadcast":
+                if not (direct and behind and repeated and _same_view(op, repeated)):
+                    continue
+                inside.add(op)
+                look_at(op.operands[0], False)
+                continue
+            if PRIMITIVES[op.name].kind != "pointwise" if op.name in PRIMITIVES else True:
+                continue
+            inside.add(op)
+            if op.name == "select" and facts is not None:
+                decision = facts.truth(op.operands[0])
+                if decision is not None:
+                    decided[op.result] = op.operands[1 if decision else 2]
+            for operand in op.operands:
+                look_at(operand, direct)
+        return decided
+
+    def _could_hold_a_select(self, arm: Value) -> bool:
+        op = self.circuit.producers.get(arm)
+        return op is not None and (op.name == "broadcast" or PRIMITIVES[op.name].kind == "pointwise")
+
+    def _serves_only(self, value: Value, root: Op, arm: Value, inside: set[Op]) -> bool:
+        if value is arm:
+            return self.counts[arm] == 1
+        return all(reader in inside for reader in self.readers[value])
+
+
+def _same_view(op: Op, other: Op) -> bool:
+    return op.attributes["dims"] == other.attributes["dims"] and op.result.type.shape == other.result.type.shape

@@ -1,0 +1,247 @@
+"""Replace formulas that overflow, underflow or cancel by their stable equals.
+
+Before:  %e = exp %x ; %s = reduce_sum %e {axes = [1]} ; %l = log %s
+After:   %m = reduce_max %x ; %e = exp(%x - %m) ; %s = reduce_sum %e ; %l = log(%s) + %m
+
+Knows composites (`log` of `softmax`, `bce_loss` of `sigmoid`) and what users spell out in primitives. Comes before
+autodiff: what only moves the range, like the maximum above, is marked `stop_gradient`, since the value does not
+depend on it.
+"""
+
+from __future__ import annotations
+
+import math
+
+from ...ir.builder import Tensor
+from ...ir.function import Module, Op, Value
+from ..rewrite import Log, NoMatch, Rebuild, Replacement, Rules, rewrite_module
+from ._match import (
+    axes_of,
+    constant_like,
+    constant_of,
+    expand,
+    is_constant,
+    is_maximum_along,
+    kept_axes,
+    unmarked,
+    view_of,
+)
+
+
+def stabilize(module: Module, log: Log | None = None) -> Module:
+    """Replace formulas that overflow or cancel by their stable equals."""
+    return rewrite_module(module, RULES, log)
+
+
+# --- composites ---------------------------------------------------------------------------------------------
+
+
+def log_of_softmax(op: Op, build: Rebuild) -> Replacement | None:
+    """log(softmax(x)) = log_softmax(x)  extends"""
+    softmax = build.match(op.operands[0], "softmax")
+    return None if softmax is None else build.composite("log_softmax", softmax.operands, softmax.attributes)
+
+
+def bce_of_sigmoid(op: Op, build: Rebuild) -> Replacement | NoMatch | None:
+    """bce_loss(sigmoid(x), t) = bce_with_logits_loss(x, t)  extends (the logs were clamped at -100)"""
+    sigmoid = build.match(op.operands[0], "sigmoid")
+    if sigmoid is None:
+        if build.match(op.operands[0], "softmax"):
+            return NoMatch("these probabilities come from softmax: use cross_entropy_loss on what goes into it")
+        return NoMatch("the probability is not the result of a sigmoid in this function")
+    return build.composite("bce_with_logits_loss", (*sigmoid.operands, *op.operands[1:]), op.attributes)
+
+
+# --- sigmoid and softplus -----------------------------------------------------------------------------------
+
+
+def sigmoid_spelled_out(op: Op, build: Rebuild) -> Tensor | None:
+    """1 / (1 + exp(-x)) = sigmoid(x)  extends"""
+    one, rest = op.operands
+    added = build.match(rest, "add")
+    if not is_constant(build, one, 1) or added is None or not is_constant(build, added.operands[1], 1):
+        return None
+    exp = build.match(added.operands[0], "exp")
+    if exp is None:
+        return None
+    (x,) = build.tensors(*exp.operands)
+    return (-x).sigmoid()
+
+
+def log_of_sigmoid(op: Op, build: Rebuild) -> Tensor | None:
+    """log(sigmoid(x)) = -softplus(-x)  extends"""
+    sigmoid = build.match(op.operands[0], "sigmoid")
+    if sigmoid is None:
+        return None
+    (x,) = build.tensors(*sigmoid.operands)
+    return -(-x).softplus()
+
+
+def log_of_rest(op: Op, build: Rebuild) -> Tensor | None:
+    """log(1 - sigmoid(x)) = -softplus(x), log(1 - x) = log1p(-x)  extends"""
+    difference = build.match(op.operands[0], "sub")
+    if difference is None or not is_constant(build, difference.operands[0], 1):
+        return None
+    (x,) = build.tensors(difference.operands[1])
+    return (-x).log1p()
+
+
+def log1p_of_sigmoid(op: Op, build: Rebuild) -> Tensor | None:
+    """log1p(-sigmoid(x)) = -softplus(x), log1p(exp(x)) = softplus(x)  extends"""
+    (operand,) = op.operands
+    negative = build.match(operand, "neg")
+    sigmoid = build.match(negative.operands[0], "sigmoid") if negative is not None else None
+    if sigmoid is not None:
+        (x,) = build.tensors(*sigmoid.operands)
+        return -x.softplus()
+    exp = build.match(operand, "exp")
+    return build.tensors(*exp.operands)[0].softplus() if exp is not None else None
+
+
+def log_of_one_plus(op: Op, build: Rebuild) -> Tensor | None:
+    """log(1 + x) = log1p(x)  rounding"""
+    added = build.match(op.operands[0], "add")
+    if added is None or not is_constant(build, added.operands[1], 1):
+        return None
+    return build.tensors(added.operands[0])[0].log1p()
+
+
+def exp_minus_one(op: Op, build: Rebuild) -> Value | None:
+    """exp(x) - 1 = expm1(x)  rounding"""
+    exp = build.match(op.operands[0], "exp")
+    if exp is None or not is_constant(build, op.operands[1], -1 if op.name == "add" else 1):
+        return None
+    return build.emit("expm1", *exp.operands)
+
+
+# --- logarithms of exponentials -----------------------------------------------------------------------------
+
+
+def log_of_exp(op: Op, build: Rebuild) -> Value | None:
+    """log(exp(x)) = x  extends"""
+    exp = build.match(op.operands[0], "exp")
+    return None if exp is None else exp.operands[0]
+
+
+def log_of_quotient(op: Op, build: Rebuild) -> Value | None:
+    """log(exp(x) / b) = x - log(b), log(exp(x) * b) = x + log(b), log(1 / b) = -log(b)  extends"""
+    inner = build.match(op.operands[0], "div", "mul")
+    if inner is None:
+        return None
+    a, b = inner.operands
+    if inner.name == "mul" and not build.match(a, "exp"):
+        a, b = b, a
+    if inner.name == "div" and is_constant(build, a, 1):
+        return build.emit("neg", _log_behind_view(build, b))
+    exp = build.match(a, "exp")
+    if exp is None:
+        return None
+    return build.emit("sub" if inner.name == "div" else "add", exp.operands[0], _log_behind_view(build, b))
+
+
+def _log_behind_view(build: Rebuild, value: Value) -> Value:
+    view = view_of(build, value)
+    if view is None:
+        return build.emit("log", value)
+    return expand(build, build.emit("log", view[0]), view[1], value.type.shape)
+
+
+def log_of_choice(op: Op, build: Rebuild) -> Value | None:
+    """log(select(p, a, c)) = select(p, log(a), log(c)) for a constant c  exact"""
+    select = build.match(op.operands[0], "select")
+    if select is None:
+        return None
+    condition, a, b = select.operands
+    number = constant_of(build, b)
+    if number is None or not build.match(a, "div", "mul", "exp", "reduce_sum", "sigmoid"):
+        return None
+    log_of_constant = math.log(number) if number > 0 else -math.inf if number == 0 else math.nan
+    return build.emit("select", condition, build.emit("log", a), constant_like(build, log_of_constant, b))
+
+
+def log_of_sum_of_exp(op: Op, build: Rebuild) -> Value | NoMatch | None:
+    """log(sum(exp(x))) = log(sum(exp(x - m))) + m with m = max(x)  extends"""
+    total = build.match(op.operands[0], "reduce_sum")
+    exp = build.match(total.operands[0], "exp") if total is not None else None
+    if total is None or exp is None:
+        return None
+    (x,) = exp.operands
+    axes = axes_of(total.attributes["axes"], x.type.rank)
+    shifted = build.match(x, "sub")
+    if shifted is not None and is_maximum_along(build, shifted.operands[1], shifted.operands[0], axes):
+        return NoMatch("the maximum is taken out already")
+    largest = build.tensors(x)[0].amax(axes).stop_gradient()
+    if not _only_in_log_softmax(op, x, build):
+        # The logarithm of a row of -inf is -inf; -inf - -inf would make it NaN, as it must be in log_softmax.
+        largest = (largest.abs() == math.inf).select(0, largest)
+    moved = build.emit("sub", x, expand(build, largest.value, kept_axes(x.type.rank, axes), x.type.shape))
+    total_of_moved = build.emit("reduce_sum", build.emit("exp", moved), axes=axes)
+    return build.emit("add", build.emit("log", total_of_moved), largest.value)
+
+
+def _only_in_log_softmax(op: Op, x: Value, build: Rebuild) -> bool:
+    """Whether the logarithm serves only to be taken from x, element by element."""
+    uses = build.readers(op.result)
+    if any(use.name != "broadcast" for use in uses) or op.result in build.function.outputs:
+        return False
+    subtractions = [reader for use in uses for reader in build.readers(use.result)]
+    return bool(subtractions) and all(
+        reader.name == "sub" and build.now(reader.operands[0]) is x for reader in subtractions
+    )
+
+
+def log_softmax_spelled_out(op: Op, build: Rebuild) -> Value | None:
+    """x - (log(s) + m) = (x - m) - log(s) with s = sum(exp(x - m))  rounding"""
+    x, repeated = op.operands
+    view = view_of(build, repeated)
+    added = build.match(view[0], "add") if view is not None else None
+    if view is None or added is None:
+        return None
+    for log_total, largest in (added.operands, added.operands[::-1]):
+        shifted = _shifted_by(build, log_total)
+        if shifted is None or unmarked(build, shifted.operands[0]) is not unmarked(build, x):
+            continue
+        inner = view_of(build, shifted.operands[1])
+        if inner is not None and inner[1] == view[1] and inner[0] is largest:
+            return build.emit("sub", shifted.result, expand(build, log_total, view[1], x.type.shape))
+    return None
+
+
+def _shifted_by(build: Rebuild, log_total: Value) -> Op | None:
+    """The subtraction y - m in log(sum(exp(y - m)))."""
+    log = build.match(log_total, "log")
+    total = build.match(log.operands[0], "reduce_sum") if log is not None else None
+    exp = build.match(total.operands[0], "exp") if total is not None else None
+    return build.match(exp.operands[0], "sub") if exp is not None else None
+
+
+def softmax_spelled_out(op: Op, build: Rebuild) -> Value | NoMatch | None:
+    """exp(x) / sum(exp(x)) = exp(x - m) / sum(exp(x - m)) with m = max(x)  extends"""
+    a, b = op.operands
+    exp, view = build.match(a, "exp"), view_of(build, b)
+    total = build.match(view[0], "reduce_sum") if view is not None else None
+    if exp is None or view is None or total is None or total.operands[0] is not a:
+        return None
+    (x,) = exp.operands
+    axes = axes_of(total.attributes["axes"], x.type.rank)
+    if view[1] != kept_axes(x.type.rank, axes):
+        return None
+    shifted = build.match(x, "sub")
+    if shifted is not None and is_maximum_along(build, shifted.operands[1], shifted.operands[0], axes):
+        return NoMatch("the maximum is taken out already")
+    largest = build.tensors(x)[0].amax(axes).stop_gradient()
+    moved = build.emit("sub", x, expand(build, largest.value, view[1], x.type.shape))
+    numerator = build.emit("exp", moved)
+    return build.emit("div", numerator, expand(build, build.emit("reduce_sum", numerator, axes=axes), view[1],
+                                               x.type.shape))  # fmt: skip
+
+
+RULES: Rules = {
+    "log": (log_of_softmax, log_of_sigmoid, log_of_rest, log_of_one_plus, log_of_exp, log_of_quotient, log_of_choice,
+            log_of_sum_of_exp),
+    "log1p": (log1p_of_sigmoid,),
+    "bce_loss": (bce_of_sigmoid,),
+    "div": (sigmoid_spelled_out, softmax_spelled_out),
+    "add": (exp_minus_one,),
+    "sub": (exp_minus_one, log_softmax_spelled_out),
+}  # fmt: skip
