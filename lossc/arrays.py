@@ -1,0 +1,152 @@
+"""What counts as an array for an input, and what is converted on the way.
+
+In: whatever a user passed under the name of an input: NumPy arrays, lists and numbers, anything with
+`__array_interface__`, `__array__` or `__dlpack__` (torch tensors on the CPU), pyopencl arrays. Out: a C-contiguous
+NumPy array of exactly the declared element type, the user's own memory wherever that fits.
+
+Kinds of numbers never change: floats become other floats, integers other integers if every value fits. A Python
+number or list has no element type yet, so whole numbers there serve as floats too.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .ir.diagnostics import DeviceError, LirError
+from .ir.types import DTYPES, Type, dtype_of, is_float, is_integer, numpy_dtype
+
+
+def to_dtype(name: str) -> np.dtype:
+    """The NumPy dtype of a LIR element type. Raises LirError where ml_dtypes is missing for bf16."""
+    try:
+        return numpy_dtype(name)
+    except ImportError:
+        raise LirError("NumPy has no bf16 of its own", "install it with: pip install ml_dtypes") from None
+
+
+def element_type(dtype: Any) -> str:
+    """The LIR element type that `dtype` means: `"f32"`, `"float32"`, `np.float32`, ... Raises LirError."""
+    if isinstance(dtype, str) and dtype in DTYPES:
+        return dtype
+    try:
+        found = dtype_of(np.dtype(dtype))
+    except TypeError:
+        found = "bf16" if dtype == "bfloat16" else None
+    if found is None:
+        raise LirError(f"unknown element type {dtype!r}", f"expected one of {', '.join(DTYPES)}", code="LIR0034")
+    return found
+
+
+def convert(name: str, value: Any, type_: Type) -> tuple[np.ndarray, str | None]:
+    """`value` as a C-contiguous array of the dtype of `type_`, and what had to be done for that, in words.
+
+    The shape is the value's own: binding dimensions checks it. Raises LirError naming the input.
+    """
+    wanted = to_dtype(type_.dtype)
+    if type(value) is np.ndarray and value.dtype == wanted and value.flags.c_contiguous and value.flags.aligned:
+        return value, None
+    array, literal = _as_array(name, value, type_)
+    if array.dtype == wanted:
+        if array.flags.c_contiguous and array.flags.aligned:
+            return array, None
+        return _compact(array), "copied: its elements do not lie one after another"
+    return _compact(_same_kind(name, array, type_, wanted, literal)), f"converted from {array.dtype} to {type_.dtype}"
+
+
+def _compact(array: np.ndarray) -> np.ndarray:
+    # np.ascontiguousarray would make a scalar an array of shape [1].
+    return np.require(array, requirements=("C", "A")).reshape(array.shape)
+
+
+def _as_array(name: str, value: Any, type_: Type) -> tuple[np.ndarray, bool]:
+    """A NumPy array, and whether it came from Python numbers, which have no element type of their own."""
+    if isinstance(value, (np.ndarray, np.generic)):
+        return np.asarray(value), False
+    if isinstance(value, (bool, int, float)):
+        return _literal(name, value, type_), True
+    if isinstance(value, (list, tuple, range)):
+        typed = any(hasattr(item, "dtype") for item in value)
+        return _literal(name, value, type_), not typed
+    if type(value).__module__.partition(".")[0] == "pyopencl" and hasattr(value, "get"):
+        return np.asarray(value.get()), False
+    return _foreign(name, value, type_), False
+
+
+def _literal(name: str, value: Any, type_: Type) -> np.ndarray:
+    try:
+        array = np.asarray(value)
+    except (ValueError, OverflowError) as error:
+        raise LirError(f"input `{name}` has type {type_}, found a list that is no array: {error}") from None
+    if array.size == 0:
+        return array.astype(to_dtype(type_.dtype))
+    return array
+
+
+def _foreign(name: str, value: Any, type_: Type) -> np.ndarray:
+    """Another library's array, in its own memory where that can be shared."""
+    kind = f"{type(value).__module__}.{type(value).__qualname__}"
+    for attribute, read in (
+        ("__array_interface__", np.asarray), ("__dlpack__", np.from_dlpack), ("__array__", np.asarray)
+    ):  # fmt: skip
+        if hasattr(type(value), attribute) or hasattr(value, attribute):
+            try:
+                return np.asarray(read(value))
+            except (TypeError, ValueError, RuntimeError, BufferError, AttributeError) as error:
+                reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+                raise LirError(f"input `{name}`: the {kind} cannot be read as an array: {reason}",
+                               "move it to the host's memory as a NumPy array") from None  # fmt: skip
+    raise LirError(f"input `{name}` has type {type_}, found an object of type {kind}",
+                   "pass a NumPy array, or anything with __array_interface__ or __dlpack__")  # fmt: skip
+
+
+def _kind(dtype: np.dtype) -> str:
+    known = dtype_of(dtype.newbyteorder("=") if dtype.kind in "fiu" else dtype)
+    if known is not None and is_float(known):
+        return "float"
+    if dtype.kind in "iu":
+        return "integer"
+    return {"b": "bool", "f": "float", "c": "complex"}.get(dtype.kind, str(dtype))
+
+
+def _same_kind(name: str, array: np.ndarray, type_: Type, wanted: np.dtype, literal: bool) -> np.ndarray:
+    found, kind = _kind(array.dtype), "float" if is_float(type_.dtype) else "integer" if is_integer(type_.dtype) else "bool"
+    if found != kind and not (literal and (found, kind) == ("integer", "float")):
+        raise LirError(f"input `{name}` has type {type_}, found an array of {array.dtype}",
+                       f"convert it yourself where that is meant: {name}.astype({wanted.name!r})")  # fmt: skip
+    if kind == "integer" and array.size:
+        limits = np.iinfo(wanted)
+        low, high = int(array.min()), int(array.max())
+        if low < limits.min or high > limits.max:
+            outside = low if low < limits.min else high
+            place = [int(i) for i in np.unravel_index(int(np.flatnonzero(array.reshape(-1) == outside)[0]), array.shape)]
+            raise LirError(f"input `{name}` has type {type_}, found {outside} at index {place}",
+                           f"{type_.dtype} holds {limits.min} to {limits.max}")  # fmt: skip
+    with np.errstate(over="ignore"):
+        # A float beyond the range becomes infinite, as it does on the device.
+        return array.astype(wanted)
+
+
+def check_parameter(name: str, value: Any, type_: Type) -> np.ndarray:
+    """A new array, aligned and of exactly `type_`, for the parameter store. Raises LirError."""
+    array, _ = convert(name, value, type_)
+    if array.shape != type_.shape:
+        raise LirError(f"parameter `{name}` has type {type_}, found an array of shape {list(array.shape)}")
+    fresh = empty(array.shape, type_.dtype)
+    fresh[...] = array
+    return fresh
+
+
+def empty(shape: int | tuple[int, ...] | list[int], dtype: Any = "f32") -> np.ndarray:
+    """An uninitialised C-contiguous array, aligned to 64 bytes as `out=` wants it.
+
+    `dtype` is a LIR element type (`"f32"`) or anything NumPy takes.
+    """
+    from .runtime.memory import POOL
+
+    sizes = (shape,) if isinstance(shape, int) else tuple(shape)
+    try:
+        return POOL.empty(sizes, to_dtype(element_type(dtype)))
+    except DeviceError as error:
+        raise MemoryError(str(error)) from error
