@@ -1,7 +1,8 @@
 """The rules of the kernel IR and the limits of a device, checked before a driver sees anything.
 
-In: a kernel and what is known of the device. Out: nothing, or `CompilerBug` with every rule that is broken.
-The rules are those at the top of `ir/kernel.py`. Drivers do not enforce their own limits: these are checked too.
+In: a kernel and what is known of the device. Out: nothing, or `CompilerBug` with every rule that is
+broken. The rules are those at the top of `ir/kernel.py`. Drivers do not enforce their own limits: these
+are here too.
 """
 
 from __future__ import annotations
@@ -151,8 +152,8 @@ class _Checker:
                 memory = self.memories.get(buffer)
                 if memory not in (_Memory("i32", "readwrite", True), _Memory("i32", "write", True)):
                     yield f"{buffer} is no i32 buffer that may be written"
-                if _type(index) != "i64" or _type(value) != "i32":
-                    yield f"an atomic minimum takes an i64 and an i32, found {_type(index)} and {_type(value)}"
+                if (_type(index), _type(value)) != ("i64", "i32"):
+                    yield f"the index must be i64 and the value i32: {_type(index)}, {_type(value)}"
             case Prefetch(buffer=buffer, index=index, level=level):
                 memory = self.memories.get(buffer)
                 if memory is None or not memory.is_global:

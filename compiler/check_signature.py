@@ -21,8 +21,8 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
 # What a kernel cannot be called. Other names get a prefix when C is printed.
 _WORDS_OF_C = """
     auto break case char const continue default do double else enum extern float for goto if inline int long
-    register restrict return short signed sizeof static struct switch typedef union unsigned void volatile while
-    bool complex half imaginary quad size_t ptrdiff_t intptr_t uintptr_t uchar ushort uint ulong main
+    register restrict return short signed sizeof static struct switch typedef union unsigned void volatile
+    while bool complex half imaginary quad size_t ptrdiff_t intptr_t uintptr_t uchar ushort uint ulong main
     kernel global local constant private generic pipe read_only write_only read_write uniform barrier
 """
 _RESERVED = frozenset(_WORDS_OF_C.split())

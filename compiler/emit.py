@@ -20,6 +20,7 @@ from ..ir.program import CHECK_HOLDS
 from ..ir.schedule import Schedule
 from ..ir.types import DimLike, dim_names
 from .facts import Facts, facts_of
+from .polynomials import POLYNOMIALS
 
 
 @dataclass(frozen=True)
@@ -225,6 +226,9 @@ class Emitter:
         operands = [self.operand(operand, point, scope) for operand in op.operands]
         width = max(operand.width for operand in operands)
         wide = tuple(widen(operand, width) for operand in operands)
+        name = self.facts.spelling.get(op, op.name)
+        if (name, dtype) in POLYNOMIALS:
+            return POLYNOMIALS[name, dtype](lambda hint, e: self.let(scope, hint, e), wide[0], op.result.name)
         return self.let(scope, op.result.name, self.apply(op, wide, dtype, width))
 
     def apply(self, op: Op, operands: tuple[Expr, ...], dtype: str, width: int) -> Expr:

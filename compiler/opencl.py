@@ -7,7 +7,7 @@ with a prefix of ours, numbers only as literals.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -25,7 +25,7 @@ MEMORY_TYPE = {**C_TYPE, "bool": "uchar", "f16": "half", "bf16": "ushort"}
 MASK_TYPE = {"f32": "int", "i32": "int", "bool": "int", "f64": "long", "i64": "long", "i16": "short", "i8": "char",
              "u8": "char"}  # fmt: skip
 
-BUILD_OPTIONS = "-cl-std=CL1.2"
+BUILD_OPTIONS = "-cl-std=CL1.2 -cl-mad-enable"
 
 
 def kernel_source(kernel: Kernel) -> str:
@@ -46,7 +46,7 @@ _CALLS = {
     "exp": "exp({0})", "expm1": "expm1({0})", "log": "log({0})", "log1p": "log1p({0})", "sqrt": "sqrt({0})",
     "erf": "erf({0})", "floor": "floor({0})", "tanh": "tanh({0})", "pow": "pow({0}, {1})", "fma": "fma({0}, {1}, {2})",
     "neg": "-{0}", "round_f16": "lossc_round_f16{w}({0})", "round_bf16": "lossc_round_bf16{w}({0})",
-    "exp_nonpositive": "lossc_exp_nonpositive{w}({0})", "log1p_unit": "lossc_log1p_unit{w}({0})",
+    "exp_nonpositive": "exp({0})", "log1p_unit": "log1p({0})", "power_of_two": "as_float{w}(as_int{w}({0}) << 23)",
 }  # fmt: skip
 
 
@@ -189,47 +189,7 @@ def _bf16_helper(dtype: str, width: int) -> str:
     )
 
 
-def _horner(variable: str, coefficients: Sequence[float], dtype: str) -> list[str]:
-    lines = [f"  p = {literal(coefficients[0], dtype)};"]
-    return lines + [f"  p = fma(p, {variable}, {literal(c, dtype)});" for c in coefficients[1:]]
-
-
-def _exp_helper(dtype: str, width: int) -> str:
-    """exp(x) = 2^n 2^r for x <= 0, with n the nearest integer of x log2(e) and a polynomial in r. 1.8 ulp in f32.
-
-    Adding 1.5 * 2^23 + 127 rounds t to an integer and leaves its biased exponent in the low bits. NaN passes.
-    """
-    suffix = "" if width == 1 else str(width)
-    name, f, i = f"lossc_exp_nonpositive{suffix}", f"float{suffix}", f"int{suffix}"
-    if dtype != "f32":
-        return f"static {_type(dtype, width)} {name}({_type(dtype, width)} x) {{ return exp(x); }}"
-    low = "(x < -88.0f) ? -88.0f : x" if width == 1 else f"select(x, ({f})(-88.0f), x < -88.0f)"
-    lines = [
-        f"static {f} {name}({f} x) {{", f"  const {f} t = {low};",
-        f"  const {f} z = fma(t, 1.44269502f, 12583039.0f);", f"  const {f} n = z - 12583039.0f;",
-        f"  const {f} r = fma(t, 1.92596303e-8f, fma(t, 1.44269502f, -n));",
-        f"  {f} p;", *_horner("r", _EXP2, dtype), f"  return p * as_{f}(as_{i}(z) << 23);", "}",
-    ]  # fmt: skip
-    return "\n".join(lines)
-
-
-def _log1p_helper(dtype: str, width: int) -> str:
-    """log(1 + x) = x P(x) for x in [0, 1]. 1.9 ulp in f32."""
-    suffix = "" if width == 1 else str(width)
-    name, kind = f"lossc_log1p_unit{suffix}", _type(dtype, width)
-    if dtype != "f32":
-        return f"static {kind} {name}({kind} x) {{ return log1p(x); }}"
-    return "\n".join([f"static {kind} {name}({kind} x) {{", f"  {kind} p;", *_horner("x", _LOG1P, dtype),
-                      "  return x * p;", "}"])  # fmt: skip
-
-
-# Minimax polynomials, highest power first: 2^r on [-1/2, 1/2], and log(1 + x) / x on [0, 1].
-_EXP2 = (0.0013225703535150563, 0.009671762927499808, 0.05550891450449668, 0.2402223703596618, 0.6931468292421027, 1.0)
-_LOG1P = (0.005522452204099239, -0.030698692290260628, 0.08023449155610109, -0.13840810651387232,
-          0.19194188805477147, -0.24867332392204988, 0.33322547636644745, -0.49999699970114053, 1.0)  # fmt: skip
-
-_HELPERS = {"round_f16": _f16_helper, "round_bf16": _bf16_helper, "exp_nonpositive": _exp_helper,
-            "log1p_unit": _log1p_helper}  # fmt: skip
+_HELPERS = {"round_f16": _f16_helper, "round_bf16": _bf16_helper}
 
 
 # --- the printer --------------------------------------------------------------------------------------------

@@ -6,13 +6,13 @@ The ragged end is one more full vector that overlaps the last one; lanes that we
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..ir.function import Op, Value
 from ..ir.kernel import (
-    Apply, Assign, Const, Declare, Expr, For, If, Iota, Load, Prefetch, Reduce, Splat, Store, Var, add, div, integer,
-    mod, mul, sub,
+    Apply, Assign, Const, Declare, Expr, For, If, Iota, Load, Prefetch, Reduce, Splat, Stmt, Store, Var, add, div,
+    integer, mod, mul, register_dtype, sub,
 )  # fmt: skip
 from .emit import Emitter, Lanes, Point, Scope, widen
 from .monoids import Monoid, monoid_of
@@ -28,6 +28,14 @@ class Accumulators:
 
 
 @dataclass(frozen=True)
+class Row:
+    """A private array that holds element values of a row between passes; element 0 lies at `start`."""
+
+    array: str
+    start: Expr = integer(0)
+
+
+@dataclass(frozen=True)
 class Work:
     """What one pass does at every element. `keep` are values stored in private arrays for a later pass, `kept` those
     that an earlier pass stored."""
@@ -35,8 +43,8 @@ class Work:
     reductions: tuple[Op, ...] = ()
     stores: tuple[Value, ...] = ()
     checks: tuple[Op, ...] = ()
-    keep: dict[Value, str] = field(default_factory=dict)
-    kept: dict[Value, str] = field(default_factory=dict)
+    keep: Mapping[Value, Row] = field(default_factory=dict)
+    kept: Mapping[Value, Row] = field(default_factory=dict)
     prefetch: tuple[tuple[str, Expr, int], ...] = ()
 
     @property
@@ -47,6 +55,16 @@ class Work:
     @property
     def is_empty(self) -> bool:
         return not self.targets
+
+
+@dataclass(frozen=True)
+class Track:
+    """One pass over one row, among those that a sweep does side by side. `row` is the scope of that row's values."""
+
+    row: Scope
+    point: Point
+    work: Work
+    groups: Sequence[Accumulators]
 
 
 def declare(emitter: Emitter, scope: Scope, ops: Sequence[Op], width: int, copies: int) -> list[Accumulators]:
@@ -92,15 +110,16 @@ def fold(emitter: Emitter, scope: Scope, group: Accumulators, across_lanes: bool
 
 def visit(
     emitter: Emitter, scope: Scope, point: Point, work: Work, groups: Sequence[Accumulators], copy: int = 0,
-    mask: Expr | None = None, nontemporal: bool = False, column: Expr | None = None,
+    mask: Expr | None = None, nontemporal: bool = False, column: Expr = integer(0),
 ) -> None:  # fmt: skip
     """Do the work of a pass at one point."""
-    for value, array in work.kept.items():
+    for value, row in work.kept.items():
         width = max((c.width for c in point.values() if isinstance(c, Lanes)), default=1)
-        scope.known[value] = emitter.let(scope, value.name, Load(array, _column(column), _register(value), width))
+        loaded = Load(row.array, add(row.start, column), register_dtype(value.type.dtype), width)
+        scope.known[value] = emitter.let(scope, value.name, loaded)
     emitter.compute(work.targets, point, scope)
-    for value, array in work.keep.items():
-        scope.statements.append(Store(array, _column(column), scope.known[value]))
+    for value, row in work.keep.items():
+        scope.statements.append(Store(row.array, add(row.start, column), scope.known[value]))
     for group in groups:
         accumulate(emitter, scope, group, copy, mask)
     for value in work.stores:
@@ -109,42 +128,39 @@ def visit(
         emitter.check(op, point, scope)
 
 
-def _column(column: Expr | None) -> Expr:
-    return integer(0) if column is None else column
-
-
-def _register(value: Value) -> str:
-    return {"f16": "f32", "bf16": "f32"}.get(value.type.dtype, value.type.dtype)
-
-
 def sweep(
-    emitter: Emitter, scope: Scope, point: Point, axis: int, start: Expr, stop: Expr, width: int, work: Work,
-    groups: Sequence[Accumulators], unroll: int = 1, nontemporal: bool = False,
+    emitter: Emitter, scope: Scope, tracks: Sequence[Track], axis: int, start: Expr, stop: Expr, width: int,
+    unroll: int = 1, nontemporal: bool = False,
 ) -> None:  # fmt: skip
-    """Loop over `start` <= column < `stop` along `axis` with vectors of `width`. At least `width` columns are there."""
-    emitter.hoist(work.targets, frozenset({axis}), point, scope, given=work.kept)
+    """Loop over `start` <= column < `stop` along `axis` with vectors of `width`. At least `width` columns are there.
+
+    Copies of an unrolled body advance in lockstep, statement by statement: the processor's own scheduler does not see
+    far enough ahead to overlap one copy's polynomial with the next.
+    """
+    for track in tracks:
+        emitter.hoist(track.work.targets, frozenset({axis}), track.point, track.row, given=track.work.kept)
     count = sub(stop, start)
     copies = max(1, unroll)
     step = width * copies
     blocks = add(start, mul(div(count, integer(step)), integer(step)))
     vectors = add(start, mul(div(count, integer(width)), integer(width)))
 
-    def body(base: Expr, inner: Scope, copy: int = 0, mask: Expr | None = None, past_cache: bool = False) -> None:
-        for buffer, offset, level in work.prefetch:
-            inner.statements.append(Prefetch(buffer, add(offset, base), level))
-        here: Point = {**point, axis: Lanes(base, width)}
-        visit(emitter, inner, here, work, groups, copy, mask, past_cache, base)
+    def body(base: Expr, copy: int = 0, mask: Expr | None = None, past_cache: bool = False) -> list[Stmt]:
+        statements: list[Stmt] = []
+        for track in tracks:
+            for buffer, offset, level in track.work.prefetch:
+                statements.append(Prefetch(buffer, add(offset, base), level))
+            inner = Scope(dict(track.row.known), statements)
+            here: Point = {**track.point, axis: Lanes(base, width)}
+            visit(emitter, inner, here, track.work, track.groups, copy, mask, past_cache, base)
+        return statements
 
     def loop(low: Expr, high: Expr, by: int, copies_here: int) -> None:
         if low == high:
             return
         column = emitter.fresh("column", "i64")
-        inner = scope.inner()
-        for copy in range(copies_here):
-            # Each copy names its values anew.
-            block = Scope(dict(inner.known), inner.statements)
-            body(add(column, integer(copy * width)), block, copy, past_cache=nontemporal)
-        scope.statements.append(For(column, low, high, integer(by), tuple(inner.statements)))
+        blocks = [body(add(column, integer(c * width)), c, past_cache=nontemporal) for c in range(copies_here)]
+        scope.statements.append(For(column, low, high, integer(by), tuple(_lockstep(blocks))))
 
     if copies > 1:
         loop(start, blocks, step, copies)
@@ -154,16 +170,25 @@ def sweep(
     _tail(emitter, scope, count, stop, width, body)
 
 
-def _tail(emitter: Emitter, scope: Scope, count: Expr, stop: Expr, width: int, body) -> None:  # noqa: ANN001
+def _lockstep(blocks: Sequence[list[Stmt]]) -> list[Stmt]:
+    """The first statement of every block, then the second, ..."""
+    if len({len(block) for block in blocks}) != 1:
+        return [statement for block in blocks for statement in block]
+    return [statement for line in zip(*blocks) for statement in line]
+
+
+def _tail(
+    emitter: Emitter, scope: Scope, count: Expr, stop: Expr, width: int, body: Callable[..., list[Stmt]]
+) -> None:
     rest = mod(count, integer(width))
     if rest == integer(0) or width == 1:
         return
-    inner = scope.inner()
     left = rest if isinstance(rest, Const) else emitter.let(scope, "rest", rest)
+    inner = Scope()
     fresh = Apply("ge", (Iota("i32", width), _i32(sub(integer(width), left), width)), "bool", width)
     mask = emitter.let(inner, "fresh", fresh)
     base = emitter.let(inner, "column", sub(stop, integer(width)))
-    body(base, inner, 0, mask)
+    inner.statements += body(base, 0, mask)
     if isinstance(rest, Const):
         scope.statements.extend(inner.statements)
     else:

@@ -8,7 +8,7 @@ read as if nothing had happened.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -55,7 +55,10 @@ class Problems:
         self.found: list[Diagnostic] = []
 
     def add(self, error: LosscError) -> None:
-        self.found += error.diagnostics
+        self.extend(error.diagnostics)
+
+    def extend(self, diagnostics: Iterable[Diagnostic]) -> None:
+        self.found += diagnostics
         if len(self.found) >= MOST_PROBLEMS:
             self.found[MOST_PROBLEMS:] = [Diagnostic("LIR0016", f"stopped after {MOST_PROBLEMS} errors")]
             raise TooManyErrors
@@ -140,10 +143,14 @@ def _read_file(file: _File, imported: bool, problems: Problems) -> Iterator[Draf
                 if len(draft.lines) > MOST_OPERATIONS:
                     raise LirError(f"a function of more than {MOST_OPERATIONS:,} operations", span=draft.span,
                                    code="LIR0013")  # fmt: skip
-            elif not isinstance(record, Broken) and not stray:
-                problems.add(LirError("this stands outside of any function", "a statement stands between "
-                                      "`func @name(...) -> (...) {` and `}`", span=span, code="LIR0010"))  # fmt: skip
-            stray = draft is None and not isinstance(record, Import)
+            else:
+                if not isinstance(record, Broken) and not stray:
+                    problems.add(LirError("this stands outside of any function", "a statement stands between "
+                                          "`func @name(...) -> (...) {` and `}`", span=span,
+                                          code="LIR0010"))  # fmt: skip
+                stray = True
+                continue
+            stray = False
     except LirError as error:
         problems.add(error)
     if draft:

@@ -100,11 +100,12 @@ class _Layout:
 
 @dataclass
 class _Item:
-    """One input of a head, with the comments on lines of their own before it and at the end of its line."""
+    """One input of a head, with the comments at the end of its line and on lines of their own before and behind it."""
 
     code: list[Token] = field(default_factory=list)
     before: list[str] = field(default_factory=list)
     after: list[str] = field(default_factory=list)
+    behind: list[str] = field(default_factory=list)
 
 
 def _head(line: Line) -> list[str]:
@@ -120,7 +121,7 @@ def _head(line: Line) -> list[str]:
         if token.type == "COMMENT" and token.line == end_line:
             (previous.after if previous else items[-1].after if items[-1].code else opened).append(_text(token))
         elif token.type == "COMMENT":
-            items[-1].before.append(_text(token))
+            (items[-1].behind if items[-1].code else items[-1].before).append(_text(token))
         else:
             end_line = token.end_line
             depth += (token.type == "OPEN") - (token.type == "CLOSE")
@@ -133,13 +134,14 @@ def _head(line: Line) -> list[str]:
     rest = [token for token in suffix if token.type != "COMMENT"]
     tail = _join(_with_parentheses(rest), 1)
     start = _join([token for token in prefix if token.type != "COMMENT"])
-    if not opened and not any(item.before or item.after for item in items):
+    if not opened and not any(item.before or item.after or item.behind for item in items):
         rows = head_lines(start, [_join(item.code, 1) for item in items if item.code], tail)
     else:
         rows = ["  ".join([start, *opened])]
         for item in items:
             rows += [f"    {comment}" for comment in item.before]
             rows += ["  ".join([f"    {_join(item.code, 1)},", *item.after])] if item.code else []
+            rows += [f"    {comment}" for comment in item.behind]
         rows.append(tail)
     rows[-1] = "  ".join([rows[-1], *(_text(token) for token in suffix if token.type == "COMMENT")])
     return rows

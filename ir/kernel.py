@@ -15,7 +15,8 @@ work-group) and private arrays (one a work-item) like buffers. A prefetch may na
 
 Beside the pointwise primitives, `apply` knows: `mod`; `fma`; `exp_nonpositive`, exp for operands <= 0 (or NaN) with
 results below 2^-126 flushed to 0; `log1p_unit`, log1p for operands in [0, 1] (or NaN); `max_number` and
-`min_number`, which may drop a NaN on either side.
+`min_number`, which may drop a NaN on either side; `power_of_two`, the f32 2^n of an f32 that is n + 127 + 1.5 * 2^23 for
+a whole n in -127..127 (its low bits are the biased exponent): 0 for n = -127.
 """
 
 from __future__ import annotations

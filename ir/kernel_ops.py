@@ -26,6 +26,7 @@ KERNEL_OPERATIONS: Mapping[str, tuple[int, str]] = {
     "log1p_unit": (1, "float"),
     "max_number": (2, "float"),
     "min_number": (2, "float"),
+    "power_of_two": (1, "f32"),
     "round_f16": (1, "f32"),
     "round_bf16": (1, "f32"),
 }

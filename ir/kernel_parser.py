@@ -218,10 +218,12 @@ class KernelReader:
 
     def name(self, token: Token) -> str:
         """What a VALUE or SYMBOL names."""
-        if not token.startswith('"', 1):
-            return str(token[1:])
+        return self.string(token, token[1:]) if token.startswith('"', 1) else str(token[1:])
+
+    def string(self, token: Token, text: str) -> str:
+        """The string that `text`, all or a part of `token`, is in JSON."""
         try:
-            return json.loads(token[1:])
+            return json.loads(text)
         except ValueError:
             raise self.error("this is no string of JSON", token) from None
 

@@ -19,7 +19,7 @@ from .function import Function, Module, Value
 from .literals import read_type
 from .syntax import Head, TypeText, span_of
 from .types import Type
-from .verify import verify, verify_function
+from .verify import verify_calls, verify_function
 
 
 def parse(text: str, name: str = "<text>", directory: str | os.PathLike[str] | None = None) -> Module:
@@ -70,11 +70,11 @@ def _functions(drafts: Sequence[Draft], problems: Problems) -> Module:
             elif interfaces[function.name] is interface:
                 functions[function.name] = function
     module = Module(functions)
-    # What uses a broken function cannot be judged before that is right.
-    sound = [function for function in functions.values() if not function.callees() & broken]
-    found = verify(module) if not problems.found else [d for f in sound for d in verify_function(f, module)]
-    for diagnostic in found:
-        problems.add(LirError(diagnostic))
+    for function in functions.values():
+        # What uses a broken function cannot be judged before that is right.
+        if not function.callees() & broken:
+            problems.extend(verify_function(function, module))
+    problems.extend(verify_calls(module))
     return module
 
 
@@ -87,7 +87,7 @@ def _interface(draft: Draft, head: Head, problems: Problems) -> Interface:
         for text in head.inputs
     ]  # fmt: skip
     results = [_type(text, source, problems) for _, text in head.results]
-    names = tuple(str(name) if name is not None else "" for name, _ in head.results)
+    names = tuple(str(name)[1:] if name is not None else "" for name, _ in head.results)
     if any(names) and not all(names):
         problems.add(LirError("either all results have names or none has", span=draft.span, code="LIR0048"))
     signature = None

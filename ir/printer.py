@@ -40,13 +40,19 @@ def equal_modules(left: Module, right: Module) -> bool:
 
 def names_of_values(function: Function) -> dict[Value, str]:
     """A distinct printable name for every value: inputs first, then results in order."""
+    values = dict.fromkeys([*function.inputs, *(result for op in function.ops for result in op.results)])
+    hints = [_printable(value.name) for value in values]
+    # A number that is added never takes a name that a later value has of its own.
+    wanted, taken, counters = set(hints), set(), {}
     names: dict[Value, str] = {}
-    taken: set[str] = set()
-    counters: dict[str, int] = {}
-    for value in [*function.inputs, *(result for op in function.ops for result in op.results)]:
-        if value not in names:
-            names[value] = name = _free_name(value.name, taken, counters)
-            taken.add(name)
+    for value, hint in zip(values, hints):
+        name = base = hint[:_LONGEST_BASE] if hint in taken else hint
+        while name in taken or (name in wanted and name != hint):
+            # Each number is tried once for each base, so that naming stays linear.
+            counters[base] = counters.get(base, 0) + 1
+            name = f"{base}_{counters[base]}"
+        names[value] = name
+        taken.add(name)
     return names
 
 
@@ -58,17 +64,11 @@ def head_lines(prefix: str, inputs: Sequence[str], suffix: str) -> list[str]:
     return [prefix, *(f"    {text}," for text in inputs), suffix]
 
 
-def _free_name(hint: str, taken: set[str], counters: dict[str, int]) -> str:
-    name = hint
-    if not _NAME.match(name) or len(name) > _LONGEST_NAME:
-        name = re.sub(r"[^A-Za-z0-9_.]", "_", name)[:_LONGEST_BASE]
-        name = name if _NAME.match(name) else f"v{name}"
-    base = name[:_LONGEST_BASE]
-    while name in taken:
-        # Each number is tried once for each base, so that naming stays linear.
-        counters[base] = counters.get(base, 0) + 1
-        name = f"{base}_{counters[base]}"
-    return name
+def _printable(hint: str) -> str:
+    if _NAME.match(hint) and len(hint) <= _LONGEST_NAME:
+        return hint
+    name = re.sub(r"[^A-Za-z0-9_.]", "_", hint)[:_LONGEST_BASE]
+    return name if _NAME.match(name) else f"v{name}"
 
 
 def _nameless(module: Module) -> list[str]:
@@ -98,7 +98,7 @@ def _results(function: Function, names: Mapping[Value, str]) -> str:
     printed = function.with_(outputs=tuple(Value(names.get(v, v.name), v.type) for v in function.outputs), output_names=())
     if function.names_of_outputs == printed.names_of_outputs:
         return ", ".join(str(value.type) for value in function.outputs)
-    return ", ".join(f"{name}: {value.type}" for name, value in zip(function.names_of_outputs, function.outputs))
+    return ", ".join(f"%{name}: {value.type}" for name, value in zip(function.names_of_outputs, function.outputs))
 
 
 def _values(values: Iterable[Value], names: Mapping[Value, str]) -> str:

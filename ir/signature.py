@@ -35,8 +35,10 @@ def unify(function: Function, operand_types: Sequence[Type]) -> dict[str, DimLik
     sizes = _solve(pairs)
     for value, found in zip(function.inputs, operand_types):
         if substitute(value.type, sizes) != found:
-            meant = ", ".join(f"{name} = {size}" for name, size in sizes.items() if name in _names([value]))
-            raise _misfit(function, value, found, *([f"here {meant}"] if meant else []))
+            names = sorted(_names([value]))
+            notes = [f"here {name} is {sizes[name]}" for name in names if name in sizes]
+            notes += [f"no operand gives the size of {name} alone" for name in names if name not in sizes]
+            raise _misfit(function, value, found, *notes)
     return sizes
 
 

@@ -258,6 +258,8 @@ def _phrase(terminals: set[str]) -> str:
     if {"FUNC", "RETURN"} <= terminals:
         return "a statement, `return`, `}`, `func`, `kernel` or `import`"
     words = []
+    if "COMMA" in terminals:
+        terminals = terminals - {"STAR"}  # a product could go on nearly everywhere: it is no advice
     for group, phrase in _GROUPS:
         if group <= terminals:
             terminals = terminals - group

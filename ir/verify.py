@@ -12,10 +12,10 @@ from functools import lru_cache
 
 from .attributes import attribute_text
 from .call_graph import call_errors
-from .composites import definition_of, make_op
+from .composites import make_op
 from .diagnostics import Diagnostic, LirError, LosscError, Span, did_you_mean
 from .function import Function, Module, Op, Value
-from .signature import CALLED_BY, make_call, unbound_names, unify
+from .signature import CALLED_BY, make_call, unbound_names
 from .types import DTYPES, Dim, Type, is_float
 
 HIGHEST_RANK = 32
@@ -30,7 +30,8 @@ _DIMENSION = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 def verify(module: Module) -> list[Diagnostic]:
     """Everything that is wrong with a module, function by function."""
     problems = [problem for function in module.functions.values() for problem in verify_function(function, module)]
-    for error in [*_module_errors(module), *call_errors(module)]:
+    problems += verify_calls(module)
+    for error in _names_of_functions(module):
         problems += error.diagnostics
     return problems
 
@@ -41,6 +42,11 @@ def check_module(module: Module) -> Module:
     if problems:
         raise LirError(problems)
     return module
+
+
+def verify_calls(module: Module) -> list[Diagnostic]:
+    """What is wrong with the functions of a module together: recursion, and sizes that a call does not give."""
+    return [diagnostic for error in [*_unbound(module), *call_errors(module)] for diagnostic in error.diagnostics]
 
 
 def verify_function(function: Function, module: Module) -> Iterator[Diagnostic]:
@@ -219,17 +225,22 @@ def _gradient(function: Function, module: Module) -> Iterator[LirError]:
                        "input", span=function.span, code="LIR0046")  # fmt: skip
 
 
-def _module_errors(module: Module) -> Iterator[LirError]:
+def _names_of_functions(module: Module) -> Iterator[LirError]:
     for name, function in module.functions.items():
         if name != function.name or not _NAME.match(name) or len(name) > LONGEST_NAME:
             yield LirError(f"{function.name!r}, known as {name!r}, is not a name for a function", _NAMES,
                            span=function.span, code="LIR0048")  # fmt: skip
-    called = {op.attributes.get("callee") for f in module.functions.values() for op in f.ops if op.name == "call"}
-    for name in called & set(module.functions):
+    if module.entry_name is not None and module.entry_name not in module.functions:
+        yield LirError(f"there is no function @{module.entry_name} to be the entry",
+                       *did_you_mean(module.entry_name, module.functions), code="LIR0040")  # fmt: skip
+
+
+def _unbound(module: Module) -> Iterator[LirError]:
+    functions = module.functions.values()
+    called = {op.attributes.get("callee") for function in functions for op in function.ops if op.name == "call"}
+    called |= {function.gradient for function in functions}
+    for name in [name for name in module.functions if name in called]:
         unbound = unbound_names(module.functions[name])
         if unbound:
             yield LirError(f"@{name} is called, but none of its inputs gives the size of {unbound[0]}",
                            span=module.functions[name].span, code="LIR0049")  # fmt: skip
-    if module.entry_name is not None and module.entry_name not in module.functions:
-        yield LirError(f"there is no function @{module.entry_name} to be the entry",
-                       *did_you_mean(module.entry_name, module.functions), code="LIR0040")  # fmt: skip

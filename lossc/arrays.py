@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from .ir.diagnostics import DeviceError, LirError
-from .ir.types import DTYPES, Type, dtype_of, is_float, is_integer, numpy_dtype
+from lossc.ir.diagnostics import LirError
+from lossc.ir.types import DTYPES, Type, dtype_of, is_float, is_integer, numpy_dtype
 
 
 def to_dtype(name: str) -> np.dtype:
@@ -143,10 +143,7 @@ def empty(shape: int | tuple[int, ...] | list[int], dtype: Any = "f32") -> np.nd
 
     `dtype` is a LIR element type (`"f32"`) or anything NumPy takes.
     """
-    from .runtime.memory import POOL
+    from lossc.runtime.memory import POOL
 
     sizes = (shape,) if isinstance(shape, int) else tuple(shape)
-    try:
-        return POOL.empty(sizes, to_dtype(element_type(dtype)))
-    except DeviceError as error:
-        raise MemoryError(str(error)) from error
+    return POOL.empty(sizes, to_dtype(element_type(dtype)))

@@ -21,7 +21,7 @@ from ..ir.types import is_float, numpy_dtype
 Array = np.ndarray[Any, Any]
 
 # One of these takes about as long as an exponential; tests count them.
-EXPONENTIALS = ("exp", "expm1", "exp_nonpositive", "sigmoid", "softplus", "tanh")
+EXPONENTIALS = ("exp", "expm1", "exp_nonpositive", "power_of_two", "sigmoid", "softplus", "tanh")
 
 
 def pointwise(op: str, dtype: str, lanes: int) -> Callable[..., Array]:
@@ -89,6 +89,7 @@ def _rounded_to(dtype: str) -> Callable[[Array], Array]:
 _KERNEL_OPERATIONS: Mapping[str, Callable[..., Array]] = {
     "div": _divide, "mod": _remainder, "fma": _fused_multiply_add,
     "exp_nonpositive": _exp_nonpositive, "log1p_unit": _log1p_unit,
+    "power_of_two": lambda z: (z.view(np.int32) << 23).view(np.float32),
     "max_number": lambda a, b: np.where(b > a, b, a), "min_number": lambda a, b: np.where(b < a, b, a),
     "round_f16": _rounded_to("f16"), "round_bf16": _rounded_to("bf16"),
 }  # fmt: skip

@@ -18,7 +18,6 @@ import shutil
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,13 +25,13 @@ from types import ModuleType
 
 from ..ir.diagnostics import DeviceError
 from .cache import cache_folder
+from .scratch import process_folder
 
 SYSTEM_VENDORS = Path("/etc/OpenCL/vendors")
 INTEL_DRIVER = "libintelocl.so"
 # What libintelocl.so needs, in the order in which they need each other.
 INTEL_DEPENDENCIES = ("libintlc.so.5", "libirng.so", "libimf.so", "libsvml.so", "libtbb.so.12")
 NVIDIA_DRIVER = "libnvidia-opencl.so.1"
-DAY = 86400.0
 
 
 @dataclass(frozen=True)
@@ -94,8 +93,8 @@ def _settings(folder: Path) -> dict[str, str]:
     # On a damaged file pyopencl's cache raises and PoCL's ends the process: runtime/cache.py takes their
     # place.
     wanted = {"PYOPENCL_NO_CACHE": "1", "POCL_KERNEL_CACHE": "0"}
-    if "POCL_KERNEL_CACHE" not in os.environ:
-        wanted["POCL_CACHE_DIR"] = str(_pocl_folder())
+    if not {"POCL_KERNEL_CACHE", "POCL_CACHE_DIR"} & os.environ.keys():
+        wanted["POCL_CACHE_DIR"] = str(process_folder(cache_folder("pocl")))
     if "OCL_ICD_VENDORS" not in os.environ and sys.platform == "linux" and _write_vendors(folder):
         wanted["OCL_ICD_VENDORS"] = str(folder)
     return {name: value for name, value in wanted.items() if name not in os.environ}
@@ -103,8 +102,8 @@ def _settings(folder: Path) -> dict[str, str]:
 
 def _write_vendors(folder: Path) -> bool:
     """Fills `folder` with an .icd file for each driver; False where the loader finds them all without us."""
-    vendors = _system_vendors()
     intel = embedded_driver()
+    vendors = _system_vendors(besides=intel)
     # Containers often get NVIDIA's library without its .icd file.
     nvidia = not any("nvidia" in vendor.name for vendor in vendors) and _loads(NVIDIA_DRIVER)
     if intel is not None:
@@ -119,8 +118,10 @@ def _write_vendors(folder: Path) -> bool:
     return intel is not None or nvidia
 
 
-def _system_vendors() -> list[Path]:
-    """The .icd files of the system and of this Python environment, less those whose driver is not there."""
+def _system_vendors(besides: Path | None) -> list[Path]:
+    """The .icd files of the system and of this Python environment whose driver is there. The system's Intel
+    CPU runtime gives way to the embedded one, so that no device is listed twice.
+    """
     found: dict[str, Path] = {}
     for place in (SYSTEM_VENDORS, Path(sys.prefix, "etc", "OpenCL", "vendors")):
         for vendor in sorted(place.glob("*.icd")) if place.is_dir() else ():
@@ -129,7 +130,8 @@ def _system_vendors() -> list[Path]:
             except (OSError, UnicodeDecodeError):
                 continue
             missing = os.path.isabs(driver) and not os.path.exists(driver)
-            if driver and not missing and os.path.basename(driver) != INTEL_DRIVER:
+            doubled = besides is not None and os.path.basename(driver) == besides.name
+            if driver and not missing and not doubled:
                 found.setdefault(vendor.name, vendor)
     return list(found.values())
 
@@ -140,19 +142,6 @@ def _loads(library: str) -> bool:
     except OSError:
         return False
     return True
-
-
-def _pocl_folder() -> Path:
-    """Where PoCL keeps the files of running programs. It removes them itself, except after a crash."""
-    folder = cache_folder("pocl")
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for leftover in folder.glob("tempfile_*"):
-            if leftover.stat().st_mtime < time.time() - DAY:
-                leftover.unlink(missing_ok=True)
-    except OSError:
-        pass
-    return folder if os.access(folder, os.W_OK) else Path(tempfile.mkdtemp(prefix="lossc-pocl-"))
 
 
 @contextlib.contextmanager

@@ -16,8 +16,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -151,8 +150,7 @@ POOL = OutputPool(_default_limit())
 """The pool that results come from."""
 
 
-@dataclass(frozen=True)
-class Argument:
+class Argument(NamedTuple):
     """A kernel argument and what must stay alive while a kernel may use it.
 
     `value` goes to `Kernel.set_arg`. `array` is the host's side; where `copied`, the device's side is
@@ -177,8 +175,7 @@ def argument_for(device: Device, array: np.ndarray, access: Access = "read") -> 
         placeholder = device_memory(device, PLACEHOLDER_BYTES)
         return Argument(placeholder.value, array, (placeholder,))
     if device.info.shared_pointers:
-        window = _writable_bytes(array)
-        return Argument(load_pyopencl().SVM(window), array, (window,))
+        return _pointer(array)
     argument = Argument(_buffer(device, array.nbytes), array, copied=True)
     if access != "write":
         cl = load_pyopencl()
@@ -210,6 +207,16 @@ def device_memory(device: Device, nbytes: int) -> Argument:
     return Argument(_buffer(device, nbytes), np.empty(0, np.uint8), copied=True)
 
 
+def _pointer(array: np.ndarray) -> Argument:
+    svm = load_pyopencl().SVM
+    try:
+        return Argument(svm(array), array)
+    except (ValueError, BufferError):
+        # pyopencl takes neither read-only arrays nor dtypes without a buffer protocol, such as bfloat16.
+        window = _writable_bytes(array)
+        return Argument(svm(window), array, (window,))
+
+
 def _buffer(device: Device, nbytes: int) -> cl.Buffer:
     if nbytes > device.info.max_allocation:
         raise DeviceError(
@@ -222,9 +229,7 @@ def _buffer(device: Device, nbytes: int) -> cl.Buffer:
 
 
 class _Window:
-    """An array's memory as bytes, whatever its dtype and flags: pyopencl takes neither bfloat16 nor
-    read-only.
-    """
+    """An array's memory as writable bytes, whatever its dtype and flags."""
 
     __slots__ = ("__array_interface__", "_array")
 

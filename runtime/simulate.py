@@ -46,8 +46,8 @@ def simulate(
     arrays = {name: np.asarray(array) for name, array in inputs.items()}
     bound = _bind(program, arrays, sizes)
     memory = _allocate(program.buffers.values(), {}, bound)
-    for name, type_ in program.inputs:
-        memory[name][:] = _to_memory(name, arrays[name], type_)
+    for (name, type_), buffer in zip(program.inputs, _with_role(program, "input")):
+        memory[buffer][:] = _to_memory(name, arrays[name], type_)
     for step in program.steps:
         variant = _choose(step, bound, (strategies or {}).get(step.name))
         reachable = _allocate(variant.temporaries, memory, bound)
@@ -108,6 +108,11 @@ def _kind(dtype: np.dtype[Any]) -> str:
     return {"f": "float", "V": "float", "i": "integer", "u": "integer"}.get(dtype.kind, str(dtype))
 
 
+def _with_role(program: Program, role: str) -> list[str]:
+    """Names of buffers; those of the inputs are in the order of the inputs."""
+    return [name for name, buffer in program.buffers.items() if buffer.role == role]
+
+
 def _choose(step: Step, sizes: Mapping[str, int], strategy: str | None) -> Variant:
     for variant in step.variants:
         if strategy is not None:
@@ -140,11 +145,9 @@ def _launch(launch: Launch, memory: Arrays, sizes: Mapping[str, int], counts: Co
 
 
 def _raise_failed_check(program: Program, memory: Arrays, sizes: Mapping[str, int]) -> None:
-    status = next((memory[name] for name, buffer in program.buffers.items() if buffer.role == "status"), None)
     for check in program.checks:
-        if status is None:
-            raise CompilerBug(f"program {program.name} has checks and no status buffer")
-        position = int(status[check.slot])
+        (status,) = _with_role(program, "status")
+        position = int(memory[status][check.slot])
         if position != CHECK_HOLDS:
             shape = tuple(dim_value(dim, sizes) for dim in check.shape)
             value = None if check.value_buffer is None else memory[check.value_buffer][position]

@@ -7,7 +7,7 @@ import math
 from ...ir.function import Op, Value
 from ...ir.types import INTEGER_DTYPES, ITEM_SIZE, is_float, is_integer
 from ..rewrite import Rebuild, Replacement, Rules
-from ._match import constant_like, constant_of, is_constant, same_value
+from ._match import constant_like, constant_of, expand, is_constant, same_value, view_of
 
 
 def constant_to_the_right(op: Op, build: Rebuild) -> Value | None:
@@ -31,6 +31,18 @@ def add_negative(op: Op, build: Rebuild) -> Value | None:
         return build.emit("sub" if op.name == "add" else "add", a, right.operands[0])
     if left is not None and op.name == "add":
         return build.emit("sub", b, left.operands[0])
+    return None
+
+
+def add_negative_row(op: Op, build: Rebuild) -> Value | None:
+    """x + broadcast(-s) = x - broadcast(s), x - broadcast(-s) = x + broadcast(s)  exact"""
+    a, b = op.operands
+    for x, repeated in ((a, b), (b, a)) if op.name == "add" else ((a, b),):
+        view = view_of(build, repeated)
+        negative = build.match(view[0], "neg") if view is not None else None
+        if view is not None and negative is not None:
+            plain = expand(build, negative.operands[0], view[1], repeated.type.shape)
+            return build.emit("sub" if op.name == "add" else "add", x, plain)
     return None
 
 
@@ -245,8 +257,8 @@ def check_of_true(op: Op, build: Rebuild) -> Replacement | None:
 _COMPARE = (compare_in_own_type, always_in_range)
 
 ARITHMETIC: Rules = {
-    "add": (constant_to_the_right, add_zero, add_negative, add_same),
-    "sub": (add_zero, zero_minus, add_negative, minus_constant),
+    "add": (constant_to_the_right, add_zero, add_negative, add_negative_row, add_same),
+    "sub": (add_zero, zero_minus, add_negative, add_negative_row, minus_constant),
     "mul": (constant_to_the_right, times_one, times_minus_one, times_zero, times_negative),
     "div": (times_one, times_minus_one, times_negative, divide_by_power_of_two),
     "pow": (times_one, square),

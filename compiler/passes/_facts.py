@@ -37,6 +37,7 @@ class Facts:
 
     def __init__(self, circuit: Circuit, known: Mapping[Value, bool], ranges: Mapping[Value, tuple[float, float]]):
         self.circuit, self.known, self.ranges = circuit, dict(known), dict(ranges)
+        self.numbers: dict[Value, float | int | bool] = {}
 
     @staticmethod
     def of(circuit: Circuit) -> Facts:
@@ -48,6 +49,7 @@ class Facts:
     def given(self, value: Value, truth: bool) -> Facts:
         """These facts and one more."""
         more = Facts(self.circuit, self.known, self.ranges)
+        more.numbers.update(self.numbers)
         more.learn([(value, truth)])
         return more
 
@@ -84,12 +86,16 @@ class Facts:
             opposite = self.circuit.complement(op)
             if opposite is not None:
                 yield opposite, not truth
-            self._learn_range(op, truth)
+            self._learn_number(op, truth)
 
-    def _learn_range(self, op: Op, truth: bool) -> None:
+    def _learn_number(self, op: Op, truth: bool) -> None:
         number = self.circuit.numbers.get(op.operands[1])
         x = op.operands[0]
-        if number is None or x.type.dtype not in INTEGER_DTYPES:
+        if number is None:
+            return
+        if (op.name == "eq") is truth and op.name in ("eq", "ne"):
+            self.numbers[x] = number
+        if x.type.dtype not in INTEGER_DTYPES:
             return
         low, high = self.ranges.get(x, (-math.inf, math.inf))
         match op.name if truth else _COMPLEMENT[op.name]:

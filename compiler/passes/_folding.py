@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ...ir.function import Op, Value
 from ...ir.ops import PRIMITIVES, Evaluation
 from ...ir.types import is_float, numpy_dtype
 from ..rewrite import Rebuild
-from ._match import constant_of, expand, round_to, view_of
+from ._match import Number, constant_of, expand, round_to, view_of
 
 POINTWISE = tuple(row.name for row in PRIMITIVES.values() if row.kind == "pointwise")
 
 
 def fold_constants(op: Op, build: Rebuild) -> Value | None:
     """f(c1, c2) is a constant, rounded to its type.  exact"""
-    numbers = [constant_of(build, operand) for operand in op.operands]
-    if any(number is None for number in numbers):
-        return None
+    numbers: list[Number] = []
+    for operand in op.operands:
+        number = constant_of(build, operand)
+        if number is None:
+            return None
+        numbers.append(number)
+    folded = fold(op, numbers)
+    return None if folded is None else build.constant(folded, op.result.type.dtype, op.result.type.shape)
+
+
+def fold(op: Op, numbers: Sequence[Number]) -> Number | None:
+    """The number that a pointwise operation makes of numbers, as its type holds it; None where that is not defined."""
     operands = [np.asarray(number, _evaluated_as(value)) for number, value in zip(numbers, op.operands)]
     definition = PRIMITIVES[op.name]
     assert definition.evaluate is not None
@@ -27,7 +38,7 @@ def fold_constants(op: Op, build: Rebuild) -> Value | None:
             folded = _cast(operands[0], dtype)
         else:
             folded = definition.evaluate(Evaluation(op.attributes, dtype, ()), *operands)
-    return None if folded is None else build.constant(round_to(folded.item(), dtype), dtype, op.result.type.shape)
+    return None if folded is None else round_to(folded.item(), dtype)
 
 
 def _evaluated_as(value: Value) -> np.dtype:

@@ -65,7 +65,7 @@ def expand(build: Rebuild, value: Value, dims: Sequence[int], shape: Shape) -> V
     if value.type.shape == shape:
         return value
     added = [dim for axis, dim in enumerate(shape) if axis not in dims]
-    if all(dim == 1 for dim in added):
+    if all(dim == 1 for dim in added) and value.type.shape == tuple(shape[dim] for dim in dims):
         return build.emit("reshape", value, shape=shape)
     return build.emit("broadcast", value, dims=tuple(dims), shape=shape)
 

@@ -22,26 +22,30 @@ _ZERO_AT_ZERO = frozenset({
 
 def picks_anything(build: Rebuild, x: Value, axis: int) -> bool:
     """Whether a gather of `x` along `axis` can be taken further up."""
-    maker = build.producer(x)
-    return maker is not None and (_is_pointwise(maker) or _is_free(build, maker, axis))
+    return _is_free(build, x, axis) or _next(build, x, axis) is not None
 
 
-def _is_pointwise(op: Op) -> bool:
-    return PRIMITIVES[op.name].kind == "pointwise" if op.name in PRIMITIVES else False
-
-
-def _is_free(build: Rebuild, op: Op, axis: int) -> bool:
-    """Whether an element of the result of `op` needs no gather."""
-    if op.name in ("constant", "iota"):
+def _is_free(build: Rebuild, value: Value, axis: int) -> bool:
+    """Whether an element of `value` needs no gather: a constant, a count, or the same all along the axis."""
+    if build.match(value, "constant", "iota"):
         return True
-    view = view_of(build, op.result)
+    view = view_of(build, value)
     return view is not None and axis not in view[1]
+
+
+def _next(build: Rebuild, x: Value, axis: int) -> Op | None:
+    """The pointwise operation that makes `x`, if one gather above it does for the one below it."""
+    op = build.producer(x)
+    if op is None or op.name not in PRIMITIVES or PRIMITIVES[op.name].kind != "pointwise":
+        return None
+    to_gather = {operand for operand in op.operands if not _is_free(build, operand, axis)}
+    return op if len(to_gather) == 1 else None
 
 
 def pick(build: Rebuild, x: Value, indices: Value, axis: int) -> Value | NoMatch:
     """gather(x, indices) with the operations that make x done after the gather."""
-    cone = _pointwise_above(build, x)
-    if len(cone) > MOST_OPERATIONS:
+    chain = _chain_above(build, x, axis)
+    if len(chain) > MOST_OPERATIONS:
         return NoMatch(f"more than {MOST_OPERATIONS} operations lie between the gather and what is in memory")
     shape = without_axes(x.type.shape, (axis,))
     picked: dict[Value, Value] = {}
@@ -54,7 +58,7 @@ def pick(build: Rebuild, x: Value, indices: Value, axis: int) -> Value | NoMatch
                 zero.add(value)
         return picked[value]
 
-    for op in cone:
+    for op in chain:
         operands = [leaf(operand) for operand in op.operands]
         (picked[op.result],) = build.emit_many(op.name, operands, dict(op.attributes), (op.result.name,))
         chosen = op.operands[1:] if op.name == "select" else op.operands
@@ -67,23 +71,13 @@ def pick(build: Rebuild, x: Value, indices: Value, axis: int) -> Value | NoMatch
     return result if inside is None else build.emit("select", inside, result, build.constant(0, x.type.dtype, shape))
 
 
-def _pointwise_above(build: Rebuild, x: Value) -> list[Op]:
-    """The pointwise operations that make `x`, operands first; one more than MOST_OPERATIONS if there are too many."""
-    order: dict[Op, None] = {}
-    pending = [(x, False)]
-    while pending and len(order) <= MOST_OPERATIONS:
-        value, done = pending.pop()
-        op = build.producer(value)
-        if op is None or op in order or not _is_pointwise(op):
-            continue
-        if done:
-            order[op] = None
-        else:
-            pending.append((value, True))
-            pending += [(operand, False) for operand in op.operands]
-            if len(pending) > 8 * MOST_OPERATIONS:
-                return [op] * (MOST_OPERATIONS + 1)
-    return list(order)
+def _chain_above(build: Rebuild, x: Value, axis: int) -> list[Op]:
+    """The pointwise operations between `x` and what is gathered, from there down to `x`."""
+    chain: list[Op] = []
+    while len(chain) <= MOST_OPERATIONS and (op := _next(build, x, axis)) is not None:
+        chain.append(op)
+        (x,) = {operand for operand in op.operands if not _is_free(build, operand, axis)}
+    return chain[::-1]
 
 
 def _pick_leaf(build: Rebuild, value: Value, indices: Value, axis: int) -> Value:

@@ -175,6 +175,19 @@ def sum_of_repeated(op: Op, build: Rebuild) -> Value | None:
     return expand(build, total, tuple(kept.index(dim) for dim in dims if dim not in axes), op.result.type.shape)
 
 
+def reduce_before_repeating(op: Op, build: Rebuild) -> Value | None:
+    """sum of (broadcast w) over axes of w = broadcast of (sum of w), so with max and min  exact"""
+    (x,) = op.operands
+    axes = axes_of(op.attributes["axes"], x.type.rank)
+    view = view_of(build, x)
+    if view is None or not set(axes) <= set(view[1]):
+        return None
+    source, dims = view
+    reduced = build.emit(op.name, source, axes=tuple(position for position, dim in enumerate(dims) if dim in axes))
+    kept = kept_axes(x.type.rank, axes)
+    return expand(build, reduced, tuple(kept.index(dim) for dim in dims if dim not in axes), op.result.type.shape)
+
+
 def largest_of_repeated(op: Op, build: Rebuild) -> Value | None:
     """max of (broadcast g) = g, so with min, where something is repeated at all  exact"""
     (x,) = op.operands
@@ -236,14 +249,21 @@ def size_of_an_axis(op: Op, build: Rebuild) -> Value | None:
     return size_value(build, dim)
 
 
+def known_size(op: Op, build: Rebuild) -> Value | None:
+    """a product of known sizes = a constant  exact"""
+    size = multiply_dims(op.attributes["of"])
+    return build.constant(size, "i64") if isinstance(size, int) else None
+
+
 ACROSS: Rules = {
     "broadcast": (constant_in_another_shape, same_shape, repeat_only_ones, drop_stretched_axes, repeat_a_view,
                   repeat_counting),
     "reshape": (constant_in_another_shape, same_shape, reshape_twice, reshape_of_broadcast),
     "transpose": (constant_in_another_shape, same_shape, transpose_twice, transpose_of_broadcast),
-    "reduce_sum": (reduce_ones, reduce_twice, reduce_whole_reshape, sum_of_repeated, sum_of_negative, sum_of_scaled),
-    "reduce_max": (reduce_ones, reduce_twice, reduce_whole_reshape, largest_of_repeated),
-    "reduce_min": (reduce_ones, reduce_twice, reduce_whole_reshape, largest_of_repeated),
+    "reduce_sum": (reduce_ones, reduce_twice, reduce_whole_reshape, reduce_before_repeating, sum_of_repeated, sum_of_negative, sum_of_scaled),
+    "reduce_max": (reduce_ones, reduce_twice, reduce_whole_reshape, reduce_before_repeating, largest_of_repeated),
+    "reduce_min": (reduce_ones, reduce_twice, reduce_whole_reshape, reduce_before_repeating, largest_of_repeated),
     "matmul": (product_of_transposed,),
     "dim": (size_of_an_axis,),
+    "size": (known_size,),
 }  # fmt: skip

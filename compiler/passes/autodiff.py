@@ -14,7 +14,7 @@ The derivative of each primitive is one row of VJP. At a kink the row takes the 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,7 +24,7 @@ from ...ir.diagnostics import CompilerBug, LirError
 from ...ir.function import Function, Module, Op, Value
 from ...ir.ops import PRIMITIVES
 from ...ir.types import is_float
-from ..rewrite import Rebuild, map_functions
+from ..rewrite import Rebuild, map_functions, with_operands
 from ._match import kept_axes
 from .inline import splice
 
@@ -143,7 +143,7 @@ VJP: dict[str, tuple[Vjp | None, ...]] = {
     "stop_gradient": (),
     **dict.fromkeys(("sign", "floor"), ()),  # 0 everywhere, also at the jumps
     **dict.fromkeys(("eq", "ne", "lt", "le", "gt", "ge", "and", "or", "not", "isnan", "argmax", "check"), ()),
-    **dict.fromkeys(("constant", "iota", "dim"), ()),
+    **dict.fromkeys(("constant", "iota", "dim", "size"), ()),
 }
 
 
@@ -172,12 +172,27 @@ def _differentiate(function: Function, module: Module) -> Function:
         return function
     build = Rebuild(function)
     for op in function.ops:
-        op = Op(op.name, tuple(map(build.now, op.operands)), op.attributes, op.results, op.span)
+        op = with_operands(op, tuple(map(build.now, op.operands)))
         if op.name == "grad":
             build.replaced.update(zip(op.results, _Backward(build, module, op).gradients()))
         else:
             build.append(op)
-    return function.with_(ops=tuple(build.ops), outputs=tuple(map(build.now, function.outputs)))
+    changed = function.with_(ops=tuple(build.ops), outputs=tuple(map(build.now, function.outputs)))
+    return _with_names(changed, build.replaced)
+
+
+def _with_names(function: Function, gradients: Mapping[Value, Value]) -> Function:
+    """Gradients that have no name of their own take that of the result of their `grad`."""
+    named: dict[Value, Value] = {}
+    for asked, found in gradients.items():
+        if found.name in PRIMITIVES and found not in function.inputs:
+            named.setdefault(found, Value(asked.name, found.type, found.span))
+    ops = tuple(
+        Op(op.name, tuple(named.get(operand, operand) for operand in op.operands), op.attributes,
+           tuple(named.get(result, result) for result in op.results), op.span)
+        for op in function.ops
+    )  # fmt: skip
+    return function.with_(ops=ops, outputs=tuple(named.get(value, value) for value in function.outputs))
 
 
 class _Backward:
@@ -202,7 +217,7 @@ class _Backward:
                 self.build.span = op.span or self.grad.span
                 self._pass_back(op)
         self.build.span = self.grad.span
-        return tuple(self._gradient(value, result) for value, result in zip(self.wanted, self.grad.results))
+        return tuple(map(self._gradient, self.wanted))
 
     def _active_ops(self) -> list[Op]:
         """The operations on a path from something asked for to `of`, in order."""
@@ -275,9 +290,8 @@ class _Backward:
         known = self.cotangents.get(value)
         self.cotangents[value] = cotangent if known is None else known + cotangent
 
-    def _gradient(self, value: Value, result: Value) -> Value:
+    def _gradient(self, value: Value) -> Value:
         found = self.cotangents.get(value)
         if found is None:
-            return self.build.emit("constant", value=0, dtype=value.type.dtype, shape=value.type.shape,
-                                   hint=result.name)  # fmt: skip
+            return self.build.constant(0, value.type.dtype, value.type.shape)
         return found.value

@@ -8,6 +8,9 @@ After:   %b = mul %x, %w ; %c = select %p, %b, %z
 
 The second form holds where %a serves nothing but that arm. It goes through pointwise operations, and through a
 broadcast where the condition is a broadcast along the same axes.
+
+Before:  %a = select %p, %x, %zero ; %b = neg %a ; %c = select %p, %b, %zero
+After:   %a = select %p, %x, %zero ; %b = neg %a ; %b in place of %c
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from ...ir.function import Function, Module, Op, Value
 from ...ir.ops import PRIMITIVES
 from ..rewrite import count_readers, map_functions, with_operands, without_dead
 from ._facts import Circuit, Facts
+from ._settled import Settled
 
 MOST_OPERATIONS = 64  # of an arm that are looked through
 
@@ -66,19 +70,33 @@ class _Search:
                 chosen[op.result] = op.operands[1 if truth else 2]
                 continue
             for arm, truth in ((op.operands[1], True), (op.operands[2], False)):
-                chosen.update(self._decided_in(op, arm, truth, everywhere))
+                here, behind = self._facts_where(op.operands[0], truth, everywhere)
+                chosen.update(self._decided_in(op, arm, here, behind))
+                other = op.operands[2 if truth else 1]
+                if self._is_the_same_anyway(op, arm, other, here, behind):
+                    chosen[op.result] = other
+                    break
         return chosen
 
-    def _decided_in(self, root: Op, arm: Value, truth: bool, everywhere: Facts) -> dict[Value, Value]:
+    def _facts_where(self, condition: Value, truth: bool, everywhere: Facts) -> tuple[Facts, Facts | None]:
+        """The facts where `condition` is `truth`, and those about what it repeats if it is a broadcast."""
+        repeated = self.circuit.producers.get(condition)
+        is_view = repeated is not None and repeated.name == "broadcast"
+        behind = everywhere.given(repeated.operands[0], truth) if repeated is not None and is_view else None
+        return everywhere.given(condition, truth), behind
+
+    def _is_the_same_anyway(self, op: Op, arm: Value, other: Value, here: Facts, behind: Facts | None) -> bool:
+        """Whether `other` comes to the constant `arm` wherever `arm` is chosen."""
+        number = self.circuit.numbers.get(arm)
+        if number is None or self.circuit.producers.get(other) is None:
+            return False
+        return Settled(self.circuit, op.result, op.operands[0], here, behind).value(other) == number
+
+    def _decided_in(self, root: Op, arm: Value, here: Facts, behind: Facts | None) -> dict[Value, Value]:
         """Selects that serve nothing but `arm` of `root`, and whose condition follows from that of `root`."""
         if not self._could_hold_a_select(arm):
             return {}
-        condition = root.operands[0]
-        here = everywhere.given(condition, truth)
-        repeated = self.circuit.producers.get(condition)
-        behind = None  # the facts about the values that the arm repeats
-        if repeated is not None and repeated.name == "broadcast":
-            behind = everywhere.given(repeated.operands[0], truth)
+        repeated = self.circuit.producers.get(root.operands[0])
         decided: dict[Value, Value] = {}
         inside: set[Op] = set()
         pending: list[tuple[int, bool]] = []

@@ -12,7 +12,7 @@ from __future__ import annotations
 from ...ir.function import Module, Op, Value
 from ...ir.types import is_float
 from ..rewrite import Log, Rebuild, Rules, rewrite_module
-from ._match import constant_of, expand, same_value, softmax_total, view_of
+from ._match import axes_of, constant_of, expand, kept_axes, same_value, softmax_total, view_of
 
 
 def reassociate(module: Module, log: Log | None = None) -> Module:
@@ -55,17 +55,69 @@ def small_factor_out_of_quotient(op: Op, build: Rebuild) -> Value | None:
 
 
 def common_factor(op: Op, build: Rebuild) -> Value | None:
-    """a * c + b * c = (a + b) * c, a * c - b * c = (a - b) * c  rounding"""
-    left, right = (build.match(operand, "mul") for operand in op.operands)
-    if left is None or right is None or left is right or not is_float(op.result.type.dtype):
+    """a * c + b * c = (a + b) * c, a * c + b * -c = (a - b) * c; so with -  rounding"""
+    if not is_float(op.result.type.dtype) or op.operands[0] is op.operands[1]:
         return None
-    if not build.used_once(left.result) or not build.used_once(right.result):
-        return None
-    for c, a in (left.operands, left.operands[::-1]):
-        for d, b in (right.operands, right.operands[::-1]):
-            if same_value(build, c, d):
-                return build.emit("mul", build.emit(op.name, a, b), c)
+    left, right = (_factors(build, operand) for operand in op.operands)
+    for i, c in enumerate(left):
+        for j, d in enumerate(right):
+            sign = _ratio(build, c, d)
+            if sign == 0 or len(left) == 1 or len(right) == 1:
+                continue
+            a, b = _product(build, [*left[:i], *left[i + 1 :]]), _product(build, [*right[:j], *right[j + 1 :]])
+            if sign < 0 and op.name == "add" and _is_negative(build, c):
+                return build.emit("mul", build.emit("sub", b, a), d)
+            return build.emit("mul", build.emit(op.name if sign > 0 else _OPPOSITE[op.name], a, b), c)
     return None
+
+
+_OPPOSITE = {"add": "sub", "sub": "add"}
+_MOST_FACTORS = 8
+
+
+def _factors(build: Rebuild, value: Value) -> list[Value]:
+    """The factors of a product that nothing else reads, or the value alone."""
+    factors: list[Value] = []
+    pending = [value]
+    while pending:
+        factor = pending.pop()
+        product = build.match(factor, "mul")
+        if product is not None and build.used_once(factor) and len(factors) + len(pending) < _MOST_FACTORS:
+            pending += product.operands[::-1]
+        else:
+            factors.append(factor)
+    return factors
+
+
+def _product(build: Rebuild, factors: list[Value]) -> Value:
+    product = factors[0]
+    for factor in factors[1:]:
+        product = build.emit("mul", product, factor)
+    return product
+
+
+def _ratio(build: Rebuild, c: Value, d: Value) -> int:
+    """1 if d is c, -1 if it is -c, else 0."""
+    if same_value(build, c, d):
+        return 1
+    number = constant_of(build, c)
+    if number is not None:
+        return -1 if constant_of(build, d) == -number else 0
+    views = view_of(build, c), view_of(build, d)
+    if views[0] is not None and views[1] is not None and views[0][1] == views[1][1]:
+        c, d = views[0][0], views[1][0]
+    for one, other in ((c, d), (d, c)):
+        negative = build.match(one, "neg")
+        if negative is not None and negative.operands[0] is other:
+            return -1
+    return 0
+
+
+def _is_negative(build: Rebuild, value: Value) -> bool:
+    number, view = constant_of(build, value), view_of(build, value)
+    if number is not None:
+        return number < 0
+    return build.match(view[0] if view is not None else value, "neg") is not None
 
 
 def divide_rows(op: Op, build: Rebuild) -> Value | None:
@@ -76,6 +128,35 @@ def divide_rows(op: Op, build: Rebuild) -> Value | None:
         return None
     one = build.constant(1, x.type.dtype, view[0].type.shape)
     return build.emit("mul", x, expand(build, build.emit("div", one, view[0]), view[1], x.type.shape))
+
+
+def sum_that_is_known(op: Op, build: Rebuild) -> Value | None:
+    """sum(x * broadcast(c)) = sum(x) * c where sum(x) is computed anyway  rounding"""
+    product = build.match(op.operands[0], "mul")
+    if product is None:
+        return None
+    for x, repeated in (product.operands, product.operands[::-1]):
+        view = view_of(build, repeated)
+        axes = axes_of(op.attributes["axes"], x.type.rank)
+        if view is None or set(view[1]) & set(axes):
+            continue
+        for reader in build.readers(x):
+            if reader.name == "reduce_sum" and axes_of(reader.attributes["axes"], x.type.rank) == axes:
+                total = build.now(reader.result)
+                if build.producer(total) is not None and total is not op.result:
+                    kept = kept_axes(x.type.rank, axes)
+                    factor = expand(build, view[0], tuple(kept.index(dim) for dim in view[1]), total.type.shape)
+                    return build.emit("mul", total, factor)
+    return None
+
+
+def multiply_what_was_divided(op: Op, build: Rebuild) -> Value | None:
+    """(a / s) * s = a where s is a sum of exp(x - max): not below 1  rounding"""
+    for quotient, s in (op.operands, op.operands[::-1]):
+        division = build.match(quotient, "div")
+        if division is not None and division.operands[1] is s and softmax_total(build, s):
+            return division.operands[0]
+    return None
 
 
 def choice_of_small(op: Op, build: Rebuild) -> Value | None:
@@ -141,9 +222,10 @@ def negative_row(op: Op, build: Rebuild) -> Value | None:
 _CHOICE = (choice_of_small,)
 
 RULES: Rules = {
-    "mul": (small_factor_last, *_CHOICE),
+    "mul": (multiply_what_was_divided, small_factor_last, *_CHOICE),
     "div": (divide_rows, small_factor_out_of_quotient),
     "add": (common_factor, *_CHOICE, choice_beside_product),
     "sub": (common_factor, *_CHOICE, choice_beside_product),
     "neg": (negative_choice, negative_row),
+    "reduce_sum": (sum_that_is_known,),
 }

@@ -15,16 +15,14 @@ import math
 from ...ir.builder import Tensor
 from ...ir.function import Module, Op, Value
 from ..rewrite import Log, NoMatch, Rebuild, Replacement, Rules, rewrite_module
-from ._match import (
-    axes_of,
-    constant_like,
-    constant_of,
-    expand,
-    is_constant,
-    is_maximum_along,
-    kept_axes,
-    unmarked,
-    view_of,
+from ._match import constant_like, constant_of, expand, is_constant, view_of
+from ._softmax import (
+    log_of_sum_of_exp,
+    log_softmax_spelled_out,
+    shift_of_log_softmax,
+    shift_of_logsumexp,
+    shift_of_softmax,
+    softmax_spelled_out,
 )
 
 
@@ -159,89 +157,13 @@ def log_of_choice(op: Op, build: Rebuild) -> Value | None:
     return build.emit("select", condition, build.emit("log", a), constant_like(build, log_of_constant, b))
 
 
-def log_of_sum_of_exp(op: Op, build: Rebuild) -> Value | NoMatch | None:
-    """log(sum(exp(x))) = log(sum(exp(x - m))) + m with m = max(x)  extends"""
-    total = build.match(op.operands[0], "reduce_sum")
-    exp = build.match(total.operands[0], "exp") if total is not None else None
-    if total is None or exp is None:
-        return None
-    (x,) = exp.operands
-    axes = axes_of(total.attributes["axes"], x.type.rank)
-    shifted = build.match(x, "sub")
-    if shifted is not None and is_maximum_along(build, shifted.operands[1], shifted.operands[0], axes):
-        return NoMatch("the maximum is taken out already")
-    largest = build.tensors(x)[0].amax(axes).stop_gradient()
-    if not _only_in_log_softmax(op, x, build):
-        # The logarithm of a row of -inf is -inf; -inf - -inf would make it NaN, as it must be in log_softmax.
-        largest = (largest.abs() == math.inf).select(0, largest)
-    moved = build.emit("sub", x, expand(build, largest.value, kept_axes(x.type.rank, axes), x.type.shape))
-    total_of_moved = build.emit("reduce_sum", build.emit("exp", moved), axes=axes)
-    return build.emit("add", build.emit("log", total_of_moved), largest.value)
-
-
-def _only_in_log_softmax(op: Op, x: Value, build: Rebuild) -> bool:
-    """Whether the logarithm serves only to be taken from x, element by element."""
-    uses = build.readers(op.result)
-    if any(use.name != "broadcast" for use in uses) or op.result in build.function.outputs:
-        return False
-    subtractions = [reader for use in uses for reader in build.readers(use.result)]
-    return bool(subtractions) and all(
-        reader.name == "sub" and build.now(reader.operands[0]) is x for reader in subtractions
-    )
-
-
-def log_softmax_spelled_out(op: Op, build: Rebuild) -> Value | None:
-    """x - (log(s) + m) = (x - m) - log(s) with s = sum(exp(x - m))  rounding"""
-    x, repeated = op.operands
-    view = view_of(build, repeated)
-    added = build.match(view[0], "add") if view is not None else None
-    if view is None or added is None:
-        return None
-    for log_total, largest in (added.operands, added.operands[::-1]):
-        shifted = _shifted_by(build, log_total)
-        if shifted is None or unmarked(build, shifted.operands[0]) is not unmarked(build, x):
-            continue
-        inner = view_of(build, shifted.operands[1])
-        if inner is not None and inner[1] == view[1] and inner[0] is largest:
-            return build.emit("sub", shifted.result, expand(build, log_total, view[1], x.type.shape))
-    return None
-
-
-def _shifted_by(build: Rebuild, log_total: Value) -> Op | None:
-    """The subtraction y - m in log(sum(exp(y - m)))."""
-    log = build.match(log_total, "log")
-    total = build.match(log.operands[0], "reduce_sum") if log is not None else None
-    exp = build.match(total.operands[0], "exp") if total is not None else None
-    return build.match(exp.operands[0], "sub") if exp is not None else None
-
-
-def softmax_spelled_out(op: Op, build: Rebuild) -> Value | NoMatch | None:
-    """exp(x) / sum(exp(x)) = exp(x - m) / sum(exp(x - m)) with m = max(x)  extends"""
-    a, b = op.operands
-    exp, view = build.match(a, "exp"), view_of(build, b)
-    total = build.match(view[0], "reduce_sum") if view is not None else None
-    if exp is None or view is None or total is None or total.operands[0] is not a:
-        return None
-    (x,) = exp.operands
-    axes = axes_of(total.attributes["axes"], x.type.rank)
-    if view[1] != kept_axes(x.type.rank, axes):
-        return None
-    shifted = build.match(x, "sub")
-    if shifted is not None and is_maximum_along(build, shifted.operands[1], shifted.operands[0], axes):
-        return NoMatch("the maximum is taken out already")
-    largest = build.tensors(x)[0].amax(axes).stop_gradient()
-    moved = build.emit("sub", x, expand(build, largest.value, view[1], x.type.shape))
-    numerator = build.emit("exp", moved)
-    return build.emit("div", numerator, expand(build, build.emit("reduce_sum", numerator, axes=axes), view[1],
-                                               x.type.shape))  # fmt: skip
-
-
 RULES: Rules = {
     "log": (log_of_softmax, log_of_sigmoid, log_of_rest, log_of_one_plus, log_of_exp, log_of_quotient, log_of_choice,
             log_of_sum_of_exp),
     "log1p": (log1p_of_sigmoid,),
     "bce_loss": (bce_of_sigmoid,),
-    "div": (sigmoid_spelled_out, softmax_spelled_out),
-    "add": (exp_minus_one,),
-    "sub": (exp_minus_one, log_softmax_spelled_out),
+    "div": (sigmoid_spelled_out, softmax_spelled_out, shift_of_softmax),
+    "mul": (softmax_spelled_out, shift_of_softmax),
+    "add": (exp_minus_one, shift_of_logsumexp),
+    "sub": (exp_minus_one, log_softmax_spelled_out, shift_of_log_softmax),
 }  # fmt: skip

@@ -7,11 +7,13 @@ from ...ir.program import Variant
 from ...ir.target import DeviceInfo
 from ..emit import Scope, size_of
 from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, with_finish, work_item
-from ..sweep import Work, declare, fold, sweep, visit
+from ..sweep import Track, Work, declare, fold, sweep, visit
 from ..vectors import nontemporal_from, vector_width
 
 CHUNK = 16384
 """Elements an item: so many that its launch costs nothing, so few that f32 partial sums stay exact to 5e-7."""
+
+UNROLL = 4
 
 
 def applies(fused: Fused, device: DeviceInfo) -> str | None:
@@ -57,14 +59,14 @@ def _variant(
     item = work_item(emitter, scope, "global_id")
     checks = tuple(op for op in schedule.function.ops if op.name == "check" and op not in schedule.finish)
     work = Work(schedule.whole_reductions, schedule.element_outputs, checks)
-    groups = declare(emitter, scope, schedule.whole_reductions, width, 1)
+    groups = declare(emitter, scope, schedule.whole_reductions, width, UNROLL if width > 1 else 1)
     if schedule.looped:
         (axis,) = schedule.looped
         # Every item but the last has CHUNK elements; the last has those and what is left.
         start = emitter.let(scope, "start", mul(item, integer(CHUNK)))
         is_last = Apply("eq", (item, sub(WorkItem("global_size"), integer(1))), "bool")
         stop = emitter.let(scope, "stop", Apply("select", (is_last, size, add(start, integer(CHUNK))), "i64"))
-        sweep(emitter, scope, {}, axis, start, stop, width, work, groups, 1, nontemporal)
+        sweep(emitter, scope, [Track(scope, {}, work, groups)], axis, start, stop, width, UNROLL, nontemporal)
     else:
         visit(emitter, scope, {}, work, groups)
     totals = {group.op: fold(emitter, scope, group, True) for group in groups}

@@ -17,13 +17,14 @@ from ...ir.types import ITEM_SIZE, DimLike
 from ..emit import Emitter, Point, Scope, product, size_of, split_rows
 from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, with_finish, work_item
 from ..stages import Stage, kept_values, stages_of
-from ..sweep import Accumulators, Work, accumulate, declare, fold, sweep
+from ..sweep import Accumulators, Row, Track, Work, accumulate, declare, fold, sweep
 from ..vectors import nontemporal_from, vector_width
 
 ITEM_ELEMENTS = 16384
 """Elements an item has at least, in as many rows as that takes."""
 ROWS_AHEAD = 8
 """Rows an item has at least where there are many: so that the next row can be fetched while one is computed."""
+UNROLL = 4
 PRIVATE_BYTES = 256 * 1024
 """The longest row kept between passes: a quarter of a second-level cache."""
 
@@ -137,17 +138,17 @@ def _pass(
     """One sweep over the columns of a row: reductions, stores, sums and checks of one stage."""
     work = Work(
         (*stage.reductions, *stage.element_sums), stage.element_outputs, stage.element_checks,
-        keep={v: name for v, (name, number) in kept.items() if number == stage.number},
-        kept={v: name for v, (name, number) in kept.items() if number < stage.number and stage.needs(v)},
+        keep={v: Row(name) for v, (name, number) in kept.items() if number == stage.number},
+        kept={v: Row(name) for v, (name, number) in kept.items() if number < stage.number and stage.needs(v)},
         prefetch=_prefetch(fused, emitter, point, axis, width, stage, stages),
     )  # fmt: skip
     if work.is_empty:
         return
-    copies = 4 if stage.reductions else 1
-    groups = declare(emitter, scope, stage.reductions, width, copies)
+    groups = declare(emitter, scope, stage.reductions, width, UNROLL)
     sums = [group for group in totals if group.op in stage.element_sums]
     stop = size_of(emitter.schedule.axes[axis])
-    sweep(emitter, scope, point, axis, integer(0), stop, width, work, [*groups, *sums], copies, nontemporal)
+    track = Track(scope, point, work, [*groups, *sums])
+    sweep(emitter, scope, [track], axis, integer(0), stop, width, UNROLL, nontemporal)
     for group in groups:
         scope.known[group.op.result] = fold(emitter, scope, group, True)
 

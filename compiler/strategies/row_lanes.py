@@ -17,7 +17,7 @@ from ...ir.types import DimLike, multiply_dims
 from ..emit import Lanes, Point, Scope, product, size_of, split_rows
 from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, with_finish, work_item
 from ..stages import kept_values, stages_of
-from ..sweep import Work, accumulate, declare, fold, visit
+from ..sweep import Row, Work, accumulate, declare, fold, visit
 from ..vectors import vector_width
 
 ITEM_ELEMENTS = 16384
@@ -103,8 +103,8 @@ def _variant(fused: Fused, device: DeviceInfo, width: int, guard: Expr | None) -
         element_sums = [group for group in sums if group.op in stage.element_sums]
         work = Work(
             (*stage.reductions, *stage.element_sums), stage.element_outputs, stage.element_checks,
-            keep={v: name for v, (name, number) in kept.items() if number == stage.number},
-            kept={v: name for v, (name, number) in kept.items() if number < stage.number and stage.needs(v)},
+            keep={v: Row(name) for v, (name, number) in kept.items() if number == stage.number},
+            kept={v: Row(name) for v, (name, number) in kept.items() if number < stage.number and stage.needs(v)},
         )  # fmt: skip
         if not work.is_empty:
             groups = declare(emitter, inside, stage.reductions, width, 1)

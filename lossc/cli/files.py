@@ -9,7 +9,7 @@ import contextlib
 import os
 import stat
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lossc.ir.diagnostics import LirError
@@ -29,8 +29,11 @@ def write_files(folder: Path, contents: Mapping[str, str | bytes]) -> None:
     _write({folder / name: content for name, content in contents.items()})
 
 
-def check_writable(path: Path) -> None:
+def check_target(path: Path, suffixes: Sequence[str] = ()) -> None:
     """Raise LirError now where `write_file` would later: before the work, not after it."""
+    if suffixes and path.suffix.lower() not in suffixes:
+        raise LirError(f"cannot write {str(path)!r}: lossc does not know this kind of file",
+                       f"it writes {', '.join(suffixes)}")  # fmt: skip
     if path.is_dir():
         raise LirError(f"cannot write {str(path)!r}: it is a folder", "name a file in it")
     if not path.parent.is_dir():

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from lossc.runtime.device import devices
+from lossc.runtime.device import Device, devices
 
 # What decides which drivers are found and where caches lie; children start without it.
 STEERING = (
@@ -30,10 +30,10 @@ Child = Callable[..., Any]
 FOUND = devices()
 
 
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "device" in metafunc.fixturenames:
-        assert FOUND, "the tests need an OpenCL device: pip install 'lossc[cpu]'"
-        metafunc.parametrize("device", FOUND, ids=[device.info.platform for device in FOUND])
+@pytest.fixture(params=FOUND, ids=[found.info.platform for found in FOUND])
+def device(request: pytest.FixtureRequest) -> Device:
+    """Here every device there is, and not only those that the other tests run on."""
+    return request.param
 
 
 @pytest.fixture

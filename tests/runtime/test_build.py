@@ -243,8 +243,14 @@ def test_damage_in_the_caches_of_pyopencl_and_pocl_does_no_harm(child, tmp_path:
     assert child(BUILD_AND_RUN, LOSSC_CACHE="0") is True
 
 
+def test_pyopencl_imported_before_keeps_no_sources(child, tmp_path: Path) -> None:
+    """Its source cache is on then, where a lock that a killed process left would stop us for a minute."""
+    assert child("import pyopencl\n" + BUILD_AND_RUN) is True
+    left = [path.relative_to(tmp_path) for path in tmp_path.rglob("*") if "compiler-cache" in str(path)]
+    assert not left
+
+
 def test_pyopencl_imported_before_names_the_kernel_too(child) -> None:
-    """Its own source cache, which is on then, would lose the compiler's log."""
     code = """
 import pyopencl
 import json

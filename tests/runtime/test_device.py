@@ -14,6 +14,7 @@ import pytest
 from lossc.ir.diagnostics import DeviceError
 from lossc.ir.target import PRESETS, DeviceInfo
 from lossc.runtime import device as device_module
+from lossc.runtime import drivers
 from lossc.runtime.device import (
     Device,
     device_error,
@@ -101,6 +102,46 @@ except DeviceError as error:
     assert "OCL_ICD_VENDORS" in message
     (vendors / "mine.icd").write_text(str(embedded_driver()))
     assert child(LIST_PLATFORMS, OCL_ICD_VENDORS=str(vendors)) == ["Intel(R) OpenCL"]
+
+
+def drivers_written(folder: Path) -> dict[str, str]:
+    return {path.name: path.read_text().strip() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("embedded", [True, False])
+def test_the_systems_intel_runtime_gives_way_to_the_embedded_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, embedded: bool
+) -> None:
+    system, folder, prefix = tmp_path / "system", tmp_path / "folder", tmp_path / "prefix"
+    for made in (system, folder, prefix / "etc" / "OpenCL" / "vendors", tmp_path / "opt"):
+        made.mkdir(parents=True)
+    for path in (tmp_path / "opt" / "libintelocl.so", prefix / "libintelocl.so"):
+        path.write_bytes(b"")
+    (system / "intel.icd").write_text(str(tmp_path / "opt" / "libintelocl.so"))
+    (system / "gone.icd").write_text(str(tmp_path / "opt" / "libgone.so"))
+    (system / "nvidia.icd").write_text("libnvidia-opencl.so.1\n")
+    (system / "broken.icd").write_bytes(b"\xff\xfe")
+    (prefix / "etc" / "OpenCL" / "vendors" / "own.icd").write_text("libown.so")
+    driver = prefix / "libintelocl.so" if embedded else None
+    monkeypatch.setattr(drivers, "SYSTEM_VENDORS", system)
+    monkeypatch.setattr(drivers, "embedded_driver", lambda: driver)
+    monkeypatch.setattr(sys, "prefix", str(prefix))
+    assert drivers._write_vendors(folder) is embedded
+    intel = {"lossc-intel.icd": str(driver)} if embedded else {"intel.icd": f"{tmp_path}/opt/libintelocl.so"}
+    assert drivers_written(folder) == {"nvidia.icd": "libnvidia-opencl.so.1", "own.icd": "libown.so"} | intel
+
+
+def test_nvidias_library_without_an_icd_file_is_registered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drivers, "SYSTEM_VENDORS", tmp_path / "none")
+    monkeypatch.setattr(drivers, "embedded_driver", lambda: None)
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    monkeypatch.setattr(drivers, "_loads", lambda library: library == "libnvidia-opencl.so.1")
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    assert drivers._write_vendors(folder) is True
+    assert drivers_written(folder) == {"lossc-nvidia.icd": "libnvidia-opencl.so.1"}
 
 
 def test_pyopencl_imported_before_still_finds_the_embedded_device(child) -> None:

@@ -1,0 +1,144 @@
+"""What a value comes to under a condition: constant propagation with the facts of one arm of a select.
+
+In an arm that a select does not choose, what it masks is a constant: with %m = select(%p, %x, 0), where %p is false
+and the same along a row, exp(%m - max(%m)) is 1 and 0 * exp(...) is 0. So select(%p, 0 * exp(...), 0) needs no select.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ...ir.function import Op, Value
+from ...ir.ops import PRIMITIVES
+from ...ir.types import multiply_dims
+from ._facts import Circuit, Facts
+from ._folding import fold
+from ._match import Number, axes_of, kept_axes
+
+MOST_OPERATIONS = 64
+
+
+@dataclass(frozen=True)
+class AtLeastOne:
+    """A finite number that is not known but is not below 1, or the reciprocal or the negative of one."""
+
+    plain: bool = True
+
+
+Known = Number | AtLeastOne | None
+Place = tuple[Value, str]
+
+
+class Settled:
+    """Evaluates values under facts about a condition of `shape`, repeated along other axes than `dims` if given.
+
+    A value is looked at in one of three places: "here", at the elements where the facts hold; "behind", where the
+    condition is a broadcast, at what it repeats; "free", where nothing is known but constants and sizes.
+    """
+
+    def __init__(self, circuit: Circuit, root: Value, condition: Value, here: Facts, behind: Facts | None):
+        self.circuit, self.root, self.condition = circuit, root, condition
+        self.facts = {"here": here, "behind": behind, "free": None}
+        repeated = circuit.producers.get(condition)
+        self.view = repeated if repeated is not None and repeated.name == "broadcast" else None
+        self.known: dict[Place, Known] = {}
+
+    def value(self, value: Value) -> Number | None:
+        """The number that `value` is wherever the facts hold, if that is known."""
+        pending: list[Place] = [(value, "here")]
+        while pending:
+            place = pending[-1]
+            if place in self.known or self._by_facts(*place):
+                pending.pop()
+                continue
+            op = self.circuit.producers.get(place[0])
+            if op is None or len(self.known) > MOST_OPERATIONS or len(pending) > MOST_OPERATIONS:
+                self.known[place] = None
+                continue
+            operands = self._operands(op, place[1])
+            missing = [operand for operand in operands if operand not in self.known]
+            pending += missing
+            if not missing:
+                self.known[place] = self._evaluate(op, [self.known[operand] for operand in operands])
+        found = self.known[value, "here"]
+        return None if isinstance(found, AtLeastOne) else found
+
+    def _by_facts(self, value: Value, where: str) -> bool:
+        facts = self.facts[where]
+        if facts is None:
+            return False
+        known = facts.numbers.get(value, facts.truth(value) if value.type.dtype == "bool" else None)
+        if known is not None:
+            self.known[value, where] = known
+        return known is not None
+
+    def _operands(self, op: Op, where: str) -> list[Place]:
+        """The operands, each in the place from which the result is in `where`."""
+        if PRIMITIVES[op.name].kind == "pointwise" if op.name in PRIMITIVES else False:
+            return [(operand, where) for operand in op.operands]
+        if self.view is not None and op.operands:
+            dims, shape = tuple(self.view.attributes["dims"]), self.condition.type.shape
+            (first, *_), rank = op.operands, len(shape)
+            if where == "here" and op.name == "broadcast" and tuple(op.attributes["dims"]) == dims:
+                return [(first, "behind")]
+            if where == "behind" and op.name.startswith("reduce_") and first.type.shape == shape:
+                if kept_axes(rank, axes_of(op.attributes["axes"], rank)) == dims:
+                    return [(first, "here")]
+        return [(operand, "free") for operand in op.operands]
+
+    def _evaluate(self, op: Op, operands: Sequence[Known]) -> Known:
+        match op.name:
+            case "constant":
+                return op.attributes["value"]
+            case "dim":
+                size = op.operands[0].type.shape[op.attributes["axis"]]
+                return AtLeastOne() if size in self.root.type.shape else None
+            case "size":
+                inside = all(size in self.root.type.shape for size in op.attributes["of"])
+                return AtLeastOne() if inside else None
+            case "broadcast" | "reshape" | "transpose" | "reduce_max" | "reduce_min":
+                return operands[0]
+            case "reduce_sum":
+                return self._total(op, operands[0])
+            case "select":
+                condition, a, b = operands
+                return (a if condition else b) if isinstance(condition, bool) else a if _same(a, b) else None
+        if PRIMITIVES[op.name].kind != "pointwise":
+            return None
+        if all(isinstance(operand, (bool, int, float)) for operand in operands):
+            return fold(op, list(operands))  # type: ignore[arg-type]
+        return _estimate(op.name, operands)
+
+    def _total(self, op: Op, summand: Known) -> Known:
+        if isinstance(summand, AtLeastOne) or summand is None:
+            return None
+        size = multiply_dims(op.operands[0].type.shape[axis] for axis in op.attributes["axes"])
+        if summand == 0 or isinstance(size, int):
+            return summand * size if isinstance(size, int) else 0
+        return AtLeastOne() if 1 <= summand < 2 else None
+
+
+def _same(a: Known, b: Known) -> bool:
+    return a is not None and not isinstance(a, AtLeastOne) and a == b
+
+
+def _estimate(name: str, operands: Sequence[Known]) -> Known:
+    """0 times and 0 divided by something finite; sizes, their reciprocals and negatives stay finite."""
+    if any(operand is None for operand in operands):
+        return None
+    if name == "mul":
+        numbers = [operand for operand in operands if not isinstance(operand, AtLeastOne)]
+        if numbers == [0]:
+            return 0
+        small = len(numbers) == 1 and math.isfinite(numbers[0]) and abs(numbers[0]) <= 1  # type: ignore[arg-type]
+        return AtLeastOne(plain=False) if small else None
+    if name == "div" and isinstance(operands[1], AtLeastOne) and operands[1].plain:
+        if operands[0] == 0:
+            return 0
+        is_one = not isinstance(operands[0], AtLeastOne) and abs(operands[0]) <= 1  # type: ignore[arg-type]
+        return AtLeastOne(plain=False) if is_one else None
+    if name == "neg":
+        return AtLeastOne(plain=False)
+    return operands[0] if name == "cast" else None

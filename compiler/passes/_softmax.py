@@ -1,0 +1,187 @@
+"""Rules of `stabilize` for log-sum-exp, log-softmax and softmax that are spelled out in primitives.
+
+All of them subtract the maximum m of a row first, and mark it `stop_gradient`: d/dx of log(sum(exp(x - m))) + m does
+not depend on m.
+"""
+
+from __future__ import annotations
+
+import math
+
+from ...ir.function import Op, Value
+from ..rewrite import NoMatch, Rebuild
+from ._match import axes_of, expand, is_constant, is_maximum_along, kept_axes, unmarked, view_of
+
+
+def log_of_sum_of_exp(op: Op, build: Rebuild) -> Value | NoMatch | None:
+    """log(sum(exp(x))) = log(sum(exp(x - m))) + m with m = max(x)  extends"""
+    total = build.match(op.operands[0], "reduce_sum")
+    exp = build.match(total.operands[0], "exp") if total is not None else None
+    if total is None or exp is None:
+        return None
+    (x,) = exp.operands
+    axes = axes_of(total.attributes["axes"], x.type.rank)
+    shifted = build.match(x, "sub")
+    if shifted is not None and is_maximum_along(build, shifted.operands[1], shifted.operands[0], axes):
+        return NoMatch("the maximum is taken out already")
+    largest = build.tensors(x)[0].amax(axes).stop_gradient()
+    if not _only_in_log_softmax(op, x, build):
+        # The logarithm of a row of -inf is -inf; -inf - -inf would make it NaN, as it must be in log_softmax.
+        largest = (largest.abs() == math.inf).select(0, largest)
+    moved = build.emit("sub", x, expand(build, largest.value, kept_axes(x.type.rank, axes), x.type.shape))
+    total_of_moved = build.emit("reduce_sum", build.emit("exp", moved), axes=axes)
+    return build.emit("add", build.emit("log", total_of_moved), largest.value)
+
+
+def _only_in_log_softmax(op: Op, x: Value, build: Rebuild) -> bool:
+    """Whether the logarithm serves only to be taken from x, element by element."""
+    uses = build.readers(op.result)
+    if any(use.name != "broadcast" for use in uses) or op.result in build.function.outputs:
+        return False
+    subtractions = [reader for use in uses for reader in build.readers(use.result)]
+    return bool(subtractions) and all(
+        reader.name == "sub" and build.now(reader.operands[0]) is x for reader in subtractions
+    )
+
+
+def log_softmax_spelled_out(op: Op, build: Rebuild) -> Value | None:
+    """x - (log(s) + m) = (x - m) - log(s) with s = sum(exp(x - m))  rounding"""
+    x, repeated = op.operands
+    view = view_of(build, repeated)
+    added = build.match(view[0], "add") if view is not None else None
+    if view is None or added is None:
+        return None
+    for log_total, largest in (added.operands, added.operands[::-1]):
+        shifted = _shifted_by(build, log_total)
+        if shifted is None or unmarked(build, shifted.operands[0]) is not unmarked(build, x):
+            continue
+        inner = view_of(build, shifted.operands[1])
+        if inner is not None and inner[1] == view[1] and inner[0] is largest:
+            return build.emit("sub", shifted.result, expand(build, log_total, view[1], x.type.shape))
+    return None
+
+
+def _shifted_by(build: Rebuild, log_total: Value) -> Op | None:
+    """The subtraction y - m in log(sum(exp(y - m)))."""
+    log = build.match(log_total, "log")
+    total = build.match(log.operands[0], "reduce_sum") if log is not None else None
+    exp = build.match(total.operands[0], "exp") if total is not None else None
+    return build.match(exp.operands[0], "sub") if exp is not None else None
+
+
+def softmax_spelled_out(op: Op, build: Rebuild) -> Value | NoMatch | None:
+    """exp(x) / sum(exp(x)) = exp(x - m) / sum(exp(x - m)) with m = max(x); so with * (1 / sum)  extends"""
+    parts = _softmax_parts(op, build)
+    if parts is None:
+        return None
+    exp, dims, axes = parts
+    (x,) = exp.operands
+    shifted = build.match(x, "sub")
+    if shifted is not None and is_maximum_along(build, shifted.operands[1], shifted.operands[0], axes):
+        return NoMatch("the maximum is taken out already")
+    largest = build.tensors(x)[0].amax(axes).stop_gradient()
+    return _softmax(build, build.emit("sub", x, expand(build, largest.value, dims, x.type.shape)), dims, axes)
+
+
+def _softmax_parts(op: Op, build: Rebuild) -> tuple[Op, tuple[int, ...], tuple[int, ...]] | None:
+    """In exp(x) / sum(exp(x)): the exp, the axes of the result that the sum keeps, and those that it reduces."""
+    a, b = op.operands
+    if op.name == "mul" and not build.match(a, "exp"):
+        a, b = b, a
+    exp, view = build.match(a, "exp"), view_of(build, b)
+    if exp is None or view is None:
+        return None
+    total = build.match(view[0], "reduce_sum")
+    if op.name == "mul":
+        inverse = build.match(view[0], "div")
+        if inverse is None or not is_constant(build, inverse.operands[0], 1):
+            return None
+        total = build.match(inverse.operands[1], "reduce_sum")
+    if total is None or total.operands[0] is not a:
+        return None
+    axes = axes_of(total.attributes["axes"], a.type.rank)
+    return (exp, view[1], axes) if view[1] == kept_axes(a.type.rank, axes) else None
+
+
+def _softmax(build: Rebuild, x: Value, dims: tuple[int, ...], axes: tuple[int, ...]) -> Value:
+    (exp,) = build.tensors(build.emit("exp", x))
+    inverse = 1 / exp.sum(axes)
+    return build.emit("mul", exp.value, expand(build, inverse.value, dims, x.type.shape))
+
+
+# --- what only moves the range has no gradient ----------------------------------------------------------------
+
+
+def shift_of_log_softmax(op: Op, build: Rebuild) -> Value | None:
+    """(x - m) - log(sum(exp(x - m))) does not depend on m  exact"""
+    x, repeated = op.operands
+    view = view_of(build, repeated)
+    shifted = _shifted_by(build, view[0]) if view is not None else None
+    if view is None or shifted is None or shifted.result is not x:
+        return None
+    moved = _with_fixed_shift(build, shifted, view[1])
+    if moved is None:
+        return None
+    return build.emit("sub", moved, expand(build, _log_sum_exp(build, moved, view[0]), view[1], x.type.shape))
+
+
+def shift_of_logsumexp(op: Op, build: Rebuild) -> Value | None:
+    """log(sum(exp(x - m))) + m does not depend on m  exact"""
+    for log_total, largest in (op.operands, op.operands[::-1]):
+        shifted = _shifted_by(build, log_total)
+        view = view_of(build, shifted.operands[1]) if shifted is not None else None
+        if shifted is None or view is None or view[0] is not largest:
+            continue
+        moved = _with_fixed_shift(build, shifted, _kept_by(build, log_total))
+        if moved is not None:
+            return build.emit("add", _log_sum_exp(build, moved, log_total), build.emit("stop_gradient", largest))
+    return None
+
+
+def shift_of_softmax(op: Op, build: Rebuild) -> Value | None:
+    """exp(x - m) / sum(exp(x - m)) does not depend on m  exact"""
+    parts = _softmax_parts(op, build)
+    shifted = build.match(parts[0].operands[0], "sub") if parts is not None else None
+    moved = _with_fixed_shift(build, shifted, parts[1]) if parts is not None and shifted is not None else None
+    if parts is None or moved is None:
+        return None
+    return _softmax(build, moved, *parts[1:])
+
+
+def _with_fixed_shift(build: Rebuild, shifted: Op, kept: tuple[int, ...]) -> Value | None:
+    """x - m with m marked as having no gradient. None where it is marked already, or varies along other axes than
+    `kept`, those that are not summed over."""
+    x, repeated = shifted.operands
+    view = view_of(build, repeated)
+    if view is None or not set(view[1]) <= set(kept):
+        return None
+    if build.match(_behind_guard(build, view[0]), "stop_gradient", "constant"):
+        return None
+    fixed = build.emit("stop_gradient", view[0])
+    return build.emit("sub", x, expand(build, fixed, view[1], x.type.shape))
+
+
+def _behind_guard(build: Rebuild, value: Value) -> Value:
+    """m in select(m is infinite, 0, m)."""
+    guard = build.match(value, "select")
+    return value if guard is None or not is_constant(build, guard.operands[1], 0) else guard.operands[2]
+
+
+def _total_of(build: Rebuild, log_total: Value) -> Op:
+    """The sum s in log(s), where `_shifted_by` has found one."""
+    log = build.producer(log_total)
+    total = build.producer(log.operands[0]) if log is not None else None
+    assert total is not None
+    return total
+
+
+def _kept_by(build: Rebuild, log_total: Value) -> tuple[int, ...]:
+    total = _total_of(build, log_total)
+    rank = total.operands[0].type.rank
+    return kept_axes(rank, axes_of(total.attributes["axes"], rank))
+
+
+def _log_sum_exp(build: Rebuild, x: Value, log_total: Value) -> Value:
+    """log(sum(exp(x))) along the axes of `log_total`, which is such a value."""
+    axes = _total_of(build, log_total).attributes["axes"]
+    return build.emit("log", build.emit("reduce_sum", build.emit("exp", x), axes=axes))

@@ -1,0 +1,203 @@
+"""Operations as Python calls: operands and attributes told apart, numbers lifted, shapes broadcast.
+
+In: the name of an operation of the IR and what a user wrote in the parentheses. Out: the values it gives, appended to
+a builder. `Graph` and the classes of `lossc.nn` call operations through here, so a new operation needs no line in
+either.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lossc.ir.builder import Builder, Tensor, broadcast_shapes
+from lossc.ir.composites import COMPOSITES, Composite, definition_of, make_op
+from lossc.ir.diagnostics import LirError, Limitation, LosscError, did_you_mean
+from lossc.ir.ops import PRIMITIVES, OpDef
+from lossc.ir.types import Shape, is_integer
+
+Result = Tensor | tuple[Tensor, ...]
+
+WITHOUT_METHOD = frozenset({"constant", "iota", "check", "with_gradient"})
+"""Primitives that graphs offer in another form, as a method of their own or of a value."""
+
+SAMPLE_WEIGHT = "sample_weight"
+
+
+def operation_names() -> list[str]:
+    """Every operation that a graph has a method for."""
+    return sorted({*COMPOSITES, *PRIMITIVES} - WITHOUT_METHOD)
+
+
+def help_text(name: str) -> str:
+    """The docstring of an operation's method."""
+    definition = definition_of(name)
+    operands = ", ".join(definition.operands)
+    attributes = [f"{key}={a.default!r}" for key, a in definition.attributes.items() if key != "operands"]
+    head = f"{name}({', '.join([*([operands] if operands else []), *attributes])})"
+    if isinstance(definition, Composite):
+        return f"{head}\n\n{inspect.getdoc(definition.function) or ''}"
+    return f"{head}\n\n{definition.help}"
+
+
+def call_operation(builder: Builder, name: str, arguments: Sequence[Any], keywords: Mapping[str, Any]) -> Result:
+    """Append the operation `name` to `builder` and give its result, or all of them.
+
+    Operands come by position or by name, attributes by name. Numbers become constants of the first tensor's element
+    type. Where NumPy's rules allow it the operands of a loss and of pointwise operations are broadcast. A loss takes
+    `sample_weight` beside its operands. Raises LirError.
+    """
+    definition = definition_of(name)
+    keywords = dict(keywords)
+    weight = keywords.pop(SAMPLE_WEIGHT, None) if is_loss(definition) else None
+    before = len(builder.ops)
+    try:
+        given = bind_arguments(builder, definition, arguments, keywords)
+        operands = {operand.rstrip("?") for operand in definition.operands}
+        attributes = {key: value for key, value in keywords.items() if key not in operands}
+        if weight is not None:
+            return _weighted(builder, definition, given, attributes, weight)
+        return _append(builder, definition, given, attributes)
+    except LosscError:
+        # Constants and broadcasts made for a call that is refused go with it.
+        del builder.ops[before:]
+        raise
+
+
+def is_loss(definition: OpDef | Composite) -> bool:
+    return isinstance(definition, Composite) and definition.kind == "loss"
+
+
+def bind_arguments(
+    builder: Builder, definition: OpDef | Composite, arguments: Sequence[Any], keywords: Mapping[str, Any]
+) -> dict[str, Tensor]:
+    """The operands that are given, by name, in the order of the definition. A `None` leaves an operand out."""
+    name, declared = definition.name, list(definition.operands)
+    if declared and declared[-1].endswith("..."):
+        # As many of the last as there are: they have no names of their own.
+        rest = declared.pop().removesuffix("...")
+        declared += [f"{rest}{number}" for number in range(max(0, len(arguments) - len(declared)))]
+    names = [operand.rstrip("?") for operand in declared]
+    if len(arguments) > len(names):
+        raise LirError(f"`{name}` takes the operands ({', '.join(definition.operands)}), found {len(arguments)}",
+                       "attributes are given by name: " + ", ".join(definition.attributes), code="LIR0025")  # fmt: skip
+    values = dict(zip(names, arguments))
+    for key, value in keywords.items():
+        if key in names:
+            if key in values:
+                raise LirError(f"`{name}` is given its operand `{key}` twice", code="LIR0025")
+            values[key] = value
+        elif key not in definition.attributes or key == "operands":
+            known = [*names, *(attribute for attribute in definition.attributes if attribute != "operands")]
+            raise LirError(f"`{name}` has no operand or attribute `{key}`", *did_you_mean(key, known),
+                           f"it takes: {', '.join(known)}", code="LIR0023")  # fmt: skip
+    missing = [operand for operand in declared if not operand.endswith("?") and values.get(operand) is None]
+    if missing:
+        raise LirError(f"`{name}` needs its operand `{missing[0]}`",
+                       f"it takes the operands ({', '.join(definition.operands)})", code="LIR0025")  # fmt: skip
+    present = {key: values[key] for key in names if values.get(key) is not None}
+    first = next((value for value in present.values() if isinstance(value, Tensor)), None)
+    return {key: as_operand(builder, name, key, value, first) for key, value in present.items()}
+
+
+def as_operand(builder: Builder, operation: str, name: str, value: Any, like: Tensor | None) -> Tensor:
+    """A value of this graph as it is, a number as a scalar constant of the element type of `like`."""
+    if isinstance(value, Tensor):
+        if value.builder is not builder:
+            raise LirError(f"operand `{name}` of `{operation}`, %{value.value.name}, belongs to another graph",
+                           "a value is used in the graph that made it")  # fmt: skip
+        return value
+    if isinstance(value, (bool, int, float)):
+        dtype = "f32" if like is None else like.dtype
+        return Tensor(builder.constant(value, dtype), builder)
+    raise LirError(f"operand `{name}` of `{operation}` must be a value of the graph or a number, found "
+                   f"{type(value).__module__}.{type(value).__qualname__}",
+                   "bring arrays in with g.input(name, shape) or g.param(name, array)")  # fmt: skip
+
+
+def _append(
+    builder: Builder, definition: OpDef | Composite, given: dict[str, Tensor], attributes: Mapping[str, Any]
+) -> Result:
+    attributes = dict(attributes)
+    if isinstance(definition, Composite):
+        names = [operand.rstrip("?") for operand in definition.operands]
+        if list(given) != names[: len(given)]:
+            attributes["operands"] = list(given)
+    try:
+        return _emit(builder, definition.name, list(given.values()), attributes)
+    except LirError as error:
+        if error.diagnostics[0].code != "LIR0030":
+            raise
+        stretched = _broadcast(builder, definition, given)
+        if stretched is None:
+            raise
+        return _emit(builder, definition.name, list(stretched.values()), attributes)
+
+
+def _emit(builder: Builder, name: str, operands: Sequence[Tensor], attributes: Mapping[str, Any]) -> Result:
+    op = make_op(name, [operand.value for operand in operands], attributes, span=builder.span)
+    results = tuple(Tensor(value, builder) for value in builder.append(op))
+    return results[0] if len(results) == 1 else results
+
+
+def _broadcast(
+    builder: Builder, definition: OpDef | Composite, given: Mapping[str, Tensor]
+) -> dict[str, Tensor] | None:
+    """The required operands of a loss or pointwise operation in their common shape; None where there is none.
+
+    Only those: `linear` and its like give their operands' shapes a meaning of their own.
+    """
+    if not is_loss(definition) and definition.kind != "pointwise":
+        return None
+    required = [operand for operand in definition.operands if not operand.endswith("?")]
+    shape: Shape = ()
+    try:
+        for name in required:
+            shape = broadcast_shapes(shape, given[name].shape)
+    except LirError:
+        return None
+    return {name: value.broadcast_to(shape) if name in required else value for name, value in given.items()}
+
+
+def _weighted(
+    builder: Builder, definition: OpDef | Composite, given: dict[str, Tensor], attributes: Mapping[str, Any], weight: Any
+) -> Result:
+    """A loss whose unreduced values are each multiplied by the weight of their sample; the mean divides by the sum
+    of those weights over everything that is not ignored."""
+    reduction = attributes.get("reduction", "mean")
+    if reduction not in ("mean", "sum", "none"):
+        raise LirError(f"sample_weight does not go with reduction {reduction!r}", "use mean, sum or none")
+    rows = _append(builder, definition, given, {**attributes, "reduction": "none"})
+    assert isinstance(rows, Tensor)
+    weight = as_operand(builder, definition.name, SAMPLE_WEIGHT, weight, rows)
+    weight = _over_samples(definition.name, weight.cast(rows.dtype), rows)
+    if reduction == "none":
+        return rows * weight
+    total = (rows * weight).sum().reshape([1])
+    if reduction == "sum":
+        return total
+    if "weight" in given:
+        raise Limitation(f"`{definition.name}` does not average with both weight and sample_weight",
+                         'take reduction = "sum" and divide it by the sum that is meant')  # fmt: skip
+    if attributes.get("empty", "nan") != "nan":
+        raise Limitation(f'`{definition.name}` with sample_weight knows no empty = "{attributes["empty"]}"',
+                         'take reduction = "sum" and divide it')  # fmt: skip
+    ignored = attributes.get("ignore_index")
+    target = given.get("target")
+    if ignored is not None and target is not None and is_integer(target.dtype):
+        weight = (target.cast("i64") == ignored).reshape(rows.shape).select(0, weight)
+    return total / weight.sum().reshape([1])
+
+
+def _over_samples(operation: str, weight: Tensor, rows: Tensor) -> Tensor:
+    """`weight` in the shape of the unreduced loss: its axes are the first ones of that."""
+    if weight.rank == rows.rank:
+        return weight.broadcast_to(rows.shape)
+    if weight.rank > rows.rank or any(a not in (1, b) for a, b in zip(weight.shape, rows.shape)):
+        raise LirError(f"sample_weight {weight.type} of `{operation}` does not fit its unreduced loss {rows.type}",
+                       "it has the shape of that, or of its first axes", code="LIR0030")  # fmt: skip
+    if weight.rank == 0:
+        return weight.broadcast_to(rows.shape)
+    return weight._emit("broadcast", dims=tuple(range(weight.rank)), shape=rows.shape)
+

@@ -1,0 +1,2 @@
+def dump(file: str) -> None:
+    """x"""

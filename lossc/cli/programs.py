@@ -1,0 +1,94 @@
+"""Programs as commands see them: a file, which of its functions, which gradients, and for which device.
+
+In: what stands on the command line. Out: a module whose entry is the function to work on, the facts of a device to
+compile for, or a device to run on.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from lossc.ir.builder import Builder
+from lossc.ir.diagnostics import DeviceError, LirError, Source, did_you_mean
+from lossc.ir.drafts import file_source
+from lossc.ir.function import Function, Module
+from lossc.ir.parser import load, parse
+from lossc.ir.target import CPU_AVX512, PRESETS, DeviceInfo
+from lossc.ir.types import is_float
+from lossc.runtime.device import DEVICE_VARIABLE, Device, devices, select
+
+from .console import note
+
+STDIN = "-"
+
+
+def read_source(path: str) -> Source:
+    """The text of a file, or of stdin for `-`."""
+    if path != STDIN:
+        return file_source(Path(path))
+    try:
+        return Source("<stdin>", sys.stdin.buffer.read().decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise LirError(f"cannot read stdin: byte {error.start} is not UTF-8 text", code="LIR0015") from None
+
+
+def load_module(path: str, function: str | None = None) -> Module:
+    """The module in a file, with `function` as its entry, else the one that nobody calls."""
+    module = parse(read_source(path).text, "<stdin>", Path.cwd()) if path == STDIN else load(path)
+    if function is not None:
+        module = Module(module.functions, function.removeprefix("@"))
+    _ = module.entry
+    return module
+
+
+def with_gradients(module: Module, grad: bool, wrt: Sequence[str]) -> Module:
+    """The module whose entry also returns gradients of the sum of its first output: by `wrt`, or by every float
+    input where only `grad` is asked for. They are called `grad_x`."""
+    if not grad and not wrt:
+        return module
+    entry = module.entry
+    by_name = {value.name: value for value in entry.inputs}
+    unknown = [name for name in wrt if name not in by_name]
+    if unknown:
+        raise LirError(f"@{entry.name} has no input `{unknown[0]}` to differentiate by",
+                       *did_you_mean(unknown[0], by_name), span=entry.span)  # fmt: skip
+    names = list(dict.fromkeys(wrt)) or [v.name for v in entry.inputs if is_float(v.type.dtype)]
+    builder = Builder()
+    builder.inputs, builder.ops = list(entry.inputs), list(entry.ops)
+    gradients = builder.emit_many("grad", [entry.outputs[0], *(by_name[name] for name in names)], {})
+    changed: Function = entry.with_(
+        ops=tuple(builder.ops),
+        outputs=(*entry.outputs, *gradients),
+        output_names=(*entry.names_of_outputs, *(f"grad_{name}" for name in names)),
+    )
+    return module.with_function(changed)
+
+
+def target_of(name: str | None) -> DeviceInfo:
+    """The facts of the device to compile for: a preset by its name, a device of this machine by its own, else the
+    one that `lossc run` would take, else the CPU preset. Compiling needs no driver."""
+    asked = name if name is not None else os.environ.get(DEVICE_VARIABLE)
+    preset = (asked or "").strip().replace("-", "_")
+    if preset in PRESETS:
+        return PRESETS[preset]
+    if asked is None or not asked.strip():
+        try:
+            found = devices()
+        except DeviceError:
+            found = []
+        if not found:
+            note(f"no OpenCL device was found: compiling for the preset cpu-avx512, {CPU_AVX512.name}")
+            return CPU_AVX512
+    return select(name).info
+
+
+def device_to_run_on(name: str | None) -> Device:
+    """The device called `name`, else the one that `LOSSC_DEVICE` names, else the best."""
+    asked = name if name is not None else os.environ.get(DEVICE_VARIABLE, "")
+    if asked.strip().replace("-", "_") in PRESETS:
+        raise DeviceError(f"`{asked}` is a description to compile for, not a device that can run",
+                          "`lossc devices` lists the devices of this machine")  # fmt: skip
+    return select(name)

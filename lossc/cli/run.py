@@ -1,0 +1,135 @@
+"""`lossc run`: a program on a device, with arrays from files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+from lossc.compiler import compile_module
+from lossc.ir.diagnostics import LirError
+from lossc.ir.function import Function, Module
+from lossc.ir.types import dim_names
+from lossc.runtime.execute import Executable
+
+from . import options
+from .array_files import archive_bytes
+from .console import note, say, say_json, say_table
+from .files import check_target, write_file
+from .inputs import Given, bound_sizes, converted, missing_inputs, read_inputs, read_params, read_sizes
+from .programs import device_to_run_on, load_module, with_gradients
+from .random_inputs import bounds_of_inputs, random_array
+
+SHOWN_VALUES = 8
+JSON_VALUES = 1000
+OUTPUTS = (".npz", ".npy", ".safetensors")
+
+
+def run(
+    file: options.Program,
+    inputs: options.Inputs,
+    bind: options.Bind,
+    params: options.Params = None,
+    random: options.Random = None,
+    grad: options.Grad = False,
+    wrt: options.Wrt = None,
+    function: options.FunctionName = None,
+    device: options.RunDevice = None,
+    strategy: options.Strategy = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write the results: .npz or .safetensors.")
+    ] = None,
+    json: options.Json = False,
+) -> None:
+    """Run a program on a device and print or write its results."""
+    if output is not None:
+        check_target(output, OUTPUTS)
+    module = load_module(file, function)
+    arrays, sizes = gather_inputs(module, inputs, params, bind, random)
+    module = with_gradients(module, grad, options.names(wrt))
+    chosen = device_to_run_on(device)
+    compiled = compile_module(module, chosen.info, strategy)
+    executable = Executable(compiled.program, chosen, compiled.sources(), compiled.build_options)
+    results = dict(zip((name for name, _ in compiled.program.outputs), executable(arrays, sizes=sizes)))
+    if output is not None:
+        if output.suffix == ".npy" and len(results) != 1:
+            raise LirError(f"{str(output)!r} holds one array, the program has {len(results)} results: "
+                           f"{', '.join(results)}", "write an .npz file")  # fmt: skip
+        write_file(output, archive_bytes(output, results))
+    if json:
+        say_json({"device": str(chosen), "results": [_facts(name, array) for name, array in results.items()]})
+    else:
+        note(f"ran on {chosen}")
+        for name, array in results.items():
+            say(_line(name, array))
+
+
+def gather_inputs(
+    module: Module, words: list[str], params: Path | None, bind: list[str], seed: int | None
+) -> tuple[dict[str, np.ndarray], dict[str, int]]:
+    """An array for every input of the entry, and the size of every dimension name."""
+    entry = module.entry
+    given: dict[str, Given] = read_params(params, entry) if params is not None else {}
+    given |= read_inputs(words, entry)
+    bound = read_sizes(bind, entry)
+    arrays = converted(entry, given)
+    sizes = bound_sizes(entry, arrays, bound, given)
+    missing = [value for value in entry.inputs if value.name not in arrays]
+    if missing and seed is None:
+        raise missing_inputs(missing)
+    if missing:
+        assert seed is not None
+        arrays |= _random(module, seed, sizes, [value.name for value in missing])
+    return arrays, sizes
+
+
+def _random(module: Module, seed: int, sizes: Mapping[str, int], names: list[str]) -> dict[str, np.ndarray]:
+    values = [value for value in module.entry.inputs if value.name in names]
+    _refuse_unbound(module.entry, sizes)
+    bounds = bounds_of_inputs(module, sizes)
+    arrays = {}
+    for value in values:
+        arrays[value.name], how = random_array(value, bounds[value.name], sizes, seed)
+        note(f"input `{value.name}`: {value.type} is random, {how}")
+    return arrays
+
+
+def _refuse_unbound(entry: Function, sizes: Mapping[str, int]) -> None:
+    for value in entry.inputs:
+        unknown = [name for dim in value.type.shape for name in dim_names(dim) if name not in sizes]
+        if unknown:
+            raise LirError(f"nothing gives the size of {unknown[0]} in `{value.name}`: {value.type}",
+                           f"bind it: --bind {unknown[0]}=32", span=value.span)  # fmt: skip
+
+
+# --- results ------------------------------------------------------------------------------------------------
+
+
+def _line(name: str, array: np.ndarray) -> str:
+    shape = ", ".join(map(str, array.shape))
+    head = f"{name}: {array.dtype}[{shape}]"
+    if array.size <= SHOWN_VALUES:
+        values = ", ".join(f"{value:.9g}" if array.dtype.kind not in "iub" else str(value) for value in array.ravel().tolist())
+        return f"{head} = {values}"
+    return f"{head}  " + "  ".join(f"{fact} {number:.6g}" for fact, number in summary(array).items())
+
+
+def _facts(name: str, array: np.ndarray) -> dict[str, Any]:
+    facts = {"name": name, "dtype": str(array.dtype), "shape": list(array.shape), **summary(array)}
+    return {**facts, "values": array.tolist()} if array.size <= JSON_VALUES else facts
+
+
+def summary(array: np.ndarray) -> dict[str, float | int]:
+    """What to say of an array instead of its values."""
+    values = array.astype(np.float64)
+    finite = values[np.isfinite(values)]
+    facts: dict[str, float | int] = {}
+    if finite.size:
+        facts = {"min": float(finite.min()), "mean": float(finite.mean()), "max": float(finite.max()),
+                 "norm": float(np.linalg.norm(finite))}  # fmt: skip
+    if finite.size < values.size:
+        facts |= {"nan": int(np.isnan(values).sum()), "inf": int(np.isinf(values).sum())}
+    return facts

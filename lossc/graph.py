@@ -1,0 +1,363 @@
+"""Graphs in Python: the same functions as in LIR text, built by calls.
+
+In: inputs, parameters, and calls of operations. Out: LIR text, compiled functions and training steps. Every layer,
+activation and loss of the IR is a method of `Graph` by itself, with the operands and attributes that it has there;
+what it returns is a `Tensor`, a value with NumPy's operators.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from os import PathLike, fspath
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lossc.arrays import element_type
+from lossc.calls import Result, call_operation, help_text, operation_names
+from lossc.cut import cut, module_of
+from lossc.ir.builder import Builder, Tensor
+from lossc.ir.diagnostics import LirError, did_you_mean
+from lossc.ir.function import Function, Module, Value
+from lossc.ir.printer import print_function, print_module
+from lossc.ir.signature import make_call
+from lossc.ir.types import DimLike, Type, dtype_of, is_float, multiply_dims, named
+from lossc.ir.verify import LONGEST_NAME, check_module, check_type
+from lossc.parameters import Initializer, Parameter, Parameters
+
+if TYPE_CHECKING:
+    from lossc.compiled import CompiledFunction
+    from lossc.optim import Optimizer
+    from lossc.step import Step
+
+Dimension = int | str | None
+Outputs = Tensor | str | Sequence[Tensor | str] | Mapping[str, Tensor]
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*\Z")
+_RESERVED = "optimizer."
+
+
+class Graph:
+    """A function under construction, with the parameters that it reads.
+
+    `name` is the function's name in the text, `seed` decides the initial values of parameters.
+    """
+
+    def __init__(self, name: str = "graph", seed: int = 0) -> None:
+        _check_name(name)
+        self.name = name
+        self.parameters = Parameters(seed)
+        self._builder = Builder()
+        self._functions: dict[str, Function] = {}
+        self._outputs: dict[str, Value] = {}
+        self._template = Function(name, (), (), ())
+
+    @classmethod
+    def from_module(cls, module: Module, seed: int = 0) -> Graph:
+        """A graph over the entry of a module. Its params have no values yet: `initialize`, assign or load them."""
+        entry = module.entry
+        graph = cls(entry.name, seed)
+        graph._template = entry
+        graph._functions = {name: f for name, f in module.functions.items() if name != entry.name}
+        graph._builder.inputs, graph._builder.ops = list(entry.inputs), list(entry.ops)
+        graph._builder.params = set(entry.params)
+        graph._outputs = dict(zip(entry.names_of_outputs, entry.outputs))
+        for value in entry.inputs:
+            if value in entry.params:
+                graph.parameters.add(Parameter(value.name, value.type))
+        return graph
+
+    # --- building ---
+
+    def input(self, name: str, shape: Sequence[Dimension] | Dimension = (), dtype: Any = "f32") -> Tensor:
+        """An input. A size is a number, a name ("B", "2*T": bound at run time) or None.
+
+        None is a name by place: `B` on the first axis, `D1`, `D2`, ... on later ones. So all inputs with None first
+        have one batch size.
+        """
+        type_ = Type(element_type(dtype), _shape(shape))
+        return self._tensor(self._input(name, type_, False))
+
+    def param(
+        self, name: str, value: Any, init: str | float | Initializer | None = None, *,
+        dtype: Any = None, frozen: bool = False, group: str = "default",
+    ) -> Tensor:  # fmt: skip
+        """A parameter: `value` is an array of its first values, or a shape (a tuple of sizes) filled by `init`.
+
+        `init` is zeros, ones, normal, kaiming_uniform, xavier_uniform, a bound for U(-bound, bound) or a function of
+        generator and shape; without it the values are given later. `frozen` ones are not trained. Members of a
+        `group` may have an optimizer's settings of their own.
+        """
+        is_shape = isinstance(value, tuple) and all(isinstance(size, (int, np.integer)) for size in value)
+        if is_shape:
+            type_ = Type(element_type(dtype or "f32"), tuple(int(size) for size in value))
+        elif init is not None:
+            raise LirError(f"parameter `{name}`: init fills a shape, found an array or list of values",
+                           "a shape is a tuple of sizes, (10, 128)")  # fmt: skip
+        else:
+            array = np.asarray(value)
+            given = dtype_of(array.dtype) if dtype is None else element_type(dtype)
+            type_ = Type("f32" if given is None or (dtype is None and given == "f64") else given, array.shape)
+        if name.startswith(_RESERVED):
+            raise LirError(f"a parameter's name cannot begin with `{_RESERVED}`: checkpoints use that")
+        if not is_float(type_.dtype):
+            raise LirError(f"parameter `{name}` has type {type_}: parameters are floats", code="LIR0031")
+        known = self._input(name, type_, True)
+        self.parameters.add(Parameter(name, type_, frozen=frozen, group=group))
+        if not is_shape:
+            self.parameters[name] = value
+        elif init is not None:
+            self.parameters.fill(name, init)
+        return self._tensor(known)
+
+    def constant(self, value: float | int | bool, dtype: Any = "f32", shape: Sequence[Dimension] = ()) -> Tensor:
+        """One number in every element."""
+        if not isinstance(value, (bool, int, float)):
+            raise LirError(f"a constant is one number, found {type(value).__name__}",
+                           "an array is g.param(name, array, frozen=True) or an input")  # fmt: skip
+        return self._tensor(self._builder.constant(value, element_type(dtype), _shape(shape)))
+
+    def call(self, function: str | Graph | Function, *operands: Tensor) -> Result:
+        """Call a LIR function: the name of one in this graph's module, another graph, or a Function.
+
+        The operands are its inputs in order. Returns its result, or all of them.
+        """
+        callee = self._callee(function)
+        for operand in operands:
+            self._own(operand)
+        op = make_call("call", callee, [operand.value for operand in operands], callee.names_of_outputs)
+        results = tuple(self._tensor(value) for value in self._builder.append(op))
+        return results[0] if len(results) == 1 else results
+
+    def set_outputs(self, outputs: Outputs) -> None:
+        """What the function returns: values in a list, or in a dictionary with their names."""
+        self._outputs = self._resolve_outputs(outputs)
+
+    def initialize(self) -> None:
+        """Give parameters without values some: weights and biases of `linear` as torch's Linear has them.
+
+        Raises LirError for one that no `linear` reads.
+        """
+        for op in self._builder.ops:
+            if op.name in ("linear", "linear_cross_entropy_loss"):
+                names = op.attributes.get("operands") or ("x", "weight", "bias")
+                weight, *bias = [v for key, v in zip(names, op.operands) if key in ("weight", "bias")]
+                for value in (weight, *bias):
+                    if value in self._builder.params and self.parameters.entry(value.name).array is None:
+                        inputs = weight.type.shape[1]
+                        if not isinstance(inputs, int):
+                            self.parameters.entry(weight.name).static_shape  # noqa: B018 (says what to do)
+                        self.parameters.fill(value.name, 1 / max(1, int(str(inputs))) ** 0.5)
+        left = [name for name in self.parameters if self.parameters.entry(name).array is None]
+        if left:
+            raise LirError(f"no rule says how to initialize parameter `{left[0]}`, which no `linear` reads",
+                           f"set its values: graph.parameters[{left[0]!r}] = array")  # fmt: skip
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        known = operation_names()
+        if name not in known:
+            hint = "".join(f"; {note}" for note in did_you_mean(name, dir(self)))
+            raise AttributeError(f"a graph has no method or operation `{name}`{hint}")
+
+        def operation(*operands: Any, **keywords: Any) -> Result:
+            return call_operation(self._builder, name, operands, keywords)
+
+        operation.__name__ = operation.__qualname__ = name
+        operation.__doc__ = help_text(name)
+        return operation
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *operation_names()})
+
+    # --- reading ---
+
+    @property
+    def inputs(self) -> dict[str, Type]:
+        """The types of the inputs that are not parameters."""
+        return {value.name: value.type for value in self._builder.inputs if value not in self._builder.params}
+
+    @property
+    def outputs(self) -> dict[str, Type]:
+        """The types of the outputs."""
+        return {name: value.type for name, value in self._outputs.items()}
+
+    def value(self, name: str) -> Tensor:
+        """The input, output or intermediate value of that name. Raises LirError."""
+        if name in self._outputs:
+            return self._tensor(self._outputs[name])
+        values = [*self._builder.inputs, *(result for op in self._builder.ops for result in op.results)]
+        found = [value for value in values if value.name == name]
+        if len(found) != 1:
+            count = f"{len(found)} values are" if found else "no value is"
+            raise LirError(f"{count} called `{name}` in this graph", *did_you_mean(name, {v.name for v in values}))
+        return self._tensor(found[0])
+
+    def to_module(self) -> Module:
+        """The module as it stands. Raises LirError where it breaks a rule."""
+        entry = self._entry()
+        order = {**self._functions, entry.name: entry}
+        return check_module(Module(order, entry.name))
+
+    def to_lir(self) -> str:
+        """LIR text, which `lossc.parse` reads back."""
+        return print_module(self.to_module())
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the LIR text to a file. Parameters are saved by `graph.parameters.save`."""
+        try:
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(self.to_lir())
+        except OSError as error:
+            raise LirError(f"cannot write {fspath(path)}: {error.strerror or error}") from None
+
+    __str__ = to_lir
+
+    def __repr__(self) -> str:
+        return f"<Graph @{self.name}: {', '.join(self.inputs)} -> {', '.join(self._outputs)}>"
+
+    # --- compiling ---
+
+    def compile(
+        self, outputs: Outputs | None = None, *, grad: bool | str | Sequence[str | Tensor] = False,
+        of: Tensor | str | None = None, upstream: bool = False, device: Any = None, strategy: str | None = None,
+    ) -> CompiledFunction:  # fmt: skip
+        """A function of arrays by name: `fn(x=...)` returns a list of arrays, one for each output.
+
+        `outputs` (default: those of the graph) may be any values; only the inputs that reach them are needed.
+        With `grad` the function returns (outputs, {name: gradient}): True means all parameters that are not frozen
+        (all float inputs where there are none), names pick. What is differentiated is `of`, the sum of its elements;
+        the default is the first output, which must have one element. `upstream=True` takes the incoming gradient as
+        one more input, `grad_<output>`, of the shape of `of`.
+        `device` is a name, a number, a Device, or a pyopencl context or queue; `strategy` is taken where it applies.
+        """
+        from lossc.compiled import CompiledFunction
+        from lossc.gradients import gradient_module
+
+        entry = self._part(outputs)
+        if grad is False:
+            if of is not None or upstream:
+                raise LirError("of and upstream say what is differentiated: they need grad")
+            return CompiledFunction(self, self._module(entry), device=device, strategy=strategy)
+        differentiated = next(iter(entry.outputs)) if of is None else self._own(self._find(of))
+        module, names = gradient_module(self, entry, grad, differentiated, of is not None, upstream)
+        return CompiledFunction(self, module, names, len(entry.outputs), device=device, strategy=strategy)
+
+    def compile_step(self, optimizer: Optimizer, *, device: Any = None, strategy: str | None = None) -> Step:
+        """A training step: `step(x=..., labels=...)` returns the first output, a list where there are several.
+
+        The first output is what is minimised. Parameters, gradients and the optimizer's state stay on the device.
+        """
+        from lossc.step import Step
+
+        return Step(self, optimizer, device=device, strategy=strategy)
+
+    # --- inside ---
+
+    def _tensor(self, value: Value) -> Tensor:
+        return Tensor(value, self._builder)
+
+    def _input(self, name: str, type_: Type, param: bool) -> Value:
+        _check_name(name)
+        check_type(type_)
+        if any(value.name == name for value in self._builder.inputs):
+            raise LirError(f"there is an input `{name}` already", code="LIR0048")
+        return self._builder.input(name, type_, param)
+
+    def _own(self, tensor: Any) -> Value:
+        if not isinstance(tensor, Tensor):
+            raise LirError(f"expected a value of the graph, found {type(tensor).__name__}")
+        if tensor.builder is not self._builder:
+            raise LirError(f"%{tensor.value.name} belongs to another graph")
+        return tensor.value
+
+    def _find(self, item: Tensor | str) -> Tensor:
+        return self.value(item) if isinstance(item, str) else item
+
+    def _callee(self, function: str | Graph | Function) -> Function:
+        if isinstance(function, str):
+            if function not in self._functions:
+                raise LirError(f"there is no function @{function}", *did_you_mean(function, self._functions),
+                               code="LIR0040")  # fmt: skip
+            return self._functions[function]
+        module = function.to_module() if isinstance(function, Graph) else Module({function.name: function})
+        for new in module.functions.values():
+            known = self._functions.setdefault(new.name, new)
+            if new.name == self.name or (known is not new and print_function(known) != print_function(new)):
+                raise LirError(f"there is a function @{new.name} already", "give one of them another name",
+                               code="LIR0041")  # fmt: skip
+        return self._functions[function.name]
+
+    def _resolve_outputs(self, outputs: Outputs) -> dict[str, Value]:
+        if isinstance(outputs, Mapping):
+            for name in outputs:
+                _check_name(name)
+            return {name: self._own(tensor) for name, tensor in outputs.items()}
+        items = [outputs] if isinstance(outputs, (Tensor, str)) else list(outputs)
+        if not items:
+            raise LirError("a function needs at least one output")
+        values = [self._own(self._find(item)) for item in items]
+        wanted = [item if isinstance(item, str) else value.name for item, value in zip(items, values)]
+        names = Function("", (), (), tuple(Value(n, v.type) for n, v in zip(wanted, values))).names_of_outputs
+        return dict(zip(names, values))
+
+    def _entry(self) -> Function:
+        outputs = tuple(self._outputs.values())
+        return self._template.with_(
+            inputs=tuple(self._builder.inputs), ops=tuple(self._builder.ops), outputs=outputs,
+            params=frozenset(self._builder.params), output_names=tuple(self._outputs),
+        )  # fmt: skip
+
+    def _part(self, outputs: Outputs | None) -> Function:
+        """The entry with the outputs that are asked for, and what they need."""
+        chosen = self._outputs if outputs is None else self._resolve_outputs(outputs)
+        if not chosen:
+            raise LirError("the graph has no outputs", "say g.set_outputs([...]) or g.compile(outputs=[...])")
+        return cut(self._entry(), tuple(chosen.values()), tuple(chosen), every_check=outputs is None)
+
+    def _module(self, entry: Function) -> Module:
+        return check_module(module_of(entry, self._functions.values()))
+
+
+def parse(text: str, name: str = "<text>", directory: str | PathLike[str] | None = None, seed: int = 0) -> Graph:
+    """The graph that a LIR text describes. Raises LirError with all of its mistakes."""
+    from lossc.ir.parser import parse as parse_module
+
+    return Graph.from_module(parse_module(text, name, directory), seed)
+
+
+def load(path: str | PathLike[str], function: str | None = None, seed: int = 0) -> Graph:
+    """The graph in a LIR file; `function` names its entry where several are called by nobody. Raises LirError."""
+    from lossc.ir.parser import load as load_module
+
+    module = load_module(path)
+    return Graph.from_module(module if function is None else Module(module.functions, function), seed)
+
+
+def _check_name(name: Any) -> None:
+    if not isinstance(name, str) or not _NAME.match(name) or len(name) > LONGEST_NAME:
+        raise LirError(f"{name!r} is not a name",
+                       "names consist of letters, digits, `_` and `.`, and begin with a letter or `_`",
+                       code="LIR0048")  # fmt: skip
+
+
+def _shape(shape: Sequence[Dimension] | Dimension) -> tuple[DimLike, ...]:
+    if shape is None or isinstance(shape, (int, str)):
+        shape = (shape,)
+    return tuple(_dimension(axis, size) for axis, size in enumerate(shape))
+
+
+def _dimension(axis: int, size: Any) -> DimLike:
+    if size is None:
+        return named(f"D{axis}" if axis else "B")
+    if isinstance(size, str):
+        factors = [factor.strip() for factor in size.split("*")]
+        if not all(re.match(r"([0-9]+|[A-Za-z_][A-Za-z0-9_]*)\Z", factor) for factor in factors):
+            raise LirError(f"{size!r} is not a dimension", 'a dimension is a number, a name or a product: "4*B"',
+                           code="LIR0034")  # fmt: skip
+        return multiply_dims([int(factor) if factor.isdigit() else named(factor) for factor in factors])
+    if isinstance(size, (int, np.integer)) and not isinstance(size, bool):
+        return int(size)
+    return size

@@ -1,0 +1,224 @@
+"""The parameter store of a graph: named arrays, read by every compiled function, written by training steps.
+
+In: arrays, or shapes with a rule to fill them. Out: `Parameters`, a mapping from names to arrays. An array taken out
+is a copy that cannot be written, so that nothing a user holds changes under training; assigning puts values in.
+
+While a step trains, its parameters live side by side in one piece of memory (`arena.py`); the store knows where.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lossc.arrays import check_parameter
+from lossc.ir.diagnostics import LirError, did_you_mean
+from lossc.ir.types import Type
+
+if TYPE_CHECKING:
+    from lossc.arena import Arena
+
+Initializer = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
+
+
+def uniform(bound: float) -> Initializer:
+    """U(-bound, bound)."""
+    return lambda generator, shape: generator.uniform(-bound, bound, shape)
+
+
+def fan_in(shape: Sequence[int]) -> int:
+    """How many inputs one output of a weight [out, in, ...] adds up."""
+    return math.prod(shape[1:]) if len(shape) > 1 else (shape[0] if shape else 1)
+
+
+def kaiming_uniform(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """U(-1/sqrt(in), 1/sqrt(in)) for a weight [out, in]: He's rule with a = sqrt(5), as torch's Linear has it."""
+    return uniform(1 / math.sqrt(max(1, fan_in(shape))))(generator, shape)
+
+
+def xavier_uniform(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """U(-b, b) with b = sqrt(6 / (in + out)) for a weight [out, in]: Glorot's rule."""
+    return uniform(math.sqrt(6 / max(1, fan_in(shape) + (shape[0] if shape else 1))))(generator, shape)
+
+
+INITIALIZERS: Mapping[str, Initializer] = {
+    "zeros": lambda generator, shape: np.zeros(shape),
+    "ones": lambda generator, shape: np.ones(shape),
+    "normal": lambda generator, shape: generator.standard_normal(shape),
+    "kaiming_uniform": kaiming_uniform,
+    "xavier_uniform": xavier_uniform,
+}
+
+
+@dataclass(eq=False)
+class Parameter:
+    """One entry: `array` is None until a value is given; `arena` is where a step keeps it."""
+
+    name: str
+    type: Type
+    array: np.ndarray | None = None
+    frozen: bool = False
+    group: str = "default"
+    arena: Arena | None = None
+
+    @property
+    def static_shape(self) -> tuple[int, ...]:
+        """The shape in numbers. Raises LirError where the type has a named dimension and no value says its size."""
+        if self.array is not None:
+            return self.array.shape
+        sizes = tuple(dim for dim in self.type.shape if isinstance(dim, int))
+        if len(sizes) != self.type.rank:
+            raise LirError(f"parameter `{self.name}` has type {self.type}: its size is not known",
+                           f"give it a value: graph.parameters[{self.name!r}] = array")  # fmt: skip
+        return sizes
+
+
+class Parameters(Mapping[str, np.ndarray]):
+    """Parameters by name, in the order in which they were made. Names may hold dots: `fc1.weight`."""
+
+    def __init__(self, seed: int = 0) -> None:
+        self.seed = seed
+        self._entries: dict[str, Parameter] = {}
+
+    def __repr__(self) -> str:
+        return f"Parameters({', '.join(f'{p.name}: {p.type}' for p in self._entries.values())})"
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        """The present values: a copy, read-only so that a write into it is not lost unseen. Raises KeyError."""
+        if name not in self._entries:
+            raise KeyError(name)
+        values = self.live(name).copy()
+        values.flags.writeable = False
+        return values
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        """Set the values of a parameter; floats are converted, the shape must be its own. Raises LirError."""
+        entry = self.entry(name)
+        fresh = check_parameter(name, value, Type(entry.type.dtype, _expected_shape(entry, value)))
+        if entry.array is None:
+            entry.array = fresh
+        else:
+            if entry.arena is not None:
+                entry.arena.receive()
+            entry.array[...] = fresh
+            if entry.arena is not None:
+                entry.arena.send()
+
+    def update(self, values: Mapping[str, Any]) -> None:
+        """Set several parameters, or none of them where one does not fit."""
+        for name, value in values.items():
+            entry = self.entry(name)
+            check_parameter(name, value, Type(entry.type.dtype, _expected_shape(entry, value)))
+        for name, value in values.items():
+            self[name] = value
+
+    def entry(self, name: str) -> Parameter:
+        """The entry itself. Raises LirError, with the nearest name."""
+        if name not in self._entries:
+            known = ", ".join(self._entries) or "none"
+            raise LirError(f"no parameter `{name}`", *did_you_mean(name, self._entries), f"there are: {known}")
+        return self._entries[name]
+
+    def live(self, name: str) -> np.ndarray:
+        """The array that compiled functions read: not a copy. Raises LirError where there are no values yet."""
+        entry = self.entry(name)
+        if entry.array is None:
+            raise LirError(f"parameter `{name}`: {entry.type} has no values",
+                           f"set them: graph.parameters[{name!r}] = array, graph.initialize(), or load a file",
+                           )  # fmt: skip
+        if entry.arena is not None:
+            entry.arena.receive()
+        return entry.array
+
+    def add(self, entry: Parameter) -> None:
+        if entry.name in self._entries:
+            raise LirError(f"there is a parameter `{entry.name}` already", code="LIR0048")
+        self._entries[entry.name] = entry
+
+    def fill(self, name: str, rule: str | float | Initializer) -> None:
+        """Draw new values by a rule: its name, a bound for U(-bound, bound), or a function of generator and shape.
+
+        The generator depends on the seed of the graph and on the parameter's name alone: what else there is, and in
+        which order, changes nothing.
+        """
+        entry = self.entry(name)
+        if isinstance(rule, str):
+            if rule not in INITIALIZERS:
+                raise LirError(f"no initializer `{rule}`", *did_you_mean(rule, INITIALIZERS),
+                               f"there are {', '.join(INITIALIZERS)}")  # fmt: skip
+            rule = INITIALIZERS[rule]
+        elif isinstance(rule, (int, float)):
+            rule = uniform(float(rule))
+        generator = np.random.default_rng([self.seed, zlib.crc32(name.encode())])
+        self[name] = np.asarray(rule(generator, entry.static_shape), np.float64)
+
+    def freeze(self, *patterns: str) -> None:
+        """Keep parameters out of `grad=True` and of steps compiled from now on: `freeze("fc1.*")`."""
+        for entry in self._matching(patterns):
+            entry.frozen = True
+
+    def unfreeze(self, *patterns: str) -> None:
+        """Undo `freeze`."""
+        for entry in self._matching(patterns):
+            entry.frozen = False
+
+    def set_group(self, group: str, *patterns: str) -> None:
+        """Put parameters in a group, which may have an optimizer's settings of its own."""
+        for entry in self._matching(patterns):
+            entry.group = group
+
+    def _matching(self, patterns: Sequence[str]) -> list[Parameter]:
+        found = []
+        for pattern in patterns:
+            matching = [entry for name, entry in self._entries.items() if fnmatchcase(name, pattern)]
+            if not matching:
+                raise LirError(f"no parameter matches `{pattern}`", *did_you_mean(pattern, self._entries))
+            found += matching
+        return found
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write all values to a safetensors file, at once or not at all."""
+        from lossc.checkpoint import write_tensors
+
+        write_tensors(path, {name: self.live(name) for name in self}, {})
+
+    def load(self, path: str | PathLike[str]) -> None:
+        """Read all values from a safetensors file, also from one that a step saved. Raises LirError where one is
+        missing, unknown or does not fit; then nothing has changed."""
+        from lossc.checkpoint import parameters_in, read_tensors
+
+        tensors, _ = read_tensors(path)
+        found = parameters_in(tensors)
+        missing = [name for name in self if name not in found]
+        unknown = [name for name in found if name not in self]
+        if missing or unknown:
+            problem = f"{path} lacks parameter `{missing[0]}`" if missing else f"{path} holds `{unknown[0]}`, which the graph lacks"
+            hint = did_you_mean(missing[0], found) if missing else did_you_mean(unknown[0], self)
+            raise LirError(problem, *hint, f"the file holds: {', '.join(found) or 'nothing'}")
+        self.update(found)
+
+
+def _expected_shape(entry: Parameter, value: Any) -> tuple[int, ...]:
+    """The shape that new values must have: dimensions with a name take the size they are first given."""
+    if entry.array is not None or all(isinstance(dim, int) for dim in entry.type.shape):
+        return entry.static_shape
+    given = np.shape(value)
+    if len(given) != entry.type.rank:
+        raise LirError(f"parameter `{entry.name}` has type {entry.type}, found an array of shape {list(given)}")
+    return tuple(dim if isinstance(dim, int) else size for dim, size in zip(entry.type.shape, given))

@@ -1,0 +1,176 @@
+"""Tests that are .lir files: a comment at the top says what to do with the file and how the result is judged.
+
+    // test: print                  load and print: the text in NAME.expect, which reads back as the same module
+    // test: format                 lay out: the text in NAME.expect
+    // test: opt --passes a,b       load, run the passes, print: the text in NAME.expect, read back as well
+    // test: error                  every mistake in the file, and no other, is announced on its own line by
+                                    `// error: CODE words`, words being a part of the message; where NAME.expect is
+                                    there, all that is printed must be the same too
+    // test: counts                 what `// fused-kernels: 1` and further such lines say is what was counted
+
+`pytest --bless` writes the .expect files anew. A new kind of test is one function and one row of COMMANDS.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from lossc.ir.diagnostics import LirError, LosscError, Source
+from lossc.ir.format import format_text
+from lossc.ir.function import Module
+from lossc.ir.parser import load, parse
+from lossc.ir.printer import equal_modules, print_module
+from lossc.ir.verify import verify
+
+ROOT = Path(__file__).parent
+_HEADER = re.compile(r"// test: *(\S+) *(.*)")
+_ERROR = re.compile(r"// error: (LIR\d{4}) *((?:(?!// error:).)*)")
+_COUNT = re.compile(r"// ([a-z-]+): ([0-9.]+)$", re.MULTILINE)
+
+
+class Mismatch(AssertionError):
+    """The test did not give what it promises; the message is for people."""
+
+
+@dataclass(frozen=True)
+class LirTest:
+    path: Path
+    command: str
+    arguments: str
+    bless: bool = False
+
+    @property
+    def expectation(self) -> Path:
+        return self.path.with_suffix(".expect")
+
+
+def find(path: Path, bless: bool = False) -> LirTest | None:
+    """The test in a file, or None for a file whose name begins with `_`: others import that. Raises Mismatch."""
+    if path.name.startswith("_"):
+        return None
+    # Bytes that are no UTF-8 may be what a test is about.
+    first = path.read_bytes().decode("utf-8", "replace").splitlines()[:5]
+    header = next((match for line in first if (match := _HEADER.match(line.strip()))), None)
+    if header is None:
+        raise Mismatch(f"{path}: none of the first five lines says `// test: COMMAND`; known: {', '.join(COMMANDS)}")
+    if header[1] not in COMMANDS:
+        raise Mismatch(f"{path}: there is no test command `{header[1]}`; known: {', '.join(COMMANDS)}")
+    return LirTest(path, header[1], header[2].strip(), bless)
+
+
+def run(test: LirTest) -> None:
+    """Raises Mismatch where the file does not do what it says."""
+    COMMANDS[test.command](test)
+
+
+def compare(test: LirTest, found: str) -> None:
+    """Compare with the .expect file, or write that. Raises Mismatch with the difference."""
+    if test.bless:
+        test.expectation.write_text(found, encoding="utf-8")
+        return
+    if not test.expectation.exists():
+        raise Mismatch(f"there is no {test.expectation.name}: look at what comes out, then `pytest --bless`\n{found}")
+    expected = test.expectation.read_text(encoding="utf-8")
+    if found != expected:
+        difference = difflib.unified_diff(expected.splitlines(), found.splitlines(), "expected", "found", lineterm="")
+        raise Mismatch("\n".join(difference))
+
+
+def check_round_trip(module: Module) -> str:
+    """The printed module, after reading it back and comparing. Raises Mismatch."""
+    text = print_module(module)
+    again = parse(text, "<printed>")
+    if not equal_modules(module, again):
+        raise Mismatch(f"what was printed reads back as another module:\n{text}\n{print_module(again)}")
+    if print_module(again) != text:
+        raise Mismatch(f"printing twice gives two texts:\n{text}\n{print_module(again)}")
+    if format_text(text) != text:
+        raise Mismatch(f"the printer and the formatter disagree on the layout:\n{text}\n{format_text(text)}")
+    return text
+
+
+def compare_counts(test: LirTest, count: Callable[[Module], Mapping[str, float]]) -> None:
+    """Compare the lines `// name: number` with what `count` says about the module. Raises Mismatch."""
+    promised = {name: float(number) for name, number in _COUNT.findall(test.path.read_text(encoding="utf-8"))}
+    if not promised:
+        raise Mismatch("no line says `// fused-kernels: 1` or the like")
+    found = count(load(test.path))
+    wrong = [
+        f"{name}: expected {number:g}, found {found.get(name, 'no such count')}"
+        for name, number in promised.items()
+        if found.get(name) != number
+    ]
+    if wrong:
+        raise Mismatch("\n".join(wrong))
+
+
+def _run_print(test: LirTest) -> None:
+    compare(test, check_round_trip(load(test.path)))
+
+
+def _run_format(test: LirTest) -> None:
+    found = format_text(test.path.read_text(encoding="utf-8"), test.path.name)
+    if format_text(found) != found:
+        raise Mismatch(f"formatting twice gives two texts:\n{found}\n{format_text(found)}")
+    compare(test, found)
+
+
+def _run_passes(test: LirTest) -> None:
+    from lossc.compiler.pipeline import run_passes
+
+    passes = re.fullmatch(r"--passes (\S+)", test.arguments)
+    if passes is None:
+        raise Mismatch(f"expected `// test: opt --passes a,b`, found `{test.arguments}`")
+    module = run_passes(load(test.path), passes[1].split(","))
+    if verify(module):
+        raise LirError(verify(module))
+    compare(test, check_round_trip(module))
+
+
+def _run_error(test: LirTest) -> None:
+    """Every diagnostic has its announcement on its line, every announcement in this file its diagnostic."""
+    announced = {str(test.path): _announcements(test.path.read_bytes().decode("utf-8", "replace"))}
+    try:
+        load(test.path)
+    except LosscError as error:
+        found = error
+    else:
+        raise Mismatch("expected an error, found none")
+    wrong = []
+    for diagnostic in found.diagnostics:
+        source = diagnostic.span.source if diagnostic.span else Source(str(test.path), "")
+        place = source.line_column(diagnostic.span.start)[0] if diagnostic.span else 0
+        # An error in an imported file is announced there.
+        there = announced.setdefault(source.name, _announcements(source.text))
+        match = next((a for a in there if a[:2] == (place, diagnostic.code) and a[2] in diagnostic.message), None)
+        if match is None:
+            wrong.append(f"not announced on line {place}:\n{diagnostic.render()}")
+        else:
+            there.remove(match)
+    for name, rest in announced.items():
+        wrong += [f"announced on line {number} of {name}, but not found: {code} {words}" for number, code, words in rest]
+    if wrong:
+        raise Mismatch("\n\n".join(wrong))
+    if test.expectation.exists():
+        compare(test, str(found).replace(str(test.path.parent) + "/", "") + "\n")
+
+
+def _announcements(text: str) -> list[tuple[int, str, str]]:
+    """Line, code and words of each `// error:`."""
+    return [
+        (number, code, words.strip())
+        for number, line in enumerate(text.split("\n"), 1)
+        for code, words in _ERROR.findall(line)
+    ]
+
+
+COMMANDS: dict[str, Callable[[LirTest], None]] = {
+    "print": _run_print,
+    "format": _run_format,
+    "opt": _run_passes,
+    "error": _run_error,
+}
