@@ -65,8 +65,6 @@ def kernel_problems(kernel: Kernel, device: DeviceInfo) -> list[str]:
     """The rules that `kernel` breaks on `device`, a sentence each."""
     checker = _Checker(kernel, device)
     checker.block(kernel.body, {scalar.name: _Variable(scalar) for scalar in kernel.scalars})
-    for statement in divergent_barriers(kernel):
-        checker.report("a barrier inside, which only a part of a work-group may reach", statement, {})
     return [*signature_problems(kernel), *limit_problems(kernel, device), *checker.problems]
 
 
@@ -94,6 +92,7 @@ class _Checker:
     def __init__(self, kernel: Kernel, device: DeviceInfo):
         self.kernel, self.device = kernel, device
         self.problems: list[str] = []
+        self.divergent = divergent_barriers(kernel)
         self.memories = {b.name: _Memory(b.dtype, b.access, True) for b in kernel.buffers} | {
             array.name: _Memory(array.dtype, "readwrite", False)
             for array in (*kernel.local_arrays, *kernel.private_arrays)
@@ -115,6 +114,8 @@ class _Checker:
                 self.expression(expression, statement, scope)
             for problem in self.statement(statement, scope):
                 self.report(problem, statement, scope)
+            if any(statement is other for other in self.divergent):
+                self.report("a barrier inside, which only a part of a work-group may reach", statement, scope)
             match statement:
                 case Let(var=var) | Declare(var=var):
                     scope[var.name] = _Variable(var, isinstance(statement, Declare))
@@ -286,7 +287,10 @@ def _loop(loop: For) -> Iterable[str]:
     assigned = {s.var.name for s in walk_statements(loop.body) if isinstance(s, Assign)}
     stored = {s.buffer for s in walk_statements(loop.body) if isinstance(s, (Store, AtomicMin))}
     for node in (*postorder(loop.stop), *postorder(loop.step)):
-        if (isinstance(node, Var) and node.name in assigned) or (
-            isinstance(node, Load) and node.buffer in stored
-        ):
-            yield "the body of the loop changes its bounds"
+        match node:
+            case Var(name=name) if name in assigned:
+                yield f"the body changes {name}, a bound of the loop"
+            case Load(buffer=buffer) if buffer in stored:
+                yield f"the body stores to {buffer}, a bound of the loop"
+            case _:
+                pass

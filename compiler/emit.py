@@ -224,6 +224,8 @@ class Emitter:
             case name if name.startswith("reduce_") or name == "matmul":
                 raise CompilerBug(f"%{op.result.name} must be known before what uses it")
         operands = [self.operand(operand, point, scope) for operand in op.operands]
+        if (folded := _folded(op.name, operands)) is not None:
+            return folded
         width = max(operand.width for operand in operands)
         wide = tuple(widen(operand, width) for operand in operands)
         name = self.facts.spelling.get(op, op.name)
@@ -274,6 +276,15 @@ class Emitter:
         first = self.let(scope, "failed", Reduce("min", failed) if width > 1 else failed)
         report = AtomicMin("status", integer(self.slots[op]), first)
         scope.statements.append(If(Apply("lt", (first, Const(CHECK_HOLDS, "i32")), "bool"), (report,)))
+
+
+def _folded(name: str, operands: Sequence[Expr]) -> Expr | None:
+    """What a condition that is known here leaves of an operation."""
+    if name == "select" and isinstance(operands[0], Const):
+        return operands[1 if operands[0].value else 2]
+    if name == "add" and any(isinstance(o, Const) and o.value == 0 and o.dtype == "f32" for o in operands):
+        return next((o for o in operands if not (isinstance(o, Const) and o.value == 0)), operands[0])
+    return None
 
 
 def _all_dims(schedule: Schedule) -> list[DimLike]:

@@ -15,9 +15,11 @@ _TRANSPARENT = ("broadcast", "reshape", "transpose", "stop_gradient", "with_grad
 
 @dataclass(frozen=True)
 class Facts:
-    """`spelling`: the kernel operation to use for an operation in place of its own name."""
+    """`spelling`: the kernel operation to use for an operation in place of its own name. `hits`: comparisons of a
+    position with one number a row, and that number: true in one column of a row at the most."""
 
     spelling: Mapping[Op, str]
+    hits: Mapping[Value, Value]
 
 
 def facts_of(function: Function) -> Facts:
@@ -32,9 +34,10 @@ def facts_of(function: Function) -> Facts:
             units.add(op.result)
         elif op.name == "log1p" and source(op.operands[0], producer) in units:
             spelling[op] = "log1p_unit"
-        elif op.name == "reduce_max" and _only_shifts(op, function, users):
+        elif op.name == "reduce_max" and _nan_returns(op, function, users):
             spelling[op] = "max_number"
-    return Facts(spelling)
+    hits = {op.result: row for op in function.ops if (row := _row_position(op, producer)) is not None}
+    return Facts(spelling, hits)
 
 
 def source(value: Value, producer: Mapping[Value, Op]) -> Value:
@@ -55,18 +58,46 @@ def _is_nonpositive(op: Op, producer: Mapping[Value, Op]) -> bool:
     return False
 
 
-def _only_shifts(op: Op, function: Function, users: Mapping[Value, list[Op]]) -> bool:
-    """Whether a maximum serves only in a - max(a): there a NaN of `a` is in the difference anyway."""
-    pending, found = [op.result], False
+def _row_position(op: Op, producer: Mapping[Value, Op]) -> Value | None:
+    """The operand that `iota == broadcast(position)` looks for."""
+    if op.name != "eq":
+        return None
+    for counted, other in (op.operands, op.operands[::-1]):
+        count, repeat = producer.get(source(counted, producer)), producer.get(other)
+        if count is not None and count.name == "iota" and repeat is not None and repeat.name == "broadcast":
+            return repeat.operands[0]
+    return None
+
+
+# NaN in, NaN out, element by element.
+_STRICT = frozenset({"add", "sub", "mul", "div", "neg", "exp", "expm1", "log", "log1p", "sqrt", "abs", "tanh",
+                     "max", "min", *_TRANSPARENT})  # fmt: skip
+
+
+def _nan_returns(op: Op, function: Function, users: Mapping[Value, list[Op]]) -> bool:
+    """Whether everything that a row's maximum leads to is NaN anyway where the row has a NaN.
+
+    In softmax the sum of exp(x - max) is, and with it the loss and the gradient: there the maximum itself may miss it.
+    """
+    here = {op.operands[0]}  # NaN at the element where the row has one
+    rows: set[Value] = set()  # NaN everywhere in a row that has one
+    for other in function.ops:
+        if other is op:
+            continue
+        if other.name in ("reduce_sum", "reduce_max", "reduce_min") and here & set(other.operands):
+            rows.add(other.result)
+        elif other.name in _STRICT and rows & set(other.operands):
+            rows.add(other.result)
+        elif other.name in _STRICT and here & set(other.operands) and other.name != "broadcast":
+            here.add(other.result)
+    pending, seen = [op.result], set()
     while pending:
         value = pending.pop()
         if value in function.outputs:
             return False
         for user in users.get(value, []):
-            if user.name in _TRANSPARENT:
-                pending.append(user.result)
-            elif user.name == "sub" and user.operands[0] is op.operands[0]:
-                found = True
-            else:
+            if not user.results or user.name not in _STRICT and not user.name.startswith("reduce_"):
                 return False
-    return found
+            pending += [r for r in user.results if r not in rows and r not in seen]
+            seen.update(user.results)
+    return True

@@ -86,7 +86,8 @@ def with_finish(fused: Fused, device: DeviceInfo, launch: Launch, count: Expr, s
         Buffer(partial_name(fused, op), monoid_of(op, fused.emitter().facts).dtype, count, "temporary")
         for op in schedule.whole_reductions
     )
-    finish = _finish(fused, device, count)
+    # Its body holds `count`: each variant has a finish of its own.
+    finish = _finish(fused, device, count, launch.kernel.name.removeprefix(fused.name) + "_finish")
     return Variant(strategy, (launch, finish), guard, temporaries)
 
 
@@ -95,7 +96,7 @@ def partial_dtypes(fused: Fused) -> dict[str, str]:
     return {partial_name(fused, op): monoid_of(op, facts).dtype for op in fused.schedule.whole_reductions}
 
 
-def _finish(fused: Fused, device: DeviceInfo, count: Expr) -> Launch:
+def _finish(fused: Fused, device: DeviceInfo, count: Expr, suffix: str) -> Launch:
     emitter, scope = fused.emitter(), Scope()
     for op in fused.schedule.whole_reductions:
         monoid = monoid_of(op, emitter.facts)
@@ -114,7 +115,7 @@ def _finish(fused: Fused, device: DeviceInfo, count: Expr) -> Launch:
         scope.statements.append(Let(result, narrow))
         scope.known[op.result] = result
     finish_whole(emitter, scope)
-    return kernel_and_launch(fused, emitter, "_finish", scope.statements, integer(1), partials=partial_dtypes(fused),
+    return kernel_and_launch(fused, emitter, suffix, scope.statements, integer(1), partials=partial_dtypes(fused),
                              comment=("adds up the partial results and finishes what depends on them",))  # fmt: skip
 
 

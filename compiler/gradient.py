@@ -1,7 +1,7 @@
 """Asking for gradients: add a `grad` operation, and its results as outputs.
 
-In: a function, and what to differentiate by what. Out: the function with one more output `grad_<input>` for each
-input asked for. The pass `autodiff` then computes them.
+In: a function, and what to differentiate by what. Out: the function with one more output `grad_<input>` for
+each input asked for. The pass `autodiff` then computes them.
 """
 
 from __future__ import annotations
@@ -21,11 +21,15 @@ def request_gradients(
     """`function` with the gradients of output `of` with respect to the inputs `wrt` as further outputs.
 
     wrt: names of float inputs; None means the params, or all float inputs where there are no params.
-    of: an output by name or position. None means the first one, which must then have one element (unless `upstream`);
-        an output with more that is named is summed up.
+    of: an output by name or position; what is differentiated is the sum of its elements. None means the first
+        one, which must then have one element (unless `upstream`).
     upstream: take the incoming gradient as a further input `grad_<output>`, of the shape of the output.
-    Raises LirError for a name that does not exist and for what is not a float.
+    Raises LirError for a name that does not exist, for what is not a float, and for a function that names its
+    gradient (`request_module_gradients` calls that).
     """
+    if function.gradient is not None:
+        raise LirError(f"@{function.name} names its gradient, which counts where it is called",
+                       "differentiate a function that calls it", span=function.span)  # fmt: skip
     position = _output_position(function, of, upstream)
     name, value = function.names_of_outputs[position], function.outputs[position]
     if not is_float(value.type.dtype):
@@ -46,7 +50,6 @@ def request_gradients(
         ops=tuple(build.ops),
         outputs=(*function.outputs, *gradients),
         output_names=(*function.names_of_outputs, *names),
-        gradient=None,
     )
 
 
@@ -55,7 +58,7 @@ def request_module_gradients(
 ) -> Module:
     """`module` with an entry that gives the gradients of its entry too, as `request_gradients` does.
 
-    An entry that names its gradient is called by a new entry `<name>_and_gradients`, so that its own gradient counts.
+    An entry that names its gradient is called by a new entry `<name>_and_gradients`, so that this one counts.
     """
     entry = module.entry
     if entry.gradient is None:
@@ -77,17 +80,17 @@ def _output_position(function: Function, of: str | int | None, upstream: bool) -
         raise LirError(f"@{function.name} has no outputs to differentiate", span=function.span)
     if of is None:
         if function.outputs[0].type.count != 1 and not upstream:
-            raise LirError(f"the first output `{names[0]}` has type {function.outputs[0].type}: the gradient is that of one "
-                           "number", f'reduce it, name it (of = "{names[0]}") to differentiate its sum, or give an '
-                           "incoming gradient (upstream)", span=function.span)  # fmt: skip
+            raise LirError(f"the first output `{names[0]}` has type {function.outputs[0].type}: a gradient is that "
+                           f'of one number', f'reduce it, name it (of = "{names[0]}") to differentiate its sum, or '
+                           "give an incoming gradient (upstream)", span=function.span)  # fmt: skip
         return 0
     if isinstance(of, int):
         if not -len(names) <= of < len(names):
-            raise LirError(f"@{function.name} has {len(names)} outputs, there is no output {of}", span=function.span)
+            raise LirError(f"@{function.name} has {len(names)} outputs, not one at {of}", span=function.span)
         return of % len(names)
     if of not in names:
-        raise LirError(f"@{function.name} has no output `{of}`", *did_you_mean(of, names), f"outputs: {', '.join(names)}",
-                       span=function.span, code="LIR0020")  # fmt: skip
+        raise LirError(f"@{function.name} has no output `{of}`", *did_you_mean(of, names),
+                       f"outputs: {', '.join(names)}", span=function.span, code="LIR0020")  # fmt: skip
     return names.index(of)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from ..ir.function import Op, Value
 from ..ir.kernel import (
     Apply, Assign, Const, Declare, Expr, For, If, Iota, Load, Prefetch, Reduce, Splat, Stmt, Store, Var, add, div,
-    integer, mod, mul, register_dtype, sub,
+    integer, maximum, minimum, mod, mul, register_dtype, sub,
 )  # fmt: skip
 from .emit import Emitter, Lanes, Point, Scope, widen
 from .monoids import Monoid, monoid_of
@@ -59,12 +59,18 @@ class Work:
 
 @dataclass(frozen=True)
 class Track:
-    """One pass over one row, among those that a sweep does side by side. `row` is the scope of that row's values."""
+    """One pass over one row, among those that a sweep does side by side. `row` is the scope of that row's values.
+
+    A pass that only stores may go `skew` columns (less than a vector) and one vector ahead of the others, so that its
+    stores fall on aligned addresses. What this leaves at both ends gets ordinary stores, which must not touch a line
+    that was written past the cache: it would come back from memory.
+    """
 
     row: Scope
     point: Point
     work: Work
     groups: Sequence[Accumulators]
+    skew: Expr | None = None
 
 
 def declare(emitter: Emitter, scope: Scope, ops: Sequence[Op], width: int, copies: int) -> list[Accumulators]:
@@ -142,32 +148,80 @@ def sweep(
     count = sub(stop, start)
     copies = max(1, unroll)
     step = width * copies
-    blocks = add(start, mul(div(count, integer(step)), integer(step)))
     vectors = add(start, mul(div(count, integer(width)), integer(width)))
+    skewed = [track for track in tracks if track.skew is not None]
+    straight = [track for track in tracks if track.skew is None]
+    inside = sub(vectors, integer(3 * width)) if skewed else vectors
+    blocks = add(start, mul(div(sub(inside, start), integer(step)), integer(step)))
 
-    def body(base: Expr, copy: int = 0, mask: Expr | None = None, past_cache: bool = False) -> list[Stmt]:
+    def visited(
+        track: Track, base: Expr, copy: int = 0, mask: Expr | None = None, past_cache: bool = False,
+        skewing: bool = True, missed: Sequence[Value] = (),
+    ) -> list[Stmt]:  # fmt: skip
         statements: list[Stmt] = []
-        for track in tracks:
-            for buffer, offset, level in track.work.prefetch:
-                statements.append(Prefetch(buffer, add(offset, base), level))
-            inner = Scope(dict(track.row.known), statements)
-            here: Point = {**track.point, axis: Lanes(base, width)}
-            visit(emitter, inner, here, track.work, track.groups, copy, mask, past_cache, base)
+        column = add(add(base, integer(width)), track.skew) if track.skew is not None and skewing else base
+        for buffer, offset, level in track.work.prefetch:
+            statements.append(Prefetch(buffer, add(offset, base), level))
+        known = {**track.row.known, **dict.fromkeys(missed, Const(False, "bool"))}
+        here: Point = {**track.point, axis: Lanes(column, width)}
+        visit(emitter, Scope(known, statements), here, track.work, track.groups, copy, mask, past_cache, column)
         return statements
 
-    def loop(low: Expr, high: Expr, by: int, copies_here: int) -> None:
-        if low == high:
-            return
-        column = emitter.fresh("column", "i64")
-        blocks = [body(add(column, integer(c * width)), c, past_cache=nontemporal) for c in range(copies_here)]
-        scope.statements.append(For(column, low, high, integer(by), tuple(_lockstep(blocks))))
+    def body(base: Expr, chosen: Sequence[Track], mask: Expr | None = None, skewing: bool = True) -> list[Stmt]:
+        return [s for track in chosen for s in visited(track, base, mask=mask, skewing=skewing)]
 
-    if copies > 1:
+    def block(column: Expr, count: int, missed: Mapping[int, Sequence[Value]]) -> list[Stmt]:
+        bases = [add(column, integer(c * width)) for c in range(count)]
+        return [
+            statement
+            for number, track in enumerate(tracks)
+            for statement in _lockstep([
+                visited(track, base, c, None, nontemporal, True, missed.get(number, ())) for c, base in enumerate(bases)
+            ])
+        ]  # fmt: skip
+
+    def loop(low: Expr, high: Expr, by: int, count: int, missed: Mapping[int, Sequence[Value]] | None = None) -> None:
+        if low != high:
+            column = emitter.fresh("column", "i64")
+            scope.statements.append(For(column, low, high, integer(by), tuple(block(column, count, missed or {}))))
+
+    def loop_around_hit(position: Expr, shift: Expr, missed: Mapping[int, Sequence[Value]]) -> None:
+        """Blocks without the one column that a comparison looks for, and that block on its own between them."""
+        far = maximum(start, minimum(sub(position, shift), sub(blocks, integer(step))))
+        hit = emitter.let(scope, "hit", add(start, mul(div(sub(far, start), integer(step)), integer(step))))
+        loop(start, hit, step, copies, missed)
+        scope.statements += block(hit, copies, {})
+        loop(add(hit, integer(step)), blocks, step, copies, missed)
+
+    hits = {number: found for number, track in enumerate(tracks) if (found := _hits(emitter, track))}
+    positions = {position: tracks[number] for number, found in hits.items() for position in found.values()}
+    if copies > 1 and len(positions) == 1 and isinstance(count, Const) and int(count.value) >= 2 * step:
+        ((position, track),) = positions.items()
+        shift = integer(0) if track.skew is None else add(integer(width), track.skew)
+        wide = position if position.dtype == "i64" else Apply("cast", (position,), "i64")
+        loop_around_hit(wide, shift, {number: tuple(found) for number, found in hits.items()})
+    elif copies > 1:
         loop(start, blocks, step, copies)
-        loop(blocks, vectors, width, 1)
-    else:
-        loop(start, vectors, width, 1)
-    _tail(emitter, scope, count, stop, width, body)
+    loop(blocks if copies > 1 else start, inside, width, 1)
+    for track in skewed:
+        assert track.skew is not None
+        behind = add(add(inside, integer(width)), track.skew)
+        last = sub(stop, integer(width))
+        for base in (start, add(start, track.skew), behind, minimum(add(behind, integer(width)), last), last):
+            scope.statements += body(base, [track], skewing=False)
+    if skewed:
+        for vector in range(3):
+            scope.statements += body(add(inside, integer(vector * width)), straight)
+    _tail(emitter, scope, count, stop, width, lambda base, mask: body(base, straight, mask))
+
+
+def _hits(emitter: Emitter, track: Track) -> dict[Value, Expr]:
+    """Comparisons in a pass that hold in one column of the row at the most, and which column that is."""
+    if not track.work.stores or track.work.reductions:
+        return {}
+    used = {v for op in emitter.needed(track.work.targets, {**track.row.known, **track.work.kept}) for v in op.results}
+    return {hit: track.row.known[row] for hit, row in emitter.facts.hits.items()
+            if hit in used and row in track.row.known and track.row.known[row].width == 1}  # fmt: skip
 
 
 def _lockstep(blocks: Sequence[list[Stmt]]) -> list[Stmt]:
@@ -178,7 +232,7 @@ def _lockstep(blocks: Sequence[list[Stmt]]) -> list[Stmt]:
 
 
 def _tail(
-    emitter: Emitter, scope: Scope, count: Expr, stop: Expr, width: int, body: Callable[..., list[Stmt]]
+    emitter: Emitter, scope: Scope, count: Expr, stop: Expr, width: int, body: Callable[[Expr, Expr], list[Stmt]]
 ) -> None:
     rest = mod(count, integer(width))
     if rest == integer(0) or width == 1:
@@ -188,7 +242,7 @@ def _tail(
     fresh = Apply("ge", (Iota("i32", width), _i32(sub(integer(width), left), width)), "bool", width)
     mask = emitter.let(inner, "fresh", fresh)
     base = emitter.let(inner, "column", sub(stop, integer(width)))
-    inner.statements += body(base, 0, mask)
+    inner.statements += body(base, mask)
     if isinstance(rest, Const):
         scope.statements.extend(inner.statements)
     else:

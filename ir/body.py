@@ -1,26 +1,24 @@
 """The statements of one function, each made an operation.
 
-In: a `Draft` and the interfaces of all functions. Out: a `Function`, or None where something in it is wrong. A value
-whose statement is wrong is poisoned (None in the environment): what is computed from it is unknown too and says
-nothing, so that one mistake is reported once.
+In: a `Draft` and the interfaces of all functions. Out: a `Function`, or None where something in it is
+wrong. A value whose statement is wrong is poisoned (None in the environment): what is computed from it is
+unknown too and says nothing, so that one mistake is reported once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
-
 from lark import Token
 
-from .composites import Composite, bind_operands, definition_of, make_op
-from .diagnostics import LirError, LosscError, Source, Span, did_you_mean
+from .composites import definition_of, make_op
+from .diagnostics import LirError, LosscError, Span, did_you_mean
 from .drafts import Broken, Draft, Problems
 from .function import Function, Op, Value
-from .literals import Word, attribute_value, number, read_type, type_span
-from .ops import OpDef
-from .signature import CALLED_BY, make_call, substitute, unify
-from .syntax import AttributeText, ListText, OperandText, Return, Statement, span_of
+from .literals import number, read_type, type_span
+from .operands import attribute_span, bind_keywords, read_attributes
+from .signature import CALLED_BY, check_input_count, make_call, names_of_dimensions, substitute, unify
+from .syntax import Return, Statement, span_of
 from .types import Type
 
 _NEAREST = 500  # how many of the latest names "did you mean" looks at
@@ -28,7 +26,7 @@ _NEAREST = 500  # how many of the latest names "did you mean" looks at
 
 @dataclass(frozen=True)
 class Interface:
-    """What callers see of a function. `signature` is None where the head is wrong, and so is each wrong part."""
+    """What callers see of a function. `signature` is None where the head is wrong, as is each wrong part."""
 
     signature: Function | None = None
     inputs: Sequence[Value | None] = ()
@@ -87,8 +85,14 @@ class _Body:
 
     def finish(self) -> Function | None:
         if not self.returned and self.draft.closed:
-            self.refuse(LirError(f"the function @{self.draft.name} does not return anything",
-                                 "end it with `return %value`", span=self.draft.span, code="LIR0044"))  # fmt: skip
+            self.refuse(
+                LirError(
+                    f"the function @{self.draft.name} does not return anything",
+                    "end it with `return %value`",
+                    span=self.draft.span,
+                    code="LIR0044",
+                )
+            )
         signature = self.interface.signature
         if not self.sound or signature is None or self.outputs is None:
             return None
@@ -98,15 +102,21 @@ class _Body:
         self.sound = False
         self.problems.add(error)
 
-    # --- names --------------------------------------------------------------------------------------------------
+    # --- names ------------------------------------------------------------------------------------------
 
     def define(self, targets: Sequence[Token], op: Op | None) -> None:
         for position, token in enumerate(targets):
             name, value = str(token)[1:], op.results[position] if op else None
             if name in self.environment and name in self.places:
-                self.refuse(LirError(f"%{name} is defined twice", "every value has one definition: choose another name",
-                                     span=span_of(self.source, token), code="LIR0021",
-                                     labels=[(self.places[name], "the first one is here")]))  # fmt: skip
+                self.refuse(
+                    LirError(
+                        f"%{name} is defined twice",
+                        "every value has one definition: choose another name",
+                        span=span_of(self.source, token),
+                        code="LIR0021",
+                        labels=[(self.places[name], "the first one is here")],
+                    )
+                )
                 first = self.environment[name]
                 value = first if first and value and first.type == value.type else None
             self.environment[name] = value
@@ -118,12 +128,18 @@ class _Body:
         """The value of a name, None if it is poisoned. A name that is not defined is reported once."""
         name = str(token)[1:]
         if name not in self.environment:
-            self.refuse(LirError(f"%{name} is not defined", *did_you_mean(name, list(self.environment)[-_NEAREST:]),
-                                 span=span_of(self.source, token), code="LIR0020"))  # fmt: skip
+            self.refuse(
+                LirError(
+                    f"%{name} is not defined",
+                    *did_you_mean(name, list(self.environment)[-_NEAREST:]),
+                    span=span_of(self.source, token),
+                    code="LIR0020",
+                )
+            )
             self.environment[name] = None
         return self.environment[name]
 
-    # --- statements ---------------------------------------------------------------------------------------------
+    # --- statements -------------------------------------------------------------------------------------
 
     def operation(self, statement: Statement, span: Span) -> Op | None:
         """The operation of a statement, or None where a part of it is poisoned. Raises LirError."""
@@ -133,23 +149,29 @@ class _Body:
         if statement.callee is not None:
             return self.call(statement, statement.callee, hints, span)
         if name in CALLED_BY.values():
-            raise LirError(f"`{name}` is followed by a function", f"{name} @name(%x)", span=place, code="LIR0010")
+            raise LirError(
+                f"`{name}` is followed by a function", f"{name} @name(%x)", span=place, code="LIR0010"
+            )
         try:
             definition = definition_of(name)
         except LosscError as error:
             raise error.at(place) from None
         operands = self.operands(statement)
-        attributes = self.attributes(statement.attributes, definition)
-        if operands is None or attributes is None:
+        attributes = read_attributes(statement.attributes, definition, self.source)
+        if operands is None:
             return None
         places = {str(text.name): attribute_span(text, self.source) for text in statement.attributes}
-        places.update((str(o.keyword), span_of(self.source, o.keyword)) for o in statement.operands if o.keyword)
+        places.update(
+            (str(o.keyword), span_of(self.source, o.keyword)) for o in statement.operands if o.keyword
+        )
         values = self.materialize(operands)
         try:
-            values = _bind(definition, statement.operands, values, attributes)
-            return make_op(name, values, attributes, hints, span)
+            values, keywords = bind_keywords(definition, statement.operands, values)
+            return make_op(name, values, attributes | keywords, hints, span)
         except LosscError as error:
-            raise type(error)([replace(d, span=places.get(d.about, span)) for d in error.diagnostics]) from None
+            raise type(error)(
+                [replace(d, span=places.get(d.about, span)) for d in error.diagnostics]
+            ) from None
 
     def call(self, statement: Statement, callee: Token, hints: Sequence[str], span: Span) -> Op | None:
         kind, name = str(statement.operation), str(callee)[1:]
@@ -158,7 +180,9 @@ class _Body:
                            span=span_of(self.source, callee))  # fmt: skip
         keyword = next((o.keyword for o in statement.operands if o.keyword is not None), None)
         if keyword is not None:
-            raise LirError("a call takes its operands by position", span=span_of(self.source, keyword), code="LIR0025")
+            raise LirError(
+                "a call takes its operands by position", span=span_of(self.source, keyword), code="LIR0025"
+            )
         if name not in self.interfaces:
             raise LirError(f"there is no function @{name}", *did_you_mean(name, self.interfaces),
                            span=span_of(self.source, callee), code="LIR0040")  # fmt: skip
@@ -175,13 +199,21 @@ class _Body:
         """The names and types on both sides of an operation are those of its results. Raises LirError."""
         found, expected = len(statement.targets), len(op.results)
         if found != expected:
-            raise LirError(f"`{op.name}` gives {_count(expected, 'result')}, found {_count(found, 'name')} on the left "
-                           "of `=`", span=op.span, code="LIR0026")  # fmt: skip
+            raise LirError(
+                f"`{op.name}` gives {_count(expected, 'result')}, found {_count(found, 'name')} on the left "
+                "of `=`",
+                span=op.span,
+                code="LIR0026",
+            )
         if not statement.types:
             return
         if len(statement.types) != expected:
-            raise LirError(f"`{op.name}` gives {_count(expected, 'result')}, found "
-                           f"{_count(len(statement.types), 'type')}", span=op.span, code="LIR0032")  # fmt: skip
+            raise LirError(
+                f"`{op.name}` gives {_count(expected, 'result')}, found "
+                f"{_count(len(statement.types), 'type')}",
+                span=op.span,
+                code="LIR0032",
+            )
         for text, result in zip(statement.types, op.results):
             written = read_type(text, self.source)
             if written != result.type:
@@ -194,21 +226,31 @@ class _Body:
         assert self.draft.head is not None
         promised = self.draft.head.results
         if len(values) != len(promised):
-            self.refuse(LirError(f"@{self.draft.name} promises {_count(len(promised), 'result')}, found {len(values)}",
-                                 span=span, labels=[(self.draft.span, "the promise is here")],
-                                 code="LIR0045"))  # fmt: skip
+            self.refuse(
+                LirError(
+                    f"@{self.draft.name} promises {_count(len(promised), 'result')}, found {len(values)}",
+                    span=span,
+                    labels=[(self.draft.span, "the promise is here")],
+                    code="LIR0045",
+                )
+            )
             return
         for token, value, expected, (_, text) in zip(record.values, values, self.interface.results, promised):
             if value and expected and value.type != expected:
-                self.refuse(LirError(f"{token} has type {value.type}, but @{self.draft.name} promises {expected}",
-                                     span=span_of(self.source, token), code="LIR0045",
-                                     labels=[(type_span(text, self.source), "the promise is here")]))  # fmt: skip
+                self.refuse(
+                    LirError(
+                        f"{token} has type {value.type}, but @{self.draft.name} promises {expected}",
+                        span=span_of(self.source, token),
+                        code="LIR0045",
+                        labels=[(type_span(text, self.source), "the promise is here")],
+                    )
+                )
         if None in values:
             self.sound = False
         else:
             self.outputs = tuple(value for value in values if value)
 
-    # --- operands and attributes --------------------------------------------------------------------------------
+    # --- operands and attributes ------------------------------------------------------------------------
 
     def operands(self, statement: Statement) -> list[Value | Token] | None:
         """Values, and literals as they stand; None if one is poisoned."""
@@ -217,7 +259,7 @@ class _Body:
         return known if len(known) == len(found) else None
 
     def materialize(self, operands: Sequence[Value | Token]) -> list[Value]:
-        """Literals as constants: the shape of the first tensor, the element type of the first that is not bool."""
+        """Literals as constants, of the first tensor's shape and the first element type that is not bool."""
         tensors = [operand.type for operand in operands if isinstance(operand, Value)]
         numeric = next((type_.dtype for type_ in tensors if type_.dtype != "bool"), None)
         values = []
@@ -233,15 +275,24 @@ class _Body:
 
     def materialize_for(self, function: Function, operands: Sequence[Value | Token]) -> list[Value]:
         """Literals in a call as constants of the type of the input that they stand for."""
-        literals = [operand for operand in operands if isinstance(operand, Token)]
-        if not literals or len(operands) != len(function.inputs):
-            return [operand for operand in operands if isinstance(operand, Value)]
-        known = [(i, o) for i, o in zip(function.inputs, operands) if isinstance(o, Value)]
-        sizes = unify(function.with_(inputs=tuple(i for i, _ in known)), [o.type for _, o in known])
-        return [
-            self.constant(operand, substitute(value.type, sizes)) if isinstance(operand, Token) else operand
+        check_input_count(function, len(operands))
+        known = [
+            (value, operand)
             for value, operand in zip(function.inputs, operands)
+            if isinstance(operand, Value)
         ]
+        if len(known) == len(operands):
+            return [operand for _, operand in known]
+        sizes = unify(function.with_(inputs=tuple(value for value, _ in known)), [o.type for _, o in known])
+        values = []
+        for value, operand in zip(function.inputs, operands):
+            if isinstance(operand, Token):
+                if not names_of_dimensions([value]) <= sizes.keys():
+                    raise LirError(f"no operand gives this number the type {value.type} of %{value.name}",
+                                   "write a `constant`", span=span_of(self.source, operand), code="LIR0027")  # fmt: skip
+                operand = self.constant(operand, substitute(value.type, sizes))
+            values.append(operand)
+        return values
 
     def constant(self, token: Token, type_: Type) -> Value:
         span, value = span_of(self.source, token), number(token, self.source)
@@ -251,56 +302,6 @@ class _Body:
         self.ops.append(make_op("constant", (), attributes, ("c",), span))
         return self.ops[-1].result
 
-    def attributes(
-        self, texts: Sequence[AttributeText], definition: OpDef | Composite
-    ) -> dict[str, Any] | None:  # fmt: skip
-        """The attributes as Python values; None, and reported, where one is no value at all."""
-        found: dict[str, Any] = {}
-        for text in texts:
-            name, sound = str(text.name), True
-            try:
-                if name in found:
-                    raise LirError(f"the attribute `{name}` is given twice", code="LIR0023")
-                if name == "operands":
-                    raise LirError("operands are named where they stand: weight = %w", code="LIR0023")
-                value = attribute_value(text.value, self.source)
-                attribute = definition.attributes.get(name)
-                if attribute is not None and attribute.kind == "dtype":
-                    value = value.text if isinstance(value, Word) else [value]
-                found[name] = value
-            except LosscError as error:
-                self.refuse(error.at(attribute_span(text, self.source)))
-                sound = False
-            if not sound:
-                return None
-        return found
-
 
 def _count(number: int, noun: str) -> str:
     return f"{number or 'no'} {noun}{'s' * (number != 1)}"
-
-
-def attribute_span(text: AttributeText, source: Source) -> Span:
-    end = text.value.end if isinstance(text.value, ListText) else span_of(source, text.value).end
-    return Span(source, span_of(source, text.name).start, end)
-
-
-def _bind(
-    definition: OpDef | Composite, texts: Sequence[OperandText], values: list[Value], attributes: dict[str, Any]
-) -> list[Value]:
-    """Put keyword operands in the order of the definition; `operands` names them where one is left out."""
-    keywords = [str(text.keyword) for text in texts if text.keyword is not None]
-    if not keywords:
-        return values
-    if not isinstance(definition, Composite):
-        raise LirError(f"`{definition.name}` takes its operands by position", code="LIR0025", about=keywords[0])
-    parameters = [operand.rstrip("?") for operand in definition.operands]
-    positional = len(values) - len(keywords)
-    if any(text.keyword is not None for text in texts[:positional]):
-        raise LirError("operands by position come before operands by keyword", code="LIR0025")
-    names = bind_operands(definition, len(values), [*parameters[:positional], *keywords])
-    given = dict(zip(names, values))
-    ordered = [name for name in parameters if name in given]
-    if ordered != parameters[: len(ordered)]:
-        attributes["operands"] = tuple(ordered)
-    return [given[name] for name in ordered]

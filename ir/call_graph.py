@@ -1,7 +1,7 @@
 """Who calls whom: an order in which callees come first, and the rule that nobody calls itself.
 
-In: a `Module`. Out: its functions callees first, or the diagnostics of recursion and of calls that would unfold to too
-many operations. No step recurses, however long a chain of calls is.
+In: a `Module`. Out: its functions callees first, or the diagnostics of recursion and of calls that would
+unfold to too many operations. No step recurses, however long a chain of calls is.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ MOST_OPERATIONS = 1_000_000
 
 
 def callees_first(module: Module) -> list[Function]:
-    """The functions of a module, each after those that it calls or launches. Raises LirError for recursion."""
+    """The functions of a module, after those that each calls or launches. Raises LirError for recursion."""
     order, cycle = depth_first(_calls(module))
     if cycle:
         raise _recursion(module, cycle)
@@ -39,13 +39,16 @@ def call_errors(module: Module) -> Iterator[LirError]:
         size = len(function.ops) + sum(sizes.get(callee, 0) for callee in inlined)
         sizes[name] = min(size, MOST_OPERATIONS + 1)
         if size > MOST_OPERATIONS:
-            yield LirError(f"@{name} has more than {MOST_OPERATIONS:,} operations, those of its calls included",
-                           span=function.span, code="LIR0013")  # fmt: skip
+            yield LirError(
+                f"@{name} has more than {MOST_OPERATIONS:,} operations, those of its calls included",
+                span=function.span,
+                code="LIR0013",
+            )
             return
 
 
 def depth_first(successors: Mapping[Node, Sequence[Node]]) -> tuple[list[Node], list[Node] | None]:
-    """The nodes with successors first, and the nodes of one cycle if there is any (the order is then partial).
+    """The nodes with successors first, and the nodes of a cycle if there is one (the order is then partial).
 
     Successors that are not nodes are passed over.
     """
@@ -57,7 +60,7 @@ def depth_first(successors: Mapping[Node, Sequence[Node]]) -> tuple[list[Node], 
             node = next(reversed(path))
             following = next((s for s in path[node] if s in successors and s not in finished), None)
             if following is None:
-                path.pop(node)
+                path.popitem()
                 finished.add(node)
                 order.append(node)
             elif following in path:
@@ -70,7 +73,11 @@ def depth_first(successors: Mapping[Node, Sequence[Node]]) -> tuple[list[Node], 
 
 def _calls(module: Module) -> dict[str, list[str]]:
     return {
-        name: list(dict.fromkeys(str(op.attributes.get("callee")) for op in function.ops if op.name in ("call", "launch")))
+        name: list(
+            dict.fromkeys(
+                str(op.attributes.get("callee")) for op in function.ops if op.name in ("call", "launch")
+            )
+        )
         for name, function in module.functions.items()
     }
 

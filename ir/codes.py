@@ -1,7 +1,9 @@
-"""The codes of diagnostics, each with a title and an explanation. The documentation of errors is made from this.
+"""The codes of diagnostics, each with a title and an explanation. The documentation of errors is made from
+this.
 
-A code stays what it is for ever: a new kind of mistake gets a new one. 0001-0009 are classes of error, 0010-0019 text,
-0020-0029 names and operations, 0030-0039 types, 0040-0059 functions, 0100-0199 what only shows while a program runs.
+A code stays what it is for ever: a new kind of mistake gets a new one. 0001-0009 are classes of error,
+0010-0019 text, 0020-0029 names and operations, 0030-0039 types, 0040-0059 functions, 0100-0199 what only
+shows while a program runs.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """From files to drafts: the lines of each function, before anything in them is looked up.
 
-In: a text and the folder that its imports are relative to. Out: one `Draft` a function, also of the imported files, and
-in `Problems` whatever is wrong with lines, braces and files. A line that is wrong becomes `Broken` and the next one is
-read as if nothing had happened.
+In: a text and the folder that its imports are relative to. Out: one `Draft` a function, also of the
+imported files, and in `Problems` whatever is wrong with lines, braces and files. A line that is wrong
+becomes `Broken` and the next one is read as if nothing had happened.
 """
 
 from __future__ import annotations
@@ -60,7 +60,10 @@ class Problems:
     def extend(self, diagnostics: Iterable[Diagnostic]) -> None:
         self.found += diagnostics
         if len(self.found) >= MOST_PROBLEMS:
-            self.found[MOST_PROBLEMS:] = [Diagnostic("LIR0016", f"stopped after {MOST_PROBLEMS} errors")]
+            last = self.found[MOST_PROBLEMS - 1].span
+            self.found[MOST_PROBLEMS:] = [
+                Diagnostic("LIR0016", f"stopped after {MOST_PROBLEMS} errors", last)
+            ]
             raise TooManyErrors
 
 
@@ -132,7 +135,9 @@ def _read_file(file: _File, imported: bool, problems: Problems) -> Iterator[Draf
                 _refuse_open(draft, code[0], problems)
                 draft = None
             if begins:
-                draft = Draft(source, span, imported, record if isinstance(record, Head) else None, _name(code))
+                draft = Draft(
+                    source, span, imported, record if isinstance(record, Head) else None, _name(code)
+                )
                 yield draft
             elif isinstance(record, Import):
                 _import(record, file, problems)
@@ -197,11 +202,18 @@ def _import(record: Import, file: _File, problems: Problems) -> None:
     try:
         name = string(record.path, file.source)
         if file.folder is None:
-            raise LirError("a text that is not a file has no folder to import from", "load it from a file", span=span,
-                           code="LIR0015")  # fmt: skip
+            raise LirError(
+                "a text that is not a file has no folder to import from",
+                "load it from a file",
+                span=span,
+                code="LIR0015",
+            )
         if Path(name).is_absolute() or "\\" in name or not name.endswith(".lir"):
-            raise LirError(f"cannot import {name!r}: expected a relative path that ends in .lir, with /", span=span,
-                           code="LIR0015")  # fmt: skip
+            raise LirError(
+                f"cannot import {name!r}: expected a relative path that ends in .lir, with /",
+                span=span,
+                code="LIR0015",
+            )
         path = file.folder / name
         path.resolve()  # a name that is no path at all, such as one with a zero character, fails here
         file.imports.append((path, span))

@@ -1,9 +1,9 @@
 """The canonical layout of a text as its author wrote it: names, literals, imports and comments stay.
 
-In: LIR text whose lines are well formed (what they say is not looked at). Out: the same text with two spaces before
-statements, one statement a line, at most one blank line in a row, and heads that are too long split one input a line:
-the layout that the printer has. A comment between the inputs of a head stays at its input, one inside a statement moves
-above it. Formatting twice changes nothing.
+In: LIR text whose lines are well formed (what they say is not looked at). Out: the same text with two
+spaces before statements, one statement a line, at most one blank line in a row, and heads that are too long
+split one input a line: the layout that the printer has. A comment between the inputs of a head stays at its
+input, one inside a statement moves above it. Formatting twice changes nothing.
 """
 
 from __future__ import annotations
@@ -59,7 +59,9 @@ class _Layout:
                 self.add_comment(comment)
             return
         comments = [token for token in line if token.type == "COMMENT"]
-        kind = {"FUNC": "head", "KERNEL": "head", "RBRACE": "close", "IMPORT": "import"}.get(code[0].type, "statement")
+        kind = {"FUNC": "head", "KERNEL": "head", "RBRACE": "close", "IMPORT": "import"}.get(
+            code[0].type, "statement"
+        )
         if kind == "head":
             self.begin(kind, code[0])
             self.rows += _head(line)
@@ -88,7 +90,8 @@ class _Layout:
     def begin(self, kind: str, token: Token) -> None:
         """A blank line where the author or the layout wants one."""
         wanted = (token.line or 0) > self.end_line + 1 and not (self.last == "head" or kind == "close")
-        always = self.last in ("close", "header") or (kind == "head" and self.last != "comment")
+        always = self.last == "close" or (kind == "head" and self.last != "comment")
+        always = always or (self.last == "header" and kind != "comment")
         if self.rows and (wanted or always):
             self.rows.append("")
         self.last = kind
@@ -100,7 +103,7 @@ class _Layout:
 
 @dataclass
 class _Item:
-    """One input of a head, with the comments at the end of its line and on lines of their own before and behind it."""
+    """One input of a head, with comments at the end of its line and on lines before and behind it."""
 
     code: list[Token] = field(default_factory=list)
     before: list[str] = field(default_factory=list)
@@ -119,7 +122,9 @@ def _head(line: Line) -> list[str]:
     previous = None
     for token in inside:
         if token.type == "COMMENT" and token.line == end_line:
-            (previous.after if previous else items[-1].after if items[-1].code else opened).append(_text(token))
+            (previous.after if previous else items[-1].after if items[-1].code else opened).append(
+                _text(token)
+            )
         elif token.type == "COMMENT":
             (items[-1].behind if items[-1].code else items[-1].before).append(_text(token))
         else:

@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from lark import Lark, Token, Tree, UnexpectedInput
+from lark import Lark, Token, Tree, UnexpectedInput, UnexpectedToken
 
 from .diagnostics import Diagnostic, LirError, Source, Span, did_you_mean
 from .kernel import (
@@ -64,7 +64,8 @@ def parse_tree(source: Source, start: str) -> Node:
     try:
         return _grammar().parse(source.text, start=start)
     except UnexpectedInput as error:
-        position = len(source.text) if error.pos_in_stream in (None, -1) else error.pos_in_stream
+        ended = isinstance(error, UnexpectedToken) and error.token.type == "$END"
+        position = len(source.text) if ended else error.pos_in_stream or 0
         found = source.text[position : position + 20].split("\n")[0] or "the end of the text"
         span = Span(source, position, position + 1)
         raise LirError(Diagnostic("LIR0010", f"this makes no sense here: {found}", span)) from None

@@ -131,7 +131,9 @@ def _spell(node: Expr) -> tuple[str, str]:
     """What stands before and after the operands."""
     match node:
         case Const(value=value):
-            return json.dumps(value) if isinstance(value, bool) else repr(value), ""
+            if isinstance(value, bool):
+                return json.dumps(value), ""
+            return repr(int(value) if isinstance(value, int) else float(value)), ""
         case Var(name=name):
             return value_name(name), ""
         case Load(buffer=buffer):

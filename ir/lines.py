@@ -1,10 +1,11 @@
 """Where a line of LIR ends.
 
-In: a `Source`. Out: lists of tokens, comments included, one list a line; `parser.py` gives each to the grammar,
-`format.py` lays it out again. A line ends at its end unless a bracket is open, the line ends in a comma, `=`, `:`,
-`*` or `->`, or the next line begins with one of those or with `{`. An opening brace after `func` or `kernel` ends a
-line, and so does a brace that closes a function. Whatever was left open, the start of a statement that cannot be
-mistaken ends it, so that a forgotten bracket spoils one statement and not the rest of the file.
+In: a `Source`. Out: lists of tokens, comments included, one list a line; `parser.py` gives each to the
+grammar, `format.py` lays it out again. A line ends at its end unless a bracket is open, the line ends in a
+comma, `=`, `:`, `*` or `->`, or the next line begins with one of those or with `{`. An opening brace after
+`func` or `kernel` ends a line, and so does a brace that closes a function. Whatever was left open, the
+start of a statement that cannot be mistaken ends it, so that a forgotten bracket spoils one statement and
+not the rest of the file.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _STARTS = {("VALUE", "EQUAL"), ("NAME", "VALUE"), ("NAME", "SYMBOL")}
 
 
 def lines(source: Source) -> Iterator[Line]:
-    """The lines of a text. A comment on lines of its own is a line, one between the tokens of a line is in it."""
+    """The lines of a text. A comment on lines of its own is a line, one between tokens belongs to theirs."""
     if len(source.text) > LARGEST_TEXT or len(source.text.encode("utf-8", "replace")) > LARGEST_TEXT:
         raise LirError(f"{source.name} has more than {LARGEST_TEXT} bytes", "split the file", code="LIR0013")
     line: Line = []

@@ -1,6 +1,7 @@
 """What is written out in a text: numbers, strings, dimensions, types and the values of attributes.
 
-In: tokens and the records of `syntax.py`. Out: plain Python values and `Type`s, or a `LirError` at the very place.
+In: tokens and the records of `syntax.py`. Out: plain Python values and `Type`s, or a `LirError` at the very
+place.
 """
 
 from __future__ import annotations
@@ -58,8 +59,12 @@ def string(token: Token, source: Source) -> str:
         return json.loads(token, strict=False)
     except json.JSONDecodeError as error:
         start = (token.start_pos or 0) + error.pos
-        raise LirError("an escape that a string does not know", r'the escapes are \" \\ \/ \b \f \n \r \t \u0000',
-                       span=Span(source, start, start + 1), code="LIR0011") from None  # fmt: skip
+        raise LirError(
+            "an escape that a string does not know",
+            r"the escapes are \" \\ \/ \b \f \n \r \t \u0000",
+            span=Span(source, start, start + 1),
+            code="LIR0011",
+        ) from None
 
 
 def dimension(factors: Sequence[Token], source: Source) -> DimLike:
@@ -88,7 +93,10 @@ def type_span(text: TypeText, source: Source) -> Span:
 def attribute_value(value: Token | ListText, source: Source) -> Any:
     """A Python value; which kind the attribute takes is checked with the operation."""
     if isinstance(value, ListText):
-        return [string(item, source) if isinstance(item, Token) else dimension(item, source) for item in value.items]
+        return [
+            string(item, source) if isinstance(item, Token) else dimension(item, source)
+            for item in value.items
+        ]
     if value.type == "STRING":
         return string(value, source)
     return Word(str(value)) if value.type == "NAME" else number(value, source)

@@ -1,9 +1,9 @@
 """LIR text to a verified module, or every mistake in it at once.
 
-In: a text or the path of a file, with the files that it imports. Out: a `Module` that `verify` has nothing against, or
-one `LirError` with all diagnostics in the order of the text. The way there: `syntax.py` and `lines.py` (tokens and
-lines), `drafts.py` (lines grouped by function, imports), this file (the heads of functions, so that a call may stand
-before its callee), `body.py` (statements to operations), `verify.py`.
+In: a text or the path of a file, with the files that it imports. Out: a `Module` that `verify` has nothing
+against, or one `LirError` with all diagnostics in the order of the text. The way there: `syntax.py` and
+`lines.py` (tokens and lines), `drafts.py` (lines grouped by function, imports), this file (the heads of
+functions, so that a call may stand before its callee), `body.py` (statements to operations), `verify.py`.
 """
 
 from __future__ import annotations
@@ -94,11 +94,16 @@ def _interface(draft: Draft, head: Head, problems: Problems) -> Interface:
     if None not in inputs and None not in results:
         params = frozenset(value for value, text in zip(inputs, head.inputs) if value and text.param)
         signature = Function(
-            name=str(head.name)[1:], kind=str(head.kind), inputs=tuple(value for value in inputs if value), ops=(),
-            outputs=tuple(Value(name, type_) for name, type_ in zip(names, results) if type_), params=params,
+            name=str(head.name)[1:],
+            kind=str(head.kind),
+            inputs=tuple(value for value in inputs if value),
+            ops=(),
+            outputs=tuple(Value(name, type_) for name, type_ in zip(names, results) if type_),
+            params=params,
             output_names=names if all(names) else (),
-            gradient=str(head.gradient)[1:] if head.gradient is not None else None, span=draft.span,
-        )  # fmt: skip
+            gradient=str(head.gradient)[1:] if head.gradient is not None else None,
+            span=draft.span,
+        )
     return Interface(signature, inputs, results)
 
 
@@ -122,7 +127,9 @@ def _in_order(found: Sequence[Diagnostic], sources: Sequence[Source]) -> list[Di
     for source in sources:
         order.setdefault(id(source), len(order))
     last = (len(order), 0)
-    return sorted(found, key=lambda d: (order.get(id(d.span.source), len(order)), d.span.start) if d.span else last)
+    return sorted(
+        found, key=lambda d: (order.get(id(d.span.source), len(order)), d.span.start) if d.span else last
+    )
 
 
 def _without_unused_imports(module: Module, drafts: Sequence[Draft]) -> Module:
@@ -130,7 +137,9 @@ def _without_unused_imports(module: Module, drafts: Sequence[Draft]) -> Module:
     own = [draft.name for draft in drafts if not draft.imported and draft.name]
     if not own or len(own) == len(drafts):
         return module
-    uses: Mapping[str, list[str]] = {name: sorted(function.callees()) for name, function in module.functions.items()}
+    uses: Mapping[str, list[str]] = {
+        name: sorted(function.callees()) for name, function in module.functions.items()
+    }
     reached: set[str] = set()
     waiting = list(own)
     while waiting:

@@ -1,14 +1,14 @@
 """A module as text, the exact inverse of the parser: what is printed reads back as the same module.
 
-In: a `Module` or a `Function`. Out: LIR text, the same bytes for the same module. Attributes equal to their default are
-left out, result types are always written. A value keeps its name where it is free; otherwise a number is added.
+In: a `Module` or a `Function`. Out: LIR text, the same bytes for the same module. Attributes equal to their
+default are left out, result types are always written. A value keeps its name where it is free; otherwise a
+number is added.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from .attributes import attribute_text
 from .composites import COMPOSITES, Composite
@@ -25,7 +25,9 @@ _LONGEST_BASE = 200
 
 def print_module(module: Module) -> str:
     """All functions of a module, in its order."""
-    return "\n".join([HEADER + "\n", *(print_function(function) + "\n" for function in module.functions.values())])
+    return "\n".join(
+        [HEADER + "\n", *(print_function(function) + "\n" for function in module.functions.values())]
+    )
 
 
 def print_function(function: Function) -> str:
@@ -78,16 +80,19 @@ def _nameless(module: Module) -> list[str]:
         names = {value: value.name for value in function.inputs}
         results = (result for op in function.ops for result in op.results)
         names.update((value, str(number)) for number, value in enumerate(results))
-        texts.append(_print(function, names))
+        texts.append(
+            _print(function.with_(output_names=_result_names(function, names_of_values(function))), names)
+        )
     return texts
 
 
 def _print(function: Function, names: Mapping[Value, str]) -> str:
     inputs = [
         f"{'param ' * (value in function.params)}%{names[value]}: {value.type}" for value in function.inputs
-    ]  # fmt: skip
+    ]
     gradient = f" gradient @{function.gradient}" if function.gradient else ""
-    lines = head_lines(f"{function.kind} @{function.name}(", inputs, f") -> ({_results(function, names)}){gradient} {{")
+    suffix = f") -> ({_results(function, names)}){gradient} {{"
+    lines = head_lines(f"{function.kind} @{function.name}(", inputs, suffix)
     lines += [f"  {_statement(op, names)}" for op in function.ops]
     lines += [f"  return {_values(function.outputs, names)}".rstrip(), "}"]
     return "\n".join(lines)
@@ -95,10 +100,23 @@ def _print(function: Function, names: Mapping[Value, str]) -> str:
 
 def _results(function: Function, names: Mapping[Value, str]) -> str:
     """The result types, with their names where they are not those of the values that are returned."""
-    printed = function.with_(outputs=tuple(Value(names.get(v, v.name), v.type) for v in function.outputs), output_names=())
-    if function.names_of_outputs == printed.names_of_outputs:
+    wanted = _result_names(function, names)
+    if wanted == _following_names(function, names):
         return ", ".join(str(value.type) for value in function.outputs)
-    return ", ".join(f"%{name}: {value.type}" for name, value in zip(function.names_of_outputs, function.outputs))
+    return ", ".join(f"%{name}: {value.type}" for name, value in zip(wanted, function.outputs))
+
+
+def _result_names(function: Function, names: Mapping[Value, str]) -> tuple[str, ...]:
+    """What callers call the results. Names that no text could hold follow from the printed values."""
+    wanted = function.names_of_outputs
+    if function.output_names or all(_printable(name) == name for name in wanted):
+        return wanted
+    return _following_names(function, names)
+
+
+def _following_names(function: Function, names: Mapping[Value, str]) -> tuple[str, ...]:
+    printed = tuple(Value(names.get(value, value.name), value.type) for value in function.outputs)
+    return function.with_(outputs=printed, output_names=()).names_of_outputs
 
 
 def _values(values: Iterable[Value], names: Mapping[Value, str]) -> str:
@@ -117,7 +135,7 @@ def _statement(op: Op, names: Mapping[Value, str]) -> str:
 
 
 def _operands(op: Op, definition: OpDef | Composite | None, names: Mapping[Value, str]) -> str:
-    """Operands by position as far as none is left out, the others by keyword, in the order of the definition."""
+    """Operands by position as far as none is left out, then by keyword, in the order of the definition."""
     keywords = op.attributes.get("operands")
     if not isinstance(definition, Composite) or keywords is None:
         return _values(op.operands, names)
@@ -135,7 +153,11 @@ def _attributes(op: Op, definition: OpDef | Composite | None) -> str:
     texts = []
     for name, value in op.attributes.items():
         attribute = specification.get(name)
-        if name == "operands" or (attribute and value == attribute.default and type(value) is type(attribute.default)):
+        if name == "operands" or (
+            attribute and value == attribute.default and type(value) is type(attribute.default)
+        ):
             continue
-        texts.append(f"{name} = {value if attribute and attribute.kind == 'dtype' else attribute_text(value)}")
+        texts.append(
+            f"{name} = {value if attribute and attribute.kind == 'dtype' else attribute_text(value)}"
+        )
     return f" {{{', '.join(texts)}}}" if texts else ""

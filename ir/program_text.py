@@ -125,7 +125,7 @@ class _ProgramReader(KernelReader):
         )
 
     def names(self, tree: Node) -> tuple[str, ...]:
-        return tuple(self.name(token) for token in tree.children if token is not None)
+        return tuple(self.name(token) for token in tree.children)
 
     def typed_names(self, tree: Node) -> tuple[tuple[str, Type], ...]:
         pairs = (item.children for item in tree.children)
@@ -136,7 +136,7 @@ class _ProgramReader(KernelReader):
         return Type(self.register_type(dtype)[0], self.shape(shape))
 
     def shape(self, tree: Node) -> tuple[DimLike, ...]:
-        return tuple(self.dim(dim) for dim in tree.children if dim is not None)
+        return tuple(self.dim(dim) for dim in tree.children)
 
     def dim(self, tree: Node) -> DimLike:
         return multiply_dims(
@@ -175,13 +175,13 @@ class _ProgramReader(KernelReader):
         kernel = kernels.get(self.name(symbol))
         if kernel is None:
             raise self.error(f"no kernel {symbol}", symbol, *did_you_mean(self.name(symbol), kernels))
-        pairs = (scalar.children for scalar in scalars if scalar is not None)
+        pairs = (scalar.children for scalar in scalars)
         values: dict[str, Expr] = {self.name(value): self.expression(e, names) for value, e in pairs}
         return Launch(kernel, self.names(buffers), values, self.expression(items, names))
 
     def check(self, tree: Node) -> Check:
         slot, attributes, shape, value = tree.children
-        pairs = (attribute.children for attribute in attributes.children if attribute is not None)
+        pairs = (attribute.children for attribute in attributes.children)
         return Check(
             self.integer(slot),
             {str(name): self.attribute(given) for name, given in pairs},
@@ -191,7 +191,7 @@ class _ProgramReader(KernelReader):
 
     def attribute(self, tree: Node) -> Any:
         if tree.data == "list":
-            return tuple(self.attribute(item) for item in tree.children if item is not None)
+            return tuple(self.attribute(item) for item in tree.children)
         (token,) = tree.children
         match token.type:
             case "STRING":

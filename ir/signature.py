@@ -1,8 +1,8 @@
 """Functions seen from a call: the dimension names of the callee take the sizes of the operands.
 
-In: a function (its inputs and outputs are enough) and the types of the operands. Out: what each dimension name of the
-callee stands for at this call, and the operation itself. The parser and the verifier make calls with it, the inliner
-renames dimensions with it.
+In: a function (its inputs and outputs are enough) and the types of the operands. Out: what each dimension
+name of the callee stands for at this call, and the operation itself. The parser and the verifier make calls
+with it, the inliner renames dimensions with it.
 """
 
 from __future__ import annotations
@@ -20,13 +20,10 @@ CALLED_BY = {"func": "call", "kernel": "launch"}
 def unify(function: Function, operand_types: Sequence[Type]) -> dict[str, DimLike]:
     """What each dimension name of the inputs stands for, in terms of the caller's dimensions.
 
-    A name is first taken from where it stands alone, `[B]`, then from products in which all else is known, in the
-    order of the inputs. Raises LirError where an operand does not fit.
+    A name is first taken from where it stands alone, `[B]`, then from products in which all else is known, in
+    the order of the inputs. Raises LirError where an operand does not fit.
     """
-    if len(operand_types) != len(function.inputs):
-        expected = ", ".join(f"%{value.name}: {value.type}" for value in function.inputs) or "none"
-        raise LirError(f"@{function.name} takes the operands ({expected}), found {len(operand_types)}",
-                       code="LIR0047")  # fmt: skip
+    check_input_count(function, len(operand_types))
     pairs: list[tuple[DimLike, DimLike]] = []
     for value, found in zip(function.inputs, operand_types):
         if found.dtype != value.type.dtype or found.rank != value.type.rank:
@@ -34,12 +31,19 @@ def unify(function: Function, operand_types: Sequence[Type]) -> dict[str, DimLik
         pairs += zip(value.type.shape, found.shape)
     sizes = _solve(pairs)
     for value, found in zip(function.inputs, operand_types):
-        if substitute(value.type, sizes) != found:
-            names = sorted(_names([value]))
+        if substitute(value.type, sizes) != found or not names_of_dimensions([value]) <= sizes.keys():
+            names = sorted(names_of_dimensions([value]))
             notes = [f"here {name} is {sizes[name]}" for name in names if name in sizes]
             notes += [f"no operand gives the size of {name} alone" for name in names if name not in sizes]
             raise _misfit(function, value, found, *notes)
     return sizes
+
+
+def check_input_count(function: Function, found: int) -> None:
+    """Raise LirError unless a function has that many inputs."""
+    if found != len(function.inputs):
+        expected = ", ".join(f"%{value.name}: {value.type}" for value in function.inputs) or "none"
+        raise LirError(f"@{function.name} takes the operands ({expected}), found {found}", code="LIR0047")
 
 
 def substitute(type_: Type, sizes: Mapping[str, DimLike]) -> Type:
@@ -48,7 +52,11 @@ def substitute(type_: Type, sizes: Mapping[str, DimLike]) -> Type:
 
 
 def make_call(
-    name: str, function: Function, operands: Sequence[Value], hints: Sequence[str] = (), span: Span | None = None
+    name: str,
+    function: Function,
+    operands: Sequence[Value],
+    hints: Sequence[str] = (),
+    span: Span | None = None,
 ) -> Op:
     """A checked `call` or `launch`. Raises LirError placed at `span`."""
     try:
@@ -56,7 +64,7 @@ def make_call(
             raise LirError(f"`{name}` of @{function.name}, which is a {function.kind}",
                            "`call` takes functions, `launch` takes kernels", code="LIR0043")  # fmt: skip
         sizes = unify(function, [operand.type for operand in operands])
-        unknown = sorted(_names(function.outputs) - set(sizes))
+        unknown = sorted(names_of_dimensions(function.outputs) - set(sizes))
         if unknown:
             raise LirError(f"no operand gives the size of {unknown[0]} in a result of @{function.name}",
                            code="LIR0049")  # fmt: skip
@@ -74,10 +82,10 @@ def unbound_names(function: Function) -> list[str]:
     """The dimension names in results, of the function and of its operations, that the inputs do not give."""
     given = _solve([(dim, dim) for value in function.inputs for dim in value.type.shape])
     results = (result for op in function.ops for result in op.results)
-    return sorted((_names(results) | _names(function.outputs)) - set(given))
+    return sorted((names_of_dimensions(results) | names_of_dimensions(function.outputs)) - set(given))
 
 
-def _names(values: Iterable[Value]) -> set[str]:
+def names_of_dimensions(values: Iterable[Value]) -> set[str]:
     return {name for value in values for dim in value.type.shape for name in dim_names(dim)}
 
 
@@ -93,7 +101,9 @@ def _solve(pairs: Sequence[tuple[DimLike, DimLike]]) -> dict[str, DimLike]:
     for expected, found in products:
         unknown = [name for name in expected.names if name not in sizes]
         if len(unknown) == 1:
-            known = multiply_dims([expected.factor, *(sizes[name] for name in expected.names if name in sizes)])
+            known = multiply_dims(
+                [expected.factor, *(sizes[name] for name in expected.names if name in sizes)]
+            )
             quotient = _divide(found, known)
             if quotient is not None:
                 sizes[unknown[0]] = quotient

@@ -1,8 +1,8 @@
 """The grammar at work: text to tokens, and one line of tokens to a record of what it says.
 
-In: a `Source`; then the tokens of one line (`lines.py` finds the lines). Out: an `Import`, `Head`, `Statement`,
-`Return` or `Close` made of tokens, or a `LirError` that says what could have stood where the line went wrong.
-Nothing is looked up here: names and types get their meaning in `parser.py`.
+In: a `Source`; then the tokens of one line (`lines.py` finds the lines). Out: an `Import`, `Head`,
+`Statement`, `Return` or `Close` made of tokens, or a `LirError` that says what could have stood where the
+line went wrong. Nothing is looked up here: names and types get their meaning in `parser.py`.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ Record = Import | Head | Statement | Return | Close
 
 
 class _Records(Transformer):
-    """One method a rule of `lir.lark`; each gets the children of the rule, None for an optional one left out."""
+    """One method a rule of `lir.lark`. It gets the children of the rule, None for one that is left out."""
 
     def line(self, children: list[Any]) -> Record:
         return children[0]
@@ -115,7 +115,9 @@ class _Records(Transformer):
         return InputText(name, type_, param is not None)
 
     def results(self, children: list[Any]) -> tuple[tuple[Token | None, TypeText], ...]:
-        return tuple(child if isinstance(child, tuple) else (None, child) for child in children if child is not None)
+        return tuple(
+            child if isinstance(child, tuple) else (None, child) for child in children if child is not None
+        )
 
     def result(self, children: list[Any]) -> tuple[Token | None, TypeText]:
         return children[0], children[1]
@@ -191,17 +193,18 @@ def tokens(source: Source) -> Iterator[Token]:
 
 def span_of(source: Source, first: Token, last: Token | None = None) -> Span:
     start, end = first.start_pos, (last or first).end_pos
-    assert start is not None and end is not None
+    assert start is not None
+    assert end is not None
     return Span(source, start, end)
 
 
 def read_line(line: Sequence[Token], source: Source) -> Record:
-    """What a line (without its comments, not empty) says. Raises LirError at the first token that does not fit."""
+    """What a line without comments, not empty, says. Raises LirError at the first token that does not fit."""
     parser = _grammar().parse_interactive(start="line")
     token = line[0]
     try:
         for token in line:
-            if len(token) > LONGEST_NAME and token.type != "STRING" or token.type in _FOREIGN:
+            if token.type in _FOREIGN or (len(token) > LONGEST_NAME and _too_long(token)):
                 raise _foreign(token, source)
             parser.feed_token(token)
         return parser.feed_eof(token)
@@ -216,6 +219,11 @@ def read_line(line: Sequence[Token], source: Source) -> Record:
 
 
 _FOREIGN = ("UNTERMINATED", "UNEXPECTED")
+
+
+def _too_long(token: Token) -> bool:
+    return token.type != "STRING" and len(token.lstrip("%@")) > LONGEST_NAME
+
 
 _HINTS = {
     "%": "a value is written %name, and a name begins with a letter or _",
@@ -233,7 +241,7 @@ def _foreign(token: Token, source: Source) -> LirError:
         return LirError("a string without its closing quote", span=span, code="LIR0011")
     if token.type == "UNEXPECTED":
         hint = [_HINTS[token]] if token in _HINTS else []
-        return LirError(f"unexpected character {ascii(str(token))}", *hint, span=span, code="LIR0011")
+        return LirError(f"unexpected character {str(token)!a}", *hint, span=span, code="LIR0011")
     return LirError(f"a name or number of {len(token)} characters; at most {LONGEST_NAME} are allowed",
                     span=span, code="LIR0013")  # fmt: skip
 
@@ -241,7 +249,8 @@ def _foreign(token: Token, source: Source) -> LirError:
 _TERMINALS = {
     "VALUE": "a value (%name)", "SYMBOL": "a function (@name)", "NAME": "a name", "INT": "an integer",
     "FLOAT": "a number", "STRING": "a string", "COMMA": "`,`", "EQUAL": "`=`", "COLON": "`:`", "STAR": "`*`",
-    "LPAR": "`(`", "RPAR": "`)`", "OPEN": "`[`", "CLOSE": "`]`", "LBRACE": "`{`", "RBRACE": "`}`", "_ARROW": "`->`",
+    "LPAR": "`(`", "RPAR": "`)`", "OPEN": "`[`", "CLOSE": "`]`", "LBRACE": "`{`", "RBRACE": "`}`",
+    "_ARROW": "`->`",
 }  # fmt: skip
 
 _GROUPS = (

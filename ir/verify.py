@@ -1,14 +1,14 @@
 """The rules of the IR that no single operation can check, in one place.
 
-In: a `Module`, from the parser, from the graph API or from a pass. Out: every `Diagnostic`, none for a sound module.
-The parser leaves all of this to the verifier; passes are followed by it. Linear in the size of the module.
+In: a `Module`, from the parser, from the graph API or from a pass. Out: every `Diagnostic`, none for a
+sound module. The parser leaves all of this to the verifier; passes are followed by it. Linear in the size
+of the module.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from functools import lru_cache
+from collections.abc import Iterator, Mapping, Sequence
 
 from .attributes import attribute_text
 from .call_graph import call_errors
@@ -29,7 +29,9 @@ _DIMENSION = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 def verify(module: Module) -> list[Diagnostic]:
     """Everything that is wrong with a module, function by function."""
-    problems = [problem for function in module.functions.values() for problem in verify_function(function, module)]
+    problems = [
+        problem for function in module.functions.values() for problem in verify_function(function, module)
+    ]
     problems += verify_calls(module)
     for error in _names_of_functions(module):
         problems += error.diagnostics
@@ -45,8 +47,10 @@ def check_module(module: Module) -> Module:
 
 
 def verify_calls(module: Module) -> list[Diagnostic]:
-    """What is wrong with the functions of a module together: recursion, and sizes that a call does not give."""
-    return [diagnostic for error in [*_unbound(module), *call_errors(module)] for diagnostic in error.diagnostics]
+    """What is wrong with the functions of a module together: recursion, and sizes that no call gives."""
+    return [
+        diagnostic for error in [*_unbound(module), *call_errors(module)] for diagnostic in error.diagnostics
+    ]
 
 
 def verify_function(function: Function, module: Module) -> Iterator[Diagnostic]:
@@ -75,7 +79,11 @@ def _check_dim(dim: object) -> None:
         if not sound or not all(map(_DIMENSION.match, dim.names)):
             raise LirError(f"`{dim}` is not a dimension: a dimension is a size, a name or a product of them",
                            code="LIR0034")  # fmt: skip
-        if len(dim.names) > MOST_FACTORS or max(map(len, dim.names)) > LONGEST_NAME or dim.factor > LARGEST_COUNT:
+        if (
+            len(dim.names) > MOST_FACTORS
+            or max(map(len, dim.names)) > LONGEST_NAME
+            or dim.factor > LARGEST_COUNT
+        ):
             raise LirError("a dimension is too large or its name too long", code="LIR0013")
     elif not isinstance(dim, int) or isinstance(dim, bool) or dim < 0:
         raise LirError(f"`{dim}` is not a dimension: a size is an integer from 0", code="LIR0034")
@@ -83,19 +91,12 @@ def _check_dim(dim: object) -> None:
         raise LirError(f"a size of {dim}; at most 2^63 - 1 is allowed", code="LIR0013")
 
 
-@lru_cache(maxsize=4096)
-def _is_sound(type_: Type) -> bool:
-    try:
-        check_type(type_)
-    except LirError:
-        return False
-    return True
-
-
 def _errors(function: Function, module: Module) -> Iterator[LosscError]:
     """The rules of one function, in the order of its text."""
     if function.kind not in CALLED_BY:
-        yield LirError(f"@{function.name} is a `{function.kind}`; expected func or kernel", span=function.span)
+        yield LirError(
+            f"@{function.name} is a `{function.kind}`; expected func or kernel", span=function.span
+        )
     yield from _interface(function)
     defined: dict[Value, None] = {}
     for value in function.inputs:
@@ -110,8 +111,11 @@ def _errors(function: Function, module: Module) -> Iterator[LosscError]:
         yield from _operation(op, function, module)
     for output in function.outputs:
         if output not in defined:
-            yield LirError(f"@{function.name} returns %{output.name}, which is not defined in it", span=function.span,
-                           code="LIR0020")  # fmt: skip
+            yield LirError(
+                f"@{function.name} returns %{output.name}, which is not defined in it",
+                span=function.span,
+                code="LIR0020",
+            )
     yield from _gradient(function, module)
 
 
@@ -119,8 +123,12 @@ def _interface(function: Function) -> Iterator[LirError]:
     seen: dict[str, Value] = {}
     for value in function.inputs:
         if not _NAME.match(value.name) or len(value.name) > LONGEST_NAME:
-            yield LirError(f"{value.name!r} is not a name for an input", _NAMES, span=value.span or function.span,
-                           code="LIR0048")  # fmt: skip
+            yield LirError(
+                f"{value.name!r} is not a name for an input",
+                _NAMES,
+                span=value.span or function.span,
+                code="LIR0048",
+            )
         elif value.name in seen:
             first = seen[value.name].span
             yield LirError(f"@{function.name} has two inputs called %{value.name}", code="LIR0048",
@@ -128,16 +136,23 @@ def _interface(function: Function) -> Iterator[LirError]:
                            labels=[(first, "the first one is here")] if first else ())  # fmt: skip
         seen.setdefault(value.name, value)
     if not function.params <= set(function.inputs):
-        yield LirError(f"a param of @{function.name} is not one of its inputs", span=function.span, code="LIR0048")
+        yield LirError(
+            f"a param of @{function.name} is not one of its inputs", span=function.span, code="LIR0048"
+        )
     names = function.output_names
     if names and len(names) != len(function.outputs):
-        yield LirError(f"@{function.name} has {len(function.outputs)} results and {len(names)} names for them",
-                       span=function.span, code="LIR0048")  # fmt: skip
+        yield LirError(
+            f"@{function.name} has {len(function.outputs)} results and {len(names)} names for them",
+            span=function.span,
+            code="LIR0048",
+        )
     for name in names:
         if not _DIMENSION.match(name.replace(".", "_")) or len(name) > LONGEST_NAME:
             yield LirError(f"{name!r} is not a name for a result", _NAMES, span=function.span, code="LIR0048")
     if len(set(names)) != len(names):
-        yield LirError(f"two results of @{function.name} have the same name", span=function.span, code="LIR0048")
+        yield LirError(
+            f"two results of @{function.name} have the same name", span=function.span, code="LIR0048"
+        )
 
 
 _NAMES = "names consist of letters, digits, `_` and `.`, and begin with a letter or `_`"
@@ -147,11 +162,10 @@ def _definition(value: Value, defined: dict[Value, None], span: Span | None) -> 
     if value in defined:
         yield LirError(f"%{value.name} is defined twice", span=span, code="LIR0021")
     defined[value] = None
-    if not _is_sound(value.type):
-        try:
-            check_type(value.type)
-        except LirError as error:
-            yield error.at(span)
+    try:
+        check_type(value.type)
+    except LirError as error:
+        yield error.at(span)
 
 
 def _operation(op: Op, function: Function, module: Module) -> Iterator[LosscError]:
@@ -165,8 +179,11 @@ def _operation(op: Op, function: Function, module: Module) -> Iterator[LosscErro
         yield error
         return
     if len(again.results) != len(op.results):
-        yield LirError(f"`{op.name}` gives {len(again.results)} results, found {len(op.results)}", span=op.span,
-                       code="LIR0026")  # fmt: skip
+        yield LirError(
+            f"`{op.name}` gives {len(again.results)} results, found {len(op.results)}",
+            span=op.span,
+            code="LIR0026",
+        )
     for result, expected in zip(op.results, again.results):
         if result.type != expected.type:
             yield LirError(f"%{result.name} has type {result.type}, but `{op.name}` gives {expected.type}",
@@ -194,13 +211,17 @@ def _call_again(op: Op, function: Function, module: Module) -> Op:
         raise LirError(f"there is no function @{name}", *did_you_mean(name, module.functions), span=op.span,
                        code="LIR0040")  # fmt: skip
     if op.name == "launch" and function.kind == "kernel":
-        raise LirError(f"the kernel @{function.name} launches @{name}", "a kernel launches nothing", span=op.span,
-                       code="LIR0043")  # fmt: skip
+        raise LirError(
+            f"the kernel @{function.name} launches @{name}",
+            "a kernel launches nothing",
+            span=op.span,
+            code="LIR0043",
+        )
     return make_call(op.name, module.functions[name], op.operands, span=op.span)
 
 
 def _gradient(function: Function, module: Module) -> Iterator[LirError]:
-    """`gradient @g`: g takes the inputs and one gradient a float result, and gives one gradient a float input."""
+    """`gradient @g` takes the inputs and a gradient for each float result, and gives one for each float input."""
     if function.gradient is None:
         return
     if function.gradient not in module.functions:
@@ -218,11 +239,18 @@ def _gradient(function: Function, module: Module) -> Iterator[LirError]:
     except LirError:
         fits = False
     if not fits:
-        form = f"({', '.join(map(str, takes))}) -> ({', '.join(map(str, gives))})"
-        found = f"({', '.join(str(v.type) for v in gradient.inputs)}) -> ({', '.join(str(v.type) for v in gradient.outputs)})"
-        yield LirError(f"@{gradient.name} cannot be the gradient of @{function.name}: expected {form}, found {found}",
-                       "it takes the inputs and one gradient for each float result, and returns one for each float "
-                       "input", span=function.span, code="LIR0046")  # fmt: skip
+        inputs, outputs = [v.type for v in gradient.inputs], [v.type for v in gradient.outputs]
+        yield LirError(
+            f"@{gradient.name} cannot be the gradient of @{function.name}: expected {_form(takes, gives)}, "
+            f"found {_form(inputs, outputs)}",
+            "it takes the inputs and a gradient for each float result, and gives one for each float input",
+            span=function.span,
+            code="LIR0046",
+        )
+
+
+def _form(takes: Sequence[Type], gives: Sequence[Type]) -> str:
+    return f"({', '.join(map(str, takes))}) -> ({', '.join(map(str, gives))})"
 
 
 def _names_of_functions(module: Module) -> Iterator[LirError]:
@@ -237,7 +265,9 @@ def _names_of_functions(module: Module) -> Iterator[LirError]:
 
 def _unbound(module: Module) -> Iterator[LirError]:
     functions = module.functions.values()
-    called = {op.attributes.get("callee") for function in functions for op in function.ops if op.name == "call"}
+    called = {
+        op.attributes.get("callee") for function in functions for op in function.ops if op.name == "call"
+    }
     called |= {function.gradient for function in functions}
     for name in [name for name in module.functions if name in called]:
         unbound = unbound_names(module.functions[name])

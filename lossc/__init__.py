@@ -1,1 +1,48 @@
-"""lossc: a compiler for loss graphs that emits OpenCL."""
+"""lossc: a compiler for loss graphs that emits OpenCL.
+
+    g = lossc.Graph()                                  build a graph, or lossc.load("f.lir")
+    x, labels = g.input("x", (None, 784)), g.input("labels", (None,), dtype="i32")
+    logits = nn.Linear(g, "fc", 784, 10)(x)
+    g.set_outputs([g.cross_entropy_loss(logits, labels)])
+    fn = g.compile(grad=True)                          outputs, {name: gradient} of arrays by name
+    step = g.compile_step(optim.Adam(lr=1e-3))         one step of training
+
+Nothing of OpenCL is loaded before a device is used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lossc.arrays import empty
+from lossc.graph import Graph, load, parse
+from lossc.ir.builder import Tensor
+from lossc.ir.diagnostics import CompilerBug, DeviceError, Diagnostic, Limitation, LirError, LosscError
+
+if TYPE_CHECKING:
+    from lossc.runtime.device import Device
+
+__all__ = [
+    "CompilerBug", "DeviceError", "Diagnostic", "Graph", "Limitation", "LirError", "LosscError", "Tensor", "devices",
+    "empty", "load", "parse",
+]  # fmt: skip
+
+
+def devices() -> list[Device]:
+    """Every OpenCL device of this machine, the one that is taken without a name first."""
+    from lossc.runtime.device import devices as found
+
+    return found()
+
+
+def __getattr__(name: str) -> Any:
+    # lossc.nn and lossc.optim need no import of their own, and cost nothing where they are not used.
+    if name in ("nn", "optim"):
+        import importlib
+
+        return importlib.import_module(f"lossc.{name}")
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("lossc")
+    raise AttributeError(f"module 'lossc' has no attribute {name!r}")

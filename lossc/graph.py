@@ -234,25 +234,31 @@ class Graph:
         `device` is a name, a number, a Device, or a pyopencl context or queue; `strategy` is taken where it applies.
         """
         from lossc.compiled import CompiledFunction
-        from lossc.gradients import gradient_module
+        from lossc.gradients import differentiate
 
-        entry = self._part(outputs)
-        if grad is False:
+        module = self._part(outputs)
+        known = {"parameters": self.parameters, "accepted": self.inputs, "device": device, "strategy": strategy}
+        if grad is False or grad is None:
             if of is not None or upstream:
                 raise LirError("of and upstream say what is differentiated: they need grad")
-            return CompiledFunction(self, self._module(entry), device=device, strategy=strategy)
-        differentiated = next(iter(entry.outputs)) if of is None else self._own(self._find(of))
-        module, names = gradient_module(self, entry, grad, differentiated, of is not None, upstream)
-        return CompiledFunction(self, module, names, len(entry.outputs), device=device, strategy=strategy)
+            return CompiledFunction(module, **known)
+        target = None if of is None else self._own(self._find(of))
+        module = module if target is None else self._part(outputs, also=target)
+        found = differentiate(module, self.parameters, grad, target, upstream)
+        return CompiledFunction(found.module, outputs=found.outputs, gradients=found.names, **known)
 
-    def compile_step(self, optimizer: Optimizer, *, device: Any = None, strategy: str | None = None) -> Step:
+    def compile_step(
+        self, optimizer: Optimizer, *, clip_norm: float | None = None, device: Any = None, strategy: str | None = None
+    ) -> Step:
         """A training step: `step(x=..., labels=...)` returns the first output, a list where there are several.
 
         The first output is what is minimised. Parameters, gradients and the optimizer's state stay on the device.
+        With `clip_norm` gradients are scaled down where their norm over all parameters is larger.
         """
         from lossc.step import Step
 
-        return Step(self, optimizer, device=device, strategy=strategy)
+        return Step(self._part(None), self.parameters, optimizer, clip_norm=clip_norm, accepted=self.inputs,
+                    device=device, strategy=strategy)  # fmt: skip
 
     # --- inside ---
 
@@ -310,14 +316,14 @@ class Graph:
             params=frozenset(self._builder.params), output_names=tuple(self._outputs),
         )  # fmt: skip
 
-    def _part(self, outputs: Outputs | None) -> Function:
-        """The entry with the outputs that are asked for, and what they need."""
+    def _part(self, outputs: Outputs | None, also: Value | None = None) -> Module:
+        """The module with the outputs that are asked for and what they, and `also`, need."""
         chosen = self._outputs if outputs is None else self._resolve_outputs(outputs)
         if not chosen:
             raise LirError("the graph has no outputs", "say g.set_outputs([...]) or g.compile(outputs=[...])")
-        return cut(self._entry(), tuple(chosen.values()), tuple(chosen), every_check=outputs is None)
-
-    def _module(self, entry: Function) -> Module:
+        wanted = [*chosen.values(), *([] if also is None or also in chosen.values() else [also])]
+        entry = cut(self._entry(), wanted, every_check=outputs is None)
+        entry = entry.with_(outputs=tuple(chosen.values()), output_names=tuple(chosen))
         return check_module(module_of(entry, self._functions.values()))
 
 

@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from os import PathLike
+from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +24,8 @@ from lossc.ir.types import Type
 
 if TYPE_CHECKING:
     from lossc.arena import Arena
+    from lossc.runtime.device import Device
+    from lossc.runtime.memory import Argument
 
 Initializer = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
 
@@ -146,6 +148,11 @@ class Parameters(Mapping[str, np.ndarray]):
             entry.arena.receive()
         return entry.array
 
+    def argument(self, name: str, device: Device) -> np.ndarray | Argument:
+        """What a kernel on `device` reads: memory of the device itself where a step keeps the parameter there."""
+        arena = self.entry(name).arena
+        return self.live(name) if arena is None or arena.device is not device else arena.part(name)
+
     def add(self, entry: Parameter) -> None:
         if entry.name in self._entries:
             raise LirError(f"there is a parameter `{entry.name}` already", code="LIR0048")
@@ -203,14 +210,18 @@ class Parameters(Mapping[str, np.ndarray]):
         missing, unknown or does not fit; then nothing has changed."""
         from lossc.checkpoint import parameters_in, read_tensors
 
-        tensors, _ = read_tensors(path)
-        found = parameters_in(tensors)
+        self.replace_all(parameters_in(read_tensors(path)[0]), path)
+
+    def replace_all(self, found: Mapping[str, np.ndarray], path: str | PathLike[str]) -> None:
+        """Set every parameter from what was found in a file. Raises LirError; then nothing has changed."""
         missing = [name for name in self if name not in found]
         unknown = [name for name in found if name not in self]
-        if missing or unknown:
-            problem = f"{path} lacks parameter `{missing[0]}`" if missing else f"{path} holds `{unknown[0]}`, which the graph lacks"
-            hint = did_you_mean(missing[0], found) if missing else did_you_mean(unknown[0], self)
-            raise LirError(problem, *hint, f"the file holds: {', '.join(found) or 'nothing'}")
+        holds = f"the file holds: {', '.join(found) or 'nothing'}"
+        if missing:
+            raise LirError(f"{fspath(path)} lacks parameter `{missing[0]}`", *did_you_mean(missing[0], found), holds)
+        if unknown:
+            raise LirError(f"{fspath(path)} holds `{unknown[0]}`, which the graph lacks",
+                           *did_you_mean(unknown[0], self), holds)  # fmt: skip
         self.update(found)
 
 

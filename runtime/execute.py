@@ -10,11 +10,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from ..ir.diagnostics import Diagnostic, LirError
+from ..ir.diagnostics import Diagnostic, LirError, did_you_mean
 from ..ir.interp import check_failure
 from ..ir.kernel import evaluate_integer
 from ..ir.program import CHECK_HOLDS, Buffer, Launch, Program, Variant
@@ -22,11 +22,8 @@ from ..ir.shapes import bind_dimensions
 from ..ir.types import dim_value, numpy_dtype
 from .build import build
 from .device import Device, driver_errors
-from .memory import POOL, Argument, argument_for, fetch, is_aligned
 from .drivers import load_pyopencl
-
-if TYPE_CHECKING:
-    import pyopencl as cl
+from .memory import POOL, Argument, argument_for, copy, fetch, is_aligned, send
 
 MOST_PLANS = 64
 SMALL_WORK = 1 << 16
@@ -43,80 +40,99 @@ class PlannedLaunch:
     changing: tuple[tuple[int, str], ...]
 
 
-@dataclass
-class Plan:
-    """Everything about a run that depends on sizes alone."""
+@dataclass(frozen=True)
+class PlannedOutput:
+    """One output of the program: the buffer behind it, and whether the caller gets a copy of that."""
 
+    name: str
+    root: str
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    copied: bool
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything about a run that depends on sizes alone. `fresh` are the buffers that each run makes anew."""
+
+    sizes: Mapping[str, int]
     launches: tuple[PlannedLaunch, ...]
-    outputs: tuple[tuple[str, str, tuple[int, ...], np.dtype], ...]
+    outputs: tuple[PlannedOutput, ...]
+    fresh: tuple[tuple[str, tuple[int, ...], np.dtype], ...]
     status: Argument | None
-    keep: list[Argument]
+    keep: Mapping[str, Argument]
     queue: Any
     variants: tuple[Variant, ...]
 
 
 class Executable:
-    """A program ready to run on one device. Calls from several threads are independent."""
+    """A program ready to run on one device. Calls from several threads are independent.
 
-    def __init__(self, program: Program, device: Device, sources: Mapping[str, str], options: str):
+    `fixed` is memory that inputs and outputs, by name, have for good: what lives on the device between calls. The
+    caller neither passes it nor gets it back, may let an output write over an input where the program allows that,
+    and calls from one thread at a time.
+    """
+
+    def __init__(
+        self, program: Program, device: Device, sources: Mapping[str, str], options: str,
+        fixed: Mapping[str, Argument] | None = None,
+    ):  # fmt: skip
         self.program, self.device = program, device
         self.sources, self.options = dict(sources), options
-        self.types = dict(program.inputs)
         self.roots = {name: _root(program.buffers, name) for name in program.buffers}
-        # Outputs that are inputs, or views of them, or twice the same: the caller gets copies.
-        seen: set[str] = set()
-        self.copied: set[int] = set()
-        for index, name in enumerate(program.output_buffers):
-            root = self.roots[name]
-            if program.buffers[root].role == "input" or root in seen:
-                self.copied.add(index)
-            seen.add(root)
-        self.outputs_needed = [root for root in dict.fromkeys(self.roots[n] for n in program.output_buffers)
-                               if program.buffers[root].role != "input"]  # fmt: skip
+        # The buffers of the inputs stand first, in the order of the inputs.
+        buffers = [name for name, buffer in program.buffers.items() if buffer.role == "input"]
+        self.input_buffers = {name: buffer for (name, _), buffer in zip(program.inputs, buffers)}
+        self.fixed = {name: argument for name, argument in (fixed or {}).items() if name in self.input_buffers}
+        self.fixed_outputs = {name: (fixed or {})[name] for name, _ in program.outputs if name in (fixed or {})}
+        self.free_inputs = tuple(name for name, _ in program.inputs if name not in self.fixed)
         self._of_thread = threading.local()
 
     def __call__(
-        self, inputs: Mapping[str, np.ndarray], out: Mapping[str, np.ndarray] | None = None,
+        self, inputs: Mapping[str, np.ndarray | Argument], out: Mapping[str, np.ndarray] | None = None,
         sizes: Mapping[str, int] | None = None,
     ) -> list[np.ndarray]:  # fmt: skip
         """Run with C-contiguous arrays of exactly the program's dtypes. `out` gives arrays for outputs by name.
 
-        Raises LirError where a check of the program fails: then no output is handed out.
+        Returns the outputs that are not fixed. Raises LirError where a check of the program fails: then no output is
+        handed out.
         """
-        arrays = {name: inputs[name] for name, _ in self.program.inputs if name in inputs}
-        missing = [f"`{name}`: {type_}" for name, type_ in self.program.inputs if name not in arrays]
-        if missing:
+        if any(name not in inputs for name in self.free_inputs):
+            missing = [f"`{name}`: {t}" for name, t in self.program.inputs if name in self.free_inputs and name not in inputs]
             raise LirError(f"missing input {', '.join(missing)}")
-        bound = bind_dimensions(self.program.inputs, {n: a.shape for n, a in arrays.items()}, sizes)
-        plan = self._plan(tuple(sorted(bound.items())), bound)
-        results = self._results(plan, out)
-        arguments = {name: argument_for(self.device, array) for name, array in arrays.items()}
-        for name, array in results.items():
-            arguments[name] = argument_for(self.device, array, "write")
+        arguments = {}
+        shapes = []
+        for name in self.free_inputs:
+            given = inputs[name]
+            argument = given if isinstance(given, Argument) else argument_for(self.device, given)
+            arguments[self.input_buffers[name]] = argument
+            shapes.append(argument.array.shape)
+        plan = self._plan(tuple(shapes), sizes)
+        taken = self._take_out(plan, out) if out else {}
+        for root, shape, dtype in plan.fresh:
+            array = taken[root] if root in taken else POOL.empty(shape, dtype)
+            arguments[root] = argument_for(self.device, array, "write")
         if plan.status is not None:
-            self._reset(plan)
+            self._reset(plan.status)
         self._launch(plan, arguments)
-        for name in results:
-            if arguments[name].copied:
-                fetch(self.device, arguments[name])
         if plan.status is not None:
-            self._raise_failed_checks(plan, arrays, bound)
-        return self._handed_out(plan, arrays, results)
+            self._raise_failed_checks(plan, plan.status, arguments)
+        return self._handed_out(plan, arguments, out or {})
 
     # --- one run ---
 
-    def _results(self, plan: Plan, out: Mapping[str, np.ndarray] | None) -> dict[str, np.ndarray]:
-        """An array for every stored output, the user's own where given."""
-        given: dict[str, np.ndarray] = {}
-        for (name, root, shape, dtype) in plan.outputs:
-            if out is not None and name in out:
-                given[root] = _usable(name, out[name], shape, dtype)
-        by_root = {root: (shape, dtype) for _, root, shape, dtype in plan.outputs}
-        results = {}
-        for root in self.outputs_needed:
-            shape, dtype = by_root[root]
-            results[root] = given[root] if root in given else POOL.empty(shape, dtype)
-        return results
+    def _take_out(self, plan: Plan, out: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The arrays that the user gives for outputs, by buffer."""
+        known = {output.name: output for output in plan.outputs}
+        taken: dict[str, np.ndarray] = {}
+        for name, array in out.items():
+            if name not in known:
+                raise LirError(f"out[{name!r}] is no output", *did_you_mean(name, known),
+                               f"the outputs are {', '.join(known)}")  # fmt: skip
+            usable = _usable(name, array, known[name].shape, known[name].dtype)
+            if not known[name].copied:
+                taken[known[name].root] = usable
+        return taken
 
     def _launch(self, plan: Plan, arguments: Mapping[str, Argument]) -> None:
         cl = load_pyopencl()
@@ -127,60 +143,78 @@ class Executable:
                 cl.enqueue_nd_range_kernel(plan.queue, launch.kernel, launch.global_size, launch.local_size)
             plan.queue.finish()
 
-    def _reset(self, plan: Plan) -> None:
-        assert plan.status is not None
-        plan.status.array[:] = CHECK_HOLDS
-        if plan.status.copied:
-            cl = load_pyopencl()
-            cl.enqueue_copy(self.device.queue, plan.status.value, plan.status.array, is_blocking=True)
+    def _reset(self, status: Argument) -> None:
+        status.array[:] = CHECK_HOLDS
+        if status.copied:
+            send(self.device, status)
 
-    def _raise_failed_checks(self, plan: Plan, arrays: Mapping[str, np.ndarray], sizes: Mapping[str, int]) -> None:
-        assert plan.status is not None
-        status = fetch(self.device, plan.status) if plan.status.copied else plan.status.array
+    def _raise_failed_checks(self, plan: Plan, status: Argument, arguments: Mapping[str, Argument]) -> None:
+        words = fetch(self.device, status) if status.copied else status.array
+        if words.min() == CHECK_HOLDS:
+            return
         failed: list[Diagnostic] = []
         for check in self.program.checks:
-            position = int(status[check.slot])
+            position = int(words[check.slot])
             if position != CHECK_HOLDS:
                 value = None
                 source = self.roots.get(check.value_buffer or "", "")
-                if source in arrays:
-                    value = arrays[source].reshape(-1)[position]
-                shape = tuple(dim_value(dim, sizes) for dim in check.shape)
+                if source in arguments:
+                    value = arguments[source].array.reshape(-1)[position]
+                shape = tuple(dim_value(dim, plan.sizes) for dim in check.shape)
                 failed.append(check_failure(check.attributes, position, shape, value))
-        if failed:
-            raise LirError(failed)
+        raise LirError(failed)
 
     def _handed_out(
-        self, plan: Plan, arrays: Mapping[str, np.ndarray], results: Mapping[str, np.ndarray]
+        self, plan: Plan, arguments: Mapping[str, Argument], out: Mapping[str, np.ndarray]
     ) -> list[np.ndarray]:
+        for root, _, _ in plan.fresh:
+            if arguments[root].copied:
+                fetch(self.device, arguments[root])
         handed: list[np.ndarray] = []
-        for index, (_, root, shape, _) in enumerate(plan.outputs):
-            array = results[root] if root in results else arrays[root]
-            handed.append(array.reshape(shape).copy() if index in self.copied else array.reshape(shape))
+        for output in plan.outputs:
+            source = arguments.get(output.root) or plan.keep[output.root]
+            if output.name in self.fixed_outputs:
+                if output.copied:
+                    copy(self.device, source, self.fixed_outputs[output.name])
+                continue
+            if output.copied and output.root in plan.keep and source.copied:
+                fetch(self.device, source)
+            array = source.array.reshape(output.shape)
+            if output.copied and output.name in out:
+                out[output.name][...] = array
+            handed.append(out[output.name] if output.name in out else array.copy() if output.copied else array)
         return handed
 
     # --- planning ---
 
-    def _plan(self, key: tuple[Any, ...], sizes: Mapping[str, int]) -> Plan:
-        plans: dict[tuple[Any, ...], Plan] = self._of_thread.__dict__.setdefault("plans", {})
+    def _plan(self, shapes: tuple[tuple[int, ...], ...], sizes: Mapping[str, int] | None) -> Plan:
+        key = (shapes, tuple(sorted(sizes.items())) if sizes else ())
+        plans: dict[Any, Plan] = self._of_thread.__dict__.setdefault("plans", {})
         plan = plans.get(key)
         if plan is None:
+            found = {**dict(zip(self.free_inputs, shapes)), **{n: a.array.shape for n, a in self.fixed.items()}}
+            bound = bind_dimensions(self.program.inputs, found, sizes)
             while len(plans) >= MOST_PLANS:
                 plans.pop(next(iter(plans)))
-            plan = plans[key] = self._make_plan(sizes)
+            plan = plans[key] = self._make_plan(bound)
         return plan
 
     def _make_plan(self, sizes: Mapping[str, int]) -> Plan:
-        buffers = self.program.buffers
         variants = tuple(choose_variant(step.variants, sizes) for step in self.program.steps)
-        keep: dict[str, Argument] = {}
+        # Variants may give a temporary of one name different sizes.
+        buffers = {**self.program.buffers, **{b.name: b for variant in variants for b in variant.temporaries}}
+        outputs = self._planned_outputs(sizes)
+        # What the caller neither gives nor gets has its memory for as long as the plan.
+        keep = {self.input_buffers[name]: argument for name, argument in self.fixed.items()}
+        keep.update((o.root, self.fixed_outputs[o.name]) for o in outputs if o.name in self.fixed_outputs and not o.copied)
         status = None
         for name, buffer in buffers.items():
             used = any(name in launch.buffers for variant in variants for launch in variant.launches)
             if buffer.role in ("temporary", "status") and buffer.alias_of is None and used:
-                array = POOL.empty((evaluate_integer(buffer.size, sizes),), _memory_dtype(buffer))
+                array = POOL.empty((evaluate_integer(buffer.size, sizes),), numpy_dtype(buffer.dtype))
                 keep[name] = argument_for(self.device, array, "write")
                 status = keep[name] if buffer.role == "status" else status
+        fresh = tuple((o.root, o.shape, o.dtype) for o in outputs if not o.copied and o.root not in keep)
         launches = []
         work = 0
         for variant in variants:
@@ -189,11 +223,19 @@ class Executable:
                 work = max([work, *(evaluate_integer(buffers[name].size, sizes) for name in launch.buffers)])
         small = work <= SMALL_WORK and self.device.local_thread_queue is not None
         queue = self.device.local_thread_queue if small else self.device.queue
-        outputs = tuple(
-            (name, self.roots[buffer], tuple(dim_value(dim, sizes) for dim in type_.shape), numpy_dtype(type_.dtype))
-            for (name, type_), buffer in zip(self.program.outputs, self.program.output_buffers)
-        )
-        return Plan(tuple(launches), outputs, status, list(keep.values()), queue, variants)
+        return Plan(sizes, tuple(launches), outputs, fresh, status, keep, queue, variants)
+
+    def _planned_outputs(self, sizes: Mapping[str, int]) -> tuple[PlannedOutput, ...]:
+        """Outputs that are inputs, or views of them, or twice the same, are copies of those."""
+        planned: list[PlannedOutput] = []
+        seen: set[str] = set()
+        for (name, type_), buffer in zip(self.program.outputs, self.program.output_buffers):
+            root = self.roots[buffer]
+            shape = tuple(dim_value(dim, sizes) for dim in type_.shape)
+            copied = self.program.buffers[root].role == "input" or root in seen
+            planned.append(PlannedOutput(name, root, shape, numpy_dtype(type_.dtype), copied))
+            seen.add(root)
+        return tuple(planned)
 
     def _planned(self, launch: Launch, sizes: Mapping[str, int], keep: Mapping[str, Argument]) -> PlannedLaunch:
         built = build(self.device, self.sources[launch.kernel.name], self.options)
@@ -232,10 +274,6 @@ def _root(buffers: Mapping[str, Buffer], name: str) -> str:
     while (alias := buffers[name].alias_of) is not None:
         name = alias
     return name
-
-
-def _memory_dtype(buffer: Buffer) -> np.dtype:
-    return numpy_dtype(buffer.dtype)
 
 
 def _usable(name: str, array: np.ndarray, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:

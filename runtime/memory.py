@@ -196,6 +196,26 @@ def fetch(device: Device, argument: Argument) -> np.ndarray:
     return argument.array
 
 
+def send(device: Device, argument: Argument) -> None:
+    """Bring what the host has written into the argument's array to the device: the inverse of `fetch`."""
+    if argument.copied and argument.array.nbytes:
+        cl = load_pyopencl()
+        with driver_errors(f"cannot copy {argument.array.nbytes} bytes to {device}"):
+            cl.enqueue_copy(device.queue, argument.value, _writable_bytes(argument.array), is_blocking=True)
+
+
+def copy(device: Device, source: Argument, target: Argument) -> None:
+    """The contents of one argument into another of the same size and dtype, wherever they are."""
+    if not source.array.nbytes:
+        return
+    if source.copied and target.copied:
+        cl = load_pyopencl()
+        with driver_errors(f"cannot copy {source.array.nbytes} bytes on {device}"):
+            cl.enqueue_copy(device.queue, target.value, source.value, byte_count=source.array.nbytes).wait()
+    else:
+        target.array.reshape(-1)[...] = source.array.reshape(-1)
+
+
 def device_memory(device: Device, nbytes: int) -> Argument:
     """Uninitialised memory for kernels to write and read: aligned host memory where pointers are shared,
     else a buffer on the device, whose `array` is empty.

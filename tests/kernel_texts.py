@@ -1,14 +1,18 @@
-"""Kernels written by hand, as text: what the simulator, the checker and the printer are tested on."""
+"""Kernels written by hand, as text, and a program: what simulator, checkers and printers are tested on."""
 
 from __future__ import annotations
 
-from lossc.ir.kernel import Kernel
+from lossc.ir.kernel import Kernel, at_least, index_var, integer, mul
 from lossc.ir.kernel_text import parse_kernel
+from lossc.ir.program import Buffer, Check, Launch, Program, Step, Variant
+from lossc.ir.types import Type, named
 
 ROW_CROSS_ENTROPY = """\
 /// loss and gradient of cross-entropy, one work-item a row, 16 lanes
 /// the ragged end of a row is one more vector that overlaps the last
-kernel @row_cross_entropy(read %x: f32, read %labels: i32, write %loss: f32, write %g: f32, readwrite %status: i32, scalar %C: i64) {
+kernel @row_cross_entropy(
+  read %x: f32, read %labels: i32, write %loss: f32, write %g: f32, readwrite %status: i32, scalar %C: i64
+) {
   let %row: i64 = global_id()
   let %base: i64 = mul(%row, %C)
   let %whole: i64 = mul(div(%C, 16), 16)
@@ -107,3 +111,54 @@ def changed(text: str, old: str, new: str) -> Kernel:
     """The kernel with one mistake in it: the first `old` is `new`."""
     assert old in text
     return parse_kernel(text.replace(old, new, 1))
+
+
+# A program of two kernels.
+
+B, C = named("B"), named("C")
+
+SCALE = kernel("""
+    kernel @scale(read %x: f32, write %part: f32, readwrite %status: i32, scalar %C: i64) {
+      let %row: i64 = global_id()
+      var %sum: f32 = 0.0
+      for %j in [0, %C) step 1 {
+        let %v: f32 = %x[add(mul(%row, %C), %j)]
+        if lt(%v, 0.0) {
+          atomic_min %status[0] = cast(add(mul(%row, %C), %j)):i32
+        }
+        %sum := add(%sum, %v)
+      }
+      store %part[%row] = %sum
+    }""")
+FINISH = kernel("""
+    kernel @finish(read %part: f32, write %total: f32, scalar %B: i64) {
+      var %sum: f32 = 0.0
+      for %row in [0, %B) step 1 {
+        %sum := add(%sum, %part[%row])
+      }
+      store %total[0] = %sum
+    }""")
+
+
+def sum_program() -> Program:
+    """The sum of a matrix of non-negative numbers; rows of one element take another variant."""
+    b, c = index_var("B"), index_var("C")
+    finish = Launch(FINISH, ("part", "total"), {"B": b}, integer(1))
+    part = Buffer("part", "f32", b, "temporary")
+    scale = Launch(SCALE, ("x", "part", "status"), {"C": c}, b)
+    direct = Launch(FINISH, ("x", "total"), {"B": b}, integer(1))
+    variants = (
+        Variant("rows", (scale, finish), at_least(c, 2), (part,)),
+        Variant("direct", (direct,)),
+    )
+    buffers = {
+        "x": Buffer("x", "f32", mul(b, c), "input", (B, C)),
+        "total": Buffer("total", "f32", integer(1), "output", (1,)),
+        "seen": Buffer("seen", "f32", integer(1), "output", (), alias_of="total"),
+        "status": Buffer("status", "i32", integer(1), "status"),
+    }
+    check = Check(0, {"code": "sign", "message": "no number may be negative"}, (B, C), "x")
+    return Program(
+        "sum", (("x", Type("f32", (B, C))),), (("total", Type("f32", (1,))), ("seen", Type("f32"))), buffers,
+        (Step("sum", variants),), (check,), ("total", "seen"), ("B", "C"),
+    )  # fmt: skip

@@ -142,7 +142,7 @@ VJP: dict[str, tuple[Vjp | None, ...]] = {
     "with_gradient": (None,),
     "stop_gradient": (),
     **dict.fromkeys(("sign", "floor"), ()),  # 0 everywhere, also at the jumps
-    **dict.fromkeys(("eq", "ne", "lt", "le", "gt", "ge", "and", "or", "not", "isnan", "argmax", "check"), ()),
+    **dict.fromkeys(("eq", "ne", "lt", "le", "gt", "ge", "and", "or", "not", "isnan", "check"), ()),
     **dict.fromkeys(("constant", "iota", "dim", "size"), ()),
 }
 

@@ -69,13 +69,17 @@ class _Search:
             if truth is not None:
                 chosen[op.result] = op.operands[1 if truth else 2]
                 continue
-            for arm, truth in ((op.operands[1], True), (op.operands[2], False)):
-                here, behind = self._facts_where(op.operands[0], truth, everywhere)
+            arms = [
+                (arm, other, *self._facts_where(op.operands[0], truth, everywhere))
+                for arm, other, truth in ((*op.operands[1:], True), (*op.operands[:0:-1], False))
+            ]
+            same = next((arm[1] for arm in arms if self._is_the_same_anyway(op, *arm)), None)
+            if same is not None:
+                # That rests on the selects inside the arm: only if this one stays may those go.
+                chosen[op.result] = same
+                continue
+            for arm, _, here, behind in arms:
                 chosen.update(self._decided_in(op, arm, here, behind))
-                other = op.operands[2 if truth else 1]
-                if self._is_the_same_anyway(op, arm, other, here, behind):
-                    chosen[op.result] = other
-                    break
         return chosen
 
     def _facts_where(self, condition: Value, truth: bool, everywhere: Facts) -> tuple[Facts, Facts | None]:

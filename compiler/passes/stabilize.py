@@ -84,7 +84,7 @@ def log_of_rest(op: Op, build: Rebuild) -> Tensor | None:
     return (-x).log1p()
 
 
-def log1p_of_sigmoid(op: Op, build: Rebuild) -> Tensor | None:
+def log1p_of_sigmoid(op: Op, build: Rebuild) -> Tensor | NoMatch | None:
     """log1p(-sigmoid(x)) = -softplus(x), log1p(exp(x)) = softplus(x)  extends"""
     (operand,) = op.operands
     negative = build.match(operand, "neg")
@@ -93,7 +93,12 @@ def log1p_of_sigmoid(op: Op, build: Rebuild) -> Tensor | None:
         (x,) = build.tensors(*sigmoid.operands)
         return -x.softplus()
     exp = build.match(operand, "exp")
-    return build.tensors(*exp.operands)[0].softplus() if exp is not None else None
+    if exp is None:
+        return None
+    exponent = build.match(exp.operands[0], "neg")
+    if exponent is not None and build.match(exponent.operands[0], "abs"):
+        return NoMatch("exp(-|x|) does not overflow")
+    return build.tensors(*exp.operands)[0].softplus()
 
 
 def log_of_one_plus(op: Op, build: Rebuild) -> Tensor | None:

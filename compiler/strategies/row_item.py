@@ -54,9 +54,14 @@ def cost(fused: Fused, device: DeviceInfo) -> float:
     columns = schedule.axes[axis]
     length = columns if isinstance(columns, int) else 256
     width = vector_width(schedule, device, columns)
-    contiguous = all(_stride_is_one(schedule, value, axis) for value in schedule.function.inputs)
-    per_element = 1.0 / width if contiguous else 1.0
+    per_element = 1.0 / width if is_contiguous(schedule, axis) else 1.0
     return per_element + 8.0 / length
+
+
+def is_contiguous(schedule: Schedule, axis: int) -> bool:
+    """Whether columns lie side by side in everything that is read and stored along them."""
+    stored = (*schedule.function.inputs, *schedule.element_outputs)
+    return all(_stride_is_one(schedule, value, axis) for value in stored)
 
 
 def _stride_is_one(schedule: Schedule, value: Value, axis: int) -> bool:
@@ -87,7 +92,7 @@ def _variant(fused: Fused, device: DeviceInfo, width: int, guard: Expr | None, n
     row_axes = [a for a in sorted(schedule.looped) if a != axis]
     emitter, scope = fused.emitter(), Scope()
     rows = product(schedule.axes[a] for a in row_axes)
-    items = _items(rows, schedule.axes[axis], device)
+    items = items_for(rows, schedule.axes[axis], device)
     item = work_item(emitter, scope, "global_id")
     total_rows = emitter.let(scope, "rows", rows)
     per_item = emitter.let(scope, "rows_per_item", ceil_div(total_rows, WorkItem("global_size")))
@@ -105,7 +110,7 @@ def _variant(fused: Fused, device: DeviceInfo, width: int, guard: Expr | None, n
     point: Point = {a: emitter.let(inside, "row_at", c) for a, c in zip(row_axes, coordinates)}
     for stage in stages:
         _pass(fused, emitter, inside, point, axis, width, stage, stages, kept, totals, nontemporal)
-        _row_values(emitter, inside, point, stage, row_totals)
+        row_values(emitter, inside, point, stage, row_totals)
     scope.statements.append(For(row, first, last, integer(1), tuple(inside.statements)))
     sums = {group.op: fold(emitter, scope, group, True) for group in (*totals, *row_totals)}
     store_partials(fused, scope, sums, item)
@@ -124,9 +129,10 @@ def _length(schedule: Schedule, axis: int) -> int:
     return size
 
 
-def _items(rows: Expr, columns: DimLike, device: DeviceInfo) -> Expr:
-    """Work-items: each has rows enough to be worth a launch, and there are enough of them for every core."""
-    wanted = maximum(integer(ROWS_AHEAD), div(integer(ITEM_ELEMENTS), maximum(integer(1), size_of(columns))))
+def items_for(rows: Expr, columns: DimLike, device: DeviceInfo, least: int = ROWS_AHEAD) -> Expr:
+    """Work-items: each has rows enough to be worth a launch (`least` where there are many), and there are enough of
+    them for every core."""
+    wanted = maximum(integer(least), div(integer(ITEM_ELEMENTS), maximum(integer(1), size_of(columns))))
     spread = maximum(integer(1), div(rows, integer(4 * device.compute_units)))
     return maximum(integer(1), ceil_div(rows, minimum(wanted, spread)))
 
@@ -153,7 +159,7 @@ def _pass(
         scope.known[group.op.result] = fold(emitter, scope, group, True)
 
 
-def _row_values(
+def row_values(
     emitter: Emitter, scope: Scope, point: Point, stage: Stage, row_totals: list[Accumulators]
 ) -> None:
     """What a row gives once its stage is known: stored values, sums over rows, checks."""
@@ -172,20 +178,34 @@ def _prefetch(
 ) -> tuple[tuple[str, Expr, int], ...]:
     """The next row, fetched while this one is computed: into the first level in the last pass over a short row, into
     the second in the pass before it over a long one."""
-    schedule = emitter.schedule
-    columns = schedule.axes[axis]
+    columns = emitter.schedule.axes[axis]
     if len(stages) < 2 or not isinstance(columns, int) or width == 1 or columns < 4 * width:
         return ()
     short = columns * 4 <= 8192
     if stage is not (stages[-1] if short else stages[1]):
         return ()
-    wanted = []
+    return next_row(fused, emitter, point, axis, 3 if short else 2)
+
+
+def next_row(
+    fused: Fused, emitter: Emitter, point: Point, axis: int, level: int
+) -> tuple[tuple[str, Expr, int], ...]:
+    """What to prefetch of the row after the one at `point`: every input that all rows have of their own."""
+    return tuple(
+        (name, add(offset, pitch), level) for name, offset, pitch, _ in row_starts(fused, emitter, point, axis)
+    )
+
+
+def row_starts(
+    fused: Fused, emitter: Emitter, point: Point, axis: int
+) -> list[tuple[str, Expr, Expr, int]]:
+    """Inputs that every row has of its own: buffer, where the row at `point` starts, row pitch, bytes an element."""
+    schedule = emitter.schedule
+    found = []
     for value in schedule.function.inputs:
-        if schedule.varies[value] == schedule.looped and stages[0].needs(value):
-            strides = dict(emitter.strides(value))
-            outer = [a for a in strides if a != axis]
-            if strides[axis] == integer(1) and outer:
-                here = {a: point[a] for a in outer} | {axis: integer(0)}
-                offset, _ = emitter.index(value, here)
-                wanted.append((fused.buffers[value], add(offset, strides[outer[-1]]), 3 if short else 2))
-    return tuple(wanted)
+        strides = dict(emitter.strides(value))
+        outer = [a for a in strides if a != axis]
+        if schedule.varies[value] == schedule.looped and strides[axis] == integer(1) and outer:
+            offset, _ = emitter.index(value, {a: point[a] for a in outer} | {axis: integer(0)})
+            found.append((fused.buffers[value], offset, strides[outer[-1]], ITEM_SIZE[value.type.dtype]))
+    return found

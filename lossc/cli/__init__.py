@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Sequence
+
+from .exits import statuses
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command. Ends in `SystemExit` with its status: see `exits.py`."""
-    try:
+    with statuses():
         from .app import app
 
         for stream in (sys.stdout, sys.stderr):
             # A terminal that lacks a character gets its escape, not an error.
-            if hasattr(stream, "reconfigure"):
-                stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-        app(list(arguments) if arguments is not None else None, prog_name="lossc")
-    except KeyboardInterrupt:
-        sys.exit(130)
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
+        app(None if arguments is None else list(arguments), prog_name="lossc")

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from . import compile, dump, format, info, opt, run
+from . import check, compile, format, info, opt, run
 from .exits import statuses, version
 
 
@@ -47,8 +47,10 @@ def lossc(
 COMMANDS = (
     (compile.compile, "lossc compile f.lir --grad --emit cl"),
     (run.run, "lossc run f.lir --input x=x.npy --input labels=labels.npy --grad -o out.npz"),
+    (check.check, "lossc check f.lir --bind B=1000"),
     (opt.opt, "lossc opt f.lir --grad --passes prepare --print-after-all"),
-    (dump.dump, "lossc dump f.lir --grad -o out/"),
+    (compile.dump, "lossc dump f.lir --grad -o out/"),
+    (compile.explain, "lossc explain f.lir --grad"),
     (format.fmt, "lossc fmt --diff f.lir"),
     (info.ops, "lossc ops cross_entropy_loss"),
     (info.devices, "lossc devices --json"),

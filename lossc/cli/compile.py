@@ -1,30 +1,138 @@
-"""`lossc compile`: a program down to one of its levels."""
+"""`lossc compile`, `lossc dump` and `lossc explain`: a program at the levels between its text and the device."""
 
 from __future__ import annotations
 
+import dataclasses
+from enum import Enum
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from lossc.compiler import Compiled, compile_module
-from lossc.ir.kernel_printer import print_kernel, print_program
+from lossc.compiler.pipeline import run_passes
+from lossc.compiler.rewrite import Event, Log
+from lossc.dump import dumped_files, fused_text, kernel_files
+from lossc.explain import bytes_moved, bytes_needed, explanation, kernel_reports, traffic_ratio
+from lossc.ir.function import Module
 from lossc.ir.printer import print_module
+from lossc.ir.program_text import print_program
 
 from . import options
-from .console import say
+from .bundle import bundle_files, index_text, write_bundle
+from .console import note, say, say_json
 from .programs import load_module, target_of, with_gradients
+
+
+class Level(str, Enum):
+    """What `--emit` takes, from the text down."""
+
+    lir = "lir"
+    grad = "grad"
+    fused = "fused"
+    schedule = "schedule"
+    kernels = "kernels"
+    cl = "cl"
 
 
 def compile(
     file: options.Program,
-    emit: Annotated[str, typer.Option("--emit", metavar="LEVEL")] = "cl",
+    output: options.Folder = None,
+    emit: Annotated[
+        Level | None, typer.Option("--emit", help="Print this level: cl without -o.", show_default=False)
+    ] = None,
     grad: options.Grad = False,
     wrt: options.Wrt = None,
+    of: options.Of = None,
     function: options.FunctionName = None,
     device: options.Target = None,
     strategy: options.Strategy = None,
 ) -> None:
-    """Compile a program and print one level of it."""
-    module = with_gradients(load_module(file, function), grad, options.names(wrt))
+    """Compile a program: print one level of it, or write its kernels and how to launch them into a folder."""
+    if output is not None and emit is not None:
+        raise typer.BadParameter("--emit prints one level, -o writes a folder: give one of them", param_hint="--emit")
+    module = with_gradients(load_module(file, function), grad, wrt, of)
+    if emit is Level.lir:
+        say(print_module(module).rstrip("\n"))
+        return
     compiled = compile_module(module, target_of(device), strategy)
-    say("\n".join(compiled.sources().values()))
+    if output is not None:
+        write_bundle(output, bundle_files(compiled))
+    else:
+        say(_text(compiled, emit or Level.cl).rstrip("\n"))
+
+
+def _text(compiled: Compiled, level: Level) -> str:
+    match level:
+        case Level.grad:
+            return print_module(compiled.prepared)
+        case Level.fused:
+            return print_module(compiled.outlined.module)
+        case Level.schedule:
+            return fused_text(compiled)
+        case Level.kernels:
+            return print_program(compiled.program)
+        case _:
+            return "\n".join(kernel_files(compiled).values())
+
+
+def dump(
+    file: options.Program,
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="The folder to write.")],
+    grad: options.Grad = False,
+    wrt: options.Wrt = None,
+    of: options.Of = None,
+    function: options.FunctionName = None,
+    device: options.Target = None,
+    strategy: options.Strategy = None,
+) -> None:
+    """Write every level of a program into a folder, to read, to edit and to run with `lossc run DIR`."""
+    module = with_gradients(load_module(file, function), grad, wrt, of)
+    compiled = compile_module(module, target_of(device), strategy)
+    write_bundle(output, {"index.txt": index_text(compiled, str(output)), **dumped_files(compiled)})
+    note(f"begin with {output / 'index.txt'}")
+
+
+def explain(
+    file: options.Program,
+    grad: options.Grad = False,
+    wrt: options.Wrt = None,
+    of: options.Of = None,
+    function: options.FunctionName = None,
+    device: options.Target = None,
+    strategy: options.Strategy = None,
+    json: options.Json = False,
+) -> None:
+    """Say what was rewritten and fused, what was not and why, and what every kernel does and moves."""
+    module = with_gradients(load_module(file, function), grad, wrt, of)
+    compiled = compile_module(module, target_of(device), strategy)
+    if json:
+        say_json(_facts(module, compiled))
+    else:
+        say(explanation(compiled))
+
+
+def _facts(module: Module, compiled: Compiled) -> dict[str, object]:
+    log = Log()
+    run_passes(module, ("prepare",), log=log)
+    return {
+        "function": compiled.program.name,
+        "device": dataclasses.asdict(compiled.device),
+        "rewritten": [_event(event) for event in log.fired],
+        "not_rewritten": [_event(event) for event in log.missed],
+        "kernels": [
+            {**dataclasses.asdict(report), "bytes_moved": [str(term) for term in report.bytes_moved]}
+            for report in kernel_reports(compiled)
+        ],
+        "kept_apart": list(compiled.outlined.refused),
+        "bytes_moved": [str(term) for term in bytes_moved(compiled)],
+        "bytes_needed": [str(term) for term in bytes_needed(compiled)],
+        "traffic_ratio": traffic_ratio(compiled),
+    }
+
+
+def _event(event: Event) -> dict[str, object]:
+    return {
+        "pass": event.pass_name, "rule": event.rule, "equation": event.equation, "function": event.function,
+        "value": event.value, "place": None if event.span is None else str(event.span), "reason": event.reason,
+    }  # fmt: skip

@@ -34,7 +34,7 @@ def show_diagnostic(diagnostic: Diagnostic) -> None:
 
 def say_json(data: Any) -> None:
     """JSON as every program reads it: NaN and infinities are the strings "nan", "inf" and "-inf"."""
-    say(json.dumps(_plain(data), indent=2, ensure_ascii=False, allow_nan=False))
+    say(json.dumps(_plain(data), ensure_ascii=False, allow_nan=False))
 
 
 def say_table(columns: Sequence[str], rows: Sequence[Sequence[str]], on_stderr: bool = False) -> None:

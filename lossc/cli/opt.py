@@ -29,6 +29,7 @@ def opt(
     function: options.FunctionName = None,
     grad: options.Grad = False,
     wrt: options.Wrt = None,
+    of: options.Of = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON (with --list).")] = False,
 ) -> None:
     """Run passes on a program and print what they leave.
@@ -41,7 +42,7 @@ def opt(
     if json:
         raise typer.BadParameter("goes with --list: programs are printed as LIR", param_hint="--json")
     steps = options.names(passes)
-    module = with_gradients(load_module(file, function), grad, options.names(wrt))
+    module = with_gradients(load_module(file, function), grad, wrt, of)
     history = _History(print_after_all)
     history.texts["00-input.lir"] = print_module(module)
     result = print_module(run_passes(module, steps, history.add))

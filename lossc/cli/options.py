@@ -17,6 +17,10 @@ Grad = Annotated[
 Wrt = Annotated[
     str | None, typer.Option("--wrt", metavar="A,B", help="Also the gradients by these inputs.", show_default=False)
 ]
+Of = Annotated[
+    str | None, typer.Option("--of", metavar="OUTPUT", help="What is differentiated; else the first output.",
+                             show_default=False),
+]  # fmt: skip
 Target = Annotated[
     str | None,
     typer.Option("--device", metavar="D", help="A device (`lossc devices`) or preset to compile for.", show_default=False),

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
-from lossc.ir.builder import Builder
-from lossc.ir.diagnostics import DeviceError, LirError, Source, did_you_mean
+from lossc.compiler.gradient import request_module_gradients
+from lossc.ir.diagnostics import DeviceError, LirError, Source
 from lossc.ir.drafts import file_source
-from lossc.ir.function import Function, Module
+from lossc.ir.function import Module
 from lossc.ir.parser import load, parse
 from lossc.ir.target import CPU_AVX512, PRESETS, DeviceInfo
 from lossc.ir.types import is_float
@@ -44,27 +43,15 @@ def load_module(path: str, function: str | None = None) -> Module:
     return module
 
 
-def with_gradients(module: Module, grad: bool, wrt: Sequence[str]) -> Module:
-    """The module whose entry also returns gradients of the sum of its first output: by `wrt`, or by every float
-    input where only `grad` is asked for. They are called `grad_x`."""
-    if not grad and not wrt:
-        return module
-    entry = module.entry
-    by_name = {value.name: value for value in entry.inputs}
-    unknown = [name for name in wrt if name not in by_name]
-    if unknown:
-        raise LirError(f"@{entry.name} has no input `{unknown[0]}` to differentiate by",
-                       *did_you_mean(unknown[0], by_name), span=entry.span)  # fmt: skip
-    names = list(dict.fromkeys(wrt)) or [v.name for v in entry.inputs if is_float(v.type.dtype)]
-    builder = Builder()
-    builder.inputs, builder.ops = list(entry.inputs), list(entry.ops)
-    gradients = builder.emit_many("grad", [entry.outputs[0], *(by_name[name] for name in names)], {})
-    changed: Function = entry.with_(
-        ops=tuple(builder.ops),
-        outputs=(*entry.outputs, *gradients),
-        output_names=(*entry.names_of_outputs, *(f"grad_{name}" for name in names)),
-    )
-    return module.with_function(changed)
+def with_gradients(module: Module, grad: bool, wrt: str | None, of: str | None) -> Module:
+    """The module whose entry also returns gradients of the output `of`, else of its first one: by `wrt`, "a,b", or
+    by every float input where only `grad` is asked for. They are called `grad_a`."""
+    if wrt is not None:
+        return request_module_gradients(module, [name.strip() for name in wrt.split(",") if name.strip()], of)
+    if grad or of is not None:
+        inputs = module.entry.inputs
+        return request_module_gradients(module, [v.name for v in inputs if is_float(v.type.dtype)] or None, of)
+    return module
 
 
 def target_of(name: str | None) -> DeviceInfo:

@@ -8,6 +8,7 @@ values. An integer without any bound has no sensible values: it must be given.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -17,7 +18,8 @@ from lossc.arrays import to_dtype
 from lossc.compiler.pipeline import run_passes
 from lossc.ir.diagnostics import Diagnostic, LirError
 from lossc.ir.function import Function, Module, Op, Value
-from lossc.ir.types import dim_value, is_float, is_integer
+from lossc.ir.types import Type, dim_value, is_float, is_integer
+from lossc.ir.verify import check_type
 
 # What leaves the values of a tensor as they are, at most moved, repeated or in another type.
 _SAME_VALUES = ("cast", "broadcast", "reshape", "transpose", "stop_gradient")
@@ -47,6 +49,9 @@ class Bounds:
 def random_array(value: Value, bounds: Bounds, sizes: Mapping[str, int], seed: int) -> tuple[np.ndarray, str]:
     """The values of one input and how they are distributed. They depend on the seed and on the name alone."""
     shape = tuple(dim_value(dim, sizes) for dim in value.type.shape)
+    check_type(Type(value.type.dtype, shape))
+    if 8 * math.prod(shape) > sys.maxsize:
+        raise MemoryError(f"input `{value.name}` would have {math.prod(shape)} elements")
     generator = np.random.default_rng([seed, *value.name.encode()])
     dtype = to_dtype(value.type.dtype)
     if value.type.dtype == "bool":

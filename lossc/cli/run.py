@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import typer
 
-from lossc.compiler import compile_module
-from lossc.ir.diagnostics import LirError
+from lossc.compiler import Compiled, compile_module
+from lossc.ir.diagnostics import CompilerBug, LirError
 from lossc.ir.function import Function, Module
-from lossc.ir.types import dim_names
+from lossc.ir.types import Type, dim_names, dtype_of
+from lossc.runtime.device import Device
 from lossc.runtime.execute import Executable
 
 from . import options
 from .array_files import archive_bytes
+from .bundle import Dumped, read_dump
 from .console import note, say, say_json, say_table
 from .files import check_target, write_file
 from .inputs import Given, bound_sizes, converted, missing_inputs, read_inputs, read_params, read_sizes
@@ -36,6 +39,7 @@ def run(
     random: options.Random = None,
     grad: options.Grad = False,
     wrt: options.Wrt = None,
+    of: options.Of = None,
     function: options.FunctionName = None,
     device: options.RunDevice = None,
     strategy: options.Strategy = None,
@@ -47,13 +51,17 @@ def run(
     """Run a program on a device and print or write its results."""
     if output is not None:
         check_target(output, OUTPUTS)
-    module = load_module(file, function)
-    arrays, sizes = gather_inputs(module, inputs, params, bind, random)
-    module = with_gradients(module, grad, options.names(wrt))
-    chosen = device_to_run_on(device)
-    compiled = compile_module(module, chosen.info, strategy)
-    executable = Executable(compiled.program, chosen, compiled.sources(), compiled.build_options)
-    results = dict(zip((name for name, _ in compiled.program.outputs), executable(arrays, sizes=sizes)))
+    if Path(file).is_dir():
+        if grad or wrt or of or function or strategy:
+            raise LirError(f"{file!r} is a compiled program: its gradients, function and strategies are fixed",
+                           "give these options to lossc dump")  # fmt: skip
+        chosen, results = _replay(read_dump(Path(file)), inputs, params, bind, random, device)
+    else:
+        module = load_module(file, function)
+        arrays, sizes = gather_inputs(module, inputs, params, bind, random)
+        chosen = device_to_run_on(device)
+        compiled = compile_module(with_gradients(module, grad, wrt, of), chosen.info, strategy)
+        results = execute(compiled, chosen, arrays, sizes)
     if output is not None:
         if output.suffix == ".npy" and len(results) != 1:
             raise LirError(f"{str(output)!r} holds one array, the program has {len(results)} results: "
@@ -65,6 +73,44 @@ def run(
         note(f"ran on {chosen}")
         for name, array in results.items():
             say(_line(name, array))
+
+
+def _replay(
+    dumped: Dumped, inputs: list[str], params: Path | None, bind: list[str], random: int | None, device: str | None
+) -> tuple[Device, dict[str, np.ndarray]]:
+    """Run the kernels of a dump as they stand in their files."""
+    arrays, sizes = gather_inputs(dumped.module, inputs, params, bind, random)
+    chosen = device_to_run_on(device)
+    executable = Executable(dumped.program, chosen, dumped.sources, dumped.build_options)
+    try:
+        return chosen, _results(executable, dumped.prepared.entry, arrays, sizes)
+    except CompilerBug as error:
+        # What the OpenCL compiler refuses is not lossc's text any more.
+        raise LirError(error.diagnostics) from None
+
+
+def execute(
+    compiled: Compiled, device: Device, arrays: Mapping[str, np.ndarray], sizes: Mapping[str, int]
+) -> dict[str, np.ndarray]:
+    """The results by name."""
+    executable = Executable(compiled.program, device, compiled.sources(), compiled.build_options)
+    return _results(executable, compiled.prepared.entry, arrays, sizes)
+
+
+def _results(
+    executable: Executable, entry: Function, arrays: Mapping[str, np.ndarray], sizes: Mapping[str, int]
+) -> dict[str, np.ndarray]:
+    """The results by name. A failed check is reported at the operation that wants it."""
+    program = executable.program
+    try:
+        needed = {name: arrays[name] for name, _ in program.inputs}
+        return dict(zip((name for name, _ in program.outputs), executable(needed, sizes=sizes)))
+    except LirError as error:
+        places = {op.attributes["message"]: op.span for op in entry.ops if op.name == "check"}
+        raise LirError([
+            replace(d, span=d.span or next((span for text, span in places.items() if d.message.startswith(text)), None))
+            for d in error.diagnostics
+        ]) from None  # fmt: skip
 
 
 def gather_inputs(
@@ -109,8 +155,7 @@ def _refuse_unbound(entry: Function, sizes: Mapping[str, int]) -> None:
 
 
 def _line(name: str, array: np.ndarray) -> str:
-    shape = ", ".join(map(str, array.shape))
-    head = f"{name}: {array.dtype}[{shape}]"
+    head = f"{name}: {Type(_dtype(array), array.shape)}"
     if array.size <= SHOWN_VALUES:
         values = ", ".join(f"{value:.9g}" if array.dtype.kind not in "iub" else str(value) for value in array.ravel().tolist())
         return f"{head} = {values}"
@@ -118,8 +163,12 @@ def _line(name: str, array: np.ndarray) -> str:
 
 
 def _facts(name: str, array: np.ndarray) -> dict[str, Any]:
-    facts = {"name": name, "dtype": str(array.dtype), "shape": list(array.shape), **summary(array)}
+    facts = {"name": name, "dtype": _dtype(array), "shape": list(array.shape), **summary(array)}
     return {**facts, "values": array.tolist()} if array.size <= JSON_VALUES else facts
+
+
+def _dtype(array: np.ndarray) -> str:
+    return dtype_of(array.dtype) or str(array.dtype)
 
 
 def summary(array: np.ndarray) -> dict[str, float | int]:

@@ -28,6 +28,7 @@ Child = Callable[..., Any]
 
 # Test modules import pyopencl: this comes first, so that it is loaded as lossc loads it.
 FOUND = devices()
+assert FOUND, "the tests need an OpenCL device: pip install 'lossc[cpu]'"
 
 
 @pytest.fixture(params=FOUND, ids=[found.info.platform for found in FOUND])

@@ -1,0 +1,270 @@
+"""Each work-item owns rows, and works on several at once: while one row is read for its maximum, the row before is
+exponentiated, and the gradient of the one before that is stored. The shape for long streams of contiguous rows on a CPU.
+
+One loop over the columns does every pass, each for another row, so that loads, arithmetic and stores overlap. At step k
+pass s works on row k - s. What a pass found of a row is carried to the next step in variables; values that a later pass
+needs again wait in private arrays, one row for each step between. The first and last steps of an item, where some
+pass has no row, do their passes one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ...ir.function import Op, Value
+from ...ir.kernel import (
+    Apply, Assign, Const, Declare, Expr, For, If, PrivateArray, Stmt, Var, WorkItem, add, at_least, ceil_div, integer,
+    minimum, mod, mul, register_dtype, sub,
+)  # fmt: skip
+from ...ir.program import Variant
+from ...ir.schedule import Schedule
+from ...ir.target import DeviceInfo
+from ...ir.types import ITEM_SIZE
+from ..emit import Emitter, Point, Scope, product, size_of, split_rows
+from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, with_finish, work_item
+from ..stages import Stage, kept_values, stages_of
+from ..sweep import Accumulators, Row, Track, Work, accumulate, declare, fold, sweep
+from ..vectors import nontemporal_from, vector_width
+from . import row_item
+
+PRIVATE_BYTES = 256 * 1024
+"""All rows waiting between passes: half a second-level cache."""
+SHORTEST = 64
+"""Columns from which the loop is long enough to overlap anything."""
+UNROLL = 4
+ROWS_EACH = 32
+"""Rows an item has where there are many: the first and last steps, which overlap nothing, are a small part then."""
+AHEAD_BYTES = 16 * 1024
+
+
+def applies(fused: Fused, device: DeviceInfo) -> str | None:
+    reason = row_item.applies(fused, device)
+    if reason is not None:
+        return reason
+    schedule = fused.schedule
+    axis = row_item.column_axis(schedule)
+    columns = schedule.axes[axis]
+    if len(stages_of(schedule)) < 2 or not schedule.rows:
+        return "a row is finished in one pass, or there is one row"
+    if not isinstance(columns, int):
+        return "the length of a row is not known"
+    if columns < SHORTEST or vector_width(schedule, device, columns) < 2:
+        return f"rows are shorter than {SHORTEST}"
+    if not row_item.is_contiguous(schedule, axis):
+        return "rows are not contiguous"
+    if not _rows_wait(fused, columns):
+        return "the rows that wait between passes do not fit the cache"
+    return None
+
+
+def cost(fused: Fused, device: DeviceInfo) -> float:
+    return 0.9 * row_item.cost(fused, device)
+
+
+def _rows_wait(fused: Fused, columns: int) -> bool:
+    """Whether every costly value that several passes need fits the cache for all rows in flight."""
+    schedule = fused.schedule
+    stages = stages_of(schedule)
+    limitless = kept_values(fused.emitter(), stages, columns, 2**62)
+    return sum(_bytes(value, number, stages, columns) for value, (_, number) in limitless.items()) <= PRIVATE_BYTES
+
+
+def _bytes(value: Value, number: int, stages: Sequence[Stage], columns: int) -> int:
+    return _copies(value, number, stages) * columns * ITEM_SIZE[register_dtype(value.type.dtype)]
+
+
+def _copies(value: Value, number: int, stages: Sequence[Stage]) -> int:
+    """Rows in flight between the pass that fills a private array and the last that reads it."""
+    return max(stage.number for stage in stages if stage.needs(value)) - number + 1
+
+
+def lower(fused: Fused, device: DeviceInfo) -> list[Variant]:
+    """Long gradients go past the cache, at aligned addresses of whatever row."""
+    schedule = fused.schedule
+    columns = schedule.axes[row_item.column_axis(schedule)]
+    width = vector_width(schedule, device, columns)
+    everything = product(schedule.axes[axis] for axis in sorted(schedule.looped))
+    threshold = nontemporal_from(schedule, device, width, 0)
+    variants = []
+    if threshold is not None and not any(op.name == "check" for stage in stages_of(schedule) for op in stage.element_checks):
+        variants.append(_Pipeline(fused, device, width, True).variant(at_least(everything, threshold)))
+    variants.append(_Pipeline(fused, device, width, False).variant(None))
+    return variants
+
+
+@dataclass(frozen=True)
+class _Carried:
+    """A row reduction's results: `new` is found in this step, `older[n]` was found n + 1 steps ago."""
+
+    op: Op
+    new: Var
+    older: tuple[Var, ...]
+
+
+class _Pipeline:
+    """The kernel under construction."""
+
+    def __init__(self, fused: Fused, device: DeviceInfo, width: int, nontemporal: bool):
+        self.fused, self.device, self.width, self.nontemporal = fused, device, width, nontemporal
+        self.schedule: Schedule = fused.schedule
+        self.emitter: Emitter = fused.emitter()
+        self.stages = stages_of(self.schedule)
+        self.axis = row_item.column_axis(self.schedule)
+        columns = self.schedule.axes[self.axis]
+        assert isinstance(columns, int)
+        self.columns = columns
+        self.pitch = _pitch(columns, width)
+        self.row_axes = [a for a in sorted(self.schedule.looped) if a != self.axis]
+        self.kept = kept_values(self.emitter, self.stages, columns, 2**62)
+
+    def variant(self, guard: Expr | None) -> Variant:
+        fused, emitter, scope = self.fused, self.emitter, Scope()
+        rows = product(self.schedule.axes[a] for a in self.row_axes)
+        items = row_item.items_for(rows, self.columns, self.device, ROWS_EACH)
+        item = work_item(emitter, scope, "global_id")
+        total_rows = emitter.let(scope, "rows", rows)
+        per_item = emitter.let(scope, "rows_per_item", ceil_div(total_rows, WorkItem("global_size")))
+        first = emitter.let(scope, "first", mul(item, per_item))
+        end = emitter.let(scope, "end", minimum(add(first, per_item), total_rows))
+        sums = declare(emitter, scope, [op for s in self.stages for op in s.element_sums], self.width, 1)
+        row_sums = declare(emitter, scope, [op for s in self.stages for op in s.row_sums], 1, 1)
+        carried = self._carried(scope)
+        step = emitter.fresh("step", "i64")
+        body = self._step(scope, step, first, end, carried, sums, row_sums)
+        last = add(end, integer(len(self.stages) - 1))
+        # An item without rows takes no step.
+        last = emitter.let(scope, "last", Apply("select", (Apply("lt", (first, end), "bool"), last, first), "i64"))
+        scope.statements.append(For(step, first, last, integer(1), tuple(body)))
+        totals = {group.op: fold(emitter, scope, group, True) for group in (*sums, *row_sums)}
+        store_partials(fused, scope, totals, item)
+        launch = kernel_and_launch(
+            fused, emitter, f"_row_pipeline{self.width}" + "_stream" * self.nontemporal, scope.statements, items,
+            partials=partial_dtypes(fused), private_arrays=self._arrays(),
+            comment=(f"{len(self.stages)} rows at a time, one in each pass, vectors of {self.width} along them",),
+        )  # fmt: skip
+        return with_finish(fused, self.device, launch, items, "row-pipeline", guard)
+
+    def _arrays(self) -> list[PrivateArray]:
+        return [
+            PrivateArray(name, register_dtype(value.type.dtype), _copies(value, number, self.stages) * self.pitch)
+            for value, (name, number) in self.kept.items()
+        ]
+
+    def _carried(self, scope: Scope) -> list[_Carried]:
+        """Variables for each reduction: one for this step, one for each step until the last pass has used it."""
+        found = []
+        for stage in self.stages:
+            for op in stage.reductions:
+                dtype = register_dtype(op.result.type.dtype)
+                age = len(self.stages) - 1 - stage.number
+                variables = [self.emitter.fresh(op.result.name, dtype) for _ in range(age + 1)]
+                scope.statements += [Declare(variable, Const(0, dtype)) for variable in variables]
+                found.append(_Carried(op, variables[0], tuple(variables[1:])))
+        return found
+
+    def _step(
+        self, scope: Scope, step: Var, first: Expr, end: Expr, carried: Sequence[_Carried],
+        sums: Sequence[Accumulators], row_sums: Sequence[Accumulators],
+    ) -> list[Stmt]:  # fmt: skip
+        """Every pass, each on its own row; then what was found grows a step older."""
+        emitter, inside = self.emitter, scope.inner()
+        behind = add(first, integer(len(self.stages) - 1))
+        full = _both(Apply("ge", (step, behind), "bool"), Apply("lt", (step, end), "bool"))
+        full = emitter.let(inside, "full", full)
+        together = inside.inner()
+        self._passes(together, self.stages, step, carried, sums, row_sums)
+        inside.statements.append(If(full, tuple(together.statements)))
+        alone: list[Stmt] = []
+        for stage in self.stages:
+            row = sub(step, integer(stage.number))
+            has_row = _both(Apply("ge", (row, first), "bool"), Apply("lt", (row, end), "bool"))
+            single = inside.inner()
+            self._passes(single, [stage], step, carried, sums, row_sums)
+            alone.append(If(has_row, tuple(single.statements)))
+        inside.statements.append(If(Apply("not", (full,), "bool"), tuple(alone)))
+        for each in carried:
+            newest_first = (each.new, *each.older)
+            for younger, older in reversed(list(zip(newest_first, newest_first[1:]))):
+                inside.statements.append(Assign(older, younger))
+        return inside.statements
+
+    def _passes(
+        self, scope: Scope, stages: Sequence[Stage], step: Expr, carried: Sequence[_Carried],
+        sums: Sequence[Accumulators], row_sums: Sequence[Accumulators],
+    ) -> None:  # fmt: skip
+        """Some passes in one sweep over the columns, then the values of the rows that they finish."""
+        emitter = self.emitter
+        tracks: list[Track] = []
+        for stage in stages:
+            row = emitter.let(scope, "row", sub(step, integer(stage.number)))
+            coordinates = split_rows(row, [size_of(self.schedule.axes[a]) for a in self.row_axes])
+            point: Point = {a: emitter.let(scope, "row_at", c) for a, c in zip(self.row_axes, coordinates)}
+            known = Scope(self._known(stage, carried), scope.statements)
+            work = self._work(stage, row, point)
+            groups = declare(emitter, scope, stage.reductions, self.width, UNROLL)
+            own_sums = [group for group in sums if group.op in stage.element_sums]
+            tracks.append(Track(known, point, work, [*groups, *own_sums], self._skew(stage, row, work, scope)))
+        busy = [track for track in tracks if not track.work.is_empty]
+        if busy:
+            streams = self.nontemporal and all(t.work.stores == () or self._streams(t) for t in busy)
+            sweep(emitter, scope, busy, self.axis, integer(0), integer(self.columns), self.width, UNROLL, streams)
+        for stage, track in zip(stages, tracks):
+            for group in track.groups:
+                if group.op in stage.reductions:
+                    value = fold(emitter, scope, group, True)
+                    found = next(each for each in carried if each.op is group.op)
+                    scope.statements.append(Assign(found.new, value))
+                    track.row.known[group.op.result] = value
+            row_item.row_values(emitter, track.row, track.point, stage, row_sums)
+
+    def _known(self, stage: Stage, carried: Sequence[_Carried]) -> dict[Value, Expr]:
+        """What earlier passes found of the row that this one works on."""
+        known: dict[Value, Expr] = {}
+        for each in carried:
+            age = stage.number - self.schedule.stage[each.op.operands[0]]
+            if age > 0:
+                known[each.op.result] = each.older[age - 1]
+        return known
+
+    def _work(self, stage: Stage, row: Expr, point: Point) -> Work:
+        def waiting(value: Value) -> Row:
+            name, number = self.kept[value]
+            copies = _copies(value, number, self.stages)
+            return Row(name, mul(mod(row, integer(copies)), integer(self.pitch)) if copies > 1 else integer(0))
+
+        return Work(
+            (*stage.reductions, *stage.element_sums), stage.element_outputs, stage.element_checks,
+            keep={v: waiting(v) for v, (_, number) in self.kept.items() if number == stage.number},
+            kept={v: waiting(v) for v, (_, number) in self.kept.items() if number < stage.number and stage.needs(v)},
+            prefetch=self._ahead(point) if stage.number == 0 else (),
+        )  # fmt: skip
+
+    def _ahead(self, point: Point) -> tuple[tuple[str, Expr, int], ...]:
+        """Into the second-level cache, a fixed distance before the first pass reads it, whatever row that is."""
+        starts = row_item.row_starts(self.fused, self.emitter, point, self.axis)
+        return tuple((name, add(offset, integer(AHEAD_BYTES // item)), 2) for name, offset, _, item in starts)
+
+    def _streams(self, track: Track) -> bool:
+        return track.skew is not None or self.columns % self.width == 0
+
+    def _skew(self, stage: Stage, row: Expr, work: Work, scope: Scope) -> Expr | None:
+        """How far to the next aligned element of this row, where rows are no multiple of a cache line."""
+        only_stores = work.stores and not (work.reductions or work.checks or work.keep)
+        if not self.nontemporal or self.columns % self.width == 0 or not only_stores:
+            return None
+        past = mod(mul(row, integer(self.columns)), integer(self.width))
+        return self.emitter.let(scope, "skew", mod(sub(integer(self.width), past), integer(self.width)))
+
+
+def _pitch(columns: int, width: int) -> int:
+    """Elements from one waiting row to the next: whole vectors, and never near a multiple of 4 KiB (1024 elements), where
+    a load is mistaken for the store to the same place of another row and waits for it."""
+    pitch = -(-columns // width) * width
+    return pitch + 8 * width if (pitch + 128) % 1024 < 256 else pitch
+
+
+def _both(a: Expr, b: Expr) -> Expr:
+    return Apply("and", (a, b), "bool")
+
+

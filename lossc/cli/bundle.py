@@ -1,0 +1,121 @@
+"""Compiled programs as folders: what `lossc compile -o` and `lossc dump` write, and what `lossc run DIR` reads.
+
+A folder that was written holds what the present program needs, and no kernels of an earlier one. In a dump the kernels
+may be edited: running the folder runs them as they stand there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from lossc.compiler import Compiled
+from lossc.dump import dumped_files
+from lossc.explain import explanation, kernel_reports
+from lossc.ir.diagnostics import LirError
+from lossc.ir.drafts import file_source
+from lossc.ir.function import Module
+from lossc.ir.kernel_printer import print_expression
+from lossc.ir.parser import load
+from lossc.ir.program import Program
+from lossc.ir.program_text import parse_program
+
+from .files import write_files
+
+MANIFEST = "manifest.json"
+_KERNEL_FILE = re.compile(r"kernels/[A-Za-z0-9_]+\.cl")
+
+
+@dataclass(frozen=True)
+class Dumped:
+    """A program read from a dump, with the source of each kernel by its name."""
+
+    module: Module
+    prepared: Module
+    program: Program
+    sources: Mapping[str, str]
+    build_options: str
+
+
+def bundle_files(compiled: Compiled) -> dict[str, str]:
+    """What a program in another language needs to launch the kernels."""
+    files = dumped_files(compiled)
+    return {name: text for name, text in files.items() if name in ("module.lir", MANIFEST) or name.endswith(".cl")}
+
+
+def write_bundle(folder: Path, files: Mapping[str, str]) -> None:
+    """Write the files; kernels that an earlier manifest there names and the new one does not are removed."""
+    earlier = _kernels_of(folder / MANIFEST)
+    write_files(folder, files)
+    for name in earlier - set(files):
+        with contextlib.suppress(OSError):
+            (folder / name).unlink()
+
+
+def _kernels_of(manifest: Path) -> set[str]:
+    """The kernel files that a manifest of ours names."""
+    try:
+        return set(_KERNEL_FILE.findall(manifest.read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError):
+        return set()
+
+
+def index_text(compiled: Compiled, folder: str) -> str:
+    """What is in a dump, what runs in which order, and why."""
+    program = compiled.program
+    names = dict.fromkeys(program.dims, ("i64", 1))
+    lines = [
+        f"The program @{program.name}, compiled for {compiled.device.name} ({compiled.device.platform}).",
+        "",
+        f"Takes   {', '.join(f'{name}: {type_}' for name, type_ in program.inputs) or 'nothing'}",
+        f"Returns {', '.join(f'{name}: {type_}' for name, type_ in program.outputs)}",
+        "",
+        "What runs, in this order. Of several variants the first whose condition holds is taken.",
+        "",
+    ]
+    for number, (step, report) in enumerate(zip(program.steps, kernel_reports(compiled)), 1):
+        lines.append(f"{number}. {step.name} computes {', '.join(report.outputs) or 'checks'}")
+        for variant in step.variants:
+            condition = "always" if len(step.variants) == 1 else "otherwise"
+            if variant.guard is not None:
+                condition = f"if {print_expression(variant.guard, names)}"
+            lines.append(f"   {condition}, by strategy {variant.strategy}:")
+            lines += [
+                f"     kernels/{launch.kernel.name}.cl  items {print_expression(launch.global_size, names)}, "
+                f"groups of {launch.kernel.local_size}, on {', '.join(launch.buffers)}"
+                for launch in variant.launches
+            ]
+    files = {
+        "module.lir": "the program as it was given, with the gradients that were asked for",
+        "prepared.lir": "after the passes: primitives, stable and differentiated",
+        "fused.lir": "cut into fused kernels, each below its schedule",
+        "program.txt": "buffers, launches, and the kernels before they are OpenCL C",
+        "kernels/*.cl": "OpenCL C, a kernel a file",
+        MANIFEST: "buffers, launches, geometry, arguments and guards, for programs",
+    }
+    lines += ["", "Why", "", explanation(compiled), "", "Files", ""]
+    lines += [f"  {name.ljust(max(map(len, files)))}  {what}" for name, what in files.items()]
+    lines += ["", f"Build options: {compiled.build_options or 'none'}", "",
+              "To run the kernels as they stand here, edited or not:", "",
+              f"  lossc run {folder} --input NAME=FILE ...", ""]  # fmt: skip
+    return "\n".join(lines)
+
+
+def read_dump(folder: Path) -> Dumped:
+    """The program in a folder that `lossc dump` wrote. Raises LirError for what is missing or damaged there."""
+    program_file = folder / "program.txt"
+    if not program_file.is_file():
+        raise LirError(f"cannot read {str(folder)!r}: it is a folder without a program.txt", "run a .lir file, or a folder that "
+                       "`lossc dump` wrote", code="LIR0015")  # fmt: skip
+    source = file_source(program_file)
+    program = parse_program(source.text, source.name)
+    sources = {kernel.name: file_source(folder / "kernels" / f"{kernel.name}.cl").text for kernel in program.kernels}
+    try:
+        options = json.loads(file_source(folder / MANIFEST).text)["build_options"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise LirError(f"cannot read {str(folder / MANIFEST)!r}: {error}", code="LIR0015") from None
+    return Dumped(load(folder / "module.lir"), load(folder / "prepared.lir"), program, sources, str(options))

@@ -1,0 +1,142 @@
+"""`lossc check`: is what the device computes right?
+
+Two comparisons, both with the float64 interpreter on the program as it was written, before any rewriting: the results
+and gradients of the device with those of the interpreter, and the interpreter's gradients with finite differences of
+its own results, in one random direction for each input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from lossc.compiler import compile_module
+from lossc.compiler.gradient import request_module_gradients
+from lossc.compiler.pipeline import run_passes
+from lossc.ir.diagnostics import LirError
+from lossc.ir.function import Function, Module
+from lossc.ir.interp import interpret
+from lossc.ir.types import dim_names, is_float
+
+from . import options
+from .console import note, say_json, say_table
+from .exits import Failed
+from .programs import device_to_run_on, load_module
+from .run import execute, gather_inputs
+
+DEFAULT_SIZE = 33
+"""Rows for dimensions that nothing gives: two whole vectors of 16 and a rest."""
+TOLERANCE = {"f64": 1e-10, "f32": 1e-4, "f16": 1e-2, "bf16": 5e-2}
+DIFFERENCE_TOLERANCE = 1e-4
+STEP = 1e-5
+
+Arrays = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One result of the program. `error` is the largest difference over the largest value; `difference` the same for
+    a gradient and finite differences, None for what is no gradient."""
+
+    name: str
+    type: str
+    error: float
+    difference: float | None
+    fine: bool
+
+
+def check(
+    file: options.Program,
+    inputs: options.Inputs,
+    bind: options.Bind,
+    params: options.Params = None,
+    random: options.Random = 0,
+    wrt: options.Wrt = None,
+    of: options.Of = None,
+    function: options.FunctionName = None,
+    device: options.RunDevice = None,
+    strategy: options.Strategy = None,
+    json: options.Json = False,
+) -> None:
+    """Compare results and gradients on a device with float64 arithmetic and with finite differences."""
+    module = load_module(file, function)
+    wanted = options.names(wrt) or [v.name for v in module.entry.inputs if is_float(v.type.dtype)]
+    position = _position(module.entry, of)
+    arrays, sizes = gather_inputs(module, inputs, params, [*bind, *_default_sizes(module.entry, inputs, bind)], random)
+    differentiated = request_module_gradients(module, wanted, module.entry.names_of_outputs[position]) if wanted else module
+    chosen = device_to_run_on(device)
+    results = execute(compile_module(differentiated, chosen.info, strategy), chosen, arrays, sizes)
+    findings = compare(differentiated, position, wanted, results, arrays, sizes)
+    if json:
+        say_json({"device": str(chosen), "results": [vars(finding) for finding in findings]})
+    else:
+        note(f"checked on {chosen}")
+        rows = [(f.name, f.type, f"{f.error:.1e}", "" if f.difference is None else f"{f.difference:.1e}",
+                 "fine" if f.fine else "WRONG") for f in findings]  # fmt: skip
+        say_table(("result", "type", "error", "finite differences", ""), rows)
+    if not all(finding.fine for finding in findings):
+        raise Failed
+
+
+def compare(
+    module: Module, position: int, wanted: list[str], results: Arrays, arrays: Arrays, sizes: Mapping[str, int]
+) -> list[Finding]:
+    """The results of a device beside what they should be."""
+    # Nothing but what the interpreter needs: no rewriting, no simplification.
+    reference = run_passes(module, ("inline", "expand", "autodiff", "inline", "expand")).entry
+    expected = dict(zip(reference.names_of_outputs, interpret(reference, arrays, sizes)))
+    findings = []
+    for value, (name, result) in zip(reference.outputs, results.items()):
+        error = relative_error(result, expected[name])
+        slope = None
+        if name.startswith("grad_") and name.removeprefix("grad_") in wanted:
+            slope = slope_error(reference, position, name.removeprefix("grad_"), expected[name], arrays, sizes)
+        fine = error <= TOLERANCE.get(value.type.dtype, 0.0) and (slope is None or slope <= DIFFERENCE_TOLERANCE)
+        findings.append(Finding(name, str(value.type), error, slope, fine))
+    return findings
+
+
+def relative_error(found: np.ndarray, expected: np.ndarray) -> float:
+    """The largest difference over the largest expected value; infinite where one is not finite and the other is."""
+    found, expected = np.asarray(found, np.float64), np.asarray(expected, np.float64)
+    special = ~np.isfinite(expected)
+    if not np.array_equal(found[special], expected[special], equal_nan=True) or not np.isfinite(found[~special]).all():
+        return float("inf")
+    difference = np.abs(found[~special] - expected[~special]).max(initial=0.0)
+    largest = np.abs(expected[~special]).max(initial=0.0)
+    return float(difference / largest) if largest else float(difference)
+
+
+def slope_error(
+    function: Function, position: int, name: str, gradient: np.ndarray, arrays: Arrays, sizes: Mapping[str, int]
+) -> float:
+    """How far the derivative along a random direction is from the central difference, over the gradient's length."""
+    base = np.asarray(arrays[name], np.float64)
+    direction = np.random.default_rng(len(name)).standard_normal(base.shape)
+    step = STEP * max(1.0, float(np.abs(base).max(initial=0.0)))
+
+    def total(sign: int) -> float:
+        moved = {**arrays, name: base + sign * step * direction}
+        return float(np.sum(interpret(function, moved, sizes)[position]))
+
+    slope = (total(1) - total(-1)) / (2 * step)
+    length = float(np.linalg.norm(gradient) * np.linalg.norm(direction))
+    return abs(slope - float(np.sum(gradient * direction))) / max(length, np.finfo(np.float64).tiny)
+
+
+def _position(function: Function, of: str | None) -> int:
+    names = function.names_of_outputs
+    if of is not None and of not in names:
+        raise LirError(f"@{function.name} has no output `{of}`", f"outputs: {', '.join(names)}", span=function.span)
+    return names.index(of) if of is not None else 0
+
+
+def _default_sizes(entry: Function, inputs: list[str], bind: list[str]) -> list[str]:
+    """A size for each dimension where no arrays are given that could have one."""
+    if inputs:
+        return []
+    names = dict.fromkeys(name for v in entry.inputs for dim in v.type.shape for name in dim_names(dim))
+    given = {word.partition("=")[0] for word in bind}
+    return [f"{name}={DEFAULT_SIZE}" for name in names if name not in given]

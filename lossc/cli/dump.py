@@ -1,2 +1,0 @@
-def dump(file: str) -> None:
-    """x"""

@@ -1,0 +1,159 @@
+"""Writing a compiled module to a folder, so that a person can read what runs, and another program can run it.
+
+    module.lir      what was compiled
+    prepared.lir    after the passes
+    fused.lir       cut into kernels, each below its schedule
+    program.txt     buffers, launches and the kernels before they are C
+    kernels/*.cl    OpenCL C of every variant
+    manifest.json   buffers, launches, geometry, arguments and guards: all that is needed to launch the kernels
+
+Sizes, guards and geometry in the manifest are expressions over the program's dimension names, as in program.txt.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from lossc.compiler import Compiled
+from lossc.explain import kernel_reports, schedule_lines
+from lossc.ir.diagnostics import LirError
+from lossc.ir.kernel import Expr
+from lossc.ir.kernel_printer import print_expression
+from lossc.ir.printer import HEADER, print_function, print_module
+from lossc.ir.program import Buffer, Launch, Variant
+from lossc.ir.program_text import print_program
+
+FORMAT = 1
+
+
+def dump(compiled: Compiled, folder: str | PathLike[str]) -> list[Path]:
+    """Write everything about a compiled module below `folder` and return the paths. Raises LirError."""
+    files = dumped_files(compiled)
+    root = Path(folder)
+    try:
+        (root / "kernels").mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            (root / name).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise LirError(f"cannot write to {root}: {error.strerror or error}") from None
+    return [root / name for name in files]
+
+
+def dumped_files(compiled: Compiled) -> dict[str, str]:
+    """The text of every file of a dump, by its path in the folder."""
+    return {
+        "module.lir": print_module(compiled.module),
+        "prepared.lir": print_module(compiled.prepared),
+        "fused.lir": fused_text(compiled),
+        "program.txt": print_program(compiled.program),
+        **{f"kernels/{name}.cl": text for name, text in kernel_files(compiled).items()},
+        "manifest.json": json.dumps(manifest(compiled), indent=2) + "\n",
+    }
+
+
+def fused_text(compiled: Compiled) -> str:
+    """The outlined module; above each kernel its schedule, as comments."""
+    parts = [HEADER + "\n"]
+    for function in compiled.outlined.module.functions.values():
+        schedule = compiled.outlined.schedules.get(function.name)
+        lines = [] if schedule is None else [f"// {line}" for line in schedule_lines(schedule)]
+        parts.append("\n".join([*lines, print_function(function), ""]))
+    return "\n".join(parts)
+
+
+def kernel_files(compiled: Compiled) -> dict[str, str]:
+    """OpenCL C by kernel name, under a comment that says which fused kernel it is and how it is launched."""
+    sources, texts = compiled.sources(), {}
+    for report, step in zip(kernel_reports(compiled), compiled.program.steps):
+        for variant in step.variants:
+            for launch in variant.launches:
+                head = [f"{launch.kernel.name}: fused kernel {step.name}, strategy {variant.strategy}",
+                        f"computes {', '.join(report.outputs) or 'checks'}",
+                        f"from {', '.join(report.inputs) or 'nothing'}",
+                        f"taken {'otherwise' if variant.guard is None else f'if {_text(compiled, variant.guard)}'}",
+                        f"items {_text(compiled, launch.global_size)}, groups of {launch.kernel.local_size}"]  # fmt: skip
+                comment = "".join(f"// {line}\n" for line in head)
+                texts[launch.kernel.name] = comment + sources[launch.kernel.name]
+    return texts
+
+
+def manifest(compiled: Compiled) -> dict[str, Any]:
+    """All that is needed to launch the kernels, as plain data for JSON."""
+    program = compiled.program
+    buffers = [name for name, buffer in program.buffers.items() if buffer.role == "input"]
+    return {
+        "format": FORMAT,
+        "program": program.name,
+        "device": dataclasses.asdict(compiled.device),
+        "build_options": compiled.build_options,
+        "dims": list(program.dims),
+        "inputs": [
+            {"name": name, "type": str(type_), "buffer": buffer, "param": name in program.params}
+            for (name, type_), buffer in zip(program.inputs, buffers)
+        ],
+        "outputs": [
+            {"name": name, "type": str(type_), "buffer": buffer}
+            for (name, type_), buffer in zip(program.outputs, program.output_buffers)
+        ],
+        "buffers": [_buffer(compiled, buffer) for buffer in program.buffers.values()],
+        "steps": [
+            {
+                "name": step.name,
+                "strategy": compiled.lowered.choices[step.name].strategy,
+                "not_taken": dict(compiled.lowered.choices[step.name].against),
+                "variants": [_variant(compiled, variant) for variant in step.variants],
+            }
+            for step in program.steps
+        ],
+        "checks": [
+            {
+                "slot": check.slot, **check.attributes, "shape": list(map(str, check.shape)),
+                "value_buffer": check.value_buffer,
+            }
+            for check in program.checks
+        ],
+    }  # fmt: skip
+
+
+def _text(compiled: Compiled, expression: Expr) -> str:
+    return print_expression(expression, dict.fromkeys(compiled.program.dims, ("i64", 1)))
+
+
+def _buffer(compiled: Compiled, buffer: Buffer) -> Mapping[str, Any]:
+    return {
+        "name": buffer.name, "dtype": buffer.dtype, "size": _text(compiled, buffer.size), "role": buffer.role,
+        "shape": None if buffer.shape is None else list(map(str, buffer.shape)), "alias_of": buffer.alias_of,
+    }  # fmt: skip
+
+
+def _variant(compiled: Compiled, variant: Variant) -> Mapping[str, Any]:
+    return {
+        "strategy": variant.strategy,
+        "guard": None if variant.guard is None else _text(compiled, variant.guard),
+        "temporaries": [_buffer(compiled, buffer) for buffer in variant.temporaries],
+        "launches": [_launch(compiled, launch) for launch in variant.launches],
+    }
+
+
+def _launch(compiled: Compiled, launch: Launch) -> Mapping[str, Any]:
+    """Arguments in the order of the kernel: buffers, then scalars."""
+    buffers = [
+        {"kind": "buffer", "name": argument.name, "dtype": argument.dtype, "access": argument.access, "buffer": name}
+        for argument, name in zip(launch.kernel.buffers, launch.buffers)
+    ]
+    scalars = [
+        {"kind": "scalar", "name": scalar.name, "dtype": scalar.dtype, "value": _text(compiled, launch.scalars[scalar.name])}
+        for scalar in launch.kernel.scalars
+    ]
+    return {
+        "kernel": launch.kernel.name,
+        "file": f"kernels/{launch.kernel.name}.cl",
+        "global_size": _text(compiled, launch.global_size),
+        "local_size": launch.kernel.local_size,
+        "arguments": [*buffers, *scalars],
+    }

@@ -1,0 +1,205 @@
+"""Why a program runs as it does: what was rewritten and fused, what was not, what every kernel does and moves.
+
+In: a compiled module. Out: `KernelReport`s, one a fused kernel, and text for people.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from lossc.compiler import Compiled
+from lossc.compiler.pipeline import run_passes
+from lossc.compiler.rewrite import Log
+from lossc.ir.function import Value
+from lossc.ir.kernel_printer import print_expression
+from lossc.ir.program import Step
+from lossc.ir.schedule import Schedule
+from lossc.ir.types import ITEM_SIZE, Dim, DimLike, dim_names, dim_value, multiply_dims
+
+ASSUMED_SIZE = 1024
+"""What a named dimension counts as where a figure needs a number."""
+EXPONENTIALS = frozenset({"exp", "expm1"})
+
+
+@dataclass(frozen=True)
+class KernelReport:
+    """One fused kernel: what it is, how it is lowered, and why not otherwise."""
+
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    stages: int
+    exps_per_element: int
+    strategy: str
+    against: Mapping[str, str]
+    variants: tuple[str, ...]
+    launches: int
+    bytes_moved: tuple[DimLike, ...]
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.name}: ({', '.join(self.inputs)}) -> ({', '.join(self.outputs) or 'checks only'})",
+            f"  {_count(self.stages, 'stage')}, {_count(self.exps_per_element, 'exponential')} an element, "
+            f"{_count(self.launches, 'launch')}, {_sum_text(self.bytes_moved)} bytes",
+            f"  strategy {self.strategy}",
+        ]
+        lines += [f"    not {name}: {reason}" for name, reason in self.against.items()]
+        return "\n".join([*lines, *(f"  variant {variant}" for variant in self.variants)])
+
+
+def kernel_reports(compiled: Compiled) -> tuple[KernelReport, ...]:
+    """A report on every fused kernel, in the order of their launches."""
+    return tuple(_report(compiled, step) for step in compiled.program.steps)
+
+
+def _report(compiled: Compiled, step: Step) -> KernelReport:
+    schedule = compiled.outlined.schedules[step.name]
+    function, choice = schedule.function, compiled.lowered.choices[step.name]
+    # The one variant that every size may take.
+    last = step.variants[-1]
+    return KernelReport(
+        step.name, tuple(_typed(value) for value in function.inputs), tuple(_typed(value) for value in function.outputs),
+        schedule.stages, exponentials(schedule), choice.strategy, choice.against, tuple(_variants(compiled, step)),
+        len(last.launches), tuple(_bytes_of(value) for value in (*function.inputs, *function.outputs)),
+    )  # fmt: skip
+
+
+def exponentials(schedule: Schedule) -> int:
+    """How many exponentials a kernel computes for each element of its domain."""
+    ops = (op for op in schedule.function.ops if op.name in EXPONENTIALS)
+    return sum(schedule.varies[op.result] == schedule.looped for op in ops)
+
+
+def _variants(compiled: Compiled, step: Step) -> Iterator[str]:
+    names = dict.fromkeys(compiled.program.dims, ("i64", 1))
+    for variant in step.variants:
+        guard = "otherwise" if variant.guard is None else f"if {print_expression(variant.guard, names)}"
+        kernels = [
+            f"{launch.kernel.name} on {print_expression(launch.global_size, names)} items in groups of {launch.kernel.local_size}"
+            for launch in variant.launches
+        ]
+        yield f"{guard}: {', then '.join(kernels)}"
+
+
+def _typed(value: Value) -> str:
+    return f"%{value.name}: {value.type}"
+
+
+def _bytes_of(value: Value) -> DimLike:
+    return multiply_dims([value.type.count, ITEM_SIZE[value.type.dtype]])
+
+
+# --- memory -------------------------------------------------------------------------------------------------
+
+
+def bytes_moved(compiled: Compiled) -> list[DimLike]:
+    """What the kernels read and write: every operand and result of each once."""
+    return [size for report in kernel_reports(compiled) for size in report.bytes_moved]
+
+
+def bytes_needed(compiled: Compiled) -> list[DimLike]:
+    """What any program must move: every input that is used and every output, once."""
+    entry = compiled.prepared.entry
+    used = {operand for op in entry.ops for operand in op.operands} | set(entry.outputs)
+    values = dict.fromkeys([*(value for value in entry.inputs if value in used), *entry.outputs])
+    return [_bytes_of(value) for value in values]
+
+
+def traffic_ratio(compiled: Compiled, sizes: Mapping[str, int] | None = None) -> float:
+    """Bytes moved over the fewest possible; named dimensions without a size count as 1024."""
+    moved, needed = (_number(terms, sizes or {}) for terms in (bytes_moved(compiled), bytes_needed(compiled)))
+    return moved / needed if needed else 1.0
+
+
+def _number(terms: Iterable[DimLike], sizes: Mapping[str, int]) -> int:
+    terms = list(terms)
+    bound = {name: sizes.get(name, ASSUMED_SIZE) for term in terms for name in dim_names(term)}
+    return sum(dim_value(term, bound) for term in terms)
+
+
+def _sum_text(terms: Iterable[DimLike]) -> str:
+    """`4 + 44*B` for sizes with names in them."""
+    factors: dict[tuple[str, ...], int] = {}
+    for term in terms:
+        names, factor = ((), term) if isinstance(term, int) else (term.names, term.factor)
+        factors[names] = factors.get(names, 0) + factor
+    parts = [str(Dim(factor, names)) if names else str(factor) for names, factor in sorted(factors.items()) if factor]
+    return " + ".join(parts) or "0"
+
+
+# --- text ---------------------------------------------------------------------------------------------------
+
+
+def explanation(compiled: Compiled, conversions: Mapping[str, str] | None = None) -> str:
+    """Everything there is to say about a compiled module, as text."""
+    log = Log()
+    run_passes(compiled.module, ("prepare",), log=log)
+    reports = kernel_reports(compiled)
+    launches = sum(report.launches for report in reports)
+    dims = sorted({name for term in bytes_needed(compiled) for name in dim_names(term)})
+    where = f" at {', '.join(f'{name} = {ASSUMED_SIZE}' for name in dims)}" if dims else ""
+    parts = [
+        f"@{compiled.program.name} for {compiled.device.name} ({compiled.device.platform}): "
+        f"{_count(len(reports), 'fused kernel')}, {_count(launches, 'launch')}",
+        f"moves {_sum_text(bytes_moved(compiled))} bytes, no program can move fewer than "
+        f"{_sum_text(bytes_needed(compiled))}: traffic ratio {traffic_ratio(compiled):.2f}{where}",
+        *_section("rewritten", map(str, log.fired)),
+        *_section("not rewritten", map(str, log.missed)),
+        *_section("fused kernels", (line for report in reports for line in str(report).split("\n"))),
+        *_section("kept apart", compiled.outlined.refused),
+        *_section("converted inputs", (f"{name}: {what}" for name, what in (conversions or {}).items())),
+    ]
+    return "\n".join(parts)
+
+
+def _section(title: str, lines: Iterable[str]) -> list[str]:
+    lines = list(lines)
+    return ["", f"{title}:", *(f"  {line}" for line in lines)] if lines else []
+
+
+def _count(number: int, noun: str) -> str:
+    plural = f"{noun}es" if noun.endswith("ch") else f"{noun}s"
+    return f"{number} {noun if number == 1 else plural}"
+
+
+def schedule_lines(schedule: Schedule) -> list[str]:
+    """A schedule in words: the domain, what is reduced, and the grain and stage of every value."""
+    axes = ", ".join(
+        f"{_axis(axis)}: {size}{'' if axis in schedule.looped else ' (indexed only)'}"
+        for axis, size in enumerate(schedule.axes)
+    )
+    lines = [f"domain {axes or 'one point'}"]
+    if schedule.reduced:
+        lines.append(f"rows along {_axes(schedule.rows)}, reduced along {_axes(schedule.columns)}, "
+                     f"{_count(schedule.stages, 'stage')}")  # fmt: skip
+    if schedule.matmul is not None:
+        lines.append(f"matrix product %{schedule.matmul.result.name}")
+    values = [*schedule.function.inputs, *(result for op in schedule.function.ops for result in op.results)]
+    for value in values:
+        lines.append(f"%{value.name}: {_grain(schedule, value)}")
+    return lines
+
+
+def _grain(schedule: Schedule, value: Value) -> str:
+    if value in schedule.finished:
+        return "whole, after all rows"
+    along = schedule.varies.get(value, frozenset())
+    stage = f", stage {schedule.stage[value]}" if schedule.row_reductions and value in schedule.stage else ""
+    if along == schedule.looped and along:
+        return f"element{stage}"
+    if not along:
+        return f"whole{stage}"
+    if along == frozenset(schedule.rows):
+        return f"row{stage}"
+    if along == schedule.reduced:
+        return f"column{stage}"
+    return f"along {_axes(sorted(along))}{stage}"
+
+
+def _axis(axis: int) -> str:
+    return f"axis {axis}"
+
+
+def _axes(axes: Iterable[int]) -> str:
+    return ", ".join(map(_axis, axes)) or "none"

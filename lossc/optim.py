@@ -1,0 +1,174 @@
+"""Optimizers: how parameters change, as LIR over whole arenas.
+
+In: tensors of one flat piece of parameters, its gradients and the optimizer's state, and scalars of this step. Out:
+the new parameters and state. `update` is built once, as primitives, and compiled to one kernel; what changes from step
+to step (the learning rate, corrections of bias) comes in as run-time scalars, so annealing never recompiles.
+
+Another optimizer is a class with `state`, `scalars` and `update`. Formulas are those of torch.optim.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from lossc.ir.builder import Tensor
+from lossc.ir.diagnostics import LirError
+
+LearningRate = float | Callable[[int], float]
+Groups = Mapping[str, Mapping[str, float]]
+Updated = tuple[Tensor, dict[str, Tensor]]
+
+
+class Optimizer(Protocol):
+    """What a training step asks of an optimizer."""
+
+    @property
+    def state(self) -> tuple[str, ...]:
+        """Names of what is kept for every parameter element between steps; it begins as zeros."""
+        ...
+
+    def scalars(self, step: int, group: str) -> dict[str, float]:
+        """The run-time scalars of step 0, 1, ... for the parameters of a group. The names are always the same."""
+        ...
+
+    def update(
+        self, parameter: Tensor, gradient: Tensor, state: Mapping[str, Tensor], scalars: Mapping[str, Tensor]
+    ) -> Updated:
+        """The new parameters and the new state, all of the shape [P] of the old."""
+        ...
+
+
+def rate_at(rate: LearningRate, step: int) -> float:
+    """A learning rate that is a number or a function of the step: 0 at the first."""
+    value = rate(step) if callable(rate) else rate
+    if not isinstance(value, (int, float)) and not hasattr(value, "__float__"):
+        raise LirError(f"the learning rate at step {step} is no number: {value!r}")
+    return float(value)
+
+
+def _settings(optimizer: Any, group: str) -> Mapping[str, Any]:
+    """The settings of a group, where it has its own, over those of the optimizer."""
+    own = optimizer.groups.get(group, {})
+    return {"lr": optimizer.lr, "weight_decay": optimizer.weight_decay, **own}
+
+
+def _check(optimizer: Any) -> None:
+    for name, value in vars(optimizer).items():
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and not (value >= 0 and math.isfinite(value)):
+            raise LirError(f"{type(optimizer).__name__}: {name} must be a number from 0, found {value}")
+    for group, own in optimizer.groups.items():
+        unknown = [name for name in own if name not in ("lr", "weight_decay")]
+        if unknown:
+            raise LirError(f"group `{group}` sets `{unknown[0]}`", "a group may have its own lr and weight_decay")
+
+
+def _decays(optimizer: Any) -> bool:
+    """Whether any group decays weights: else the update has no term for it."""
+    return any(own.get("weight_decay", optimizer.weight_decay) for own in ({}, *optimizer.groups.values()))
+
+
+@dataclass(frozen=True)
+class SGD:
+    """Gradient descent, with momentum where that is not 0.
+
+    g' = g + weight_decay p;  b = momentum b + g';  p = p - lr b  (nesterov: p - lr (g' + momentum b))
+
+    `lr` is a number or a function of the step. `groups` gives groups of parameters an lr or weight_decay of their own:
+    `{"biases": {"weight_decay": 0.0}}`.
+    """
+
+    lr: LearningRate
+    momentum: float = 0.0
+    nesterov: bool = False
+    weight_decay: float = 0.0
+    groups: Groups = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check(self)
+        if self.nesterov and not self.momentum:
+            raise LirError("SGD: nesterov needs a momentum")
+
+    @property
+    def state(self) -> tuple[str, ...]:
+        return ("momentum",) if self.momentum else ()
+
+    def scalars(self, step: int, group: str) -> dict[str, float]:
+        own = _settings(self, group)
+        decay = {"weight_decay": own["weight_decay"]} if _decays(self) else {}
+        return {"lr": rate_at(own["lr"], step), **decay}
+
+    def update(
+        self, parameter: Tensor, gradient: Tensor, state: Mapping[str, Tensor], scalars: Mapping[str, Tensor]
+    ) -> Updated:
+        if "weight_decay" in scalars:
+            gradient = gradient + parameter * scalars["weight_decay"]
+        if not self.momentum:
+            return parameter - gradient * scalars["lr"], {}
+        velocity = state["momentum"] * self.momentum + gradient
+        direction = gradient + velocity * self.momentum if self.nesterov else velocity
+        return parameter - direction * scalars["lr"], {"momentum": velocity}
+
+
+@dataclass(frozen=True)
+class Adam:
+    """Adam (Kingma and Ba, 2015), as torch has it; t counts steps from 1.
+
+    m = m + (g - m) (1 - beta1);  v = beta2 v + (1 - beta2) g^2
+    p = p - lr / (1 - beta1^t) m / (sqrt(v) / sqrt(1 - beta2^t) + eps)
+
+    weight_decay adds weight_decay p to g; `decoupled` scales p by 1 - lr weight_decay instead, which is AdamW.
+    `lr` is a number or a function of the step. `groups` gives groups of parameters an lr or weight_decay of their own.
+    """
+
+    lr: LearningRate = 1e-3
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    decoupled: bool = False
+    groups: Groups = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check(self)
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise LirError(f"{type(self).__name__}: betas must be two numbers in [0, 1), found {self.betas}")
+
+    @property
+    def state(self) -> tuple[str, ...]:
+        return ("m", "v")
+
+    def scalars(self, step: int, group: str) -> dict[str, float]:
+        own = _settings(self, group)
+        rate, count = rate_at(own["lr"], step), step + 1
+        corrected = {
+            "step_size": rate / (1 - self.betas[0] ** count),
+            "inverse_root": 1 / math.sqrt(1 - self.betas[1] ** count),
+        }
+        if not _decays(self):
+            return corrected
+        decay = own["weight_decay"]
+        return {**corrected, "decay": 1 - rate * decay if self.decoupled else decay}
+
+    def update(
+        self, parameter: Tensor, gradient: Tensor, state: Mapping[str, Tensor], scalars: Mapping[str, Tensor]
+    ) -> Updated:
+        if "decay" in scalars:
+            if self.decoupled:
+                parameter = parameter * scalars["decay"]
+            else:
+                gradient = gradient + parameter * scalars["decay"]
+        m = state["m"] + (gradient - state["m"]) * (1 - self.betas[0])
+        v = state["v"] * self.betas[1] + gradient * gradient * (1 - self.betas[1])
+        denominator = v.sqrt() * scalars["inverse_root"] + self.eps
+        return parameter - m * scalars["step_size"] / denominator, {"m": m, "v": v}
+
+
+@dataclass(frozen=True)
+class AdamW(Adam):
+    """Adam with decoupled weight decay (Loshchilov and Hutter, 2019): p is first scaled by 1 - lr weight_decay."""
+
+    weight_decay: float = 1e-2
+    decoupled: bool = True
+

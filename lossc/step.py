@@ -1,0 +1,336 @@
+"""Training steps: loss, gradients and update in one call, on memory that stays where it is.
+
+In: a module whose first output is minimised, the parameters, an optimizer. Out: `Step`. Parameters, gradients and each
+part of the optimizer's state are one arena a element type: the backward kernels write gradients straight into theirs,
+then one kernel updates everything. An error in a batch is raised before that, so it changes no parameter.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lossc.arena import Arena, arena_alignment, segments_of
+from lossc.arrays import to_dtype
+from lossc.checkpoint import parameters_in, read_tensors, state_key, write_tensors
+from lossc.compiled import Inputs, as_device
+from lossc.compiler import Compiled, compile_module
+from lossc.explain import KernelReport, explanation, kernel_reports
+from lossc.gradients import differentiate
+from lossc.ir.builder import Builder, Tensor
+from lossc.ir.diagnostics import LirError, Limitation
+from lossc.ir.function import Module
+from lossc.ir.types import Type, named
+from lossc.optim import Optimizer
+from lossc.parameters import Parameter, Parameters
+from lossc.runtime.device import Device
+from lossc.runtime.execute import Executable
+from lossc.runtime.memory import Argument, copy
+from lossc.update import Range, Update
+
+TRAINED_TYPES = ("f32", "f64")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Everything of the trained parameters of one element type."""
+
+    parameters: Arena
+    gradients: Arena
+    state: Mapping[str, Arena]
+    update: Update
+
+
+class Step:
+    """One step of training. `step(x=..., labels=...)` gives the loss as it was before the update (shape [1]), or a
+    list where the graph has several outputs.
+
+    `step.accumulate(...)` adds the gradients of a batch and updates nothing; the next call of the step averages them
+    with its own. Parameters are read and set through the graph at any time; `save` and `load` keep them with the
+    optimizer's state, so that training goes on bit for bit. `count` is the number of updates done.
+    """
+
+    def __init__(
+        self, module: Module, parameters: Parameters, optimizer: Optimizer, *, clip_norm: float | None = None,
+        accepted: Iterable[str] = (), device: Any = None, strategy: str | None = None,
+    ) -> None:  # fmt: skip
+        self.device = as_device(device)
+        self.optimizer, self.count = optimizer, 0
+        self._clip_norm = _checked_norm(clip_norm)
+        self._store = parameters
+        if not any(value in module.entry.params for value in module.entry.inputs):
+            raise LirError("a training step needs parameters, and none reaches the outputs",
+                           "make them with g.param or lossc.nn, and mark them `param` in LIR text")  # fmt: skip
+        found = differentiate(module, parameters, True, None, False)
+        self.names = found.names
+        self.compiled: Compiled = compile_module(found.module, self.device.info, strategy)
+        program = self.compiled.program
+        self._trained = self._make_arenas([parameters.entry(name) for name in self.names])
+        fixed: dict[str, Argument] = {}
+        gradient_outputs = [name for name, _ in program.outputs[found.outputs :]]
+        for name, output in zip(self.names, gradient_outputs):
+            trained = self._of(name)
+            fixed[name], fixed[output] = trained.parameters.part(name), trained.gradients.part(name)
+        self._kept = [name for name, _ in program.inputs if name in parameters and name not in self.names]
+        self._inputs = Inputs([pair for pair in program.inputs if pair[0] not in parameters], accepted)
+        self._executable = Executable(
+            program, self.device, self.compiled.sources(), self.compiled.build_options, fixed
+        )
+        self._accumulated: dict[str, Arena] = {}
+        self._batches = 0
+        self._lock = threading.Lock()
+        self._norm = _SumOfSquares(self.device) if self._clip_norm is not None else None
+        self._take_parameters()
+
+    def __repr__(self) -> str:
+        inputs = ", ".join(f"{name}: {type_}" for name, type_ in self._inputs.types.items())
+        return f"<Step {self.count} of {type(self.optimizer).__name__}({inputs}) on {self.device}>"
+
+    @property
+    def inputs(self) -> dict[str, Type]:
+        """What a call must be given."""
+        return dict(self._inputs.types)
+
+    def __call__(self, **inputs: Any) -> Any:
+        """Compute loss and gradients of a batch and update the parameters.
+
+        Raises LirError for inputs that are missing, unknown or do not fit, and where a check fails, as for a label
+        out of range: then nothing has changed.
+        """
+        with self._lock:
+            results = self._gradients(inputs)
+            if self._batches:
+                self._accumulate()
+            scale = 1.0 / max(1, self._batches)
+            sources = {dtype: self._accumulated[dtype] if self._batches else trained.gradients
+                       for dtype, trained in self._trained.items()}  # fmt: skip
+            if self._norm is not None and self._clip_norm is not None:
+                norm = scale * sum(self._norm(arena) for arena in sources.values()) ** 0.5
+                clip = self._clip_norm / (norm + 1e-6)
+                # Not min: a norm that is NaN shall be seen in the parameters.
+                scale *= 1.0 if clip > 1.0 else clip
+            for dtype, trained in self._trained.items():
+                trained.update(sources[dtype], self.count, scale)
+            self.count += 1
+            self._batches = 0
+            return results[0] if len(results) == 1 else results
+
+    def accumulate(self, **inputs: Any) -> Any:
+        """Compute loss and gradients of a batch; the next call of the step averages over all batches since the last
+        one. Returns what a call returns, and raises the same."""
+        with self._lock:
+            results = self._gradients(inputs)
+            self._accumulate()
+            return results[0] if len(results) == 1 else results
+
+    def gradient(self, name: str) -> np.ndarray:
+        """The gradient of a parameter by the last batch: a copy. Raises LirError for an unknown name."""
+        if name not in self.names:
+            self._store.entry(name)
+            raise LirError(f"parameter `{name}` is not trained by this step")
+        arena = self._of(name).gradients
+        arena.receive()
+        return arena.view(name).copy()
+
+    def state(self, name: str) -> dict[str, np.ndarray]:
+        """The optimizer's state for a parameter: copies, by the names that the optimizer gives them."""
+        if name not in self.names:
+            self._store.entry(name)
+            raise LirError(f"parameter `{name}` is not trained by this step")
+        arenas = self._of(name).state
+        for arena in arenas.values():
+            arena.receive()
+        return {state: arena.view(name).copy() for state, arena in arenas.items()}
+
+    # --- checkpoints ---
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write parameters, optimizer state and step count to a safetensors file. Raises LirError."""
+        with self._lock:
+            tensors = {name: self._store.live(name) for name in self._store}
+            for name in self.names:
+                for state, arena in self._of(name).state.items():
+                    arena.receive()
+                    tensors[state_key(state, name)] = arena.view(name)
+            about = {"step": str(self.count), "optimizer": type(self.optimizer).__name__}
+            write_tensors(path, tensors, about)
+
+    def load(self, path: str | PathLike[str]) -> None:
+        """Go on from a file that `save` wrote. Raises LirError where it does not fit; then nothing has changed."""
+        tensors, about = read_tensors(path)
+        optimizer = type(self.optimizer).__name__
+        if not about.get("step", "").isdigit() or about.get("optimizer") != optimizer:
+            kind = about.get("optimizer", "no optimizer")
+            raise LirError(f"{path} holds the state of {kind}, this step has {optimizer}",
+                           "graph.parameters.load reads the parameters alone")  # fmt: skip
+        states = {}
+        for name in self.names:
+            for state, arena in self._of(name).state.items():
+                values = tensors.get(state_key(state, name))
+                segment = arena.segments[name]
+                if values is None or values.shape != segment.shape or values.dtype != to_dtype(arena.dtype):
+                    found = "nothing" if values is None else f"{values.dtype}{list(values.shape)}"
+                    raise LirError(f"{path}: expected {arena.dtype}{list(segment.shape)} as `{state_key(state, name)}`, "
+                                   f"found {found}")  # fmt: skip
+                states[state, name] = values
+        with self._lock:
+            self._store.replace_all(parameters_in(tensors), path)
+            self._take_parameters()
+            for (state, name), values in states.items():
+                self._of(name).state[state].view(name)[...] = values
+            for trained in self._trained.values():
+                for arena in trained.state.values():
+                    arena.device_is_newer = False
+                    arena.send()
+            self.count, self._batches = int(about["step"]), 0
+
+    # --- looking inside ---
+
+    @property
+    def kernels(self) -> tuple[KernelReport, ...]:
+        """The fused kernels of loss and gradients, then those of the update."""
+        return tuple(report for compiled in self._programs().values() for report in kernel_reports(compiled))
+
+    @property
+    def source(self) -> str:
+        """OpenCL C of all kernels."""
+        return "\n".join(text for compiled in self._programs().values() for text in compiled.sources().values())
+
+    def explain(self) -> str:
+        """What was rewritten and fused, what was not and why, for loss and gradients and for the update."""
+        where = "in place" if all(t.update.in_place for t in self._trained.values()) else "beside, then copied"
+        texts = [explanation(compiled) for compiled in self._programs().values()]
+        texts[0] = explanation(self.compiled, self._inputs.conversions)
+        return "\n\n".join([*texts, f"the update writes parameters and state {where}"])
+
+    def dump(self, folder: str | PathLike[str]) -> None:
+        """Write every level of loss and gradients to `folder/gradients` and of the update to `folder/update`."""
+        from lossc.dump import dump
+
+        for name, compiled in self._programs().items():
+            dump(compiled, Path(folder) / name)
+
+    # --- inside ---
+
+    def _programs(self) -> dict[str, Compiled]:
+        several = len(self._trained) > 1
+        updates = {f"update_{dtype}" if several else "update": trained.update.compiled
+                   for dtype, trained in self._trained.items()}  # fmt: skip
+        return {"gradients": self.compiled, **updates}
+
+    def _of(self, name: str) -> Trained:
+        return self._trained[self._store.entry(name).type.dtype]
+
+    def _make_arenas(self, entries: list[Parameter]) -> dict[str, Trained]:
+        trained = {}
+        for dtype in dict.fromkeys(entry.type.dtype for entry in entries):
+            if dtype not in TRAINED_TYPES:
+                raise Limitation(f"a training step keeps parameters as f32 or f64, not {dtype}",
+                                 "make the parameter f32 and cast it in the graph: w.cast(\"bf16\")")  # fmt: skip
+            own = [entry for entry in entries if entry.type.dtype == dtype]
+            groups = dict.fromkeys(entry.group for entry in own)
+            own = [entry for group in groups for entry in own if entry.group == group]
+            table = segments_of([(entry.name, self._store.live(entry.name).shape) for entry in own],
+                                to_dtype(dtype).itemsize, arena_alignment(self.device))  # fmt: skip
+            parameters, gradients = Arena(self.device, dtype, table), Arena(self.device, dtype, table)
+            state = {name: Arena(self.device, dtype, table) for name in self.optimizer.state}
+            ranges = []
+            for group in groups:
+                members = [table[entry.name] for entry in own if entry.group == group]
+                ranges.append(Range(group, members[0].offset, members[-1].stop))
+            ranges = [part for part in ranges if part.stop > part.start]
+            update = Update(self.device, self.optimizer, ranges, parameters, state)
+            trained[dtype] = Trained(parameters, gradients, state, update)
+        return trained
+
+    def _take_parameters(self) -> None:
+        """Have the parameters live in the arenas of this step: another step may have taken them since."""
+        for trained in self._trained.values():
+            moved = False
+            for name in trained.parameters.segments:
+                entry = self._store.entry(name)
+                if entry.arena is not trained.parameters:
+                    values = self._store.live(name)
+                    trained.parameters.receive()
+                    entry.array, entry.arena = trained.parameters.view(name), trained.parameters
+                    entry.array[...] = values
+                    moved = True
+            if moved:
+                trained.parameters.send()
+
+    def _gradients(self, inputs: Mapping[str, Any]) -> list[np.ndarray]:
+        """Run loss and gradients on a batch; the gradients are in their arenas then."""
+        self._take_parameters()
+        arrays: dict[str, np.ndarray | Argument] = dict(self._inputs(inputs))
+        if len(arrays) < len(self._inputs.types):
+            missing = [f"`{name}`: {type_}" for name, type_ in self._inputs.types.items() if name not in arrays]
+            raise LirError(f"missing input {', '.join(missing)}")
+        for name in self._kept:
+            arrays[name] = self._store.argument(name, self.device)
+        results = self._executable(arrays)
+        for trained in self._trained.values():
+            trained.gradients.device_is_newer = trained.gradients.argument.copied
+        return results
+
+    def _accumulate(self) -> None:
+        for dtype, trained in self._trained.items():
+            if dtype not in self._accumulated:
+                self._accumulated[dtype] = Arena(self.device, dtype, trained.gradients.segments)
+            arena = self._accumulated[dtype]
+            if self._batches == 0:
+                copy(self.device, trained.gradients.argument, arena.argument)
+            else:
+                self._adder(dtype)({})
+            arena.device_is_newer = arena.argument.copied
+        self._batches += 1
+
+    def _adder(self, dtype: str) -> Executable:
+        """accumulated = accumulated + gradient, in place."""
+        if not hasattr(self, "_adders"):
+            self._adders: dict[str, Executable] = {}
+        if dtype not in self._adders:
+            build = Builder()
+            total, gradient = (
+                Tensor(build.input(name, Type(dtype, (named("P"),))), build) for name in ("accumulated", "gradient")
+            )
+            function = build.function("accumulate", [(total + gradient).value], ("new_accumulated",))
+            compiled = compile_module(Module({function.name: function}, function.name), self.device.info)
+            arena = self._accumulated[dtype]
+            fixed = {"accumulated": arena.argument, "new_accumulated": arena.argument,
+                     "gradient": self._trained[dtype].gradients.argument}  # fmt: skip
+            self._adders[dtype] = Executable(
+                compiled.program, self.device, compiled.sources(), compiled.build_options, fixed
+            )
+        return self._adders[dtype]
+
+
+class _SumOfSquares:
+    """The sum of squares over an arena."""
+
+    def __init__(self, device: Device) -> None:
+        self.device = device
+        self._executables: dict[str, Executable] = {}
+
+    def __call__(self, arena: Arena) -> float:
+        if arena.dtype not in self._executables:
+            build = Builder()
+            values = Tensor(build.input("values", Type(arena.dtype, (named("P"),))), build)
+            total = (values * values).sum().reshape([1])
+            function = build.function("sum_of_squares", [total.value], ("total",))
+            compiled = compile_module(Module({function.name: function}, function.name), self.device.info)
+            self._executables[arena.dtype] = Executable(
+                compiled.program, self.device, compiled.sources(), compiled.build_options
+            )
+        return float(self._executables[arena.dtype]({"values": arena.argument})[0][0])
+
+
+def _checked_norm(norm: float | None) -> float | None:
+    if norm is not None and not norm > 0:
+        raise LirError(f"clip_norm must be positive, found {norm}")
+    return norm

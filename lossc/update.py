@@ -1,0 +1,138 @@
+"""The update of a training step: an optimizer's formula, compiled to one kernel that runs over whole arenas.
+
+In: an optimizer, the arenas of parameters, gradients and state. Out: `Update`, which changes parameters and state in
+place. Groups of parameters are ranges of the arenas: one launch each, with scalars of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lossc.arena import Arena
+from lossc.arrays import to_dtype
+from lossc.compiler import Compiled, compile_module
+from lossc.compiler.outline import Outlined
+from lossc.ir.builder import Builder, Tensor
+from lossc.ir.diagnostics import LirError
+from lossc.ir.function import Function, Module, Value
+from lossc.ir.types import Type, named
+from lossc.ir.verify import check_module
+from lossc.optim import Optimizer
+from lossc.runtime.device import Device
+from lossc.runtime.execute import Executable
+from lossc.runtime.memory import Argument, argument_for, copy, send
+
+PARAMETER, GRADIENT, GRADIENT_SCALE = "parameter", "gradient", "gradient_scale"
+
+
+@dataclass(frozen=True)
+class Range:
+    """The elements of one group in an arena."""
+
+    group: str
+    start: int
+    stop: int
+
+
+def update_module(optimizer: Optimizer, dtype: str, scalar_names: Sequence[str]) -> Module:
+    """The optimizer's update of P elements: parameter, gradient, state and scalars in, `new_...` of the first and of
+    the state out. Raises LirError where the optimizer returns something else."""
+    build = Builder()
+    flat, scalar = Type(dtype, (named("P"),)), Type(dtype)
+    parameter, gradient = (Tensor(build.input(name, flat), build) for name in (PARAMETER, GRADIENT))
+    state = {name: Tensor(build.input(name, flat), build) for name in optimizer.state}
+    scalars = {name: Tensor(build.input(name, scalar), build) for name in (*scalar_names, GRADIENT_SCALE)}
+    changed, new_state = optimizer.update(parameter, gradient * scalars[GRADIENT_SCALE], state, scalars)
+    results = {PARAMETER: changed, **{name: new_state.get(name) for name in optimizer.state}}
+    for name, tensor in results.items():
+        if not isinstance(tensor, Tensor) or tensor.type != flat:
+            found = tensor.type if isinstance(tensor, Tensor) else type(tensor).__name__
+            raise LirError(f"{type(optimizer).__name__}.update must give a new `{name}` of type {flat}, found {found}")
+    outputs = [tensor.value for tensor in results.values() if tensor is not None]
+    function = build.function("update", outputs, tuple(f"new_{name}" for name in results))
+    return check_module(Module({function.name: function}, function.name))
+
+
+class Update:
+    """An optimizer's update over the arenas of one element type."""
+
+    def __init__(
+        self, device: Device, optimizer: Optimizer, ranges: Sequence[Range], parameters: Arena, state: Mapping[str, Arena]
+    ) -> None:
+        self.device, self.optimizer, self.ranges = device, optimizer, tuple(ranges)
+        self.parameters, self.state = parameters, dict(state)
+        names = tuple(optimizer.scalars(0, ranges[0].group))
+        module = update_module(optimizer, parameters.dtype, names)
+        self.compiled: Compiled = compile_module(module, device.info)
+        self.in_place = all(
+            overwrites_safely(self.compiled.outlined, name, f"new_{name}") for name in (PARAMETER, *self.state)
+        )
+        # Where a kernel still reads what it has written over, results go beside and are copied back.
+        written = {PARAMETER: parameters, **self.state}
+        self._results = written if self.in_place else {
+            name: Arena(device, parameters.dtype, arena.segments) for name, arena in written.items()
+        }  # fmt: skip
+        dtype = to_dtype(parameters.dtype)
+        self._scalars = {name: argument_for(device, np.zeros((), dtype), "readwrite") for name in (*names, GRADIENT_SCALE)}
+        self._executables: dict[tuple[int, Range], Executable] = {}
+
+    def __call__(self, gradients: Arena, step: int, gradient_scale: float) -> None:
+        """Change parameters and state by gradients that are multiplied by `gradient_scale` first."""
+        for part in self.ranges:
+            values = {**self.optimizer.scalars(step, part.group), GRADIENT_SCALE: gradient_scale}
+            for name, argument in self._scalars.items():
+                argument.array[...] = values[name]
+                send(self.device, argument)
+            self._executable(gradients, part)({})
+        if not self.in_place:
+            for name, arena in {PARAMETER: self.parameters, **self.state}.items():
+                copy(self.device, self._results[name].argument, arena.argument)
+        for arena in (self.parameters, *self.state.values()):
+            arena.device_is_newer = arena.argument.copied
+
+    def _executable(self, gradients: Arena, part: Range) -> Executable:
+        key = (id(gradients), part)
+        if key not in self._executables:
+            fixed: dict[str, Argument] = {**self._scalars, GRADIENT: gradients.range(part.start, part.stop)}
+            for name, arena in {PARAMETER: self.parameters, **self.state}.items():
+                fixed[name] = arena.range(part.start, part.stop)
+                fixed[f"new_{name}"] = self._results[name].range(part.start, part.stop)
+            self._executables[key] = Executable(
+                self.compiled.program, self.device, self.compiled.sources(), self.compiled.build_options, fixed
+            )
+        return self._executables[key]
+
+
+def overwrites_safely(outlined: Outlined, source: str, target: str) -> bool:
+    """Whether a program may write the output `target` over its input `source`.
+
+    It may if the kernel that stores `target` reads `source` only at the element that it stores, in one pass, and no
+    later kernel reads it. Arenas have no ragged end, so no vector overlaps another.
+    """
+    entry = outlined.module.entry
+    read = next(value for value in entry.inputs if value.name == source)
+    stored = dict(zip(entry.names_of_outputs, entry.outputs))[target]
+    positions = {result: index for index, op in enumerate(entry.ops) for result in op.results}
+    if stored not in positions:
+        return False
+    for index, op in enumerate(entry.ops):
+        if read not in op.operands or index < positions[stored]:
+            continue
+        if index > positions[stored] or op.name != "launch":
+            return False
+        kernel = outlined.module.functions[op.attributes["callee"]]
+        if not _same_element(outlined, kernel, read, stored):
+            return False
+    return True
+
+
+def _same_element(outlined: Outlined, kernel: Function, read: Value, stored: Value) -> bool:
+    schedule = outlined.schedules[kernel.name]
+    pointwise = not schedule.row_reductions and schedule.matmul is None
+    indexed = any(op.name == "gather" for op in kernel.ops)
+    # The launch of a kernel has the values of its body as operands and results.
+    same = schedule.where.get(read) is not None and schedule.where.get(read) == schedule.where.get(stored)
+    return pointwise and not indexed and same

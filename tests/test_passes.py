@@ -1,0 +1,199 @@
+"""Every pass keeps the meaning of random functions, is idempotent, and is what the names of files promise."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import time
+
+import numpy as np
+import pytest
+from functions import PLAIN, build, evaluate, module_of, passes
+from hypothesis import HealthCheck, given, settings
+from random_functions import functions, inputs
+
+from lossc.compiler.gradient import request_gradients
+from lossc.compiler.passes import canonicalize as canonicalize_module
+from lossc.compiler.pipeline import PIPELINES, UntilStable, find_pass, help_of, pass_names, run_passes
+from lossc.compiler.rewrite import Log, rewrite
+from lossc.ir.builder import Tensor
+from lossc.ir.diagnostics import CompilerBug, LirError
+from lossc.ir.function import Function
+from lossc.ir.printer import equal_modules
+
+# Passes whose rules are all exact: they keep NaN, infinities and zeros where they are.
+EXACT = ("canonicalize", "cse", "dce", "drop-markers", "propagate-conditions", "expand", "inline", "autodiff")
+ROUNDING = ("reassociate", "lower-activations")
+EXTENDING = ("stabilize", "fuse-nll", "simplify", "prepare")
+
+thorough = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+def test_every_pass_is_tried():
+    assert {*EXACT, *ROUNDING, *EXTENDING} >= set(pass_names())
+
+
+@pytest.mark.parametrize("name", EXACT)
+@thorough
+@given(function=functions(), arrays=inputs(special=True))
+def test_exact_passes_keep_every_value(name, function, arrays):
+    compare(evaluate(function, arrays), evaluate(passes(function, [name]), arrays), rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", [*ROUNDING, *EXTENDING])
+@thorough
+@given(function=functions(), arrays=inputs())
+def test_other_passes_keep_finite_values(name, function, arrays):
+    before, after = evaluate(function, arrays), evaluate(passes(function, [name]), arrays)
+    for one, other in zip(before, after):
+        finite = np.isfinite(one) & (np.abs(one) < 1e12)
+        np.testing.assert_allclose(np.where(finite, other, 0), np.where(finite, one, 0), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", [*EXACT, *ROUNDING, *EXTENDING])
+@thorough
+@given(function=functions())
+def test_twice_is_once(name, function):
+    once = run_passes(module_of(function), [name])
+    assert equal_modules(once, run_passes(once, [name]))
+
+
+@thorough
+@given(function=functions(smooth=True), arrays=inputs())
+def test_prepared_gradients_are_the_plain_ones(function, arrays):
+    asked = request_gradients(function, ["x", "y", "r", "c"], of=-1)
+    compare(evaluate(passes(asked, PLAIN), arrays), evaluate(passes(asked, ("prepare",)), arrays), rtol=1e-6)
+
+
+@settings(thorough, max_examples=60)
+@given(function=functions(smooth=True), arrays=inputs())
+def test_gradients_are_those_of_finite_differences(function, arrays):
+    asked = request_gradients(function, ["x", "r"], of=-1)
+    *_, by_x, by_r = evaluate(passes(asked, ("prepare",)), arrays)
+    if any(op.name == "stop_gradient" for op in function.ops):
+        return
+    random = np.random.default_rng(3)
+    for name, gradient in (("x", by_x), ("r", by_r)):
+        direction = random.standard_normal(arrays[name].shape)
+        step = 1e-5
+        above, below = (
+            evaluate(function, {**arrays, name: arrays[name] + sign * step * direction})[-1].sum() for sign in (1, -1)
+        )
+        np.testing.assert_allclose((gradient * direction).sum(), (above - below) / (2 * step), rtol=1e-4, atol=1e-5)
+
+
+def compare(before: list[np.ndarray], after: list[np.ndarray], rtol: float) -> None:
+    for one, other in zip(before, after):
+        assert one.shape == other.shape
+        np.testing.assert_allclose(other, one, rtol=rtol, atol=1e-300 if rtol < 1e-9 else 1e-9)
+
+
+# --- names, help, pipelines -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", pass_names())
+def test_a_pass_is_its_file(name):
+    function = find_pass(name)
+    module = inspect.getmodule(function)
+    assert module is not None
+    assert function.__name__ == name.replace("-", "_") == module.__name__.rpartition(".")[2]
+    assert len(help_of(name)) > 10
+    assert "Before:" in (module.__doc__ or "")
+    assert "After:" in (module.__doc__ or "")
+
+
+def test_pipelines_name_passes_and_pipelines():
+    for steps in PIPELINES.values():
+        for step in steps:
+            for name in step.passes if isinstance(step, UntilStable) else (step,):
+                assert name in PIPELINES or name in pass_names()
+
+
+def test_an_unknown_pass_is_refused_before_anything_runs():
+    seen: list[str] = []
+    with pytest.raises(LirError, match="did you mean `canonicalize`"):
+        run_passes(module_of(SIMPLE), ["cse", "canonicalise"], hook=lambda name, *_: seen.append(name))
+    assert seen == []
+
+
+SIMPLE = build({"x": "f32[4]"}, lambda x: (x + 0) * 1 - x)
+
+
+def test_the_hook_sees_every_pass():
+    seen: list[tuple[str, bool]] = []
+    run_passes(module_of(SIMPLE), ["canonicalize", "dce", "cse"], lambda n, b, a, s: seen.append((n, a is not b)))
+    assert seen == [("canonicalize", True), ("dce", False), ("cse", False)]
+
+
+def test_a_pass_that_breaks_the_module_is_named(monkeypatch):
+    def broken(op, build):
+        return op.operands[0]
+
+    def add_nothing(module, log=None):
+        function = module.entry
+        return module.with_function(function.with_(ops=function.ops[1:]))
+
+    monkeypatch.setattr(canonicalize_module, "canonicalize", add_nothing)
+    with pytest.raises(CompilerBug, match="the pass canonicalize broke the module") as error:
+        run_passes(module_of(SIMPLE), ["canonicalize"])
+    assert "func @main" in str(error.value)
+
+
+def test_a_rule_that_changes_a_type_is_a_bug():
+    function = build({"x": "f32[4]"}, lambda x: x.sum())
+
+    def wrong(op, build):
+        """sum(x) = x  exact"""
+        return op.operands[0]
+
+    with pytest.raises(CompilerBug, match="the rule wrong makes"):
+        rewrite(function, {"reduce_sum": (wrong,)})
+
+
+# --- the log ---------------------------------------------------------------------------------------------------
+
+
+def test_the_log_says_what_fired_and_what_did_not():
+    from functions import op
+
+    def body(x: Tensor, t: Tensor) -> Tensor:
+        return op("nll_loss", op("log_softmax", x, axis=0), t)
+
+    log = Log()
+    run_passes(module_of(build({"x": "f32[4, 3]", "t": "i32[4]"}, body)), ["prepare"], log=log)
+    assert [event.reason for event in log.missed if event.rule == "nll of log softmax"] == [
+        "log_softmax runs along axis 0, the classes along 1"
+    ]
+    log = Log()
+    good = build({"x": "f32[4, 3]", "t": "i32[4]"}, lambda x, t: op("nll_loss", op("log_softmax", x), t))
+    run_passes(module_of(good), ["prepare"], log=log)
+    assert "nll of log softmax" in {event.rule for event in log.fired}
+    assert "nll of log softmax" not in {event.rule for event in log.missed}
+
+
+def test_every_rule_states_its_equation_and_status():
+    for name in ("canonicalize", "stabilize", "fuse-nll", "reassociate", "lower-activations", "drop-markers", "expand"):
+        module = inspect.getmodule(find_pass(name))
+        for rules in module.RULES.values():  # type: ignore[union-attr]
+            for rule in rules:
+                equation = (inspect.getdoc(rule) or "").split("\n")[0]
+                assert re.search(r"  (exact|rounding|extends)( \(.*\))?$", equation), f"{rule.__name__}: {equation}"
+
+
+# --- size ------------------------------------------------------------------------------------------------------
+
+
+def long_chain(length: int) -> Function:
+    def body(x: Tensor) -> Tensor:
+        for index in range(length):
+            x = -x if index % 2 else x.tanh()
+        return x.sum()
+
+    return build({"x": "f32[4]"}, body)
+
+
+@pytest.mark.parametrize("name", pass_names())
+def test_passes_do_not_recurse(name):
+    started = time.perf_counter()
+    passes(long_chain(20_000), [name])
+    assert time.perf_counter() - started < 30
