@@ -13,7 +13,23 @@ from dataclasses import dataclass, field
 from ..ir.diagnostics import CompilerBug
 from ..ir.function import Op, Value
 from ..ir.kernel import (
-    Apply, AtomicMin, Const, Expr, If, Iota, Let, Load, Reduce, Splat, Stmt, Store, Var, add, index_var, integer, mul,
+    Apply,
+    AtomicMin,
+    Const,
+    Expr,
+    If,
+    Iota,
+    Let,
+    Load,
+    Reduce,
+    Splat,
+    Stmt,
+    Store,
+    Var,
+    add,
+    index_var,
+    integer,
+    mul,
     register_dtype,
 )  # fmt: skip
 from ..ir.program import CHECK_HOLDS
@@ -269,7 +285,9 @@ class Emitter:
         self.compute([ok], point, scope)
         index, width = self.index(ok, point)
         condition = widen(scope.known[ok], width)
-        place: Expr = index if index.width == width else Apply("add", (Splat(index, width), Iota("i64", width)), "i64", width)
+        place: Expr = index
+        if index.width != width:
+            place = Apply("add", (Splat(index, width), Iota("i64", width)), "i64", width)
         last = CHECK_HOLDS - 1
         place = Apply("cast", (Apply("min", (place, Const(last, "i64", width)), "i64", width),), "i32", width)
         failed = Apply("select", (condition, Const(CHECK_HOLDS, "i32", width), place), "i32", width)

@@ -32,6 +32,8 @@ def facts_of(function: Function) -> Facts:
         if op.name == "exp" and source(op.operands[0], producer) in nonpositive:
             spelling[op] = "exp_nonpositive"
             units.add(op.result)
+        elif op.name == "log" and _counts_the_largest(producer.get(source(op.operands[0], producer)), producer):
+            spelling[op] = "log_from_one"
         elif op.name == "log1p" and source(op.operands[0], producer) in units:
             spelling[op] = "log1p_unit"
         elif op.name == "reduce_max" and _nan_returns(op, function, users):
@@ -58,6 +60,21 @@ def _is_nonpositive(op: Op, producer: Mapping[Value, Op]) -> bool:
     return False
 
 
+def _counts_the_largest(op: Op | None, producer: Mapping[Value, Op]) -> bool:
+    """Whether `op` is sum(exp(a - max(a))) over what the maximum is taken: at least 1."""
+    if op is None or op.name != "reduce_sum":
+        return False
+    power = producer.get(op.operands[0])
+    shifted = None if power is None or power.name != "exp" else producer.get(power.operands[0])
+    if shifted is None or shifted.name != "sub":
+        return False
+    largest = producer.get(source(shifted.operands[1], producer))
+    return (
+        largest is not None and largest.name == "reduce_max" and largest.operands[0] is shifted.operands[0]
+        and tuple(largest.attributes["axes"]) == tuple(op.attributes["axes"])
+    )  # fmt: skip
+
+
 def _row_position(op: Op, producer: Mapping[Value, Op]) -> Value | None:
     """The operand that `iota == broadcast(position)` looks for."""
     if op.name != "eq":
@@ -82,13 +99,13 @@ def _nan_returns(op: Op, function: Function, users: Mapping[Value, list[Op]]) ->
     here = {op.operands[0]}  # NaN at the element where the row has one
     rows: set[Value] = set()  # NaN everywhere in a row that has one
     for other in function.ops:
-        if other is op:
+        if other is op or not other.results:
             continue
-        if other.name in ("reduce_sum", "reduce_max", "reduce_min") and here & set(other.operands):
+        strict = other.name in _STRICT
+        reduces = other.name in ("reduce_sum", "reduce_max", "reduce_min")
+        if (reduces and here & set(other.operands)) or (strict and rows & set(other.operands)):
             rows.add(other.result)
-        elif other.name in _STRICT and rows & set(other.operands):
-            rows.add(other.result)
-        elif other.name in _STRICT and here & set(other.operands) and other.name != "broadcast":
+        elif strict and other.name != "broadcast" and here & set(other.operands):
             here.add(other.result)
     pending, seen = [op.result], set()
     while pending:
@@ -96,7 +113,7 @@ def _nan_returns(op: Op, function: Function, users: Mapping[Value, list[Op]]) ->
         if value in function.outputs:
             return False
         for user in users.get(value, []):
-            if not user.results or user.name not in _STRICT and not user.name.startswith("reduce_"):
+            if not user.results or (user.name not in _STRICT and not user.name.startswith("reduce_")):
                 return False
             pending += [r for r in user.results if r not in rows and r not in seen]
             seen.update(user.results)

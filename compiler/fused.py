@@ -11,8 +11,28 @@ from dataclasses import dataclass, replace
 
 from ..ir.function import Op, Value
 from ..ir.kernel import (
-    Apply, Assign, AtomicMin, BufferArgument, Const, Declare, Expr, For, Kernel, Let, Load, LocalArray, PrivateArray, Store, Stmt,
-    Var, WorkItem, expressions_of, index_var, integer, walk_expressions, walk_statements,
+    Apply,
+    Assign,
+    AtomicMin,
+    BufferArgument,
+    Const,
+    Declare,
+    Expr,
+    For,
+    Kernel,
+    Let,
+    Load,
+    LocalArray,
+    PrivateArray,
+    Stmt,
+    Store,
+    Var,
+    WorkItem,
+    expressions_of,
+    index_var,
+    integer,
+    walk_expressions,
+    walk_statements,
 )  # fmt: skip
 from ..ir.program import Buffer, Launch, Variant
 from ..ir.schedule import Schedule
@@ -45,7 +65,8 @@ def kernel_and_launch(
     private_arrays: Sequence[PrivateArray] = (), comment: Sequence[str] = (),
 ) -> Launch:  # fmt: skip
     """The kernel with the buffers and dimension names that its body uses, and its launch."""
-    dtypes = {fused.buffers[v]: v.type.dtype for v in (*fused.schedule.function.inputs, *fused.schedule.function.outputs)}
+    function = fused.schedule.function
+    dtypes = {fused.buffers[value]: value.type.dtype for value in (*function.inputs, *function.outputs)}
     dtypes = {**dtypes, **(partials or {}), "status": "i32"}
     read, written, names = _memory_and_names(body)
     order = [name for name in dtypes if name in read | written]
@@ -77,7 +98,9 @@ def _memory_and_names(body: Sequence[Stmt]) -> tuple[set[str], set[str], set[str
     return read, written, names
 
 
-def with_finish(fused: Fused, device: DeviceInfo, launch: Launch, count: Expr, strategy: str, guard: Expr | None) -> Variant:
+def with_finish(
+    fused: Fused, device: DeviceInfo, launch: Launch, count: Expr, strategy: str, guard: Expr | None
+) -> Variant:
     """The variant of a main launch that leaves `count` partial results for each whole reduction."""
     schedule = fused.schedule
     if not schedule.whole_reductions:

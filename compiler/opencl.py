@@ -13,8 +13,29 @@ import numpy as np
 
 from ..ir.diagnostics import CompilerBug
 from ..ir.kernel import (
-    Apply, Assign, AtomicMin, Barrier, Const, Declare, Expr, For, If, Iota, Kernel, Let, Load, Prefetch, Reduce,
-    Splat, Stmt, Store, Var, WorkItem, walk_expressions, walk_statements, expressions_of, register_dtype,
+    Apply,
+    Assign,
+    AtomicMin,
+    Barrier,
+    Const,
+    Declare,
+    Expr,
+    For,
+    If,
+    Iota,
+    Kernel,
+    Let,
+    Load,
+    Prefetch,
+    Reduce,
+    Splat,
+    Stmt,
+    Store,
+    Var,
+    WorkItem,
+    expressions_of,
+    walk_expressions,
+    walk_statements,
 )  # fmt: skip
 from ..ir.types import is_float, is_integer
 
@@ -46,7 +67,10 @@ _CALLS = {
     "exp": "exp({0})", "expm1": "expm1({0})", "log": "log({0})", "log1p": "log1p({0})", "sqrt": "sqrt({0})",
     "erf": "erf({0})", "floor": "floor({0})", "tanh": "tanh({0})", "pow": "pow({0}, {1})", "fma": "fma({0}, {1}, {2})",
     "neg": "-{0}", "round_f16": "lossc_round_f16{w}({0})", "round_bf16": "lossc_round_bf16{w}({0})",
-    "exp_nonpositive": "exp({0})", "log1p_unit": "log1p({0})", "power_of_two": "as_float{w}(as_int{w}({0}) << 23)",
+    "exp_nonpositive": "exp({0})", "log1p_unit": "log1p({0})", "log_from_one": "log({0})",
+    "exponent_of": "convert_float{w}((as_int{w}({0}) >> 23) - 127)",
+    "significand_of": "as_float{w}((as_int{w}({0}) & 0x7fffff) | 0x3f800000)",
+    "power_of_two": "as_float{w}(as_int{w}({0}) << 23)",
 }  # fmt: skip
 
 
@@ -185,7 +209,8 @@ def _bf16_helper(dtype: str, width: int) -> str:
         f"static {s} lossc_pack_bf16{suffix}({f} x) {{\n  const {u} u = as_{u}(x);\n"
         f"  const {u} r = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;\n  return convert_{s}({nan});\n}}\n"
         f"static {f} lossc_unpack_bf16{suffix}({s} x) {{ return as_{f}(convert_{u}(x) << 16); }}\n"
-        f"static {f} lossc_round_bf16{suffix}({f} x) {{ return lossc_unpack_bf16{suffix}(lossc_pack_bf16{suffix}(x)); }}"
+        f"static {f} lossc_round_bf16{suffix}({f} x) {{\n"
+        f"  return lossc_unpack_bf16{suffix}(lossc_pack_bf16{suffix}(x));\n}}"
     )
 
 
@@ -251,7 +276,7 @@ class _Printer:
             for inner in walk_expressions(expression)
         ]
         found: dict[str, str] = {}
-        if any(e.dtype == "f64" for e in expressions) or any("f64" == b.dtype for b in self.kernel.buffers):
+        if any(e.dtype == "f64" for e in expressions) or any(b.dtype == "f64" for b in self.kernel.buffers):
             found[""] = "#pragma OPENCL EXTENSION cl_khr_fp64 : enable"
         for e in expressions:
             if isinstance(e, Reduce):
@@ -273,7 +298,8 @@ class _Printer:
         for statement in body:
             match statement:
                 case Let(var=var, value=value):
-                    lines.append(f"{indent}const {_type(var.dtype, var.width)} {self.name(var.name)} = {self.top(value)};")
+                    kind = f"const {_type(var.dtype, var.width)}"
+                    lines.append(f"{indent}{kind} {self.name(var.name)} = {self.top(value)};")
                 case Declare(var=var, value=value):
                     lines.append(f"{indent}{_type(var.dtype, var.width)} {self.name(var.name)} = {self.top(value)};")
                 case Assign(var=var, value=value):

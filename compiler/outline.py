@@ -112,7 +112,7 @@ class _Outliner:
 
     # --- merging ---
 
-    def _merge(self, groups: list[Group], shares) -> list[Group]:  # noqa: ANN001 (a bound method)
+    def _merge(self, groups: list[Group], shares) -> list[Group]:
         """Merge later groups into earlier ones wherever they share something and the result is one loop nest."""
         merged: list[Group] = []
         for group in groups:

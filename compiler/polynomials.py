@@ -56,7 +56,17 @@ def log1p_unit(let: Let, x: Expr, hint: str) -> Expr:
     return let(hint, _apply("mul", x, _horner(let, x, LOG1P)))
 
 
+def log_from_one(let: Let, x: Expr, hint: str) -> Expr:
+    """log(x) = e log(2) + log(1 + (m - 1)) for x = 2^e m >= 1, m in [1, 2). NaN passes by x - x. 2 ulp."""
+    exponent = let("e", _apply("exponent_of", x))
+    rest = let("m", _apply("sub", _apply("significand_of", x), Const(1.0, "f32", x.width)))
+    fraction = log1p_unit(let, rest, "l")
+    whole = let("l", _apply("fma", exponent, Const(LOG_2, "f32", x.width), fraction))
+    return let(hint, _apply("add", whole, _apply("sub", x, x)))
+
+
 POLYNOMIALS: Mapping[tuple[str, str], Callable[[Let, Expr, str], Expr]] = {
     ("exp_nonpositive", "f32"): exp_nonpositive,
     ("log1p_unit", "f32"): log1p_unit,
+    ("log_from_one", "f32"): log_from_one,
 }

@@ -126,7 +126,7 @@ def _values_in_order(function: Function) -> list[Value]:
 
 def _axis_order(function: Function, values: list[Value], axes: _Axes) -> list[Slot]:
     """Loops from outer to inner: as the memory of the widest input or output lies, then the next, ..."""
-    stored = [value for value in (*function.inputs, *function.outputs)]
+    stored = (*function.inputs, *function.outputs)
     order: list[Slot] = []
     for value in sorted(dict.fromkeys([*stored, *values]), key=lambda v: -len(_long_axes(v))):
         position = 0
@@ -146,7 +146,7 @@ def _classify(
     """Grains, stages, and the rules that one loop nest must meet."""
     varies = {value: frozenset(axis for axis in own if axis is not None) for value, own in where.items()}
     # Shape-only operations make values that repeat: what a value depends on is what its operands depend on.
-    stage: dict[Value, int] = {value: 0 for value in function.inputs}
+    stage: dict[Value, int] = dict.fromkeys(function.inputs, 0)
     finished: set[Value] = set()
     finish: list[Op] = []
     rows_reduced: list[Op] = []
@@ -157,7 +157,7 @@ def _classify(
         after = [operand for operand in op.operands if operand in finished]
         if after:
             if any(varies[result] for result in op.results) or is_whole_reduction(op) or is_row_reduction(op):
-                return Refusal(f"`{op.name}` at every element needs %{after[0].name}, which is known only after all rows")
+                return Refusal(f"`{op.name}` at every element needs %{after[0].name}, known only after all rows")
             finish.append(op)
             finished.update(op.results)
         elif is_whole_reduction(op):

@@ -54,11 +54,12 @@ def stages_of(schedule: Schedule) -> list[Stage]:
         own_checks = tuple(op for op in checks if level[op.operands[0]] == number and on_elements(op.operands[0]))
         # A row value of stage n is known after pass n - 1; those of stage 0 wait for the first pass.
         done = (0, 1) if number == 0 else (number + 1,)
+        later_sums = [op for op in schedule.whole_reductions if not on_elements(op.operands[0])]
         targets = [*outputs, *(op.operands[0] for op in (*reductions, *sums, *own_checks))]
         stages.append(Stage(
             number, function, reductions, outputs, sums, own_checks,
             tuple(v for v in schedule.row_outputs if level[v] in done),
-            tuple(op for op in schedule.whole_reductions if not on_elements(op.operands[0]) and level[op.operands[0]] in done),
+            tuple(op for op in later_sums if level[op.operands[0]] in done),
             tuple(op for op in checks if not on_elements(op.operands[0]) and level[op.operands[0]] in done),
             _used(targets, producer, {op.result for op in schedule.row_reductions}),
         ))  # fmt: skip

@@ -11,11 +11,36 @@ from dataclasses import dataclass, field
 
 from ..ir.function import Op, Value
 from ..ir.kernel import (
-    Apply, Assign, Const, Declare, Expr, For, If, Iota, Load, Prefetch, Reduce, Splat, Stmt, Store, Var, add, div,
-    integer, maximum, minimum, mod, mul, register_dtype, sub,
+    Apply,
+    Assign,
+    Const,
+    Declare,
+    Expr,
+    For,
+    If,
+    Iota,
+    Load,
+    Prefetch,
+    Reduce,
+    Splat,
+    Stmt,
+    Store,
+    Var,
+    add,
+    div,
+    integer,
+    maximum,
+    minimum,
+    mod,
+    mul,
+    register_dtype,
+    sub,
 )  # fmt: skip
 from .emit import Emitter, Lanes, Point, Scope, widen
 from .monoids import Monoid, monoid_of
+
+
+ZERO = integer(0)
 
 
 @dataclass
@@ -32,7 +57,7 @@ class Row:
     """A private array that holds element values of a row between passes; element 0 lies at `start`."""
 
     array: str
-    start: Expr = integer(0)
+    start: Expr = ZERO
 
 
 @dataclass(frozen=True)
@@ -116,7 +141,7 @@ def fold(emitter: Emitter, scope: Scope, group: Accumulators, across_lanes: bool
 
 def visit(
     emitter: Emitter, scope: Scope, point: Point, work: Work, groups: Sequence[Accumulators], copy: int = 0,
-    mask: Expr | None = None, nontemporal: bool = False, column: Expr = integer(0),
+    mask: Expr | None = None, nontemporal: bool = False, column: Expr = ZERO,
 ) -> None:  # fmt: skip
     """Do the work of a pass at one point."""
     for value, row in work.kept.items():
@@ -219,7 +244,8 @@ def _hits(emitter: Emitter, track: Track) -> dict[Value, Expr]:
     """Comparisons in a pass that hold in one column of the row at the most, and which column that is."""
     if not track.work.stores or track.work.reductions:
         return {}
-    used = {v for op in emitter.needed(track.work.targets, {**track.row.known, **track.work.kept}) for v in op.results}
+    given = {**track.row.known, **dict.fromkeys(track.work.kept, integer(0))}
+    used = {result for op in emitter.needed(track.work.targets, given) for result in op.results}
     return {hit: track.row.known[row] for hit, row in emitter.facts.hits.items()
             if hit in used and row in track.row.known and track.row.known[row].width == 1}  # fmt: skip
 

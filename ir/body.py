@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+
 from lark import Token
 
 from .composites import definition_of, make_op
@@ -289,7 +290,8 @@ class _Body:
             if isinstance(operand, Token):
                 if not names_of_dimensions([value]) <= sizes.keys():
                     raise LirError(f"no operand gives this number the type {value.type} of %{value.name}",
-                                   "write a `constant`", span=span_of(self.source, operand), code="LIR0027")  # fmt: skip
+                                   "write a `constant`", code="LIR0027",
+                                   span=span_of(self.source, operand))  # fmt: skip
                 operand = self.constant(operand, substitute(value.type, sizes))
             values.append(operand)
         return values

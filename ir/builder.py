@@ -160,25 +160,25 @@ class Tensor:
         shape = broadcast_shapes(left.shape, right.shape)
         return self._wrap(self.builder.emit(name, left.broadcast_to(shape).value, right.broadcast_to(shape).value))
 
-    def __add__(self, other: Any) -> Tensor: return self.binary("add", other)  # noqa: E704
-    def __radd__(self, other: Any) -> Tensor: return self.binary("add", other, True)  # noqa: E704
-    def __sub__(self, other: Any) -> Tensor: return self.binary("sub", other)  # noqa: E704
-    def __rsub__(self, other: Any) -> Tensor: return self.binary("sub", other, True)  # noqa: E704
-    def __mul__(self, other: Any) -> Tensor: return self.binary("mul", other)  # noqa: E704
-    def __rmul__(self, other: Any) -> Tensor: return self.binary("mul", other, True)  # noqa: E704
-    def __truediv__(self, other: Any) -> Tensor: return self.binary("div", other)  # noqa: E704
-    def __rtruediv__(self, other: Any) -> Tensor: return self.binary("div", other, True)  # noqa: E704
-    def __lt__(self, other: Any) -> Tensor: return self.binary("lt", other)  # noqa: E704
-    def __le__(self, other: Any) -> Tensor: return self.binary("le", other)  # noqa: E704
-    def __gt__(self, other: Any) -> Tensor: return self.binary("gt", other)  # noqa: E704
-    def __ge__(self, other: Any) -> Tensor: return self.binary("ge", other)  # noqa: E704
-    def __eq__(self, other: Any) -> Tensor: return self.binary("eq", other)  # type: ignore[override]  # noqa: E704
-    def __ne__(self, other: Any) -> Tensor: return self.binary("ne", other)  # type: ignore[override]  # noqa: E704
-    def __and__(self, other: Any) -> Tensor: return self.binary("and", other)  # noqa: E704
-    def __or__(self, other: Any) -> Tensor: return self.binary("or", other)  # noqa: E704
-    def __invert__(self) -> Tensor: return self._emit("not")  # noqa: E704
-    def __neg__(self) -> Tensor: return self._emit("neg")  # noqa: E704
-    def __abs__(self) -> Tensor: return self._emit("abs")  # noqa: E704
+    def __add__(self, other: Any) -> Tensor: return self.binary("add", other)
+    def __radd__(self, other: Any) -> Tensor: return self.binary("add", other, True)
+    def __sub__(self, other: Any) -> Tensor: return self.binary("sub", other)
+    def __rsub__(self, other: Any) -> Tensor: return self.binary("sub", other, True)
+    def __mul__(self, other: Any) -> Tensor: return self.binary("mul", other)
+    def __rmul__(self, other: Any) -> Tensor: return self.binary("mul", other, True)
+    def __truediv__(self, other: Any) -> Tensor: return self.binary("div", other)
+    def __rtruediv__(self, other: Any) -> Tensor: return self.binary("div", other, True)
+    def __lt__(self, other: Any) -> Tensor: return self.binary("lt", other)
+    def __le__(self, other: Any) -> Tensor: return self.binary("le", other)
+    def __gt__(self, other: Any) -> Tensor: return self.binary("gt", other)
+    def __ge__(self, other: Any) -> Tensor: return self.binary("ge", other)
+    def __eq__(self, other: Any) -> Tensor: return self.binary("eq", other)  # type: ignore[override]
+    def __ne__(self, other: Any) -> Tensor: return self.binary("ne", other)  # type: ignore[override]
+    def __and__(self, other: Any) -> Tensor: return self.binary("and", other)
+    def __or__(self, other: Any) -> Tensor: return self.binary("or", other)
+    def __invert__(self) -> Tensor: return self._emit("not")
+    def __neg__(self) -> Tensor: return self._emit("neg")
+    def __abs__(self) -> Tensor: return self._emit("abs")
 
     def __pow__(self, exponent: Any) -> Tensor:
         # Small whole powers are products: exact, and their gradient at 0 is right.
@@ -192,22 +192,22 @@ class Tensor:
     def __bool__(self) -> bool:
         raise LirError(f"%{self.value.name} has no truth value while a graph is built", "use `.select(a, b)`")
 
-    def exp(self) -> Tensor: return self._emit("exp")  # noqa: E704
-    def expm1(self) -> Tensor: return self._emit("expm1")  # noqa: E704
-    def log(self) -> Tensor: return self._emit("log")  # noqa: E704
-    def log1p(self) -> Tensor: return self._emit("log1p")  # noqa: E704
-    def sqrt(self) -> Tensor: return self._emit("sqrt")  # noqa: E704
-    def abs(self) -> Tensor: return self._emit("abs")  # noqa: E704
-    def sign(self) -> Tensor: return self._emit("sign")  # noqa: E704
-    def erf(self) -> Tensor: return self._emit("erf")  # noqa: E704
-    def floor(self) -> Tensor: return self._emit("floor")  # noqa: E704
-    def tanh(self) -> Tensor: return self._emit("tanh")  # noqa: E704
-    def sigmoid(self) -> Tensor: return self._emit("sigmoid")  # noqa: E704
-    def softplus(self) -> Tensor: return self._emit("softplus")  # noqa: E704
-    def isnan(self) -> Tensor: return self._emit("isnan")  # noqa: E704
-    def stop_gradient(self) -> Tensor: return self._emit("stop_gradient")  # noqa: E704
-    def maximum(self, other: Any) -> Tensor: return self.binary("max", other)  # noqa: E704
-    def minimum(self, other: Any) -> Tensor: return self.binary("min", other)  # noqa: E704
+    def exp(self) -> Tensor: return self._emit("exp")
+    def expm1(self) -> Tensor: return self._emit("expm1")
+    def log(self) -> Tensor: return self._emit("log")
+    def log1p(self) -> Tensor: return self._emit("log1p")
+    def sqrt(self) -> Tensor: return self._emit("sqrt")
+    def abs(self) -> Tensor: return self._emit("abs")
+    def sign(self) -> Tensor: return self._emit("sign")
+    def erf(self) -> Tensor: return self._emit("erf")
+    def floor(self) -> Tensor: return self._emit("floor")
+    def tanh(self) -> Tensor: return self._emit("tanh")
+    def sigmoid(self) -> Tensor: return self._emit("sigmoid")
+    def softplus(self) -> Tensor: return self._emit("softplus")
+    def isnan(self) -> Tensor: return self._emit("isnan")
+    def stop_gradient(self) -> Tensor: return self._emit("stop_gradient")
+    def maximum(self, other: Any) -> Tensor: return self.binary("max", other)
+    def minimum(self, other: Any) -> Tensor: return self.binary("min", other)
 
     def cast(self, dtype: str) -> Tensor:
         """The same values as `dtype`; nothing is emitted where they have it already."""

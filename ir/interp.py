@@ -17,7 +17,7 @@ from .diagnostics import Diagnostic, LirError, Limitation
 from .function import Function, Op, Value
 from .ops import PRIMITIVES, Evaluation
 from .shapes import bind_dimensions
-from .types import Type, dim_value, is_float, numpy_dtype
+from .types import Type, dim_value, is_float, multiply_dims, numpy_dtype
 
 
 def bind_shapes(function: Function, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:

@@ -15,15 +15,16 @@ work-group) and private arrays (one a work-item) like buffers. A prefetch may na
 
 Beside the pointwise primitives, `apply` knows: `mod`; `fma`; `exp_nonpositive`, exp for operands <= 0 (or NaN) with
 results below 2^-126 flushed to 0; `log1p_unit`, log1p for operands in [0, 1] (or NaN); `max_number` and
-`min_number`, which may drop a NaN on either side; `power_of_two`, the f32 2^n of an f32 that is n + 127 + 1.5 * 2^23 for
-a whole n in -127..127 (its low bits are the biased exponent): 0 for n = -127.
+`min_number`, which may drop a NaN on either side; `power_of_two`, the f32 2^n of an f32 that is n + 127 + 1.5 * 2^23
+for a whole n in -127..127 (its low bits are the biased exponent): 0 for n = -127; `log_from_one`, log for finite
+operands >= 1 (or NaN); `exponent_of` and `significand_of`, the f32 e and m of a positive normal f32 2^e m, m in [1, 2).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Union
+from typing import Any
 
 from .diagnostics import CompilerBug
 
@@ -121,7 +122,7 @@ class WorkItem:
         return 1
 
 
-Expr = Union[Const, Var, Load, Apply, Splat, Iota, Reduce, WorkItem]
+Expr = Const | Var | Load | Apply | Splat | Iota | Reduce | WorkItem
 
 # --- statements ---------------------------------------------------------------------------------------------
 
@@ -196,7 +197,7 @@ class Prefetch:
     level: int = 2
 
 
-Stmt = Union[Let, Declare, Assign, Store, For, If, Barrier, AtomicMin, Prefetch]
+Stmt = Let | Declare | Assign | Store | For | If | Barrier | AtomicMin | Prefetch
 
 # --- kernels ------------------------------------------------------------------------------------------------
 

@@ -52,7 +52,7 @@ def attribute_span(text: AttributeText, source: Source) -> Span:
 def bind_keywords(
     definition: OpDef | Composite, texts: Sequence[OperandText], values: Sequence[Value]
 ) -> tuple[list[Value], dict[str, Any]]:
-    """The operands in the order of the definition, and the attribute that names them where one is left out."""
+    """The operands in the order of the definition, and the attribute that names them if one is left out."""
     keywords = [str(text.keyword) for text in texts if text.keyword is not None]
     if not keywords:
         return list(values), {}

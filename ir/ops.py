@@ -274,8 +274,8 @@ def _reduction(function: Callable[..., np.ndarray], identity: float):
     def evaluate(context: Evaluation, x: np.ndarray) -> np.ndarray:
         if x.dtype.kind != "f":
             info = np.iinfo(x.dtype)
-            return function(x, axis=context.attributes["axes"],
-                            initial={0.0: 0, -math.inf: info.min, math.inf: info.max}[identity]).astype(x.dtype)  # fmt: skip
+            initial = {0.0: 0, -math.inf: info.min, math.inf: info.max}[identity]
+            return function(x, axis=tuple(context.attributes["axes"]), initial=initial).astype(x.dtype)
         return function(x, axis=tuple(context.attributes["axes"]), initial=identity)
 
     return evaluate
@@ -368,8 +368,8 @@ _TABLE: list[OpDef] = [
     _row("transpose", "shape", "x", _transpose, lambda c, x: x.transpose(c.attributes["permutation"]),
          "axis i of the result is axis permutation[i] of x", permutation=Attribute("ints")),
     _row("reduce_sum", "reduce", "x", _reduce, _reduction(np.sum, 0.0), "sum over axes", **_AXES),
-    _row("reduce_max", "reduce", "x", _reduce, _reduction(np.max, -math.inf), "largest over axes; NaN if any is", **_AXES),
-    _row("reduce_min", "reduce", "x", _reduce, _reduction(np.min, math.inf), "smallest over axes; NaN if any is", **_AXES),
+    _row("reduce_max", "reduce", "x", _reduce, _reduction(np.max, -math.inf), "the largest; NaN if any is", **_AXES),
+    _row("reduce_min", "reduce", "x", _reduce, _reduction(np.min, math.inf), "the smallest; NaN if any is", **_AXES),
     _row("gather", "index", "x indices", _gather, _gather_values,
          "one element a position along `axis`; 0 where the index is out of range", axis=Attribute("int")),
     _row("matmul", "matmul", "left right", _matmul, _matmul_values, "matrix product",

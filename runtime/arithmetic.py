@@ -89,6 +89,9 @@ def _rounded_to(dtype: str) -> Callable[[Array], Array]:
 _KERNEL_OPERATIONS: Mapping[str, Callable[..., Array]] = {
     "div": _divide, "mod": _remainder, "fma": _fused_multiply_add,
     "exp_nonpositive": _exp_nonpositive, "log1p_unit": _log1p_unit,
+    "log_from_one": np.log,
+    "exponent_of": lambda x: ((x.view(np.int32) >> 23) - 127).astype(np.float32),
+    "significand_of": lambda x: ((x.view(np.int32) & 0x7FFFFF) | 0x3F800000).view(np.float32),
     "power_of_two": lambda z: (z.view(np.int32) << 23).view(np.float32),
     "max_number": lambda a, b: np.where(b > a, b, a), "min_number": lambda a, b: np.where(b < a, b, a),
     "round_f16": _rounded_to("f16"), "round_bf16": _rounded_to("bf16"),

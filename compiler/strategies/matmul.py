@@ -11,8 +11,28 @@ from __future__ import annotations
 
 from ...ir.function import Value
 from ...ir.kernel import (
-    Apply, Assign, Const, Declare, Expr, For, Let, Load, Stmt, Store, Var, add, at_least, ceil_div, div, integer, maximum,
-    minimum, mod, mul, register_dtype, sub,
+    Apply,
+    Assign,
+    Const,
+    Declare,
+    Expr,
+    For,
+    Let,
+    Load,
+    Stmt,
+    Store,
+    Var,
+    add,
+    at_least,
+    ceil_div,
+    div,
+    integer,
+    maximum,
+    minimum,
+    mod,
+    mul,
+    register_dtype,
+    sub,
 )  # fmt: skip
 from ...ir.program import Buffer, Launch, Variant
 from ...ir.target import DeviceInfo
@@ -136,9 +156,10 @@ def _multiply(
     inside = scope.inner()
     row = emitter.let(inside, "row", minimum(mul(tile, integer(tile_rows)), sub(rows, integer(tile_rows))))
     accumulators = _tile(fused, emitter, inside, packed, row, base, tile_rows, lanes, vectors, depth)
-    for r in range(tile_rows):
-        for v in range(vectors):
-            _after(fused, emitter, inside, accumulators[r][v], add(row, integer(r)), add(column, integer(v * lanes)), lanes)
+    for r, line in enumerate(accumulators):
+        for v, tile_vector in enumerate(line):
+            at = add(column, integer(v * lanes))
+            _after(fused, emitter, inside, tile_vector, add(row, integer(r)), at, lanes)
     scope.statements.append(For(tile, first, last, integer(1), tuple(inside.statements)))
     return kernel_and_launch(
         fused, emitter, f"_matmul{suffix}", scope.statements, mul(panels, blocks), partials={packed.name: packed.dtype},

@@ -10,7 +10,24 @@ from collections.abc import Sequence
 
 from ...ir.function import Op
 from ...ir.kernel import (
-    Apply, Barrier, Const, Expr, For, If, Iota, Load, LocalArray, Store, Var, WorkItem, add, ceil_div, div, integer, maximum, minimum,
+    Apply,
+    Barrier,
+    Const,
+    Expr,
+    For,
+    If,
+    Iota,
+    Load,
+    LocalArray,
+    Store,
+    Var,
+    WorkItem,
+    add,
+    ceil_div,
+    div,
+    integer,
+    maximum,
+    minimum,
     mul,
 )  # fmt: skip
 from ...ir.program import Variant
@@ -165,7 +182,8 @@ def meet(
         return values
     arrays: dict[Op, LocalArray] = {}
     for each in groups:
-        array = LocalArray(emitter.fresh(f"{each.op.result.name}_local", each.monoid.dtype).name, each.monoid.dtype, group_size)
+        name = emitter.fresh(f"{each.op.result.name}_local", each.monoid.dtype).name
+        array = LocalArray(name, each.monoid.dtype, group_size)
         local_arrays.append(array)
         arrays[each.op] = array
         scope.statements.append(Store(array.name, item, values[each.op]))

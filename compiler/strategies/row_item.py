@@ -6,9 +6,23 @@ without row reductions the last axis is the column.
 
 from __future__ import annotations
 
-from ...ir.function import Op, Value
+from collections.abc import Sequence
+
+from ...ir.function import Value
 from ...ir.kernel import (
-    Expr, For, PrivateArray, WorkItem, add, at_least, ceil_div, div, integer, maximum, minimum, mul, register_dtype, sub,
+    Expr,
+    For,
+    PrivateArray,
+    WorkItem,
+    add,
+    at_least,
+    ceil_div,
+    div,
+    integer,
+    maximum,
+    minimum,
+    mul,
+    register_dtype,
 )  # fmt: skip
 from ...ir.program import Variant
 from ...ir.schedule import Schedule
@@ -160,7 +174,7 @@ def _pass(
 
 
 def row_values(
-    emitter: Emitter, scope: Scope, point: Point, stage: Stage, row_totals: list[Accumulators]
+    emitter: Emitter, scope: Scope, point: Point, stage: Stage, row_totals: Sequence[Accumulators]
 ) -> None:
     """What a row gives once its stage is known: stored values, sums over rows, checks."""
     sums = [group for group in row_totals if group.op in stage.row_sums]

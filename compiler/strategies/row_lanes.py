@@ -7,8 +7,23 @@ A block is one vector of rows; the last block of a line overlaps the one before,
 from __future__ import annotations
 
 from ...ir.kernel import (
-    Apply, Expr, For, Iota, PrivateArray, Splat, WorkItem, add, at_least, ceil_div, div, integer, maximum, minimum, mul,
-    register_dtype, sub,
+    Apply,
+    Expr,
+    For,
+    Iota,
+    PrivateArray,
+    Splat,
+    WorkItem,
+    add,
+    at_least,
+    ceil_div,
+    div,
+    integer,
+    maximum,
+    minimum,
+    mul,
+    register_dtype,
+    sub,
 )  # fmt: skip
 from ...ir.program import Variant
 from ...ir.schedule import Schedule
@@ -132,12 +147,13 @@ def _variant(fused: Fused, device: DeviceInfo, width: int, guard: Expr | None) -
 
 
 def _items(blocks: Expr, columns: DimLike, width: int, device: DeviceInfo) -> Expr:
-    wanted = maximum(integer(1), div(integer(ITEM_ELEMENTS), maximum(integer(1), mul(size_of(columns), integer(width)))))
+    block = maximum(integer(1), mul(size_of(columns), integer(width)))
+    wanted = maximum(integer(1), div(integer(ITEM_ELEMENTS), block))
     spread = maximum(integer(1), div(blocks, integer(4 * device.compute_units)))
     return maximum(integer(1), ceil_div(blocks, minimum(wanted, spread)))
 
 
-def _columns(fused, emitter, scope, point: Point, width, work: Work, groups, masked, fresh) -> None:  # noqa: ANN001
+def _columns(fused, emitter, scope, point: Point, width, work: Work, groups, masked, fresh) -> None:
     """Loop over the columns one by one, a vector of rows each time."""
     schedule = fused.schedule
     emitter.hoist(work.targets, schedule.reduced, point, scope, given=work.kept)

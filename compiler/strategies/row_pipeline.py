@@ -1,5 +1,5 @@
 """Each work-item owns rows, and works on several at once: while one row is read for its maximum, the row before is
-exponentiated, and the gradient of the one before that is stored. The shape for long streams of contiguous rows on a CPU.
+exponentiated, and the gradient of the one before that is stored. The shape for long streams of contiguous rows on CPUs.
 
 One loop over the columns does every pass, each for another row, so that loads, arithmetic and stores overlap. At step k
 pass s works on row k - s. What a pass found of a row is carried to the next step in variables; values that a later pass
@@ -11,11 +11,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from ...ir.function import Op, Value
 from ...ir.kernel import (
-    Apply, Assign, Const, Declare, Expr, For, If, PrivateArray, Stmt, Var, WorkItem, add, at_least, ceil_div, integer,
-    minimum, mod, mul, register_dtype, sub,
+    Apply,
+    Assign,
+    Const,
+    Declare,
+    Expr,
+    For,
+    If,
+    PrivateArray,
+    Stmt,
+    Var,
+    WorkItem,
+    add,
+    at_least,
+    ceil_div,
+    integer,
+    minimum,
+    mod,
+    mul,
+    register_dtype,
+    sub,
 )  # fmt: skip
 from ...ir.program import Variant
 from ...ir.schedule import Schedule
@@ -24,7 +43,7 @@ from ...ir.types import ITEM_SIZE
 from ..emit import Emitter, Point, Scope, product, size_of, split_rows
 from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, with_finish, work_item
 from ..stages import Stage, kept_values, stages_of
-from ..sweep import Accumulators, Row, Track, Work, accumulate, declare, fold, sweep
+from ..sweep import Accumulators, Row, Track, Work, declare, fold, sweep
 from ..vectors import nontemporal_from, vector_width
 from . import row_item
 
@@ -87,7 +106,7 @@ def lower(fused: Fused, device: DeviceInfo) -> list[Variant]:
     everything = product(schedule.axes[axis] for axis in sorted(schedule.looped))
     threshold = nontemporal_from(schedule, device, width, 0)
     variants = []
-    if threshold is not None and not any(op.name == "check" for stage in stages_of(schedule) for op in stage.element_checks):
+    if threshold is not None and not any(stage.element_checks for stage in stages_of(schedule)):
         variants.append(_Pipeline(fused, device, width, True).variant(at_least(everything, threshold)))
     variants.append(_Pipeline(fused, device, width, False).variant(None))
     return variants
@@ -185,7 +204,7 @@ class _Pipeline:
         inside.statements.append(If(Apply("not", (full,), "bool"), tuple(alone)))
         for each in carried:
             newest_first = (each.new, *each.older)
-            for younger, older in reversed(list(zip(newest_first, newest_first[1:]))):
+            for younger, older in reversed(list(pairwise(newest_first))):
                 inside.statements.append(Assign(older, younger))
         return inside.statements
 
@@ -258,10 +277,10 @@ class _Pipeline:
 
 
 def _pitch(columns: int, width: int) -> int:
-    """Elements from one waiting row to the next: whole vectors, and never near a multiple of 4 KiB (1024 elements), where
-    a load is mistaken for the store to the same place of another row and waits for it."""
+    """Elements from one waiting row to the next: whole vectors, and half of 4 KiB apart in the low bits of an address. A
+    load whose low bits are those of a store still under way waits for it, whichever row that belongs to."""
     pitch = -(-columns // width) * width
-    return pitch + 8 * width if (pitch + 128) % 1024 < 256 else pitch
+    return pitch + (512 - pitch) % 1024
 
 
 def _both(a: Expr, b: Expr) -> Expr:

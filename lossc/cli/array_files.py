@@ -7,6 +7,7 @@ it is loaded is refused. Raises LirError, with the place in the text for a .csv,
 from __future__ import annotations
 
 import io
+import os
 import re
 import zipfile
 from collections.abc import Mapping
@@ -82,7 +83,7 @@ def archive_bytes(path: Path, arrays: Mapping[str, np.ndarray]) -> bytes:
 def check_readable(path: Path) -> None:
     """Raise LirError unless this is a file that can be opened."""
     try:
-        if path.is_dir():
+        if os.path.isdir(path):
             raise LirError(f"cannot read {str(path)!r}: it is a folder", code="LIR0015")
         with path.open("rb"):
             pass
@@ -94,7 +95,7 @@ def check_readable(path: Path) -> None:
 def _path_and_key(source: str, wanted: str) -> tuple[Path, str]:
     path = Path(source)
     head, colon, tail = source.rpartition(":")
-    if colon and head.lower().endswith(ARCHIVES) and not path.exists():
+    if colon and head.lower().endswith(ARCHIVES) and not os.path.exists(source):
         return Path(head), tail
     return path, wanted
 

@@ -34,9 +34,9 @@ def check_target(path: Path, suffixes: Sequence[str] = ()) -> None:
     if suffixes and path.suffix.lower() not in suffixes:
         raise LirError(f"cannot write {str(path)!r}: lossc does not know this kind of file",
                        f"it writes {', '.join(suffixes)}")  # fmt: skip
-    if path.is_dir():
+    if os.path.isdir(path):
         raise LirError(f"cannot write {str(path)!r}: it is a folder", "name a file in it")
-    if not path.parent.is_dir():
+    if not os.path.isdir(path.parent):
         raise LirError(f"cannot write {str(path)!r}: there is no folder {str(path.parent)!r}")
 
 

@@ -18,7 +18,7 @@ from .programs import STDIN, read_source
 
 
 def fmt(
-    files: Annotated[list[str], typer.Argument(metavar="FILE...", help=".lir files; - goes from stdin to stdout.")],
+    files: Annotated[list[str], typer.Argument(metavar="FILE", help=".lir files; - goes from stdin to stdout.")],
     check: Annotated[bool, typer.Option("--check", help="Write nothing; status 1 if a file would change.")] = False,
     diff: Annotated[bool, typer.Option("--diff", help="Write nothing; print what would change.")] = False,
 ) -> None:

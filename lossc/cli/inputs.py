@@ -7,6 +7,7 @@ the input in the text, with the file that the array came from.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -144,7 +145,7 @@ def _read_word(word: str) -> dict[str, Given]:
                            "write --input x=x.npy; a file of named arrays (.npz, .safetensors) stands alone")  # fmt: skip
         return {name: Given(array, f"{word}:{name}") for name, array in read_archive(Path(word)).items()}
     name, source = named.groups()
-    if not Path(source).exists():
+    if not os.path.exists(source):
         numbers = _numbers(source)
         if numbers is not None:
             return {name: Given(numbers, f"--input {word}")}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -51,7 +52,7 @@ def run(
     """Run a program on a device and print or write its results."""
     if output is not None:
         check_target(output, OUTPUTS)
-    if Path(file).is_dir():
+    if os.path.isdir(file):
         if grad or wrt or of or function or strategy:
             raise LirError(f"{file!r} is a compiled program: its gradients, function and strategies are fixed",
                            "give these options to lossc dump")  # fmt: skip

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import itertools
 import zlib
-from collections.abc import Callable, Iterator, Mapping
-from functools import lru_cache
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -65,27 +64,25 @@ KINDS: Mapping[str, Kind] = {
 """Data for float operands of these names; others are real numbers. A matrix is real whatever its name."""
 
 FALLBACKS: tuple[Kind, ...] = (_real, _unit, _sign, _positive, _distribution)
-TRIAL = {"N": 4, "C": 5, "H": 3, "W": 2}
 
 
-@lru_cache(maxsize=1024)
-def kinds_of(function: Function, axis: int) -> Mapping[str, Kind]:
-    """Data for the float inputs of a function, by trial: its checks must hold, its results be finite numbers.
+def find_kinds(function: Function, axis: int, classes: Sequence[int]) -> tuple[Mapping[str, Kind], int]:
+    """Data for the float inputs of a function of static, small shapes, by trial: its checks must hold, its results be
+    finite numbers. Also the first of `classes` that bounds its labels.
 
     Raises AssertionError where none of the kinds known here does that: then `KINDS` lacks a row.
     """
     names = [value.name for value in function.inputs if is_float(value.type.dtype)]
-    shapes = {value.name: tuple(TRIAL.get(str(dim), dim) for dim in value.type.shape) for value in function.inputs}
-    small = {name: tuple(min(size, 64) for size in shape) for name, shape in shapes.items()}
-    assert small == shapes, "trials are for small shapes"
+    shapes = {value.name: tuple(size for size in value.type.shape if isinstance(size, int)) for value in function.inputs}
     for kinds in _by_changes(names, function):
-        arrays = arguments(function, shapes, kinds, axis, seed=0)
-        try:
-            results = interpret(function, arrays)
-        except LosscError:
-            continue
-        if all(np.isfinite(result).all() for result in results if result.dtype.kind == "f"):
-            return kinds
+        for count in classes:
+            arrays = arguments(function, shapes, kinds, axis, 0, count)
+            try:
+                results = interpret(function, arrays)
+            except LosscError:
+                continue
+            if all(np.isfinite(result).all() for result in results if result.dtype.kind == "f"):
+                return kinds, count
     raise AssertionError(f"no kind of data suits the inputs of @{function.name}: {', '.join(names)}; add to KINDS")
 
 
@@ -101,7 +98,7 @@ def _by_changes(names: list[str], function: Function) -> Iterator[dict[str, Kind
 
 def arguments(
     function: Function, shapes: Mapping[str, tuple[int, ...]], kinds: Mapping[str, Kind], axis: int, seed: int,
-    classes: int | None = None, ignored: int | None = None,
+    classes: int, ignored: int | None = None,
 ) -> dict[str, Array]:  # fmt: skip
     """Arrays for every input. Integers are labels in [0, classes), some of them `ignored`; `axis` is the class axis."""
     arrays: dict[str, Array] = {}
@@ -110,17 +107,12 @@ def arguments(
         shape, dtype = shapes[value.name], value.type.dtype
         if is_float(dtype):
             along = axis if -len(shape) <= axis < len(shape) else -1
-            arrays[value.name] = kinds[value.name](generator, shape, along).astype(numpy_dtype(dtype))
+            arrays[value.name] = kinds.get(value.name, REAL)(generator, shape, along).astype(numpy_dtype(dtype))
         elif is_integer(dtype):
-            arrays[value.name] = _labels(generator, shape, dtype, classes or _classes(shapes, axis), ignored)
+            arrays[value.name] = _labels(generator, shape, dtype, classes, ignored)
         else:
             arrays[value.name] = generator.integers(0, 2, size=shape).astype(numpy_dtype(dtype))
     return arrays
-
-
-def _classes(shapes: Mapping[str, tuple[int, ...]], axis: int) -> int:
-    first = next(iter(shapes.values()))
-    return first[axis] if first else 2
 
 
 def _labels(

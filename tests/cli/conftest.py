@@ -56,7 +56,7 @@ def lossc(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
     monkeypatch.setenv("TMPDIR", str(folder))
 
     def run(*arguments: str, stdin: str | bytes | None = None) -> Result:
-        done = CliRunner().invoke(app, list(arguments), input=stdin)
+        done = CliRunner().invoke(app, list(arguments), input=stdin, prog_name="lossc")
         if done.exception is not None and not isinstance(done.exception, SystemExit):
             raise done.exception
         assert "Traceback" not in done.output

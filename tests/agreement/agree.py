@@ -1,0 +1,179 @@
+"""Run one case at every level and compare.
+
+In: a `Case`, devices. Out: what disagrees, as sentences; nothing where all is well.
+
+The reference is the interpreter on the differentiated, otherwise unchanged function: no rewrite, no schedule, no kernel
+has a part in it. The bounds come from the function as it is after all passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from typing import Any
+
+import numpy as np
+
+from lossc.compiler import Compiled, compile_module
+from lossc.compiler.pipeline import run_passes
+from lossc.ir.function import Module
+from lossc.ir.interp import interpret
+from lossc.ir.program import Program
+from lossc.ir.target import DeviceInfo
+from lossc.ir.types import dim_value, is_float
+from lossc.runtime.device import Device
+from lossc.runtime.execute import Executable
+from lossc.runtime.simulate import simulate
+
+from .arguments import Kind, arguments, find_kinds
+from .bounds import UNIT, Bounded, evaluate_with_bounds
+from .cases import AUTO, Case
+
+Array = np.ndarray[Any, Any]
+Arrays = Mapping[str, Array]
+
+# Nothing but what the interpreter needs: gradients taken, calls inlined.
+AS_WRITTEN = ("inline", "expand", "autodiff", "inline", "expand", "drop-markers")
+
+
+@dataclass
+class Problem:
+    """A case with its arrays and reference values, computed when first asked for."""
+
+    case: Case
+
+    @cached_property
+    def module(self) -> Module:
+        function = self.case.function()
+        return Module({function.name: function})
+
+    @cached_property
+    def as_written(self) -> Module:
+        return run_passes(self.module, AS_WRITTEN)
+
+    @cached_property
+    def prepared(self) -> Module:
+        return run_passes(self.module, ("prepare",))
+
+    @cached_property
+    def arrays(self) -> Mapping[int, Arrays]:
+        """Arrays by number of rows."""
+        case = self.case
+        kinds, label_limit = _kinds(_trial(case))
+        classes = case.features if label_limit == TRIAL.features else case.columns
+        ignored = dict(case.attributes).get("ignore_index")
+        inputs = self.module.entry.inputs
+        found: dict[int, Arrays] = {}
+        for rows in case.row_counts:
+            sizes = case.sizes(rows)
+            shapes = {value.name: tuple(dim_value(dim, sizes) for dim in value.type.shape) for value in inputs}
+            found[rows] = arguments(self.module.entry, shapes, kinds, case.axis, rows, classes, ignored)
+        return found
+
+    @cached_property
+    def references(self) -> Mapping[int, list[Array]]:
+        return {rows: interpret(self.as_written.entry, arrays) for rows, arrays in self.arrays.items()}
+
+    @cached_property
+    def bounds(self) -> Mapping[int, list[Bounded]]:
+        return {rows: evaluate_with_bounds(self.prepared.entry, arrays) for rows, arrays in self.arrays.items()}
+
+    @lru_cache(maxsize=8)  # noqa: B019 (problems are few and short-lived)
+    def compiled(self, info: DeviceInfo) -> Compiled:
+        return compile_module(self.module, info, None if self.case.strategy == AUTO else self.case.strategy)
+
+    __hash__ = object.__hash__
+
+    # --- comparisons ---
+
+    def check_rewrites(self) -> Iterator[str]:
+        """Whether the passes kept the meaning, up to rounding in float64."""
+        for rows, references in self.references.items():
+            for bound, reference in zip(self.bounds[rows], references):
+                # The bounds are for f32 (or less): for float64 they shrink with the unit roundoff. Both sides round.
+                allowed = 4 * bound.error_array() * min(1.0, UNIT["f64"] / UNIT["f32"] * (4 if self._is_double else 1))
+                allowed = bound.error_array() * 4 if self._is_double else allowed
+                yield from self._differences("the passes", rows, [bound.value], [reference], [allowed])
+
+    def check_simulated(self, info: DeviceInfo) -> Iterator[str]:
+        program = self.compiled(info).program
+        for rows, arrays in self.arrays.items():
+            found = simulate(program, arrays)
+            yield from self._against_reference(f"the simulator ({info.name})", rows, found, program)
+
+    def check_device(self, device: Device) -> Iterator[str]:
+        compiled = self.compiled(device.info)
+        run = Executable(compiled.program, device, compiled.sources(), compiled.build_options)
+        for rows, arrays in self.arrays.items():
+            found = run(arrays)
+            yield from self._against_reference(str(device), rows, found, compiled.program)
+            again = run(arrays)
+            for name, first, second in zip(_names(compiled.program), found, again):
+                if first.tobytes() != second.tobytes():
+                    yield f"{device}, {rows} rows: `{name}` has other bits at the second run"
+
+    @property
+    def _is_double(self) -> bool:
+        return self.case.dtype == "f64"
+
+    def _against_reference(self, where: str, rows: int, found: list[Array], program: Program) -> Iterator[str]:
+        for (name, type_), array in zip(program.outputs, found):
+            if array.shape != tuple(dim_value(dim, self.case.sizes(rows)) for dim in type_.shape):
+                yield f"{where}, {rows} rows: `{name}` has shape {array.shape}, its type is {type_}"
+                return
+        # Where the reference is in the device's own precision, it is off as much.
+        sides = 2 if self._is_double else 1
+        allowed = [bound.error_array() * sides for bound in self.bounds[rows]]
+        yield from self._differences(where, rows, found, self.references[rows], allowed)
+
+    def _differences(
+        self, where: str, rows: int, found: list[Array], expected: list[Array], allowed: list[Array]
+    ) -> Iterator[str]:
+        for index, (array, reference, limit) in enumerate(zip(found, expected, allowed)):
+            name = self.module.entry.names_of_outputs[index]
+            difference = _worst(array, reference, limit)
+            if difference is not None:
+                yield f"{where}, {rows} rows: `{name}`{difference}"
+
+
+def _names(program: Program) -> list[str]:
+    return [name for name, _ in program.outputs]
+
+
+def _worst(found: Array, expected: Array, allowed: Array) -> str | None:
+    """The element that is furthest beyond what is allowed, in words."""
+    if found.dtype.kind in "iub":
+        wrong = np.asarray(found != expected)
+        excess = wrong.astype(np.float64)
+    else:
+        found = found.astype(np.float64)
+        with np.errstate(all="ignore"):
+            difference = np.abs(found - expected)
+            same = (found == expected) | (np.isnan(found) & np.isnan(expected)) | (difference <= allowed)
+            wrong = ~same
+            excess = np.where(np.isfinite(difference), difference / np.maximum(allowed, 1e-300), np.inf)
+    if not wrong.any():
+        return None
+    position = int(np.argmax(np.where(wrong, excess, -1.0)))
+    index = [int(i) for i in np.unravel_index(position, found.shape)]
+    values = found.reshape(-1)[position], expected.reshape(-1)[position], np.ravel(allowed)[position]
+    return (f"{index} is {values[0]:.9g}, expected {values[1]:.9g}, allowed difference {values[2]:.3g} "
+            f"({int(wrong.sum())} of {found.size} wrong)")  # fmt: skip
+
+
+TRIAL = Case("", columns=7, rows=4, features=3)
+
+
+def _trial(case: Case) -> Case:
+    """The case with a small static shape, in f32."""
+    small = replace(case, columns=TRIAL.columns, rows=1 if case.layout == "row" else TRIAL.rows, features=TRIAL.features)
+    attributes = tuple((name, value) for name, value in case.attributes if name != "ignore_index")
+    return replace(small, named="none", dtype="f32", gradient="none", strategy=AUTO, attributes=attributes)
+
+
+@lru_cache(maxsize=1024)
+def _kinds(trial: Case) -> tuple[Mapping[str, Kind], int]:
+    return find_kinds(trial.function(), trial.axis, (trial.columns, trial.features))
+
+
