@@ -268,12 +268,7 @@ def _fits(value: float | int | bool, dtype: str) -> bool:
         return value in (0, 1)
     if is_integer(dtype):
         limits = np.iinfo(numpy_dtype(dtype))
-        return (
-            value == value
-            and abs(value) != np.inf
-            and int(value) == value
-            and limits.min <= value <= limits.max
-        )
+        return value == value and abs(value) != np.inf and int(value) == value and limits.min <= value <= limits.max
     return dtype in DTYPES and not isinstance(value, bool)
 
 

@@ -245,9 +245,16 @@ class Emitter:
         width = max(operand.width for operand in operands)
         wide = tuple(widen(operand, width) for operand in operands)
         name = self.facts.spelling.get(op, op.name)
+        if name == "exp_nonpositive" and dtype == "f32" and isinstance(wide[0], Apply) and wide[0].op == "neg":
+            name, wide = "exp_of_negated", wide[0].operands
         if (name, dtype) in POLYNOMIALS:
-            return POLYNOMIALS[name, dtype](lambda hint, e: self.let(scope, hint, e), wide[0], op.result.name)
-        return self.let(scope, op.result.name, self.apply(op, wide, dtype, width))
+            found = POLYNOMIALS[name, dtype](lambda hint, e: self.let(scope, hint, e), wide[0])
+        elif name in ("add", "sub") and (fused := fused_multiply_add(name, wide)) is not None:
+            found = fused
+        else:
+            found = self.apply(op, wide, dtype, width)
+        # What its user takes in is not rounded by itself: it has no name.
+        return found if op in self.facts.open else self.let(scope, op.result.name, found)
 
     def apply(self, op: Op, operands: tuple[Expr, ...], dtype: str, width: int) -> Expr:
         if op.name == "cast":
@@ -294,6 +301,22 @@ class Emitter:
         first = self.let(scope, "failed", Reduce("min", failed) if width > 1 else failed)
         report = AtomicMin("status", integer(self.slots[op]), first)
         scope.statements.append(If(Apply("lt", (first, Const(CHECK_HOLDS, "i32")), "bool"), (report,)))
+
+
+def fused_multiply_add(name: str, operands: Sequence[Expr]) -> Expr | None:
+    """a * b + c, a * b - c or c - a * b as one operation, where a product has been left open for that."""
+    a, b = operands
+    if isinstance(a, Apply) and a.op == "mul":
+        x, y = a.operands
+        return Apply("fma", (x, y, b if name == "add" else _negated(b)), a.dtype, a.width)
+    if isinstance(b, Apply) and b.op == "mul":
+        x, y = b.operands
+        return Apply("fma", (x if name == "add" else _negated(x), y, a), b.dtype, b.width)
+    return None
+
+
+def _negated(operand: Expr) -> Expr:
+    return Apply("neg", (operand,), operand.dtype, operand.width)
 
 
 def _folded(name: str, operands: Sequence[Expr]) -> Expr | None:

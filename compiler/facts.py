@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..ir.function import Function, Op, Value
+from ..ir.types import is_float
 
 _TRANSPARENT = ("broadcast", "reshape", "transpose", "stop_gradient", "with_gradient")
 
@@ -16,10 +17,12 @@ _TRANSPARENT = ("broadcast", "reshape", "transpose", "stop_gradient", "with_grad
 @dataclass(frozen=True)
 class Facts:
     """`spelling`: the kernel operation to use for an operation in place of its own name. `hits`: comparisons of a
-    position with one number a row, and that number: true in one column of a row at the most."""
+    position with one number a row, and that number: true in one column of a row at the most. `open`: products and
+    negations with a single user that takes them in: fused multiply-add, and exp(-a)."""
 
     spelling: Mapping[Op, str]
     hits: Mapping[Value, Value]
+    open: frozenset[Op]
 
 
 def facts_of(function: Function) -> Facts:
@@ -39,7 +42,8 @@ def facts_of(function: Function) -> Facts:
         elif op.name == "reduce_max" and _nan_returns(op, function, users):
             spelling[op] = "max_number"
     hits = {op.result: row for op in function.ops if (row := _row_position(op, producer)) is not None}
-    return Facts(spelling, hits)
+    taken_in = [op for op in function.ops if op.results and _is_taken_in(op, function, users, spelling)]
+    return Facts(spelling, hits, frozenset(taken_in))
 
 
 def source(value: Value, producer: Mapping[Value, Op]) -> Value:
@@ -73,6 +77,19 @@ def _counts_the_largest(op: Op | None, producer: Mapping[Value, Op]) -> bool:
         largest is not None and largest.name == "reduce_max" and largest.operands[0] is shifted.operands[0]
         and tuple(largest.attributes["axes"]) == tuple(op.attributes["axes"])
     )  # fmt: skip
+
+
+def _is_taken_in(
+    op: Op, function: Function, users: Mapping[Value, list[Op]], spelling: Mapping[Op, str]
+) -> bool:
+    """Whether the one user of an operation's result computes it on the way."""
+    value, using = op.result, users.get(op.result, [])
+    if not is_float(value.type.dtype) or value in function.outputs or len(using) != 1:
+        return False
+    if op.name == "neg":
+        return spelling.get(using[0]) == "exp_nonpositive"
+    ends_in_product = op.name == "mul" or spelling.get(op) == "log1p_unit"
+    return ends_in_product and using[0].name in ("add", "sub") and using[0].operands.count(value) == 1
 
 
 def _row_position(op: Op, producer: Mapping[Value, Op]) -> Value | None:

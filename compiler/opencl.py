@@ -46,7 +46,7 @@ MEMORY_TYPE = {**C_TYPE, "bool": "uchar", "f16": "half", "bf16": "ushort"}
 MASK_TYPE = {"f32": "int", "i32": "int", "bool": "int", "f64": "long", "i64": "long", "i16": "short", "i8": "char",
              "u8": "char"}  # fmt: skip
 
-BUILD_OPTIONS = "-cl-std=CL1.2 -cl-mad-enable"
+BUILD_OPTIONS = "-cl-std=CL1.2"
 
 
 def kernel_source(kernel: Kernel) -> str:
@@ -264,9 +264,17 @@ class _Printer:
         joined = ",\n    ".join(arguments)
         return (
             f"{helpers}{chr(10) * bool(helpers)}{comment}"
-            f"__attribute__((reqd_work_group_size({kernel.local_size}, 1, 1)))\n"
+            f"{self.attributes()}"
             f"__kernel void {kernel.name}(\n    {joined}) {{\n{local}{body}\n}}\n"
         )
+
+    def attributes(self) -> str:
+        """Work-items that work together name their number; code in vectors of its own asks not to be vectorized."""
+        widths = {s.var.width for s in walk_statements(self.kernel.body) if isinstance(s, (Let, Declare))}
+        hint = f"__attribute__((vec_type_hint(float{max(widths)})))\n" if max(widths, default=1) > 1 else ""
+        if self.kernel.local_size == 1:
+            return hint
+        return f"{hint}__attribute__((reqd_work_group_size({self.kernel.local_size}, 1, 1)))\n"
 
     def helpers(self) -> list[str]:
         expressions = [

@@ -34,7 +34,7 @@ def _horner(let: Let, variable: Expr, coefficients: Sequence[float]) -> Expr:
     return result
 
 
-def exp_nonpositive(let: Let, x: Expr, hint: str) -> Expr:
+def exp_nonpositive(let: Let, x: Expr) -> Expr:
     """exp(x) = 2^n e^r for x <= 0, n the nearest whole number to x log2(e). NaN passes, -inf gives 0.
 
     log(2) rounded to f32 is off by 2e-9, which n <= 127 makes 2.4e-7 of r at the most: 2 ulp down to x = -40, 4 at -87.
@@ -48,25 +48,41 @@ def exp_nonpositive(let: Let, x: Expr, hint: str) -> Expr:
     rounded = let("z", _apply("fma", t, constant(LOG2_E), constant(ROUND)))
     n = let("n", _apply("sub", rounded, constant(ROUND)))
     r = let("r", _apply("fma", n, constant(-LOG_2), t))
-    return let(hint, _apply("mul", _horner(let, r, EXP), _apply("power_of_two", rounded)))
+    return _apply("mul", _horner(let, r, EXP), _apply("power_of_two", rounded))
 
 
-def log1p_unit(let: Let, x: Expr, hint: str) -> Expr:
+def exp_of_negated(let: Let, x: Expr) -> Expr:
+    """exp(-x) for x >= 0, as `exp_nonpositive`; the negation costs nothing."""
+
+    def constant(value: float) -> Expr:
+        return Const(value, "f32", x.width)
+
+    most = constant(-LEAST)
+    t = let("t", _apply("select", _apply("lt", most, x), most, x))
+    rounded = let("z", _apply("fma", t, constant(-LOG2_E), constant(ROUND)))
+    n = let("n", _apply("sub", rounded, constant(ROUND)))
+    minus_r = let("r", _apply("fma", n, constant(LOG_2), t))
+    mirrored = [c if power % 2 == 0 else -c for power, c in zip(range(len(EXP) - 1, -1, -1), EXP)]
+    return _apply("mul", _horner(let, minus_r, mirrored), _apply("power_of_two", rounded))
+
+
+def log1p_unit(let: Let, x: Expr) -> Expr:
     """log(1 + x) = x P(x) for x in [0, 1]. 2 ulp."""
-    return let(hint, _apply("mul", x, _horner(let, x, LOG1P)))
+    return _apply("mul", x, _horner(let, x, LOG1P))
 
 
-def log_from_one(let: Let, x: Expr, hint: str) -> Expr:
+def log_from_one(let: Let, x: Expr) -> Expr:
     """log(x) = e log(2) + log(1 + (m - 1)) for x = 2^e m >= 1, m in [1, 2). NaN passes by x - x. 2 ulp."""
     exponent = let("e", _apply("exponent_of", x))
     rest = let("m", _apply("sub", _apply("significand_of", x), Const(1.0, "f32", x.width)))
-    fraction = log1p_unit(let, rest, "l")
+    fraction = let("l", log1p_unit(let, rest))
     whole = let("l", _apply("fma", exponent, Const(LOG_2, "f32", x.width), fraction))
-    return let(hint, _apply("add", whole, _apply("sub", x, x)))
+    return _apply("add", whole, _apply("sub", x, x))
 
 
-POLYNOMIALS: Mapping[tuple[str, str], Callable[[Let, Expr, str], Expr]] = {
+POLYNOMIALS: Mapping[tuple[str, str], Callable[[Let, Expr], Expr]] = {
     ("exp_nonpositive", "f32"): exp_nonpositive,
+    ("exp_of_negated", "f32"): exp_of_negated,
     ("log1p_unit", "f32"): log1p_unit,
     ("log_from_one", "f32"): log_from_one,
 }

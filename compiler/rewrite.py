@@ -84,13 +84,14 @@ class Rebuild(Builder):
         self.inputs = list(function.inputs)
         self.replaced: dict[Value, Value] = {}
         self._producers: dict[Value, Op] = {}
-        self._counts = count_readers(function)
+        self._counts: dict[Value, int] | None = None
         self._readers: dict[Value, list[Op]] | None = None
 
     def append(self, op: Op) -> tuple[Value, ...]:
+        self.ops.append(op)
         for result in op.results:
             self._producers[result] = op
-        return super().append(op)
+        return op.results
 
     def composite(self, name: str, operands: Sequence[Value], attributes: Mapping[str, Any]) -> tuple[Value, ...]:
         """Emit a composite operation."""
@@ -111,6 +112,8 @@ class Rebuild(Builder):
 
     def used_once(self, value: Value) -> bool:
         """Whether one place of the original function reads `value`. False for values made in this round."""
+        if self._counts is None:
+            self._counts = count_readers(self.function)
         return self._counts.get(value) == 1
 
     def readers(self, value: Value) -> list[Op]:
@@ -194,29 +197,31 @@ def map_functions(module: Module, change: Callable[[Function], Function]) -> Mod
 
 def _round(function: Function, rules: Rules, log: Log | None) -> Function:
     build = Rebuild(function)
+    replaced = build.replaced
     fired = False
     for op in function.ops:
-        operands = tuple(map(build.now, op.operands)) if build.replaced else op.operands
-        current = with_operands(op, operands)
-        if current.name in rules:
-            replacement = _first_match(current, rules[current.name], build, log)
+        if replaced:
+            op = with_operands(op, tuple([replaced.get(operand, operand) for operand in op.operands]))
+        if op.name in rules:
+            replacement = _first_match(op, rules[op.name], build, log)
             if replacement is not None:
                 fired = True
-                build.replaced.update(zip(op.results, replacement))
+                replaced.update(zip(op.results, replacement))
                 continue
-        build.append(current)
+        build.append(op)
     if not fired:
         return function
     return function.with_(ops=tuple(build.ops), outputs=tuple(map(build.now, function.outputs)))
 
 
 def _first_match(op: Op, rules: Iterable[Rule], build: Rebuild, log: Log | None) -> tuple[Value, ...] | None:
+    length = len(build.ops)
+    build.span = op.span
     for rule in rules:
-        length = len(build.ops)
-        build.span = op.span
         answer = rule(op, build)
         if answer is None or isinstance(answer, NoMatch):
-            build.take_back(length)
+            if len(build.ops) > length:
+                build.take_back(length)
             if answer is not None and log is not None:
                 log.add(_event(log, rule, op, build.function, answer.reason))
             continue
@@ -224,10 +229,12 @@ def _first_match(op: Op, rules: Iterable[Rule], build: Rebuild, log: Log | None)
         if [value.type for value in values] != [result.type for result in op.results]:
             found = ", ".join(str(value.type) for value in values)
             expected = ", ".join(str(result.type) for result in op.results)
-            raise CompilerBug(f"the rule {_name(rule)} makes {found} of a `{op.name}` of {expected}", span=op.span)
+            raise CompilerBug(
+                f"the rule {_name(rule)} makes {found} of a `{op.name}` of {expected}", span=op.span
+            )
         if log is not None:
             log.add(_event(log, rule, op, build.function, None))
-        return tuple(named_like(value, result, build) for value, result in zip(values, op.results))
+        return tuple([named_like(value, result, build) for value, result in zip(values, op.results)])
     return None
 
 

@@ -161,12 +161,12 @@ def visit(
 
 def sweep(
     emitter: Emitter, scope: Scope, tracks: Sequence[Track], axis: int, start: Expr, stop: Expr, width: int,
-    unroll: int = 1, nontemporal: bool = False,
+    unroll: int = 1, nontemporal: bool = False, abreast: int = 4,
 ) -> None:  # fmt: skip
     """Loop over `start` <= column < `stop` along `axis` with vectors of `width`. At least `width` columns are there.
 
-    Copies of an unrolled body advance in lockstep, statement by statement: the processor's own scheduler does not see
-    far enough ahead to overlap one copy's polynomial with the next.
+    Of an unrolled body's copies, `abreast` advance in lockstep, statement by statement: the processor's own scheduler
+    does not see far enough ahead to overlap one copy's polynomial with the next. More of them take more registers.
     """
     for track in tracks:
         emitter.hoist(track.work.targets, frozenset({axis}), track.point, track.row, given=track.work.kept)
@@ -199,9 +199,11 @@ def sweep(
         bases = [add(column, integer(c * width)) for c in range(count)]
         return [
             statement
+            for first in range(0, count, abreast)
             for number, track in enumerate(tracks)
             for statement in _lockstep([
-                visited(track, base, c, None, nontemporal, True, missed.get(number, ())) for c, base in enumerate(bases)
+                visited(track, bases[c], c, None, nontemporal, True, missed.get(number, ()))
+                for c in range(first, min(first + abreast, count))
             ])
         ]  # fmt: skip
 

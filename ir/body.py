@@ -150,9 +150,7 @@ class _Body:
         if statement.callee is not None:
             return self.call(statement, statement.callee, hints, span)
         if name in CALLED_BY.values():
-            raise LirError(
-                f"`{name}` is followed by a function", f"{name} @name(%x)", span=place, code="LIR0010"
-            )
+            raise LirError(f"`{name}` is followed by a function", f"{name} @name(%x)", span=place, code="LIR0010")
         try:
             definition = definition_of(name)
         except LosscError as error:
@@ -162,17 +160,13 @@ class _Body:
         if operands is None:
             return None
         places = {str(text.name): attribute_span(text, self.source) for text in statement.attributes}
-        places.update(
-            (str(o.keyword), span_of(self.source, o.keyword)) for o in statement.operands if o.keyword
-        )
+        places.update((str(o.keyword), span_of(self.source, o.keyword)) for o in statement.operands if o.keyword)
         values = self.materialize(operands)
         try:
             values, keywords = bind_keywords(definition, statement.operands, values)
             return make_op(name, values, attributes | keywords, hints, span)
         except LosscError as error:
-            raise type(error)(
-                [replace(d, span=places.get(d.about, span)) for d in error.diagnostics]
-            ) from None
+            raise type(error)([replace(d, span=places.get(d.about, span)) for d in error.diagnostics]) from None
 
     def call(self, statement: Statement, callee: Token, hints: Sequence[str], span: Span) -> Op | None:
         kind, name = str(statement.operation), str(callee)[1:]
@@ -181,9 +175,7 @@ class _Body:
                            span=span_of(self.source, callee))  # fmt: skip
         keyword = next((o.keyword for o in statement.operands if o.keyword is not None), None)
         if keyword is not None:
-            raise LirError(
-                "a call takes its operands by position", span=span_of(self.source, keyword), code="LIR0025"
-            )
+            raise LirError("a call takes its operands by position", span=span_of(self.source, keyword), code="LIR0025")
         if name not in self.interfaces:
             raise LirError(f"there is no function @{name}", *did_you_mean(name, self.interfaces),
                            span=span_of(self.source, callee), code="LIR0040")  # fmt: skip
@@ -201,8 +193,7 @@ class _Body:
         found, expected = len(statement.targets), len(op.results)
         if found != expected:
             raise LirError(
-                f"`{op.name}` gives {_count(expected, 'result')}, found {_count(found, 'name')} on the left "
-                "of `=`",
+                f"`{op.name}` gives {_count(expected, 'result')}, found {_count(found, 'name')} on the left of `=`",
                 span=op.span,
                 code="LIR0026",
             )
@@ -210,8 +201,7 @@ class _Body:
             return
         if len(statement.types) != expected:
             raise LirError(
-                f"`{op.name}` gives {_count(expected, 'result')}, found "
-                f"{_count(len(statement.types), 'type')}",
+                f"`{op.name}` gives {_count(expected, 'result')}, found {_count(len(statement.types), 'type')}",
                 span=op.span,
                 code="LIR0032",
             )
@@ -277,11 +267,7 @@ class _Body:
     def materialize_for(self, function: Function, operands: Sequence[Value | Token]) -> list[Value]:
         """Literals in a call as constants of the type of the input that they stand for."""
         check_input_count(function, len(operands))
-        known = [
-            (value, operand)
-            for value, operand in zip(function.inputs, operands)
-            if isinstance(operand, Value)
-        ]
+        known = [(value, operand) for value, operand in zip(function.inputs, operands) if isinstance(operand, Value)]
         if len(known) == len(operands):
             return [operand for _, operand in known]
         sizes = unify(function.with_(inputs=tuple(value for value, _ in known)), [o.type for _, o in known])

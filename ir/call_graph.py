@@ -74,9 +74,7 @@ def depth_first(successors: Mapping[Node, Sequence[Node]]) -> tuple[list[Node], 
 def _calls(module: Module) -> dict[str, list[str]]:
     return {
         name: list(
-            dict.fromkeys(
-                str(op.attributes.get("callee")) for op in function.ops if op.name in ("call", "launch")
-            )
+            dict.fromkeys(str(op.attributes.get("callee")) for op in function.ops if op.name in ("call", "launch"))
         )
         for name, function in module.functions.items()
     }

@@ -46,8 +46,8 @@ CODES: Mapping[str, tuple[str, str]] = {
     ),
     "LIR0013": (
         "Too large",
-        "A text has at most 16 MB of UTF-8, a name or number 256 characters, a type 32 axes, a dimension 1,024 factors. "
-        "A size and the number of elements of a tensor are at most 2^63 - 1. A module has at most 1,000,000 "
+        "A text has at most 16 MB of UTF-8, a name or number 256 characters, a type 32 axes, a dimension 1,024 "
+        "factors. A size and the number of elements of a tensor are at most 2^63 - 1. A module has at most 1,000,000 "
         "operations, also after its calls are inlined. These limits keep hostile files harmless.",
     ),
     "LIR0014": (

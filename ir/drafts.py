@@ -61,9 +61,7 @@ class Problems:
         self.found += diagnostics
         if len(self.found) >= MOST_PROBLEMS:
             last = self.found[MOST_PROBLEMS - 1].span
-            self.found[MOST_PROBLEMS:] = [
-                Diagnostic("LIR0016", f"stopped after {MOST_PROBLEMS} errors", last)
-            ]
+            self.found[MOST_PROBLEMS:] = [Diagnostic("LIR0016", f"stopped after {MOST_PROBLEMS} errors", last)]
             raise TooManyErrors
 
 
@@ -135,9 +133,7 @@ def _read_file(file: _File, imported: bool, problems: Problems) -> Iterator[Draf
                 _refuse_open(draft, code[0], problems)
                 draft = None
             if begins:
-                draft = Draft(
-                    source, span, imported, record if isinstance(record, Head) else None, _name(code)
-                )
+                draft = Draft(source, span, imported, record if isinstance(record, Head) else None, _name(code))
                 yield draft
             elif isinstance(record, Import):
                 _import(record, file, problems)

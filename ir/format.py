@@ -59,9 +59,7 @@ class _Layout:
                 self.add_comment(comment)
             return
         comments = [token for token in line if token.type == "COMMENT"]
-        kind = {"FUNC": "head", "KERNEL": "head", "RBRACE": "close", "IMPORT": "import"}.get(
-            code[0].type, "statement"
-        )
+        kind = {"FUNC": "head", "KERNEL": "head", "RBRACE": "close", "IMPORT": "import"}.get(code[0].type, "statement")
         if kind == "head":
             self.begin(kind, code[0])
             self.rows += _head(line)
@@ -122,9 +120,7 @@ def _head(line: Line) -> list[str]:
     previous = None
     for token in inside:
         if token.type == "COMMENT" and token.line == end_line:
-            (previous.after if previous else items[-1].after if items[-1].code else opened).append(
-                _text(token)
-            )
+            (previous.after if previous else items[-1].after if items[-1].code else opened).append(_text(token))
         elif token.type == "COMMENT":
             (items[-1].behind if items[-1].code else items[-1].before).append(_text(token))
         else:

@@ -93,10 +93,7 @@ def type_span(text: TypeText, source: Source) -> Span:
 def attribute_value(value: Token | ListText, source: Source) -> Any:
     """A Python value; which kind the attribute takes is checked with the operation."""
     if isinstance(value, ListText):
-        return [
-            string(item, source) if isinstance(item, Token) else dimension(item, source)
-            for item in value.items
-        ]
+        return [string(item, source) if isinstance(item, Token) else dimension(item, source) for item in value.items]
     if value.type == "STRING":
         return string(value, source)
     return Word(str(value)) if value.type == "NAME" else number(value, source)

@@ -18,9 +18,7 @@ from .ops import OpDef
 from .syntax import AttributeText, ListText, OperandText, span_of
 
 
-def read_attributes(
-    texts: Sequence[AttributeText], definition: OpDef | Composite, source: Source
-) -> dict[str, Any]:
+def read_attributes(texts: Sequence[AttributeText], definition: OpDef | Composite, source: Source) -> dict[str, Any]:
     """The attributes of a statement by name. Raises LirError for all that have no value at all."""
     found: dict[str, Any] = {}
     problems: list[Diagnostic] = []

@@ -127,9 +127,7 @@ def _in_order(found: Sequence[Diagnostic], sources: Sequence[Source]) -> list[Di
     for source in sources:
         order.setdefault(id(source), len(order))
     last = (len(order), 0)
-    return sorted(
-        found, key=lambda d: (order.get(id(d.span.source), len(order)), d.span.start) if d.span else last
-    )
+    return sorted(found, key=lambda d: (order.get(id(d.span.source), len(order)), d.span.start) if d.span else last)
 
 
 def _without_unused_imports(module: Module, drafts: Sequence[Draft]) -> Module:
@@ -137,9 +135,7 @@ def _without_unused_imports(module: Module, drafts: Sequence[Draft]) -> Module:
     own = [draft.name for draft in drafts if not draft.imported and draft.name]
     if not own or len(own) == len(drafts):
         return module
-    uses: Mapping[str, list[str]] = {
-        name: sorted(function.callees()) for name, function in module.functions.items()
-    }
+    uses: Mapping[str, list[str]] = {name: sorted(function.callees()) for name, function in module.functions.items()}
     reached: set[str] = set()
     waiting = list(own)
     while waiting:

@@ -25,9 +25,7 @@ _LONGEST_BASE = 200
 
 def print_module(module: Module) -> str:
     """All functions of a module, in its order."""
-    return "\n".join(
-        [HEADER + "\n", *(print_function(function) + "\n" for function in module.functions.values())]
-    )
+    return "\n".join([HEADER + "\n", *(print_function(function) + "\n" for function in module.functions.values())])
 
 
 def print_function(function: Function) -> str:
@@ -80,16 +78,12 @@ def _nameless(module: Module) -> list[str]:
         names = {value: value.name for value in function.inputs}
         results = (result for op in function.ops for result in op.results)
         names.update((value, str(number)) for number, value in enumerate(results))
-        texts.append(
-            _print(function.with_(output_names=_result_names(function, names_of_values(function))), names)
-        )
+        texts.append(_print(function.with_(output_names=_result_names(function, names_of_values(function))), names))
     return texts
 
 
 def _print(function: Function, names: Mapping[Value, str]) -> str:
-    inputs = [
-        f"{'param ' * (value in function.params)}%{names[value]}: {value.type}" for value in function.inputs
-    ]
+    inputs = [f"{'param ' * (value in function.params)}%{names[value]}: {value.type}" for value in function.inputs]
     gradient = f" gradient @{function.gradient}" if function.gradient else ""
     suffix = f") -> ({_results(function, names)}){gradient} {{"
     lines = head_lines(f"{function.kind} @{function.name}(", inputs, suffix)
@@ -153,11 +147,7 @@ def _attributes(op: Op, definition: OpDef | Composite | None) -> str:
     texts = []
     for name, value in op.attributes.items():
         attribute = specification.get(name)
-        if name == "operands" or (
-            attribute and value == attribute.default and type(value) is type(attribute.default)
-        ):
+        if name == "operands" or (attribute and value == attribute.default and type(value) is type(attribute.default)):
             continue
-        texts.append(
-            f"{name} = {value if attribute and attribute.kind == 'dtype' else attribute_text(value)}"
-        )
+        texts.append(f"{name} = {value if attribute and attribute.kind == 'dtype' else attribute_text(value)}")
     return f" {{{', '.join(texts)}}}" if texts else ""

@@ -101,9 +101,7 @@ def _solve(pairs: Sequence[tuple[DimLike, DimLike]]) -> dict[str, DimLike]:
     for expected, found in products:
         unknown = [name for name in expected.names if name not in sizes]
         if len(unknown) == 1:
-            known = multiply_dims(
-                [expected.factor, *(sizes[name] for name in expected.names if name in sizes)]
-            )
+            known = multiply_dims([expected.factor, *(sizes[name] for name in expected.names if name in sizes)])
             quotient = _divide(found, known)
             if quotient is not None:
                 sizes[unknown[0]] = quotient

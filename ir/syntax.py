@@ -115,9 +115,7 @@ class _Records(Transformer):
         return InputText(name, type_, param is not None)
 
     def results(self, children: list[Any]) -> tuple[tuple[Token | None, TypeText], ...]:
-        return tuple(
-            child if isinstance(child, tuple) else (None, child) for child in children if child is not None
-        )
+        return tuple(child if isinstance(child, tuple) else (None, child) for child in children if child is not None)
 
     def result(self, children: list[Any]) -> tuple[Token | None, TypeText]:
         return children[0], children[1]

@@ -29,9 +29,7 @@ _DIMENSION = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 def verify(module: Module) -> list[Diagnostic]:
     """Everything that is wrong with a module, function by function."""
-    problems = [
-        problem for function in module.functions.values() for problem in verify_function(function, module)
-    ]
+    problems = [problem for function in module.functions.values() for problem in verify_function(function, module)]
     problems += verify_calls(module)
     for error in _names_of_functions(module):
         problems += error.diagnostics
@@ -48,9 +46,7 @@ def check_module(module: Module) -> Module:
 
 def verify_calls(module: Module) -> list[Diagnostic]:
     """What is wrong with the functions of a module together: recursion, and sizes that no call gives."""
-    return [
-        diagnostic for error in [*_unbound(module), *call_errors(module)] for diagnostic in error.diagnostics
-    ]
+    return [diagnostic for error in [*_unbound(module), *call_errors(module)] for diagnostic in error.diagnostics]
 
 
 def verify_function(function: Function, module: Module) -> Iterator[Diagnostic]:
@@ -79,11 +75,7 @@ def _check_dim(dim: object) -> None:
         if not sound or not all(map(_DIMENSION.match, dim.names)):
             raise LirError(f"`{dim}` is not a dimension: a dimension is a size, a name or a product of them",
                            code="LIR0034")  # fmt: skip
-        if (
-            len(dim.names) > MOST_FACTORS
-            or max(map(len, dim.names)) > LONGEST_NAME
-            or dim.factor > LARGEST_COUNT
-        ):
+        if len(dim.names) > MOST_FACTORS or max(map(len, dim.names)) > LONGEST_NAME or dim.factor > LARGEST_COUNT:
             raise LirError("a dimension is too large or its name too long", code="LIR0013")
     elif not isinstance(dim, int) or isinstance(dim, bool) or dim < 0:
         raise LirError(f"`{dim}` is not a dimension: a size is an integer from 0", code="LIR0034")
@@ -94,9 +86,7 @@ def _check_dim(dim: object) -> None:
 def _errors(function: Function, module: Module) -> Iterator[LosscError]:
     """The rules of one function, in the order of its text."""
     if function.kind not in CALLED_BY:
-        yield LirError(
-            f"@{function.name} is a `{function.kind}`; expected func or kernel", span=function.span
-        )
+        yield LirError(f"@{function.name} is a `{function.kind}`; expected func or kernel", span=function.span)
     yield from _interface(function)
     defined: dict[Value, None] = {}
     for value in function.inputs:
@@ -136,9 +126,7 @@ def _interface(function: Function) -> Iterator[LirError]:
                            labels=[(first, "the first one is here")] if first else ())  # fmt: skip
         seen.setdefault(value.name, value)
     if not function.params <= set(function.inputs):
-        yield LirError(
-            f"a param of @{function.name} is not one of its inputs", span=function.span, code="LIR0048"
-        )
+        yield LirError(f"a param of @{function.name} is not one of its inputs", span=function.span, code="LIR0048")
     names = function.output_names
     if names and len(names) != len(function.outputs):
         yield LirError(
@@ -150,9 +138,7 @@ def _interface(function: Function) -> Iterator[LirError]:
         if not _DIMENSION.match(name.replace(".", "_")) or len(name) > LONGEST_NAME:
             yield LirError(f"{name!r} is not a name for a result", _NAMES, span=function.span, code="LIR0048")
     if len(set(names)) != len(names):
-        yield LirError(
-            f"two results of @{function.name} have the same name", span=function.span, code="LIR0048"
-        )
+        yield LirError(f"two results of @{function.name} have the same name", span=function.span, code="LIR0048")
 
 
 _NAMES = "names consist of letters, digits, `_` and `.`, and begin with a letter or `_`"
@@ -221,7 +207,7 @@ def _call_again(op: Op, function: Function, module: Module) -> Op:
 
 
 def _gradient(function: Function, module: Module) -> Iterator[LirError]:
-    """`gradient @g` takes the inputs and a gradient for each float result, and gives one for each float input."""
+    """`gradient @g`: g takes the inputs and a gradient a float result, and gives one for each float input."""
     if function.gradient is None:
         return
     if function.gradient not in module.functions:
@@ -265,9 +251,7 @@ def _names_of_functions(module: Module) -> Iterator[LirError]:
 
 def _unbound(module: Module) -> Iterator[LirError]:
     functions = module.functions.values()
-    called = {
-        op.attributes.get("callee") for function in functions for op in function.ops if op.name == "call"
-    }
+    called = {op.attributes.get("callee") for function in functions for op in function.ops if op.name == "call"}
     called |= {function.gradient for function in functions}
     for name in [name for name in module.functions if name in called]:
         unbound = unbound_names(module.functions[name])

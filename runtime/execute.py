@@ -36,7 +36,7 @@ class PlannedLaunch:
 
     kernel: Any
     global_size: tuple[int]
-    local_size: tuple[int]
+    local_size: tuple[int] | None
     changing: tuple[tuple[int, str], ...]
 
 
@@ -252,7 +252,8 @@ class Executable:
             kernel.set_arg(len(launch.buffers) + offset, np.int64(value))
         local = launch.kernel.local_size
         count = evaluate_integer(launch.global_size, sizes)
-        return PlannedLaunch(kernel, (max(local, count),), (local,), tuple(changing))
+        # Work-items on their own: the driver groups them as it likes.
+        return PlannedLaunch(kernel, (max(local, count),), (local,) if local > 1 else None, tuple(changing))
 
     def _own_kernel(self, built: Any, name: str) -> Any:
         """A kernel object of this plan alone: its preset arguments are nobody else's."""

@@ -55,18 +55,14 @@ def simulate(
             _launch(launch, reachable, bound, counts)
     _raise_failed_check(program, memory, bound)
     types = [type_ for _, type_ in program.outputs]
-    return [
-        _from_memory(memory[buffer], type_, bound) for type_, buffer in zip(types, program.output_buffers)
-    ]
+    return [_from_memory(memory[buffer], type_, bound) for type_, buffer in zip(types, program.output_buffers)]
 
 
 def _bind(program: Program, arrays: Arrays, sizes: Mapping[str, int] | None) -> dict[str, int]:
     known = [name for name, _ in program.inputs]
     for name in arrays:
         if name not in known:
-            raise LirError(
-                f"no input `{name}`", *did_you_mean(name, known), f"the inputs are {', '.join(known)}"
-            )
+            raise LirError(f"no input `{name}`", *did_you_mean(name, known), f"the inputs are {', '.join(known)}")
     for name, type_ in program.inputs:
         if name not in arrays:
             raise LirError(f"missing input `{name}`: {type_}")
@@ -128,14 +124,10 @@ def _choose(step: Step, sizes: Mapping[str, int], strategy: str | None) -> Varia
 def _launch(launch: Launch, memory: Arrays, sizes: Mapping[str, int], counts: Counts | None) -> None:
     arguments = [argument.name for argument in launch.kernel.buffers]
     if len(arguments) != len(launch.buffers):
-        raise CompilerBug(
-            f"kernel {launch.kernel.name} takes {len(arguments)} buffers, is given {len(launch.buffers)}"
-        )
+        raise CompilerBug(f"kernel {launch.kernel.name} takes {len(arguments)} buffers, is given {len(launch.buffers)}")
     missing = [buffer for buffer in launch.buffers if buffer not in memory]
     if missing:
-        raise CompilerBug(
-            f"kernel {launch.kernel.name} is given buffers that do not exist: {', '.join(missing)}"
-        )
+        raise CompilerBug(f"kernel {launch.kernel.name} is given buffers that do not exist: {', '.join(missing)}")
     behind = dict(zip(arguments, launch.buffers))
     arrays = {argument: memory[buffer] for argument, buffer in behind.items()}
     scalars = {name: evaluate_integer(value, sizes) for name, value in launch.scalars.items()}

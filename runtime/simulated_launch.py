@@ -92,9 +92,7 @@ class _Launch:
             )
 
     def _buffers(self, buffers: Mapping[str, Array]) -> dict[str, Memory]:
-        arrays = {
-            argument.name: _argument(self.kernel, buffers, argument.name) for argument in self.kernel.buffers
-        }
+        arrays = {argument.name: _argument(self.kernel, buffers, argument.name) for argument in self.kernel.buffers}
         stored = {s.buffer for s in walk_statements(self.kernel.body) if isinstance(s, Store)}
         # Two arguments may be the same memory: a gradient written over its input.
         histories = {_address(array): History(array.size) for name, array in arrays.items() if name in stored}
@@ -182,9 +180,7 @@ class _Launch:
         def run(mask: Mask) -> None:
             start, stop, step = (bound(mask) for bound in bounds)
             if mask.of(step).min() <= 0:
-                raise CompilerBug(
-                    f"kernel {self.kernel.name}: loop over {name} has step {mask.of(step).min()}"
-                )
+                raise CompilerBug(f"kernel {self.kernel.name}: loop over {name} has step {mask.of(step).min()}")
             counter = start
             inner = self.narrow(mask, counter < stop)
             while inner is not None:
@@ -211,9 +207,7 @@ class _Launch:
             return
         present = mask.active.reshape(-1, self.items.local_size)
         if (present.any(1) & ~present.all(1)).any():
-            raise CompilerBug(
-                f"kernel {self.kernel.name}: a barrier is reached by a part of a work-group only"
-            )
+            raise CompilerBug(f"kernel {self.kernel.name}: a barrier is reached by a part of a work-group only")
         self.items.epoch[present.any(1)] += 1
 
     # --- expressions ----------------------------------------------------------------------------------------

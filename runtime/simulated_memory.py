@@ -72,9 +72,7 @@ class Items:
     @staticmethod
     def of_launch(global_size: int, local_size: int) -> Items:
         ids = np.arange(global_size)
-        return Items(
-            global_size, local_size, ids, ids // local_size, np.zeros(global_size // local_size, np.int64)
-        )
+        return Items(global_size, local_size, ids, ids // local_size, np.zeros(global_size // local_size, np.int64))
 
 
 @dataclass(frozen=True)
@@ -174,9 +172,7 @@ class Memory:
         places = _lanes_from(index, width)
         self._outside(places, mask, "stores")
         if aligned and np.any(mask.of(index) % width):
-            raise CompilerBug(
-                f"{self.where} a store past the cache at an index that is no multiple of {width}"
-            )
+            raise CompilerBug(f"{self.where} a store past the cache at an index that is no multiple of {width}")
         places = mask.of(self._for_all_items(places))
         values = np.broadcast_to(mask.of(value), places.shape).astype(self.data.dtype)
         if self.history is not None:

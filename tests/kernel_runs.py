@@ -23,9 +23,7 @@ def integers(dtype: str, *values: int) -> np.ndarray:
     return np.array(values, dtype)
 
 
-def run_cross_entropy(
-    made: Kernel, x: np.ndarray, labels: np.ndarray, items: int | None = None
-) -> dict[str, Any]:
+def run_cross_entropy(made: Kernel, x: np.ndarray, labels: np.ndarray, items: int | None = None) -> dict[str, Any]:
     count, columns = x.shape
     buffers = {
         "x": x.reshape(-1).copy(), "labels": labels.astype(np.int32),

@@ -56,9 +56,7 @@ def find(path: Path, bless: bool = False) -> LirTest | None:
     first = path.read_bytes().decode("utf-8", "replace").splitlines()[:5]
     header = next((match for line in first if (match := _HEADER.match(line.strip()))), None)
     if header is None:
-        raise Mismatch(
-            f"{path}: none of the first five lines says `// test: COMMAND`; known: {', '.join(COMMANDS)}"
-        )
+        raise Mismatch(f"{path}: none of the first five lines says `// test: COMMAND`; known: {', '.join(COMMANDS)}")
     if header[1] not in COMMANDS:
         raise Mismatch(f"{path}: there is no test command `{header[1]}`; known: {', '.join(COMMANDS)}")
     return LirTest(path, header[1], header[2].strip(), bless)
@@ -75,15 +73,21 @@ def compare(test: LirTest, found: str) -> None:
         test.expectation.write_text(found, encoding="utf-8")
         return
     if not test.expectation.exists():
-        raise Mismatch(
-            f"there is no {test.expectation.name}: look at what comes out, then `pytest --bless`\n{found}"
-        )
+        raise Mismatch(f"there is no {test.expectation.name}: look at what comes out, then `pytest --bless`\n{found}")
     expected = test.expectation.read_text(encoding="utf-8")
     if found != expected:
-        difference = difflib.unified_diff(
-            expected.splitlines(), found.splitlines(), "expected", "found", lineterm=""
-        )
+        difference = difflib.unified_diff(expected.splitlines(), found.splitlines(), "expected", "found", lineterm="")
         raise Mismatch("\n".join(difference))
+
+
+def read_or_refuse(text: str) -> Module | LirError:
+    """The module of a text, or the refusal. Raises Mismatch for a refusal that does not name a place."""
+    try:
+        return parse(text, "text")
+    except LirError as error:
+        if not all(diagnostic.span for diagnostic in error.diagnostics):
+            raise Mismatch(f"a refusal without a place: {error}\n{text!r}") from None
+        return error
 
 
 def check_round_trip(module: Module) -> str:
@@ -152,17 +156,14 @@ def _run_error(test: LirTest) -> None:
         place = source.line_column(diagnostic.span.start)[0] if diagnostic.span else 0
         # An error in an imported file is announced there.
         there = announced.setdefault(source.name, _announcements(source.text))
-        match = next(
-            (a for a in there if a[:2] == (place, diagnostic.code) and a[2] in diagnostic.message), None
-        )
+        match = next((a for a in there if a[:2] == (place, diagnostic.code) and a[2] in diagnostic.message), None)
         if match is None:
             wrong.append(f"not announced on line {place}:\n{diagnostic.render()}")
         else:
             there.remove(match)
     for name, rest in announced.items():
         wrong += [
-            f"announced on line {number} of {name}, but not found: {code} {words}"
-            for number, code, words in rest
+            f"announced on line {number} of {name}, but not found: {code} {words}" for number, code, words in rest
         ]
     if wrong:
         raise Mismatch("\n\n".join(wrong))

@@ -53,11 +53,13 @@ def _step(draw: st.DrawFn, floats: list[Tensor], truths: list[Tensor], labels: T
             name = draw(st.sampled_from(_BINARY))
             if smooth and name in ("div", "max", "min"):
                 name = "mul"
-            result = x.binary(name, y)
+            result = x.binary(name, _never_zero(y) if name == "div" else y)
             floats.append(result.tanh() if smooth else result)
         case "number":
             name = draw(st.sampled_from(_BINARY[:3] if smooth else _BINARY))
-            floats.append(x.binary(name, draw(st.sampled_from(_NUMBERS)), swapped=draw(st.booleans())))
+            swapped = draw(st.booleans())
+            x = _never_zero(x) if name == "div" and swapped else x
+            floats.append(x.binary(name, draw(st.sampled_from(_NUMBERS)), swapped))
         case "broadcast":
             shape = floats[0].shape
             if x.rank == 1 and x.shape == floats[2].shape:
@@ -100,6 +102,11 @@ def _step(draw: st.DrawFn, floats: list[Tensor], truths: list[Tensor], labels: T
             e = bounded.exp()
             total = e.sum(1).insert_axis(1, x.shape[1])
             floats.append(draw(st.sampled_from((e / total, (e / total).log(), bounded - total.log()))))
+
+
+def _never_zero(x: Tensor) -> Tensor:
+    """A divisor: exact passes may change the sign of a zero, and 1 / 0 would show it."""
+    return x.abs() + 0.5
 
 
 def _broadcast(x: Tensor, y: Tensor) -> bool:

@@ -183,10 +183,7 @@ def test_what_has_no_text() -> None:
         in kernel_problems(Kernel("k", (y,), (), (Store("y", WorkItem("item"), zero),)), GPU_GENERIC)[0]
     )
     lanes = Reduce("xor", Const(0.0, "f32", 4))
-    assert (
-        "not reduced by `xor`"
-        in kernel_problems(Kernel("k", (y,), (), (Store("y", at, lanes),)), GPU_GENERIC)[0]
-    )
+    assert "not reduced by `xor`" in kernel_problems(Kernel("k", (y,), (), (Store("y", at, lanes),)), GPU_GENERIC)[0]
     odd = BufferArgument("y", "f32", "sometimes")
     assert "access sometimes" in kernel_problems(Kernel("k", (odd,), (), ()), GPU_GENERIC)[0]
 

@@ -9,9 +9,7 @@ import lirtest
 from lossc.ir.codes import CODES
 
 ROOT = lirtest.ROOT.parent
-SOURCES = [
-    path for folder in ("ir", "compiler", "runtime", "lossc") for path in (ROOT / folder).rglob("*.py")
-]
+SOURCES = [path for folder in ("ir", "compiler", "runtime", "lossc") for path in (ROOT / folder).rglob("*.py")]
 
 
 def codes_in(*texts: str) -> set[str]:

@@ -45,9 +45,7 @@ def test_a_very_long_line_is_not_shown() -> None:
 
 def test_labels_and_notes_follow() -> None:
     source = Source("f.lir", "first\nsecond")
-    diagnostic = Diagnostic(
-        "LIR0021", "twice", Span(source, 6, 12), ((Span(source, 0, 5), "here"),), ("try this",)
-    )
+    diagnostic = Diagnostic("LIR0021", "twice", Span(source, 6, 12), ((Span(source, 0, 5), "here"),), ("try this",))
     assert diagnostic.render().splitlines()[3:] == [
         "  f.lir:1:1: here",
         "1 | first",

@@ -32,9 +32,7 @@ def test_the_sample_is_formatted() -> None:
 
 def test_blank_lines_are_at_most_one_in_a_row() -> None:
     text = "\n\n\n// lir 1\n\n\n\nfunc @f() -> () {\n\n\n  return\n\n\n}\n\n\n\nfunc @g() -> () {\n  return\n}\n\n\n"
-    assert (
-        format_text(text) == "// lir 1\n\nfunc @f() -> () {\n  return\n}\n\nfunc @g() -> () {\n  return\n}\n"
-    )
+    assert format_text(text) == "// lir 1\n\nfunc @f() -> () {\n  return\n}\n\nfunc @g() -> () {\n  return\n}\n"
 
 
 def test_a_head_is_split_where_it_is_longer_than_a_hundred_columns() -> None:
@@ -48,9 +46,7 @@ def test_a_head_is_split_where_it_is_longer_than_a_hundred_columns() -> None:
     assert format_text(commented) == commented
 
 
-@pytest.mark.parametrize(
-    "text", ["", "\n\n", "// only a comment\n", "func @f() -> () {}\n", "}\n", 'import "a.lir"\n']
-)
+@pytest.mark.parametrize("text", ["", "\n\n", "// only a comment\n", "func @f() -> () {}\n", "}\n", 'import "a.lir"\n'])
 def test_little_texts(text: str) -> None:
     assert format_text(format_text(text)) == format_text(text)
 

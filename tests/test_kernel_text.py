@@ -104,9 +104,7 @@ def test_names_of_any_kind() -> None:
 def test_siblings_may_use_a_name_for_different_types() -> None:
     def block(dtype: str) -> If:
         v = Var("v", dtype, 4)
-        return If(
-            Const(True, "bool"), (Declare(v, Const(1.0, dtype, 4)), Assign(v, Apply("neg", (v,), dtype, 4)))
-        )
+        return If(Const(True, "bool"), (Declare(v, Const(1.0, dtype, 4)), Assign(v, Apply("neg", (v,), dtype, 4))))
 
     assert_round_trip(Kernel("k", (), (), (block("f32"), block("i32"), block("f64"))))
 
@@ -231,11 +229,7 @@ def test_mutated_text_is_refused_or_read(text: str) -> None:
     refused = read = 0
     for _ in range(150):
         place, count = source.randrange(len(text)), source.choice([0, 1, 5])
-        mutant = (
-            text[:place]
-            + source.choice(["", "%", "(", ")", "9", ":", "x", "{", "}", '"'])
-            + text[place + count :]
-        )
+        mutant = text[:place] + source.choice(["", "%", "(", ")", "9", ":", "x", "{", "}", '"']) + text[place + count :]
         try:
             found = parse(mutant)
         except LirError as error:

@@ -110,9 +110,7 @@ def functions(draw: st.DrawFn) -> Function:
     """A function of pointwise operations, constants and checks with names of all kinds."""
     build = Builder()
     shape = draw(SHAPES)
-    values = [
-        build.input(f"in{n}", Type("f32", shape), draw(st.booleans())) for n in range(draw(st.integers(1, 3)))
-    ]
+    values = [build.input(f"in{n}", Type("f32", shape), draw(st.booleans())) for n in range(draw(st.integers(1, 3)))]
     for _ in range(draw(st.integers(0, 12))):
         hint = draw(NAMES)
         match draw(st.integers(0, 4)):
@@ -124,9 +122,7 @@ def functions(draw: st.DrawFn) -> Function:
                 build.emit_many("check", [ok], {"code": draw(NAMES), "message": draw(st.text())})
             case 2:
                 operands = [draw(st.sampled_from(values)) for _ in range(2)]
-                op = make_op(
-                    "mse_loss", operands, {"reduction": draw(st.sampled_from(["none", "mean"]))}, [hint]
-                )
+                op = make_op("mse_loss", operands, {"reduction": draw(st.sampled_from(["none", "mean"]))}, [hint])
                 build.append(op)
                 values += [op.result] if op.result.type.shape == shape else []
             case kind:

@@ -9,9 +9,12 @@ import pytest
 from kernel_runs import cross_entropy, f32, integers, rows, run_cross_entropy
 from kernel_texts import GROUP_SUM, PRIVATE_ROW, ROW_CROSS_ENTROPY, kernel
 
-from lossc.ir.diagnostics import CompilerBug
+from lossc.ir.diagnostics import CompilerBug, LirError
 from lossc.ir.kernel import Apply, BufferArgument, Expr, Kernel, Store, integer
+from lossc.ir.kernel_ops import KERNEL_OPERATIONS, application_type
+from lossc.ir.ops import PRIMITIVES
 from lossc.ir.program import CHECK_HOLDS
+from lossc.ir.types import numpy_dtype
 from lossc.runtime.arithmetic import pointwise, reduce_lanes
 from lossc.runtime.simulate import simulate_kernel
 
@@ -156,6 +159,28 @@ class TestArithmetic:
         values = np.array([[1e8, 1.0, -1e8, 1.0]], np.float32)
         # (1e8 + -1e8) + (1 + 1); in order of the lanes it would be 1.
         assert reduce_lanes("add", values)[0] == 2
+
+    def test_powers_of_two_from_biased_exponents(self) -> None:
+        n = np.arange(-127, 128)
+        z = (n + 127 + 1.5 * 2**23).astype(np.float32)
+        expected = np.where(n == -127, 0, 2.0**n)
+        np.testing.assert_array_equal(self.apply("power_of_two", "f32", z), expected)
+
+    @pytest.mark.parametrize(
+        "op", [*KERNEL_OPERATIONS, *(n for n, row in PRIMITIVES.items() if row.kind == "pointwise")]
+    )
+    @pytest.mark.parametrize("dtype", ["f32", "f64", "i32", "u8", "bool"])
+    def test_every_operation_gives_its_type(self, op: str, dtype: str) -> None:
+        arity = KERNEL_OPERATIONS[op][0] if op in KERNEL_OPERATIONS else len(PRIMITIVES[op].operands)
+        types = [("bool" if op == "select" and place == 0 else dtype, 4) for place in range(arity)]
+        try:
+            result, _ = application_type(op, types, "i64")
+        except LirError:
+            return
+        operands = [np.ones((3, 4), numpy_dtype(operand)) for operand, _ in types]
+        found = self.apply(op, result, *operands)
+        assert found.shape == (3, 4)
+        assert found.dtype == numpy_dtype(result)
 
     def test_unknown_operation(self) -> None:
         with pytest.raises(CompilerBug, match="no pointwise operation"):

@@ -61,9 +61,7 @@ class TestPrograms:
         program = sum_program()
         (step,) = program.steps
         rows_only = Variant("rows", step.variants[0].launches[1:], None, step.variants[0].temporaries)
-        total, _ = simulate(
-            Program(**{**vars(program), "steps": (Step("sum", (rows_only,)),)}), {"x": np.ones((3, 2))}
-        )
+        total, _ = simulate(Program(**{**vars(program), "steps": (Step("sum", (rows_only,)),)}), {"x": np.ones((3, 2))})
         assert math.isnan(total[0])
 
     @pytest.mark.parametrize(

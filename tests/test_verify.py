@@ -34,9 +34,7 @@ def typed(type_: Type) -> Module:
     return module_of(SOUND.with_(inputs=(*SOUND.inputs, Value("z", type_))))
 
 
-CALLEE = parse(
-    "func @g(%a: f32[N, 10]) -> (f32[N]) {\n %s = reduce_sum %a {axes = [1]}\n return %s\n}"
-).functions["g"]
+CALLEE = parse("func @g(%a: f32[N, 10]) -> (f32[N]) {\n %s = reduce_sum %a {axes = [1]}\n return %s\n}").functions["g"]
 SAME = parse("func @h(%a: f32[N]) -> (f32[N]) {\n return %a\n}").functions["h"]
 KERNEL = CALLEE.with_(name="k", kind="kernel")
 CALL = make_call("call", CALLEE, [x])
@@ -85,7 +83,8 @@ BROKEN = {
     "long dim": (typed(Type("f32", (Dim(1, ("B",) * 1025),))), "LIR0013", "too large"),
     "callee": (module_of(SOUND.with_(ops=(CALL,), outputs=())), "LIR0040", "no function @g"),
     "call attributes": (
-        module_of(SOUND.with_(ops=(replace(CALL, attributes={"callee": 1}),), outputs=()), CALLEE), "LIR0023", "callee"),
+        module_of(SOUND.with_(ops=(replace(CALL, attributes={"callee": 1}),), outputs=()), CALLEE),
+        "LIR0023", "callee"),
     "call results": (
         module_of(SOUND.with_(ops=(replace(CALL, results=(Value("s", X),)),), outputs=()), CALLEE), "LIR0032", "gives"),
     "call operands": (
@@ -97,7 +96,8 @@ BROKEN = {
         module_of(SOUND.with_(ops=(replace(LAUNCH, attributes={"callee": "g"}),), outputs=()), CALLEE),
         "LIR0043", "which is a func"),
     "launch in a kernel": (
-        module_of(SOUND.with_(ops=(LAUNCH,), outputs=(), kind="kernel"), KERNEL), "LIR0043", "the kernel @f launches @k"),
+        module_of(SOUND.with_(ops=(LAUNCH,), outputs=(), kind="kernel"), KERNEL),
+        "LIR0043", "the kernel @f launches @k"),
     "recursion": (
         module_of(SAME.with_(ops=(make_call("call", SAME, SAME.inputs),))), "LIR0042", "recursion: @h calls @h"),
     "size not given": (
@@ -173,9 +173,7 @@ def types(*shapes: str) -> list[Type]:
 def test_dimensions_unify(inputs: list[str], operands: list[str], sizes: dict[str, object]) -> None:
     function = interface(*inputs)
     assert unify(function, types(*operands)) == sizes
-    assert [substitute(value.type, unify(function, types(*operands))) for value in function.inputs] == types(
-        *operands
-    )
+    assert [substitute(value.type, unify(function, types(*operands))) for value in function.inputs] == types(*operands)
 
 
 @pytest.mark.parametrize(

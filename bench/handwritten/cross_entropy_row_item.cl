@@ -100,7 +100,9 @@ __kernel void cross_entropy(__global const float *restrict X, __global const int
     const int here = k / GROUP % 2;
     const float16 *before = scratches[1 - here];
     const float *factor_before = factors[1 - here];
+#if GROUP <= 4  /* unrolling the 16 rows of an odd C takes the driver a second and gains nothing */
 #pragma unroll
+#endif
     for (int p = 0; p < GROUP; p++) {
       const int whole_from = (p * C + 15) / 16;  /* row p of a group owns the vectors whole_from .. whole_to entirely */
       const int whole_to = (p + 1) * C / 16;

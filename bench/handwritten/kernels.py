@@ -28,7 +28,7 @@ def aligned_empty(shape: tuple[int, ...], dtype: np.dtype | type = np.float32) -
 
 
 def build_kernel(context: cl.Context, file: str, name: str, **macros: int) -> cl.Kernel:
-    """Build one kernel of a .cl file beside this module. Keep the object: looking a kernel up makes a new one."""
+    """Build one kernel of a .cl file beside this module. Keep it: looking a kernel up makes a new object."""
     options = BUILD_OPTIONS + [f"-D{macro}={value}" for macro, value in macros.items()]
     program = cl.Program(context, (HERE / file).read_text()).build(options)
     return cl.Kernel(program, name)
@@ -37,7 +37,9 @@ def build_kernel(context: cl.Context, file: str, name: str, **macros: int) -> cl
 class LossKernel:
     """A loss kernel and the one-item kernel that adds its partial sums, with their arguments preset."""
 
-    def __init__(self, queue: cl.CommandQueue, kernel: cl.Kernel, finish: cl.Kernel, items: int, scale: float) -> None:
+    def __init__(
+        self, queue: cl.CommandQueue, kernel: cl.Kernel, finish: cl.Kernel, items: int, scale: float
+    ) -> None:
         self._queue = queue
         self._kernel = kernel
         self._finish = finish
@@ -53,7 +55,9 @@ class LossKernel:
     def _bind(self, *arrays: np.ndarray) -> None:
         for array in arrays:
             if not array.flags.c_contiguous or array.ctypes.data % ALIGNMENT:
-                raise ValueError("arrays must be C-contiguous and start on a 64-byte boundary: use aligned_empty")
+                raise ValueError(
+                    "arrays must be C-contiguous and start on a 64-byte boundary: use aligned_empty"
+                )
         logits, targets, out_loss, out_grad = arrays
         self._kernel.set_arg(0, cl.SVM(logits))
         self._kernel.set_arg(1, cl.SVM(targets))
@@ -61,10 +65,12 @@ class LossKernel:
         self._finish.set_arg(1, cl.SVM(out_loss))
         self._bound = arrays
 
-    def run(self, logits: np.ndarray, targets: np.ndarray, out_loss: np.ndarray, out_grad: np.ndarray) -> None:
+    def run(
+        self, logits: np.ndarray, targets: np.ndarray, out_loss: np.ndarray, out_grad: np.ndarray
+    ) -> None:
         """Compute into `out_loss` (one element) and `out_grad`, and wait."""
         arrays = (logits, targets, out_loss, out_grad)
-        if len(self._bound) != 4 or any(old is not new for old, new in zip(self._bound, arrays)):
+        if len(self._bound) != 4 or any(old is not new for old, new in zip(self._bound, arrays, strict=True)):
             self._bind(*arrays)
         cl.enqueue_nd_range_kernel(self._queue, self._kernel, self._items, None)
         cl.enqueue_nd_range_kernel(self._queue, self._finish, (1,), (1,))
@@ -76,7 +82,9 @@ def cross_entropy(context: cl.Context, queue: cl.CommandQueue, rows: int, classe
     group = 16 // gcd(classes, 16)
     rows_per_item = 32 if classes <= 8192 else 16
     if classes < 16 or rows % rows_per_item:
-        raise ValueError(f"needs at least 16 classes and a multiple of {rows_per_item} rows, got {rows} x {classes}")
+        raise ValueError(
+            f"needs 16 classes or more and rows in multiples of {rows_per_item}, got {rows} x {classes}"
+        )
     macros = {"C": classes, "ROWS": rows_per_item, "GROUP": group}
     kernel = build_kernel(context, "cross_entropy_row_item.cl", "cross_entropy", **macros)
     finish = build_kernel(context, "cross_entropy_row_item.cl", "finish", **macros)
@@ -108,6 +116,59 @@ def device_copy(
         queue.finish()
 
     return copy
+
+
+class Gemm:
+    """C[M, N] = A B for one shape and one storage of A and B, with the geometry chosen. See gemm.cl."""
+
+    def __init__(
+        self,
+        context: cl.Context,
+        queue: cl.CommandQueue,
+        rows: int,
+        depth: int,
+        columns: int,
+        transposed_a: bool = False,
+        transposed_b: bool = False,
+    ) -> None:
+        tile_rows = 8 if rows % 12 and rows % 8 == 0 else 12
+        if transposed_a and rows < tile_rows:
+            raise ValueError(f"the transposed A needs at least {tile_rows} rows, got {rows}")
+        tile_vectors = 1 if columns <= 16 else 2
+        panel = 16 * tile_vectors
+        panels = 4 if columns >= 512 else 2 if columns > panel else 1
+        column_items = -(-columns // (panels * panel))
+        row_items = max(1, min(rows // (4 * tile_rows), -(-4 // column_items)))
+        per_item = -(-rows // row_items)
+        self._rows_per_item = -(-per_item // tile_rows) * tile_rows
+        self._rows = rows
+        self._queue = queue
+        self._items = (column_items, -(-rows // self._rows_per_item))
+        self._kernel = build_kernel(
+            context,
+            "gemm.cl",
+            "gemm",
+            K=depth,
+            N=columns,
+            TRANSPOSED_A=int(transposed_a),
+            TRANSPOSED_B=int(transposed_b),
+            TILE_ROWS=tile_rows,
+            TILE_VECTORS=tile_vectors,
+            PANELS=panels,
+            BLOCK=min(depth, 1024),
+            STAGE_A=int(not transposed_a and depth % 512 == 0),
+        )
+        self._bound: tuple[np.ndarray, ...] = ()
+
+    def run(self, a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
+        """Compute into `out` and wait."""
+        arrays = (a, b, out)
+        if len(self._bound) != 3 or any(old is not new for old, new in zip(self._bound, arrays, strict=True)):
+            counts = np.int32(self._rows), np.int32(self._rows_per_item)
+            self._kernel.set_args(*(cl.SVM(array) for array in arrays), *counts)
+            self._bound = arrays
+        cl.enqueue_nd_range_kernel(self._queue, self._kernel, self._items, (1, 1))
+        self._queue.finish()
 
 
 CASES: dict[str, Callable[[cl.Context, cl.CommandQueue], LossKernel]] = {

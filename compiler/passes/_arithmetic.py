@@ -235,6 +235,16 @@ def compare_in_own_type(op: Op, build: Rebuild) -> Value | None:
     return build.constant(truth, "bool", op.result.type.shape)
 
 
+def truth_as_number(op: Op, build: Rebuild) -> Value | None:
+    """cast(p) != 0 = p, cast(p) == 0 = not p for a truth value p; so with 1  exact"""
+    a, b = op.operands
+    inner, number = build.match(a, "cast"), constant_of(build, b)
+    if inner is None or inner.operands[0].type.dtype != "bool" or number not in (0, 1):
+        return None
+    (truth,) = inner.operands
+    return truth if (op.name == "eq") == (number == 1) else build.emit("not", truth)
+
+
 def always_in_range(op: Op, build: Rebuild) -> Value | None:
     """n >= (the least of its type) = true, n <= (the largest) = true  exact"""
     a, b = op.operands
@@ -269,8 +279,8 @@ ARITHMETIC: Rules = {
     "and": (constant_to_the_right, same_operands, neutral_truth),
     "or": (constant_to_the_right, same_operands, neutral_truth),
     "not": (negate_truth,),
-    "eq": (constant_to_the_right, *_COMPARE),
-    "ne": (constant_to_the_right, *_COMPARE),
+    "eq": (constant_to_the_right, truth_as_number, *_COMPARE),
+    "ne": (constant_to_the_right, truth_as_number, *_COMPARE),
     "lt": _COMPARE,
     "le": _COMPARE,
     "gt": _COMPARE,

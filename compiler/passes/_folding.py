@@ -19,9 +19,11 @@ def fold_constants(op: Op, build: Rebuild) -> Value | None:
     """f(c1, c2) is a constant, rounded to its type.  exact"""
     numbers: list[Number] = []
     for operand in op.operands:
-        number = constant_of(build, operand)
-        if number is None:
+        if not build.match(operand, "constant"):
             return None
+    for operand in op.operands:
+        number = constant_of(build, operand)
+        assert number is not None
         numbers.append(number)
     folded = fold(op, numbers)
     return None if folded is None else build.constant(folded, op.result.type.dtype, op.result.type.shape)

@@ -18,13 +18,15 @@ from ._folding import fold
 from ._match import Number, axes_of, kept_axes
 
 MOST_OPERATIONS = 64
+_MOST_BITS = 126  # 2^126 is finite in f32 and bf16
 
 
 @dataclass(frozen=True)
 class AtLeastOne:
-    """A finite number that is not known but is not below 1, or the reciprocal or the negative of one."""
+    """A number that is not known but lies between 1 and 2^bits, or (not plain) the reciprocal or negative of one."""
 
     plain: bool = True
+    bits: int = 63
 
 
 Known = Number | AtLeastOne | None
@@ -109,7 +111,7 @@ class Settled:
             return None
         if all(isinstance(operand, (bool, int, float)) for operand in operands):
             return fold(op, list(operands))  # type: ignore[arg-type]
-        return _estimate(op.name, operands)
+        return _estimate(op, operands)
 
     def _total(self, op: Op, summand: Known) -> Known:
         if isinstance(summand, AtLeastOne) or summand is None:
@@ -117,28 +119,30 @@ class Settled:
         size = multiply_dims(op.operands[0].type.shape[axis] for axis in op.attributes["axes"])
         if summand == 0 or isinstance(size, int):
             return summand * size if isinstance(size, int) else 0
-        return AtLeastOne() if 1 <= summand < 2 else None
+        return AtLeastOne(bits=64) if 1 <= summand < 2 else None
 
 
 def _same(a: Known, b: Known) -> bool:
     return a is not None and not isinstance(a, AtLeastOne) and a == b
 
 
-def _estimate(name: str, operands: Sequence[Known]) -> Known:
-    """0 times and 0 divided by something finite; sizes, their reciprocals and negatives stay finite."""
-    if any(operand is None for operand in operands):
+def _estimate(op: Op, operands: Sequence[Known]) -> Known:
+    """0 times and 0 divided by something finite; sizes, their products, reciprocals and negatives stay finite."""
+    if any(operand is None for operand in operands) or op.result.type.dtype == "f16":
         return None
-    if name == "mul":
-        numbers = [operand for operand in operands if not isinstance(operand, AtLeastOne)]
-        if numbers == [0]:
-            return 0
-        small = len(numbers) == 1 and math.isfinite(numbers[0]) and abs(numbers[0]) <= 1  # type: ignore[arg-type]
-        return AtLeastOne(plain=False) if small else None
-    if name == "div" and isinstance(operands[1], AtLeastOne) and operands[1].plain:
-        if operands[0] == 0:
-            return 0
-        is_one = not isinstance(operands[0], AtLeastOne) and abs(operands[0]) <= 1  # type: ignore[arg-type]
-        return AtLeastOne(plain=False) if is_one else None
-    if name == "neg":
-        return AtLeastOne(plain=False)
-    return operands[0] if name == "cast" else None
+    unknown = [operand for operand in operands if isinstance(operand, AtLeastOne)]
+    numbers = [operand for operand in operands if not isinstance(operand, AtLeastOne)]
+    is_small = all(math.isfinite(number) and abs(number) <= 1 for number in numbers)  # type: ignore[arg-type]
+    match op.name:
+        case "cast":
+            return operands[0]
+        case "neg":
+            return AtLeastOne(False, unknown[0].bits)
+        case "mul" if not numbers:
+            bits = sum(size.bits for size in unknown)
+            return AtLeastOne(True, bits) if bits < _MOST_BITS and all(size.plain for size in unknown) else None
+        case "mul":
+            return 0 if numbers == [0] else AtLeastOne(False, unknown[0].bits) if is_small else None
+        case "div" if isinstance(operands[1], AtLeastOne) and operands[1].plain:
+            return 0 if numbers == [0] else AtLeastOne(False, operands[1].bits) if is_small and numbers else None
+    return None

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -187,12 +188,15 @@ def _with_names(function: Function, gradients: Mapping[Value, Value]) -> Functio
     for asked, found in gradients.items():
         if found.name in PRIMITIVES and found not in function.inputs:
             named.setdefault(found, Value(asked.name, found.type, found.span))
-    ops = tuple(
-        Op(op.name, tuple(named.get(operand, operand) for operand in op.operands), op.attributes,
-           tuple(named.get(result, result) for result in op.results), op.span)
-        for op in function.ops
-    )  # fmt: skip
-    return function.with_(ops=ops, outputs=tuple(named.get(value, value) for value in function.outputs))
+    if not named:
+        return function
+    ops: list[Op] = []
+    for op in function.ops:
+        op = with_operands(op, tuple([named.get(operand, operand) for operand in op.operands]))
+        if any(result in named for result in op.results):
+            op = replace(op, results=tuple(named.get(result, result) for result in op.results))
+        ops.append(op)
+    return function.with_(ops=tuple(ops), outputs=tuple(named.get(value, value) for value in function.outputs))
 
 
 class _Backward:

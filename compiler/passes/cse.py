@@ -47,9 +47,12 @@ def _key(op: Op) -> Any:
     operands = op.operands
     if op.name in COMMUTATIVE and id(operands[0]) > id(operands[1]):
         operands = operands[::-1]
-    return op.name, operands, _attributes_key(op.attributes), tuple(result.type for result in op.results)
+    return (op.name, operands, _attributes_key(op.attributes)) if op.attributes else (op.name, operands)
 
 
 def _attributes_key(attributes: Mapping[str, Any]) -> Any:
-    # repr tells 0.0 from -0.0, 1 from 1.0 and true, and NaN equals itself.
-    return tuple((name, repr(value)) for name, value in attributes.items())
+    # Types tell 1 from 1.0 and true; repr tells 0.0 from -0.0, and NaN then equals itself.
+    return tuple([
+        (name, value.__class__, repr(value) if isinstance(value, float) else value)
+        for name, value in attributes.items()
+    ])

@@ -162,15 +162,13 @@ def multiply_what_was_divided(op: Op, build: Rebuild) -> Value | None:
 def choice_of_small(op: Op, build: Rebuild) -> Value | None:
     """select(p, a, b) + c = select(p, a + c, b + c) where a, b, c repeat; so for - and *  exact"""
     for index, operand in enumerate(op.operands):
-        select = build.match(operand, "select")
         other = op.operands[1 - index]
-        if select is None or not build.used_once(operand) or not _is_small(build, other):
+        select = build.match(operand, "select")
+        if select is None or not _is_choice(build, operand) or not _is_small(build, other):
             continue
-        condition, a, b = select.operands
-        if _is_small(build, condition) or not (_is_small(build, a) and _is_small(build, b)):
-            continue
-        arms = [build.emit(op.name, *((arm, other) if index == 0 else (other, arm))) for arm in (a, b)]
-        return build.emit("select", condition, *arms)
+        condition, *arms = select.operands
+        new = [build.emit(op.name, *((arm, other) if index == 0 else (other, arm))) for arm in arms]
+        return build.emit("select", condition, *new)
     return None
 
 
@@ -178,33 +176,59 @@ def negative_choice(op: Op, build: Rebuild) -> Value | None:
     """-select(p, a, b) = select(p, -a, -b) where a, b repeat  exact"""
     (operand,) = op.operands
     select = build.match(operand, "select")
-    if select is None or not build.used_once(operand):
+    if select is None or not _is_choice(build, operand):
         return None
     condition, a, b = select.operands
-    if _is_small(build, condition) or not (_is_small(build, a) and _is_small(build, b)):
-        return None
     return build.emit("select", condition, build.emit("neg", a), build.emit("neg", b))
 
 
-def choice_beside_product(op: Op, build: Rebuild) -> Value | None:
-    """(x * y + select(p, a, b)) + c = x * y + select(p, a + c, b + c) where a, b, c repeat  rounding"""
-    total, c = op.operands
-    inner = build.match(total, "add", "sub")
-    if inner is None or not build.used_once(total) or not _is_small(build, c):
+def choice_beside_products(op: Op, build: Rebuild) -> Value | None:
+    """x * y + select(p, a, b) + c = x * y + select(p, a + c, b + c) where a, b, c repeat  rounding"""
+    terms = _terms(op, build)
+    small = [(sign, value) for sign, value in terms if _is_small(build, value)]
+    choices = [(sign, value) for sign, value in terms if _is_choice(build, value)]
+    rest = [term for term in terms if term not in small and term not in choices]
+    if not small or len(choices) != 1 or not all(build.match(value, "mul") for _, value in rest):
         return None
-    product, choice = inner.operands
-    if inner.name == "add" and build.match(product, "select"):
-        product, choice = choice, product
+    sign, choice = choices[0]
     select = build.match(choice, "select")
-    if not build.match(product, "mul") or select is None or not build.used_once(choice):
-        return None
-    condition, a, b = select.operands
-    if _is_small(build, condition) or not (_is_small(build, a) and _is_small(build, b)):
-        return None
-    # a - c where the choice is subtracted and c added, and so on.
-    arm_name = op.name if inner.name == "add" else {"add": "sub", "sub": "add"}[op.name]
-    arms = [build.emit(arm_name, arm, c) for arm in (a, b)]
-    return build.emit(inner.name, product, build.emit("select", condition, *arms))
+    assert select is not None
+    condition, *arms = select.operands
+    for small_sign, value in small:
+        arms = [build.emit("add" if small_sign == sign else "sub", arm, value) for arm in arms]
+    total: Value | None = None
+    for term_sign, value in [*rest, (sign, build.emit("select", condition, *arms))]:
+        if total is None:
+            total = value if term_sign > 0 else build.emit("neg", value)
+        else:
+            total = build.emit("add" if term_sign > 0 else "sub", total, value)
+    return total
+
+
+def _is_choice(build: Rebuild, value: Value) -> bool:
+    """Whether `value` chooses element by element between values that repeat."""
+    select = build.match(value, "select")
+    if select is None or not build.used_once(value) or _is_small(build, select.operands[0]):
+        return False
+    return all(_is_small(build, arm) for arm in select.operands[1:])
+
+
+_MOST_TERMS = 8
+
+
+def _terms(op: Op, build: Rebuild) -> list[tuple[int, Value]]:
+    """The terms of a sum with their signs, where nothing else reads a part of the sum."""
+    terms: list[tuple[int, Value]] = []
+    pending = [(-1 if op.name == "sub" else 1, op.operands[1]), (1, op.operands[0])]
+    while pending:
+        sign, value = pending.pop()
+        inner = build.match(value, "add", "sub")
+        if inner is None or not build.used_once(value) or len(terms) + len(pending) >= _MOST_TERMS:
+            terms.append((sign, value))
+        else:
+            pending.append((-sign if inner.name == "sub" else sign, inner.operands[1]))
+            pending.append((sign, inner.operands[0]))
+    return terms
 
 
 def negative_row(op: Op, build: Rebuild) -> Value | None:
@@ -224,8 +248,8 @@ _CHOICE = (choice_of_small,)
 RULES: Rules = {
     "mul": (multiply_what_was_divided, small_factor_last, *_CHOICE),
     "div": (divide_rows, small_factor_out_of_quotient),
-    "add": (common_factor, *_CHOICE, choice_beside_product),
-    "sub": (common_factor, *_CHOICE, choice_beside_product),
+    "add": (common_factor, *_CHOICE, choice_beside_products),
+    "sub": (common_factor, *_CHOICE, choice_beside_products),
     "neg": (negative_choice, negative_row),
     "reduce_sum": (sum_that_is_known,),
 }

@@ -25,7 +25,7 @@ Kind = Callable[[np.random.Generator, tuple[int, ...], int], Array]
 
 def _real(generator: np.random.Generator, shape: tuple[int, ...], axis: int) -> Array:
     values = generator.normal(size=shape) * 2
-    if shape:
+    if values.size and shape:
         last = np.moveaxis(values, axis, -1).reshape(-1, shape[axis])
         last[::3, -1:] += 6
         last[1::3, :1] += 6

@@ -26,7 +26,7 @@ from lossc.ir.target import CPU_AVX512
 from lossc.ir.types import DimLike, Type, is_float, named
 
 from .covering import Row, cover
-from .signatures import ABSENT, attribute_choices, build, composite, operand_choices
+from .signatures import ABSENT, PROBE, PROBED_FEATURES, attribute_choices, build, composite, operand_choices
 
 CHAINS = ("linear+relu",)
 
@@ -164,7 +164,9 @@ def _is_accepted(
 ) -> bool:
     given = dict(attributes) | ({"axis": axis} if "axis" in composite(op).attributes else {})
     try:
-        function = build(op, x, axis, dict(operands), given, 5)
+        # With sizes that are all different first: what fits only because two sizes are equal is left out.
+        build(op, Type(x.dtype, PROBE.shape[: x.rank]), axis, dict(operands), given, PROBED_FEATURES)
+        function = build(op, x, axis, dict(operands), given, PROBED_FEATURES)
     except LosscError:
         return False
     return gradient == "none" or is_float(function.outputs[0].type.dtype)
