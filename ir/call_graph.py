@@ -34,7 +34,7 @@ def call_errors(module: Module) -> Iterator[LirError]:
     sizes: dict[str, int] = {}
     for name in order:
         function = module.functions[name]
-        inlined = (op.attributes.get("callee") for op in function.ops if op.name == "call")
+        inlined = (str(op.attributes.get("callee")) for op in function.ops if op.name == "call")
         # Doubling calls double the size: it is cut off before it becomes a number of many digits.
         size = len(function.ops) + sum(sizes.get(callee, 0) for callee in inlined)
         sizes[name] = min(size, MOST_OPERATIONS + 1)

@@ -66,7 +66,7 @@ class _Layout:
         else:
             if kind == "close":
                 self.inside = False
-            inner = [comment for comment in comments if comment.start_pos < code[-1].start_pos]
+            inner = [comment for comment in comments if (comment.start_pos or 0) < (code[-1].start_pos or 0)]
             trailing = [_text(comment) for comment in comments if comment not in inner]
             for comment in inner:
                 self.begin("comment", code[0])

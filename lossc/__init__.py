@@ -20,11 +20,13 @@ from lossc.ir.builder import Tensor
 from lossc.ir.diagnostics import CompilerBug, DeviceError, Diagnostic, Limitation, LirError, LosscError
 
 if TYPE_CHECKING:
+    from lossc.compiled import CompiledFunction
     from lossc.runtime.device import Device
+    from lossc.step import Step
 
 __all__ = [
-    "CompilerBug", "DeviceError", "Diagnostic", "Graph", "Limitation", "LirError", "LosscError", "Tensor", "devices",
-    "empty", "load", "parse",
+    "CompiledFunction", "CompilerBug", "DeviceError", "Diagnostic", "Graph", "Limitation", "LirError", "LosscError", "Step",
+    "Tensor", "devices", "empty", "load", "parse",
 ]  # fmt: skip
 
 
@@ -35,12 +37,17 @@ def devices() -> list[Device]:
     return found()
 
 
-def __getattr__(name: str) -> Any:
-    # lossc.nn and lossc.optim need no import of their own, and cost nothing where they are not used.
-    if name in ("nn", "optim"):
-        import importlib
+_LAZY = {"CompiledFunction": "lossc.compiled", "Step": "lossc.step"}
 
+
+def __getattr__(name: str) -> Any:
+    # What needs the runtime, or is not used by all, costs nothing until it is used.
+    import importlib
+
+    if name in ("nn", "optim"):
         return importlib.import_module(f"lossc.{name}")
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
     if name == "__version__":
         from importlib.metadata import version
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from lossc.compiler import Compiled
 from lossc.compiler.pipeline import run_passes
 from lossc.compiler.rewrite import Log
+from lossc.ir.diagnostics import CompilerBug
 from lossc.ir.function import Value
-from lossc.ir.kernel_printer import print_expression
+from lossc.ir.kernel import Apply, Const, Expr, Var
 from lossc.ir.program import Step
 from lossc.ir.schedule import Schedule
 from lossc.ir.types import ITEM_SIZE, Dim, DimLike, dim_names, dim_value, multiply_dims
@@ -44,8 +45,14 @@ class KernelReport:
             f"{_count(self.launches, 'launch')}, {_sum_text(self.bytes_moved)} bytes",
             f"  strategy {self.strategy}",
         ]
-        lines += [f"    not {name}: {reason}" for name, reason in self.against.items()]
-        return "\n".join([*lines, *(f"  variant {variant}" for variant in self.variants)])
+        lines += [f"    not {', '.join(names)}: {reason}" for reason, names in self._by_reason().items()]
+        return "\n".join([*lines, *(f"  {variant}" for variant in self.variants)])
+
+    def _by_reason(self) -> dict[str, list[str]]:
+        names: dict[str, list[str]] = {}
+        for name, reason in self.against.items():
+            names.setdefault(reason, []).append(name)
+        return names
 
 
 def kernel_reports(compiled: Compiled) -> tuple[KernelReport, ...]:
@@ -60,7 +67,7 @@ def _report(compiled: Compiled, step: Step) -> KernelReport:
     last = step.variants[-1]
     return KernelReport(
         step.name, tuple(_typed(value) for value in function.inputs), tuple(_typed(value) for value in function.outputs),
-        schedule.stages, exponentials(schedule), choice.strategy, choice.against, tuple(_variants(compiled, step)),
+        schedule.stages, exponentials(schedule), choice.strategy, choice.against, tuple(_variants(step)),
         len(last.launches), tuple(_bytes_of(value) for value in (*function.inputs, *function.outputs)),
     )  # fmt: skip
 
@@ -71,15 +78,36 @@ def exponentials(schedule: Schedule) -> int:
     return sum(schedule.varies[op.result] == schedule.looped for op in ops)
 
 
-def _variants(compiled: Compiled, step: Step) -> Iterator[str]:
-    names = dict.fromkeys(compiled.program.dims, ("i64", 1))
+def _variants(step: Step) -> Iterator[str]:
     for variant in step.variants:
-        guard = "otherwise" if variant.guard is None else f"if {print_expression(variant.guard, names)}"
+        guard = "otherwise" if variant.guard is None else f"if {readable(variant.guard)}"
         kernels = [
-            f"{launch.kernel.name} on {print_expression(launch.global_size, names)} items in groups of {launch.kernel.local_size}"
+            f"{launch.kernel.name} on {readable(launch.global_size)} items"
+            + (f" in groups of {launch.kernel.local_size}" if launch.kernel.local_size > 1 else "")
             for launch in variant.launches
         ]
         yield f"{guard}: {', then '.join(kernels)}"
+
+
+_INFIX = {"add": ("+", 3), "sub": ("-", 3), "mul": ("*", 4), "div": ("/", 4), "mod": ("%", 4), "ge": (">=", 2),
+          "lt": ("<", 2), "and": ("and", 1)}  # fmt: skip
+
+
+def readable(expression: Expr, outer: int = 0) -> str:
+    """A size or guard as people write it; `/` rounds down. `outer` is how tightly the place around it binds."""
+    match expression:
+        case Const(value=value):
+            return str(value)
+        case Var(name=name):
+            return name
+        case Apply(op=op, operands=(a, b)) if op in _INFIX:
+            symbol, binds = _INFIX[op]
+            text = f"{readable(a, binds)} {symbol} {readable(b, binds + 1)}"
+            return f"({text})" if binds < outer else text
+        case Apply(op=op, operands=operands):
+            return f"{op}({', '.join(map(readable, operands))})"
+        case _:
+            raise CompilerBug(f"not a launch-time expression: {expression}")
 
 
 def _typed(value: Value) -> str:

@@ -327,19 +327,28 @@ class Graph:
         return check_module(module_of(entry, self._functions.values()))
 
 
-def parse(text: str, name: str = "<text>", directory: str | PathLike[str] | None = None, seed: int = 0) -> Graph:
-    """The graph that a LIR text describes. Raises LirError with all of its mistakes."""
+def parse(
+    text: str, name: str = "<text>", directory: str | PathLike[str] | None = None, function: str | None = None,
+    seed: int = 0,
+) -> Graph:  # fmt: skip
+    """The graph that a LIR text describes. Raises LirError with all of its mistakes.
+
+    `name` is what messages call the text, imports are relative to `directory`; `function` as for `load`.
+    """
     from lossc.ir.parser import parse as parse_module
 
-    return Graph.from_module(parse_module(text, name, directory), seed)
+    return Graph.from_module(_with_entry(parse_module(text, name, directory), function), seed)
 
 
 def load(path: str | PathLike[str], function: str | None = None, seed: int = 0) -> Graph:
     """The graph in a LIR file; `function` names its entry where several are called by nobody. Raises LirError."""
     from lossc.ir.parser import load as load_module
 
-    module = load_module(path)
-    return Graph.from_module(module if function is None else Module(module.functions, function), seed)
+    return Graph.from_module(_with_entry(load_module(path), function), seed)
+
+
+def _with_entry(module: Module, function: str | None) -> Module:
+    return module if function is None else Module(module.functions, function)
 
 
 def _check_name(name: Any) -> None:

@@ -66,7 +66,7 @@ def train(data: Data, seed: int, epochs: int, batch: int, rate: float, device: s
         # From `rate` to nearly 0 along half a cosine; a run-time scalar, so nothing is compiled again.
         return rate * 0.5 * (1 + float(np.cos(np.pi * number / total)))
 
-    step = graph.compile_step(optim.Adam(lr=falling), device=device)
+    step = graph.compile_step(optim.Adam(lr=falling, weight_decay=1e-3), device=device)
     predict = graph.compile(outputs=["logits"], device=device)
     generator = np.random.default_rng(seed)
     losses = []
@@ -109,8 +109,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS), help="one training for each")
     parser.add_argument("--epochs", type=int, default=40)
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--rate", type=float, default=3e-3, help="the first learning rate")
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--rate", type=float, default=5e-3, help="the first learning rate")
     parser.add_argument("--device", help="an OpenCL device: a number, cpu, gpu, intel, pocl or a part of its name")
     parser.add_argument("--out", type=Path, default=Path("digits_loss.png"), help="the picture of the loss")
     options = parser.parse_args()

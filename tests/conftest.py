@@ -31,7 +31,7 @@ class LirFile(pytest.File):
 
     def collect(self) -> Iterator[LirItem]:
         try:
-            test = lirtest.find(self.path, self.config.getoption("--bless"))
+            test = lirtest.find(self.path, bool(self.config.getoption("--bless")))
         except lirtest.Mismatch as error:
             raise self.CollectError(str(error)) from None
         if test is not None:

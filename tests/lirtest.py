@@ -6,7 +6,8 @@
     // test: error                  every mistake in the file, and no other, is announced on its own line by
                                     `// error: CODE words`, words being a part of the message; where NAME.expect is
                                     there, all that is printed must be the same too
-    // test: counts                 what `// fused-kernels: 1` and further such lines say is what was counted
+    // test: counts [--grad]        compile (with gradients): `// fused-kernels: 1`, `// stages: 3` (passes over a row)
+                                    and `// exps-per-element: 2`, over all fused kernels, are what is counted
 
 `pytest --bless` writes the .expect files anew. A new kind of test is one function and one row of COMMANDS.
 """
@@ -171,6 +172,28 @@ def _run_error(test: LirTest) -> None:
         compare(test, str(found).replace(str(test.path.parent) + "/", "") + "\n")
 
 
+def _run_counts(test: LirTest) -> None:
+    if test.arguments not in ("", "--grad"):
+        raise Mismatch(f"expected `// test: counts` or `// test: counts --grad`, found `{test.arguments}`")
+    compare_counts(test, lambda module: count_fused(module, bool(test.arguments)))
+
+
+def count_fused(module: Module, gradients: bool) -> Mapping[str, float]:
+    """What does not depend on a device: fused kernels, their passes over rows, exponentials for each element."""
+    from lossc.compiler.gradient import request_module_gradients
+    from lossc.compiler.outline import outline
+    from lossc.compiler.pipeline import run_passes
+    from lossc.explain import exponentials
+
+    asked = request_module_gradients(module) if gradients else module
+    schedules = outline(run_passes(asked, ("prepare",))).schedules.values()
+    return {
+        "fused-kernels": len(schedules),
+        "stages": sum(schedule.stages for schedule in schedules),
+        "exps-per-element": sum(exponentials(schedule) for schedule in schedules),
+    }
+
+
 def _announcements(text: str) -> list[tuple[int, str, str]]:
     """Line, code and words of each `// error:`."""
     return [
@@ -185,4 +208,5 @@ COMMANDS: dict[str, Callable[[LirTest], None]] = {
     "format": _run_format,
     "opt": _run_passes,
     "error": _run_error,
+    "counts": _run_counts,
 }

@@ -82,7 +82,9 @@ def _step(draw: st.DrawFn, floats: list[Tensor], truths: list[Tensor], labels: T
             rowwise = [p for p in truths if p.rank == 1 and x.rank == 2 and x.shape[:1] == p.shape]
             if fitting and draw(st.booleans()):
                 p, y = draw(st.sampled_from(fitting))
-                floats.append(p.select(x, y))
+                # An arm that has the same condition inside is what propagate-conditions looks for.
+                inner = draw(st.sampled_from((x, p.select(x, 0) * 2, -p.select(x, y), (~p).select(x, y) + y)))
+                floats.append(p.select(inner, draw(st.sampled_from((y, y * 0, inner * 0 + 1)))))
             elif fitting:
                 floats.append(fitting[0][0].select(x, 0))
             elif rowwise:
@@ -91,7 +93,14 @@ def _step(draw: st.DrawFn, floats: list[Tensor], truths: list[Tensor], labels: T
             y = draw(st.sampled_from([y for y in floats if y.shape == x.shape]))
             truth = x.binary(draw(st.sampled_from(_COMPARE)), y)
             same = [p for p in truths if p.shape == truth.shape]
-            truths.append(truth if not same or draw(st.booleans()) else truth & same[-1])
+            combine = draw(st.sampled_from(("alone", "and", "or", "not", "row")))
+            if combine in ("and", "or") and same:
+                truth = truth.binary(combine, same[-1])
+            elif combine == "not":
+                truth = ~truth
+            elif combine == "row" and x.rank == 2 and truths[0].shape == x.shape[:1]:
+                truth = truth & truths[0].insert_axis(1, x.shape[1])
+            truths.append(truth)
         case "view":
             if x.rank == 2:
                 floats.append(draw(st.sampled_from((x.transpose().transpose(), x.reshape((*x.shape, 1)).sum(2)))))

@@ -37,9 +37,7 @@ def build_kernel(context: cl.Context, file: str, name: str, **macros: int) -> cl
 class LossKernel:
     """A loss kernel and the one-item kernel that adds its partial sums, with their arguments preset."""
 
-    def __init__(
-        self, queue: cl.CommandQueue, kernel: cl.Kernel, finish: cl.Kernel, items: int, scale: float
-    ) -> None:
+    def __init__(self, queue: cl.CommandQueue, kernel: cl.Kernel, finish: cl.Kernel, items: int, scale: float) -> None:
         self._queue = queue
         self._kernel = kernel
         self._finish = finish
@@ -55,9 +53,7 @@ class LossKernel:
     def _bind(self, *arrays: np.ndarray) -> None:
         for array in arrays:
             if not array.flags.c_contiguous or array.ctypes.data % ALIGNMENT:
-                raise ValueError(
-                    "arrays must be C-contiguous and start on a 64-byte boundary: use aligned_empty"
-                )
+                raise ValueError("arrays must be C-contiguous and start on a 64-byte boundary: use aligned_empty")
         logits, targets, out_loss, out_grad = arrays
         self._kernel.set_arg(0, cl.SVM(logits))
         self._kernel.set_arg(1, cl.SVM(targets))
@@ -65,9 +61,7 @@ class LossKernel:
         self._finish.set_arg(1, cl.SVM(out_loss))
         self._bound = arrays
 
-    def run(
-        self, logits: np.ndarray, targets: np.ndarray, out_loss: np.ndarray, out_grad: np.ndarray
-    ) -> None:
+    def run(self, logits: np.ndarray, targets: np.ndarray, out_loss: np.ndarray, out_grad: np.ndarray) -> None:
         """Compute into `out_loss` (one element) and `out_grad`, and wait."""
         arrays = (logits, targets, out_loss, out_grad)
         if len(self._bound) != 4 or any(old is not new for old, new in zip(self._bound, arrays, strict=True)):
@@ -82,9 +76,7 @@ def cross_entropy(context: cl.Context, queue: cl.CommandQueue, rows: int, classe
     group = 16 // gcd(classes, 16)
     rows_per_item = 32 if classes <= 8192 else 16
     if classes < 16 or rows % rows_per_item:
-        raise ValueError(
-            f"needs 16 classes or more and rows in multiples of {rows_per_item}, got {rows} x {classes}"
-        )
+        raise ValueError(f"needs 16 classes or more and rows in multiples of {rows_per_item}, got {rows} x {classes}")
     macros = {"C": classes, "ROWS": rows_per_item, "GROUP": group}
     kernel = build_kernel(context, "cross_entropy_row_item.cl", "cross_entropy", **macros)
     finish = build_kernel(context, "cross_entropy_row_item.cl", "finish", **macros)
@@ -101,9 +93,7 @@ def bce_with_logits(context: cl.Context, queue: cl.CommandQueue, elements: int) 
     return LossKernel(queue, kernel, finish, elements // (16 * vectors), 1.0 / elements)
 
 
-def device_copy(
-    context: cl.Context, queue: cl.CommandQueue, reads: int, nontemporal: bool
-) -> Callable[..., None]:
+def device_copy(context: cl.Context, queue: cl.CommandQueue, reads: int, nontemporal: bool) -> Callable[..., None]:
     """A copy that reads one or two arrays and writes one: `copy(read, ..., written)`; waits."""
     vectors = 64
     name = {1: "copy_two", 2: "copy_three"}[reads]

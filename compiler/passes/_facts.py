@@ -6,10 +6,11 @@ A `check` refuses the whole run where it fails, so that everywhere its condition
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from ...ir.function import Function, Op, Value
 from ...ir.types import INTEGER_DTYPES
+from ._match import Number
 
 _COMPLEMENT = {"eq": "ne", "ne": "eq", "lt": "ge", "ge": "lt", "gt": "le", "le": "gt"}
 _DEEPEST = 4
@@ -21,9 +22,9 @@ class Circuit:
     def __init__(self, function: Function):
         self.producers = function.producers()
         self.numbers = {op.result: op.attributes["value"] for op in function.ops if op.name == "constant"}
-        self.comparisons = {(op.name, op.operands): op.result for op in function.ops if op.name in _COMPLEMENT}
+        comparisons = [op for op in function.ops if op.name in _COMPLEMENT]
+        self.comparisons = {(op.name, op.operands): op.result for op in comparisons}
         self.checked = [op.operands[0] for op in function.ops if op.name == "check"]
-        self.clauses: dict[Value, list[tuple[Value, Value]]] = {}
 
     def complement(self, op: Op) -> Value | None:
         """The value of the opposite comparison of the same operands, if the function has it."""
@@ -33,41 +34,59 @@ class Circuit:
 
 
 class Facts:
-    """Truth values that are known, and ranges of integers that follow from them."""
+    """Truth values that are known, with the numbers and ranges that follow: those of `base`, and further ones."""
 
-    def __init__(self, circuit: Circuit, known: Mapping[Value, bool], ranges: Mapping[Value, tuple[float, float]]):
-        self.circuit, self.known, self.ranges = circuit, dict(known), dict(ranges)
-        self.numbers: dict[Value, float | int | bool] = {}
+    def __init__(self, circuit: Circuit, base: Facts | None = None):
+        self.circuit, self.base = circuit, base
+        self._known: dict[Value, bool] = {}
+        self._numbers: dict[Value, Number] = {}
+        self._ranges: dict[Value, tuple[float, float]] = {}
+        self._clauses: dict[Value, list[Value]] = {}  # value -> values of which one is true if it is not
 
     @staticmethod
     def of(circuit: Circuit) -> Facts:
         """What the checks of a function say."""
-        facts = Facts(circuit, {}, {})
-        facts.learn((value, True) for value in circuit.checked)
+        facts = Facts(circuit)
+        facts._learn((value, True) for value in circuit.checked)
         return facts
 
     def given(self, value: Value, truth: bool) -> Facts:
         """These facts and one more."""
-        more = Facts(self.circuit, self.known, self.ranges)
-        more.numbers.update(self.numbers)
-        more.learn([(value, truth)])
+        more = Facts(self.circuit, self)
+        more._learn([(value, truth)])
         return more
 
-    def learn(self, news: Iterable[tuple[Value, bool]]) -> None:
+    def known(self, value: Value) -> bool | None:
+        """The truth of `value`, if it is a fact."""
+        inherited = self.base.known(value) if self.base is not None else None
+        return self._known.get(value, inherited)
+
+    def number(self, value: Value) -> Number | None:
+        """The number that `value` is equal to, if that is a fact."""
+        inherited = self.base.number(value) if self.base is not None else None
+        return self._numbers.get(value, inherited)
+
+    def range(self, value: Value) -> tuple[float, float]:
+        """The lowest and the highest that an integer can be."""
+        everything = (-math.inf, math.inf)
+        return self._ranges.get(value, self.base.range(value) if self.base is not None else everything)
+
+    def _alternatives(self, value: Value) -> list[Value]:
+        inherited = self.base._alternatives(value) if self.base is not None else []
+        return [*inherited, *self._clauses.get(value, ())]
+
+    def _learn(self, news: Iterable[tuple[Value, bool]]) -> None:
         """Take in facts and what follows from them at once."""
         pending = list(news)
         while pending:
             value, truth = pending.pop()
-            if value in self.known:
-                continue
-            self.known[value] = truth
-            pending += self._consequences(value, truth)
+            if self.known(value) is None:
+                self._known[value] = truth
+                pending += self._consequences(value, truth)
 
     def _consequences(self, value: Value, truth: bool) -> Iterable[tuple[Value, bool]]:
-        clauses = self.circuit.clauses
-        for one, other in clauses.get(value, ()):
-            if self.known[value] is False:
-                yield (other if one is value else one), True
+        if not truth:
+            yield from ((other, True) for other in self._alternatives(value))
         op = self.circuit.producers.get(value)
         if op is None:
             return
@@ -77,11 +96,10 @@ class Facts:
             yield op.operands[0], truth
             yield op.operands[1], truth
         elif op.name == "or":
-            one, other = op.operands
-            for side in (one, other):
-                clauses.setdefault(side, []).append((one, other))
-                if self.known.get(side) is False:
-                    yield (other if side is one else one), True
+            for side, other in (op.operands, op.operands[::-1]):
+                self._clauses.setdefault(side, []).append(other)
+                if self.known(side) is False:
+                    yield other, True
         elif op.name in _COMPLEMENT:
             opposite = self.circuit.complement(op)
             if opposite is not None:
@@ -93,11 +111,11 @@ class Facts:
         x = op.operands[0]
         if number is None:
             return
-        if (op.name == "eq") is truth and op.name in ("eq", "ne"):
-            self.numbers[x] = number
+        if op.name == ("eq" if truth else "ne"):
+            self._numbers[x] = number
         if x.type.dtype not in INTEGER_DTYPES:
             return
-        low, high = self.ranges.get(x, (-math.inf, math.inf))
+        low, high = self.range(x)
         match op.name if truth else _COMPLEMENT[op.name]:
             case "ge":
                 low = max(low, number)
@@ -107,12 +125,13 @@ class Facts:
                 high = min(high, number)
             case "lt":
                 high = min(high, number - 1)
-        self.ranges[x] = low, high
+        self._ranges[x] = low, high
 
     def truth(self, value: Value, deepest: int = _DEEPEST) -> bool | None:
         """Whether `value` is true everywhere, false everywhere, or not known."""
-        if value in self.known:
-            return self.known[value]
+        fact = self.known(value)
+        if fact is not None:
+            return fact
         op = self.circuit.producers.get(value)
         if op is None or deepest == 0:
             return None
@@ -129,9 +148,9 @@ class Facts:
 
     def _compare(self, op: Op) -> bool | None:
         number = self.circuit.numbers.get(op.operands[1])
-        if number is None or op.operands[0] not in self.ranges:
+        if number is None:
             return None
-        low, high = self.ranges[op.operands[0]]
+        low, high = self.range(op.operands[0])
         below, above = high < number, low > number  # all of x lies below, above the number
         match op.name:
             case "lt" | "ge":

@@ -106,5 +106,6 @@ def _in_range(build: Rebuild, indices: Value, x: Value, axis: int) -> Value | No
     count = size_value(build, size)
     if count is None:
         count = build.emit("dim", x, axis=axis)
-    limit = build.emit("cast", count, dtype=indices.type.dtype)
-    return build.emit("and", above, build.emit("lt", indices, expand(build, limit, (), indices.type.shape)))
+    # In i64: a size may be beyond the type of the indices.
+    wide = indices if indices.type.dtype == "i64" else build.emit("cast", indices, dtype="i64")
+    return build.emit("and", above, build.emit("lt", wide, expand(build, count, (), indices.type.shape)))

@@ -12,21 +12,21 @@ from dataclasses import dataclass
 
 from ...ir.function import Op, Value
 from ...ir.ops import PRIMITIVES
-from ...ir.types import multiply_dims
+from ...ir.types import DimLike, multiply_dims
 from ._facts import Circuit, Facts
 from ._folding import fold
 from ._match import Number, axes_of, kept_axes
 
 MOST_OPERATIONS = 64
-_MOST_BITS = 126  # 2^126 is finite in f32 and bf16
 
 
 @dataclass(frozen=True)
 class AtLeastOne:
-    """A number that is not known but lies between 1 and 2^bits, or (not plain) the reciprocal or negative of one."""
+    """A number that is not known but is the product of some sizes of one tensor, so that it lies between 1 and 2^63;
+    or (not `plain`) the reciprocal or negative of such a number."""
 
+    sizes: frozenset[DimLike]
     plain: bool = True
-    bits: int = 63
 
 
 Known = Number | AtLeastOne | None
@@ -71,7 +71,7 @@ class Settled:
         facts = self.facts[where]
         if facts is None:
             return False
-        known = facts.numbers.get(value, facts.truth(value) if value.type.dtype == "bool" else None)
+        known = facts.truth(value) if value.type.dtype == "bool" else facts.number(value)
         if known is not None:
             self.known[value, where] = known
         return known is not None
@@ -95,11 +95,9 @@ class Settled:
             case "constant":
                 return op.attributes["value"]
             case "dim":
-                size = op.operands[0].type.shape[op.attributes["axis"]]
-                return AtLeastOne() if size in self.root.type.shape else None
+                return self._product([op.operands[0].type.shape[op.attributes["axis"]]])
             case "size":
-                inside = all(size in self.root.type.shape for size in op.attributes["of"])
-                return AtLeastOne() if inside else None
+                return self._product(op.attributes["of"])
             case "broadcast" | "reshape" | "transpose" | "reduce_max" | "reduce_min":
                 return operands[0]
             case "reduce_sum":
@@ -113,13 +111,19 @@ class Settled:
             return fold(op, list(operands))  # type: ignore[arg-type]
         return _estimate(op, operands)
 
+    def _product(self, sizes: Sequence[DimLike]) -> Known:
+        # Where one of them is 0, the tensor that the condition chooses for has no elements.
+        own = set(sizes)
+        return AtLeastOne(frozenset(own)) if len(own) == len(sizes) and own <= {*self.root.type.shape} else None
+
     def _total(self, op: Op, summand: Known) -> Known:
         if isinstance(summand, AtLeastOne) or summand is None:
             return None
-        size = multiply_dims(op.operands[0].type.shape[axis] for axis in op.attributes["axes"])
+        sizes = [op.operands[0].type.shape[axis] for axis in op.attributes["axes"]]
+        size = multiply_dims(sizes)
         if summand == 0 or isinstance(size, int):
             return summand * size if isinstance(size, int) else 0
-        return AtLeastOne(bits=64) if 1 <= summand < 2 else None
+        return self._product(sizes) if summand == 1 else None
 
 
 def _same(a: Known, b: Known) -> bool:
@@ -137,12 +141,14 @@ def _estimate(op: Op, operands: Sequence[Known]) -> Known:
         case "cast":
             return operands[0]
         case "neg":
-            return AtLeastOne(False, unknown[0].bits)
+            return AtLeastOne(unknown[0].sizes, plain=False)
         case "mul" if not numbers:
-            bits = sum(size.bits for size in unknown)
-            return AtLeastOne(True, bits) if bits < _MOST_BITS and all(size.plain for size in unknown) else None
+            one, other = unknown
+            if not (one.plain and other.plain) or one.sizes & other.sizes:
+                return None
+            return AtLeastOne(one.sizes | other.sizes)
         case "mul":
-            return 0 if numbers == [0] else AtLeastOne(False, unknown[0].bits) if is_small else None
-        case "div" if isinstance(operands[1], AtLeastOne) and operands[1].plain:
-            return 0 if numbers == [0] else AtLeastOne(False, operands[1].bits) if is_small and numbers else None
+            return 0 if numbers == [0] else AtLeastOne(unknown[0].sizes, plain=False) if is_small else None
+        case "div" if isinstance(operands[1], AtLeastOne) and operands[1].plain and numbers:
+            return 0 if numbers == [0] else AtLeastOne(operands[1].sizes, plain=False) if is_small else None
     return None

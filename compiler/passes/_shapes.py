@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 from ...ir.function import Op, Value
 from ...ir.types import Dim, DimLike, is_float, multiply_dims
 from ..rewrite import Rebuild, Rules
 from ._match import (
     axes_of,
-    constant_like,
     constant_of,
     expand,
     kept_axes,
@@ -211,19 +208,6 @@ def sum_of_negative(op: Op, build: Rebuild) -> Value | None:
     return build.emit("neg", build.emit("reduce_sum", inner.operands[0], axes=op.attributes["axes"]))
 
 
-def sum_of_scaled(op: Op, build: Rebuild) -> Value | None:
-    """sum of (x * 2^k) = (sum of x) * 2^k  exact"""
-    (x,) = op.operands
-    inner = build.match(x, "mul")
-    number = constant_of(build, inner.operands[1]) if inner is not None else None
-    if inner is None or number is None or not build.used_once(x) or not is_float(x.type.dtype):
-        return None
-    if not math.isfinite(number) or abs(math.frexp(number)[0]) != 0.5:
-        return None
-    total = build.emit("reduce_sum", inner.operands[0], axes=op.attributes["axes"])
-    return build.emit("mul", total, constant_like(build, number, total))
-
-
 def product_of_transposed(op: Op, build: Rebuild) -> Value | None:
     """matmul of (transpose a) = matmul that reads a transposed  exact"""
     left, right = op.operands
@@ -260,7 +244,7 @@ ACROSS: Rules = {
                   repeat_counting),
     "reshape": (constant_in_another_shape, same_shape, reshape_twice, reshape_of_broadcast),
     "transpose": (constant_in_another_shape, same_shape, transpose_twice, transpose_of_broadcast),
-    "reduce_sum": (reduce_ones, reduce_twice, reduce_whole_reshape, reduce_before_repeating, sum_of_repeated, sum_of_negative, sum_of_scaled),
+    "reduce_sum": (reduce_ones, reduce_twice, reduce_whole_reshape, reduce_before_repeating, sum_of_repeated, sum_of_negative),
     "reduce_max": (reduce_ones, reduce_twice, reduce_whole_reshape, reduce_before_repeating, largest_of_repeated),
     "reduce_min": (reduce_ones, reduce_twice, reduce_whole_reshape, reduce_before_repeating, largest_of_repeated),
     "matmul": (product_of_transposed,),

@@ -19,7 +19,7 @@ import heapq
 
 from ...ir.function import Function, Module, Op, Value
 from ...ir.ops import PRIMITIVES
-from ..rewrite import count_readers, map_functions, with_operands, without_dead
+from ..rewrite import ROUNDS, count_readers, map_functions, with_operands, without_dead
 from ._facts import Circuit, Facts
 from ._settled import Settled
 
@@ -32,12 +32,17 @@ def propagate_conditions(module: Module) -> Module:
 
 
 def _propagate(function: Function) -> Function:
-    if not any(op.name == "select" for op in function.ops):
-        return function
-    chosen = _Search(function).choices()
-    if not chosen:
-        return function
+    """Search and drop until nothing is decided any more: a select that goes may free what it read."""
+    for _ in range(ROUNDS):
+        has_select = any(op.name == "select" for op in function.ops)
+        chosen = _Search(function).choices() if has_select else {}
+        if not chosen:
+            break
+        function = _with_choices(function, chosen)
+    return function
 
+
+def _with_choices(function: Function, chosen: dict[Value, Value]) -> Function:
     def now(value: Value) -> Value:
         while value in chosen:
             value = chosen[value]

@@ -130,23 +130,37 @@ def divide_rows(op: Op, build: Rebuild) -> Value | None:
     return build.emit("mul", x, expand(build, build.emit("div", one, view[0]), view[1], x.type.shape))
 
 
-def sum_that_is_known(op: Op, build: Rebuild) -> Value | None:
-    """sum(x * broadcast(c)) = sum(x) * c where sum(x) is computed anyway  rounding"""
+def small_factor_out_of_sum(op: Op, build: Rebuild) -> Value | None:
+    """sum(x * c) = sum(x) * c for c that repeats along what is summed, where that costs no further sum  rounding"""
     product = build.match(op.operands[0], "mul")
-    if product is None:
+    if product is None or op.result.type.dtype not in ("f32", "f64"):
         return None
-    for x, repeated in (product.operands, product.operands[::-1]):
-        view = view_of(build, repeated)
-        axes = axes_of(op.attributes["axes"], x.type.rank)
-        if view is None or set(view[1]) & set(axes):
+    axes = axes_of(op.attributes["axes"], product.result.type.rank)
+    kept = kept_axes(product.result.type.rank, axes)
+    for x, c in (product.operands, product.operands[::-1]):
+        number, view = constant_of(build, c), view_of(build, c)
+        if _is_small(build, x) or (number is None and (view is None or set(view[1]) & set(axes))):
             continue
-        for reader in build.readers(x):
-            if reader.name == "reduce_sum" and axes_of(reader.attributes["axes"], x.type.rank) == axes:
-                total = build.now(reader.result)
-                if build.producer(total) is not None and total is not op.result:
-                    kept = kept_axes(x.type.rank, axes)
-                    factor = expand(build, view[0], tuple(kept.index(dim) for dim in view[1]), total.type.shape)
-                    return build.emit("mul", total, factor)
+        total = _known_sum(op, x, axes, build)
+        if total is None and build.used_once(product.result):
+            total = build.emit("reduce_sum", x, axes=axes)
+        if total is None:
+            continue
+        if view is not None:
+            factor = expand(build, view[0], tuple(kept.index(dim) for dim in view[1]), total.type.shape)
+        else:
+            factor = build.constant(number, x.type.dtype, total.type.shape)  # type: ignore[arg-type]
+        return build.emit("mul", total, factor)
+    return None
+
+
+def _known_sum(op: Op, x: Value, axes: tuple[int, ...], build: Rebuild) -> Value | None:
+    """The sum of x along `axes`, if it is computed before `op`."""
+    for reader in build.readers(x):
+        if reader.name == "reduce_sum" and axes_of(reader.attributes["axes"], x.type.rank) == axes:
+            total = build.now(reader.result)
+            if build.producer(total) is not None and total is not op.result:
+                return total
     return None
 
 
@@ -251,5 +265,5 @@ RULES: Rules = {
     "add": (common_factor, *_CHOICE, choice_beside_products),
     "sub": (common_factor, *_CHOICE, choice_beside_products),
     "neg": (negative_choice, negative_row),
-    "reduce_sum": (sum_that_is_known,),
+    "reduce_sum": (small_factor_out_of_sum,),
 }

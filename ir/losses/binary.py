@@ -21,7 +21,7 @@ def bce_loss(x: Tensor, t: Tensor, weight: Tensor | None = None, *, reduction: s
     by_x = (x - t) / ((1 - x) * x).maximum(1e-12)
     value = value.with_gradient((x, by_x), (t, log_rest - log_x))
     if weight is not None:
-        value = value * like(weight, x)
+        value = value * like(weight, x).broadcast_to(x.shape)
     return reduce_loss(value, reduction)
 
 
@@ -38,7 +38,8 @@ def bce_with_logits_loss(
     if pos_weight is None:
         value = x.softplus() - x * t
     else:
-        value = (1 - t) * x + (1 + (like(pos_weight, x) - 1) * t) * (-x).softplus()
+        extra = like(pos_weight, x).broadcast_to(x.shape) - 1
+        value = (1 - t) * x + (1 + extra * t) * (-x).softplus()
     if weight is not None:
-        value = value * like(weight, x)
+        value = value * like(weight, x).broadcast_to(x.shape)
     return reduce_loss(value, reduction)

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from ..builder import Tensor
 from ..diagnostics import LirError
 from ..layers import _shifted
 from ..ops import check_axis
-from ..types import Type, is_float, is_integer
+from ..types import Type, is_float, is_integer, numpy_dtype
 from ._reduction import check_reduction, like, reduce_loss, total, widen
 
 
@@ -136,7 +138,7 @@ class _Labels:
     def __init__(self, x: Tensor, target: Tensor, weight: Tensor | None, axis: int, ignore_index: int | None):
         self.target, self.weight, self.axis = target, weight, axis
         self.kept = None if ignore_index is None else _not_equal(target, ignore_index)
-        inside = (target >= 0) & (target < _class_limit(x, target, axis))
+        inside = _in_range(x, target, axis)
         ok = inside if self.kept is None else inside | ~self.kept
         ok.check(target, code="label", message=f"a label must lie in [0, {x.shape[axis]})"
                  + ("" if ignore_index is None else f" or be ignore_index = {ignore_index}"))  # fmt: skip
@@ -183,10 +185,11 @@ def _not_equal(target: Tensor, value: int) -> Tensor:
     return target.cast("i64") != value
 
 
-def _class_limit(x: Tensor, target: Tensor, axis: int) -> Tensor | int:
-    classes = x.shape[axis]
-    if isinstance(classes, int):
-        # A limit beyond the label type's range is met by every label of that type.
-        largest = {"i8": 127, "u8": 255, "i16": 32767}.get(target.dtype)
-        return min(classes, largest) if largest is not None and classes > largest else classes
-    return x._emit("dim", axis=axis).cast(target.dtype)
+def _in_range(x: Tensor, target: Tensor, axis: int) -> Tensor:
+    """0 <= target < C, in i64 where C is only known later, so that no label type wraps it."""
+    classes, above = x.shape[axis], target >= 0
+    if not isinstance(classes, int):
+        return above & (target.cast("i64") < x._emit("dim", axis=axis))
+    if classes > np.iinfo(numpy_dtype(target.dtype)).max:
+        return above
+    return above & (target < classes)

@@ -15,11 +15,10 @@ from pathlib import Path
 
 from lossc.compiler import Compiled
 from lossc.dump import dumped_files
-from lossc.explain import explanation, kernel_reports
+from lossc.explain import explanation, kernel_reports, readable
 from lossc.ir.diagnostics import LirError
 from lossc.ir.drafts import file_source
 from lossc.ir.function import Module
-from lossc.ir.kernel_printer import print_expression
 from lossc.ir.parser import load
 from lossc.ir.program import Program
 from lossc.ir.program_text import parse_program
@@ -67,7 +66,6 @@ def _kernels_of(manifest: Path) -> set[str]:
 def index_text(compiled: Compiled, folder: str) -> str:
     """What is in a dump, what runs in which order, and why."""
     program = compiled.program
-    names = dict.fromkeys(program.dims, ("i64", 1))
     lines = [
         f"The program @{program.name}, compiled for {compiled.device.name} ({compiled.device.platform}).",
         "",
@@ -82,11 +80,11 @@ def index_text(compiled: Compiled, folder: str) -> str:
         for variant in step.variants:
             condition = "always" if len(step.variants) == 1 else "otherwise"
             if variant.guard is not None:
-                condition = f"if {print_expression(variant.guard, names)}"
+                condition = f"if {readable(variant.guard)}"
             lines.append(f"   {condition}, by strategy {variant.strategy}:")
             lines += [
-                f"     kernels/{launch.kernel.name}.cl  items {print_expression(launch.global_size, names)}, "
-                f"groups of {launch.kernel.local_size}, on {', '.join(launch.buffers)}"
+                f"     kernels/{launch.kernel.name}.cl  on {readable(launch.global_size)} items "
+                f"in groups of {launch.kernel.local_size}, with {', '.join(launch.buffers)}"
                 for launch in variant.launches
             ]
     files = {

@@ -18,7 +18,7 @@ GIVEN = ("--input", "x=x.npy", "--input", "labels=labels.npy")
 LINEAR = """\
 // lir 1
 
-func @line(%x: f32[B, 3], param %w: f32[2, 3], param %b: f32[2]) -> (total: f32[1], y: f32[B, 2]) {
+func @line(%x: f32[B, 3], param %w: f32[2, 3], param %b: f32[2]) -> (%total: f32[1], %y: f32[B, 2]) {
   %y = linear %x, %w, %b
   %sum = reduce_sum %y {axes = [0, 1]}
   %total = reshape %sum {shape = [1]}

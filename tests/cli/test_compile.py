@@ -1,0 +1,225 @@
+"""`lossc compile`, `lossc dump`, `lossc explain`: every level, as text and as a folder that runs."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lossc.ir.parser import load, parse
+from lossc.ir.printer import equal_modules
+from lossc.ir.program_text import parse_program, print_program
+
+Command = Callable[..., Any]
+
+GIVEN = ("--input", "all.npz")
+PRESET = ("--device", "cpu-avx512")
+
+
+@pytest.mark.parametrize("level", ["lir", "grad", "fused"])
+def test_a_level_that_is_lir_parses_back(lossc: Command, level: str) -> None:
+    done = lossc("compile", "f.lir", "--grad", "--emit", level, *PRESET)
+    assert done.status == 0, done.err
+    module = parse(done.out)
+    assert equal_modules(parse(done.out), module)
+    kinds = {function.kind for function in module.functions.values()}
+    assert kinds == ({"func", "kernel"} if level == "fused" else {"func"})
+    assert module.entry.names_of_outputs == ("loss", "grad_x")
+
+
+def test_loss_and_gradient_are_one_kernel(lossc: Command) -> None:
+    done = lossc("compile", "f.lir", "--grad", "--emit", "fused", *PRESET)
+    assert len(re.findall("^kernel @", done.out, re.MULTILINE)) == 1
+
+
+def test_the_level_lir_is_the_program_itself(lossc: Command) -> None:
+    done = lossc("compile", "f.lir", "--emit", "lir")
+    assert equal_modules(parse(done.out), load("f.lir"))
+
+
+def test_the_schedule_stands_above_its_kernel(lossc: Command) -> None:
+    done = lossc("compile", "f.lir", "--emit", "schedule", *PRESET)
+    assert done.status == 0
+    assert re.search(r"// domain .*\n(// .*\n)+kernel @f_0", done.out)
+    parse(done.out)
+
+
+def test_the_level_kernels_parses_back(lossc: Command) -> None:
+    done = lossc("compile", "f.lir", "--grad", "--emit", "kernels", *PRESET)
+    assert print_program(parse_program(done.out)).strip() == done.out.strip()
+
+
+def test_opencl_is_what_compile_prints(lossc: Command) -> None:
+    done = lossc("compile", "f.lir", *PRESET)
+    assert done.status == 0
+    assert done.out == lossc("compile", "f.lir", "--emit", "cl", *PRESET).out
+    assert "kernel void f_0" in done.out
+    assert done.err == ""
+
+
+def test_presets_and_strategies_give_other_kernels(lossc: Command) -> None:
+    cpu = lossc("compile", "f.lir", *PRESET)
+    gpu = lossc("compile", "f.lir", "--device", "gpu_generic")
+    forced = lossc("compile", "f.lir", *PRESET, "--strategy", "row-group")
+    assert len({cpu.out, gpu.out, forced.out}) == 3
+    assert "strategy row-group" in forced.out
+    assert "strategy row-group" not in cpu.out
+
+
+def test_a_device_of_this_machine_is_compiled_for(lossc: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = json.loads(lossc("devices", "--json").out)[0]["name"]
+    assert name in lossc("explain", "f.lir", "--device", "0").out.splitlines()[0]
+    monkeypatch.setenv("LOSSC_DEVICE", "gpu-generic")
+    assert "@f for GPU (preset)" in lossc("explain", "f.lir").out
+
+
+def test_a_bundle_has_what_another_program_needs(lossc: Command, folder: Path) -> None:
+    assert lossc("compile", "f.lir", "--grad", "-o", "out/deep", *PRESET).status == 0
+    written = {path.relative_to(folder / "out/deep").as_posix() for path in (folder / "out/deep").rglob("*.*")}
+    manifest = json.loads((folder / "out/deep/manifest.json").read_text())
+    kernels = {
+        launch["file"]
+        for step in manifest["steps"]
+        for variant in step["variants"]
+        for launch in variant["launches"]
+    }
+    assert written == {"module.lir", "manifest.json", *kernels}
+    assert kernels
+    assert [output["name"] for output in manifest["outputs"]] == ["loss", "grad_x"]
+
+
+def test_a_folder_keeps_no_kernels_of_an_earlier_program(lossc: Command, folder: Path) -> None:
+    lossc("compile", "f.lir", "--grad", "-o", "out", *PRESET, "--strategy", "row-item")
+    first = set((folder / "out/kernels").iterdir())
+    (folder / "out/kernels/mine.cl").write_text("a file of the user")
+    (folder / "out/notes.txt").write_text("a file of the user")
+    lossc("compile", "f.lir", "--grad", "-o", "out", *PRESET, "--strategy", "row-group")
+    second = set((folder / "out/kernels").iterdir())
+    mine = folder / "out/kernels/mine.cl"
+    assert mine in second
+    assert not first & second
+    assert (folder / "out/notes.txt").exists()
+
+
+def test_a_failure_leaves_a_bundle_as_it_was(lossc: Command, folder: Path) -> None:
+    lossc("compile", "f.lir", "-o", "out", *PRESET)
+    before = {path: path.read_bytes() for path in (folder / "out").rglob("*.*")}
+    (folder / "f.lir").write_text((folder / "f.lir").read_text().replace("%labels\n", "%lables\n"))
+    assert lossc("compile", "f.lir", "-o", "out", *PRESET).status == 1
+    assert {path: path.read_bytes() for path in (folder / "out").rglob("*.*")} == before
+
+
+# --- dumps --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def dumped(lossc: Command, folder: Path) -> Path:
+    assert lossc("dump", "f.lir", "--grad", "-o", "out").status == 0
+    return folder / "out"
+
+
+def test_a_dump_says_what_runs_and_why(dumped: Path) -> None:
+    index = (dumped / "index.txt").read_text()
+    kernels = sorted(path.stem for path in (dumped / "kernels").iterdir())
+    for kernel in kernels:
+        assert f"kernels/{kernel}.cl  on " in index
+    for words in ("x: f32[B, 10]", "loss: f32[1]", "strategy ", "in groups of", "lossc run out", "-cl-"):
+        assert words in index
+    for name in ("module.lir", "prepared.lir", "fused.lir", "program.txt", "manifest.json"):
+        assert name in index
+        assert (dumped / name).stat().st_size
+    assert load(dumped / "prepared.lir").entry.name == "f"
+
+
+def test_a_dump_runs_as_the_program_does(lossc: Command, dumped: Path) -> None:
+    direct = lossc("run", "f.lir", "--grad", *GIVEN, "--json")
+    replayed = lossc("run", str(dumped), *GIVEN, "--json")
+    assert replayed.status == 0, replayed.err
+    assert replayed.out == direct.out
+
+
+def test_the_kernels_of_a_dump_can_be_edited(lossc: Command, dumped: Path) -> None:
+    for path in (dumped / "kernels").glob("*.cl"):
+        text = path.read_text()
+        path.write_text(re.sub(r"(v_loss\[0L\] = )(.*);", r"\g<1>2.0f * (\g<2>);", text))
+    once = json.loads(lossc("run", "f.lir", *GIVEN, "--json").out)["results"][0]["values"][0]
+    twice = json.loads(lossc("run", str(dumped), *GIVEN, "--json").out)["results"][0]["values"][0]
+    assert twice == pytest.approx(2 * once)
+
+
+def test_a_mistake_in_an_edited_kernel_is_the_users(lossc: Command, dumped: Path) -> None:
+    for path in (dumped / "kernels").glob("*.cl"):
+        path.write_text(path.read_text().replace("{", "{ no_such_thing;", 1))
+    done = lossc("run", str(dumped), *GIVEN)
+    assert done.status == 1
+    assert "no_such_thing" in done.err
+    assert "bug in lossc" not in done.err
+
+
+def test_a_failed_check_in_a_dump(lossc: Command, dumped: Path) -> None:
+    done = lossc("run", str(dumped), "--input", "x=x.npy", "--input", "labels=1,2,3,10")
+    assert done.status == 1
+    assert "found 10 at row 3" in done.err
+    assert "prepared.lir:" in done.err
+
+
+@pytest.mark.parametrize("name", ["program.txt", "manifest.json", "module.lir", "kernels"])
+def test_a_damaged_dump(lossc: Command, dumped: Path, name: str) -> None:
+    if name == "kernels":
+        for path in (dumped / name).iterdir():
+            path.unlink()
+    else:
+        (dumped / name).write_text("this is not what it was")
+    done = lossc("run", str(dumped), *GIVEN)
+    assert done.status == 1
+    assert name in done.err
+
+
+def test_options_that_a_dump_has_fixed(lossc: Command, dumped: Path) -> None:
+    done = lossc("run", str(dumped), *GIVEN, "--grad")
+    assert done.status == 1
+    assert "lossc dump" in done.err
+
+
+# --- explain ------------------------------------------------------------------------------------------------
+
+
+def test_explain_says_what_fused_and_why(lossc: Command) -> None:
+    done = lossc("explain", "f.lir", "--grad", *PRESET)
+    assert done.status == 0
+    assert "1 fused kernel" in done.out
+    for words in ("strategy ", "traffic ratio", "stages", "f.lir:5:3"):
+        assert words in done.out
+
+
+def test_explain_as_json(lossc: Command) -> None:
+    facts = json.loads(lossc("explain", "f.lir", "--grad", *PRESET, "--json").out)
+    (kernel,) = facts["kernels"]
+    assert kernel["exps_per_element"] == 1
+    assert kernel["strategy"] not in kernel["against"]
+    assert facts["device"]["platform"] == "preset"
+    assert 1 <= facts["traffic_ratio"] < 1.1
+    assert {event["place"] for event in facts["rewritten"]} == {"f.lir:5:3"}
+
+
+def test_what_stays_apart_is_explained(lossc: Command, folder: Path) -> None:
+    text = (folder / "f.lir").read_text()
+    (folder / "f.lir").write_text(text.replace("%labels\n", "%labels {ignore_index = 3}\n"))
+    done = lossc("explain", "f.lir", "--grad", *PRESET, "--json")
+    facts = json.loads(done.out)
+    assert len(facts["kernels"]) == 2
+    assert any("known only after all rows" in reason for reason in facts["kept_apart"])
+
+
+def test_results_of_every_strategy_agree(lossc: Command) -> None:
+    words = ("run", "f.lir", "--random", "2", "--bind", "B=50", "--grad", "--json")
+    expected = json.loads(lossc(*words).out)["results"]
+    for strategy in ("row-item", "row-group", "row-lanes"):
+        found = json.loads(lossc(*words, "--strategy", strategy).out)["results"]
+        for one, other in zip(expected, found):
+            np.testing.assert_allclose(one["values"], other["values"], rtol=1e-5, atol=1e-7)
