@@ -1,31 +1,27 @@
-"""One pass over a range of columns: vectors, several accumulators, and a tail that is never a scalar loop.
+"""One pass over a range of columns, or several side by side: vectors, several accumulators, no scalar tail.
 
-In: what to do at each vector (reduce, store, keep, check) and the range. Out: loops in a scope, and the reduced values.
-The ragged end is one more full vector that overlaps the last one; lanes that were counted before are masked.
+In: what to do at each vector (reduce, store, keep, check) and the range. Out: loops in a scope. A ragged end is one
+more full vector that overlaps the last one; lanes that were counted before are masked.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..ir.function import Op, Value
 from ..ir.kernel import (
     Apply,
-    Assign,
     Const,
-    Declare,
     Expr,
     For,
     If,
     Iota,
     Load,
     Prefetch,
-    Reduce,
     Splat,
     Stmt,
     Store,
-    Var,
     add,
     div,
     integer,
@@ -36,20 +32,10 @@ from ..ir.kernel import (
     register_dtype,
     sub,
 )  # fmt: skip
-from .emit import Emitter, Lanes, Point, Scope, widen
-from .monoids import Monoid, monoid_of
-
+from .emit import Emitter, Lanes, Point, Scope
+from .reductions import Accumulators, accumulate
 
 ZERO = integer(0)
-
-
-@dataclass
-class Accumulators:
-    """The partial results of one reduction: one variable an unrolled copy."""
-
-    op: Op
-    monoid: Monoid
-    variables: list[Var] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -84,59 +70,14 @@ class Work:
 
 @dataclass(frozen=True)
 class Track:
-    """One pass over one row, among those that a sweep does side by side. `row` is the scope of that row's values.
-
-    A pass that only stores may go `skew` columns (less than a vector) and one vector ahead of the others, so that its
-    stores fall on aligned addresses. What this leaves at both ends gets ordinary stores, which must not touch a line
-    that was written past the cache: it would come back from memory.
-    """
+    """One pass over one row, among those that a sweep does side by side. `row` is the scope of that row's values,
+    `skew` (less than a vector) the first column whose address is aligned, for a sweep along aligned addresses."""
 
     row: Scope
     point: Point
     work: Work
     groups: Sequence[Accumulators]
     skew: Expr | None = None
-
-
-def declare(emitter: Emitter, scope: Scope, ops: Sequence[Op], width: int, copies: int) -> list[Accumulators]:
-    """Declare the accumulators of some reductions, at their identity."""
-    found = []
-    for op in ops:
-        monoid = monoid_of(op, emitter.facts)
-        group = Accumulators(op, monoid)
-        for _ in range(copies):
-            variable = emitter.fresh(f"{op.result.name}_part", monoid.dtype, width)
-            scope.statements.append(Declare(variable, monoid.neutral(width)))
-            group.variables.append(variable)
-        found.append(group)
-    return found
-
-
-def accumulate(emitter: Emitter, scope: Scope, group: Accumulators, copy: int, mask: Expr | None) -> None:
-    """Join the value at this point to one accumulator; masked lanes count as the identity."""
-    variable = group.variables[copy % len(group.variables)]
-    value = widen(scope.known[group.op.operands[0]], variable.width)
-    if mask is not None:
-        chosen = Apply("select", (mask, value, group.monoid.neutral(value.width)), value.dtype, value.width)
-        value = emitter.let(scope, "masked", chosen)
-    scope.statements.append(Assign(variable, group.monoid.join(variable, value)))
-
-
-def fold(emitter: Emitter, scope: Scope, group: Accumulators, across_lanes: bool) -> Expr:
-    """All copies (and lanes) of an accumulator as one value. The order is fixed."""
-    parts: list[Expr] = list(group.variables)
-    while len(parts) > 1:
-        pairs = [group.monoid.join(a, b) for a, b in zip(parts[::2], parts[1::2])]
-        parts = [emitter.let(scope, group.op.result.name, pair) for pair in pairs] + parts[len(pairs) * 2 :]
-    result = parts[0]
-    if across_lanes and result.width > 1:
-        result = Reduce(group.monoid.combine, result)
-    # A variable goes on changing; what is known from here on is its value now.
-    if isinstance(result, Var) and result in group.variables:
-        fixed = emitter.fresh(group.op.result.name, result.dtype, result.width)
-        scope.statements.append(Declare(fixed, result))
-        return fixed
-    return emitter.let(scope, group.op.result.name, result)
 
 
 def visit(
@@ -168,78 +109,141 @@ def sweep(
     Of an unrolled body's copies, `abreast` advance in lockstep, statement by statement: the processor's own scheduler
     does not see far enough ahead to overlap one copy's polynomial with the next. More of them take more registers.
     """
-    for track in tracks:
-        emitter.hoist(track.work.targets, frozenset({axis}), track.point, track.row, given=track.work.kept)
+    shape = _Sweep(emitter, scope, tracks, axis, width, max(1, unroll), nontemporal, abreast)
+    shape.hoist()
     count = sub(stop, start)
-    copies = max(1, unroll)
-    step = width * copies
     vectors = add(start, mul(div(count, integer(width)), integer(width)))
-    skewed = [track for track in tracks if track.skew is not None]
-    straight = [track for track in tracks if track.skew is None]
-    inside = sub(vectors, integer(3 * width)) if skewed else vectors
-    blocks = add(start, mul(div(sub(inside, start), integer(step)), integer(step)))
+    shape.loops(start, vectors)
+    rest = mod(count, integer(width))
+    if rest == ZERO or width == 1:
+        return
+    left = rest if isinstance(rest, Const) else emitter.let(scope, "rest", rest)
+    inner = Scope()
+    shape.edge(inner, sub(stop, integer(width)), sub(integer(width), left))
+    if isinstance(rest, Const):
+        scope.statements.extend(inner.statements)
+    else:
+        scope.statements.append(If(Apply("gt", (left, ZERO), "bool"), tuple(inner.statements)))
 
-    def visited(
-        track: Track, base: Expr, copy: int = 0, mask: Expr | None = None, past_cache: bool = False,
-        skewing: bool = True, missed: Sequence[Value] = (),
-    ) -> list[Stmt]:  # fmt: skip
-        statements: list[Stmt] = []
-        column = add(add(base, integer(width)), track.skew) if track.skew is not None and skewing else base
-        for buffer, offset, level in track.work.prefetch:
-            statements.append(Prefetch(buffer, add(offset, base), level))
-        known = {**track.row.known, **dict.fromkeys(missed, Const(False, "bool"))}
-        here: Point = {**track.point, axis: Lanes(column, width)}
-        visit(emitter, Scope(known, statements), here, track.work, track.groups, copy, mask, past_cache, column)
-        return statements
 
-    def body(base: Expr, chosen: Sequence[Track], mask: Expr | None = None, skewing: bool = True) -> list[Stmt]:
-        return [s for track in chosen for s in visited(track, base, mask=mask, skewing=skewing)]
+def sweep_aligned(
+    emitter: Emitter, scope: Scope, tracks: Sequence[Track], axis: int, columns: int, width: int, unroll: int,
+    abreast: int,
+) -> None:  # fmt: skip
+    """A sweep over rows of `columns` that start anywhere in a cache line: vectors at aligned addresses, so that stores
+    may go past the cache, two ordinary vectors before them and two after.
 
-    def block(column: Expr, count: int, missed: Mapping[int, Sequence[Value]]) -> list[Stmt]:
-        bases = [add(column, integer(c * width)) for c in range(count)]
+    Those must not touch a line written past the cache, it would come back from memory; so the loop leaves out the first
+    whole line.
+    """
+    shape = _Sweep(emitter, scope, tracks, axis, width, unroll, True, abreast)
+    shape.hoist()
+    whole = (columns - 2 * width + 1) // width * width
+    shape.loops(ZERO, integer(whole))
+    last = integer(columns - width)
+    for track in tracks:
+        assert track.skew is not None
+        end = add(integer(whole + width), track.skew)
+        alone = _Sweep(emitter, scope, [track], axis, width, 1, False, 1)
+        alone.edge(scope, ZERO, ZERO, skewed=False)
+        alone.edge(scope, track.skew, sub(integer(width), track.skew), skewed=False)
+        base = emitter.let(scope, "column", minimum(end, last))
+        alone.edge(scope, base, sub(end, base), skewed=False)
+        alone.edge(scope, last, maximum(ZERO, sub(add(end, integer(width)), last)), skewed=False)
+
+
+@dataclass(frozen=True)
+class _Sweep:
+    """What the loops of one sweep have in common."""
+
+    emitter: Emitter
+    scope: Scope
+    tracks: Sequence[Track]
+    axis: int
+    width: int
+    unroll: int
+    nontemporal: bool
+    abreast: int
+
+    def hoist(self) -> None:
+        """Compute what does not vary along the columns before the loops."""
+        for track in self.tracks:
+            self.emitter.hoist(track.work.targets, frozenset({self.axis}), track.point, track.row, track.work.kept)
+
+    def loops(self, low: Expr, high: Expr) -> None:
+        """Whole vectors from `low` to `high`: unrolled blocks, then what is left."""
+        step = self.width * self.unroll
+        if self.unroll == 1:
+            self._loop(low, high, 1, {})
+            return
+        blocks = add(low, mul(div(sub(high, low), integer(step)), integer(step)))
+        hits = {number: found for number, track in enumerate(self.tracks) if (found := _hits(self.emitter, track))}
+        positions = {position: self.tracks[number] for number, found in hits.items() for position in found.values()}
+        long = isinstance(low, Const) and isinstance(high, Const) and int(high.value) - int(low.value) >= 2 * step
+        if len(positions) == 1 and long:
+            ((position, track),) = positions.items()
+            self._around(position, track, low, blocks, {number: tuple(found) for number, found in hits.items()})
+        else:
+            self._loop(low, blocks, self.unroll, {})
+        self._loop(blocks, high, 1, {})
+
+    def edge(self, scope: Scope, base: Expr, counted: Expr, skewed: bool = True) -> None:
+        """One vector at `base`, of which the first `counted` lanes were counted before."""
+        mask: Expr | None = None
+        if counted != ZERO:
+            number = Apply("ge", (Iota("i32", self.width), _i32(counted, self.width)), "bool", self.width)
+            mask = self.emitter.let(scope, "fresh", number)
+        base = self.emitter.let(scope, "column", base)
+        for track in self.tracks:
+            scope.statements += self._visited(track, base, mask=mask, skewed=skewed)
+
+    def _loop(self, low: Expr, high: Expr, count: int, missed: Mapping[int, Sequence[Value]]) -> None:
+        if low != high:
+            column = self.emitter.fresh("column", "i64")
+            body = tuple(self._block(column, count, missed))
+            self.scope.statements.append(For(column, low, high, integer(count * self.width), body))
+
+    def _around(
+        self, position: Expr, track: Track, low: Expr, high: Expr, missed: Mapping[int, Sequence[Value]]
+    ) -> None:
+        """Blocks without the one column that a comparison looks for, and that block by itself between them."""
+        step = integer(self.width * self.unroll)
+        wide = position if position.dtype == "i64" else Apply("cast", (position,), "i64")
+        far = maximum(low, minimum(sub(wide, self._shift(track)), sub(high, step)))
+        hit = self.emitter.let(self.scope, "hit", add(low, mul(div(sub(far, low), step), step)))
+        self._loop(low, hit, self.unroll, missed)
+        self.scope.statements += self._block(hit, self.unroll, {})
+        self._loop(add(hit, step), high, self.unroll, missed)
+
+    def _shift(self, track: Track) -> Expr:
+        """Columns from the loop's counter to the vector that is visited."""
+        return ZERO if track.skew is None else add(integer(self.width), track.skew)
+
+    def _block(self, column: Expr, count: int, missed: Mapping[int, Sequence[Value]]) -> list[Stmt]:
+        bases = [add(column, integer(copy * self.width)) for copy in range(count)]
         return [
             statement
-            for first in range(0, count, abreast)
-            for number, track in enumerate(tracks)
+            for first in range(0, count, self.abreast)
+            for number, track in enumerate(self.tracks)
             for statement in _lockstep([
-                visited(track, bases[c], c, None, nontemporal, True, missed.get(number, ()))
-                for c in range(first, min(first + abreast, count))
+                self._visited(track, bases[copy], copy, missed=missed.get(number, ()), past_cache=self.nontemporal)
+                for copy in range(first, min(first + self.abreast, count))
             ])
         ]  # fmt: skip
 
-    def loop(low: Expr, high: Expr, by: int, count: int, missed: Mapping[int, Sequence[Value]] | None = None) -> None:
-        if low != high:
-            column = emitter.fresh("column", "i64")
-            scope.statements.append(For(column, low, high, integer(by), tuple(block(column, count, missed or {}))))
-
-    def loop_around_hit(position: Expr, shift: Expr, missed: Mapping[int, Sequence[Value]]) -> None:
-        """Blocks without the one column that a comparison looks for, and that block on its own between them."""
-        far = maximum(start, minimum(sub(position, shift), sub(blocks, integer(step))))
-        hit = emitter.let(scope, "hit", add(start, mul(div(sub(far, start), integer(step)), integer(step))))
-        loop(start, hit, step, copies, missed)
-        scope.statements += block(hit, copies, {})
-        loop(add(hit, integer(step)), blocks, step, copies, missed)
-
-    hits = {number: found for number, track in enumerate(tracks) if (found := _hits(emitter, track))}
-    positions = {position: tracks[number] for number, found in hits.items() for position in found.values()}
-    if copies > 1 and len(positions) == 1 and isinstance(count, Const) and int(count.value) >= 2 * step:
-        ((position, track),) = positions.items()
-        shift = integer(0) if track.skew is None else add(integer(width), track.skew)
-        wide = position if position.dtype == "i64" else Apply("cast", (position,), "i64")
-        loop_around_hit(wide, shift, {number: tuple(found) for number, found in hits.items()})
-    elif copies > 1:
-        loop(start, blocks, step, copies)
-    loop(blocks if copies > 1 else start, inside, width, 1)
-    for track in skewed:
-        assert track.skew is not None
-        behind = add(add(inside, integer(width)), track.skew)
-        last = sub(stop, integer(width))
-        for base in (start, add(start, track.skew), behind, minimum(add(behind, integer(width)), last), last):
-            scope.statements += body(base, [track], skewing=False)
-    if skewed:
-        for vector in range(3):
-            scope.statements += body(add(inside, integer(vector * width)), straight)
-    _tail(emitter, scope, count, stop, width, lambda base, mask: body(base, straight, mask))
+    def _visited(
+        self, track: Track, base: Expr, copy: int = 0, mask: Expr | None = None, past_cache: bool = False,
+        skewed: bool = True, missed: Sequence[Value] = (),
+    ) -> list[Stmt]:  # fmt: skip
+        """The statements of one pass at one vector; comparisons in `missed` are known to fail there."""
+        statements: list[Stmt] = []
+        column = add(base, self._shift(track)) if skewed else base
+        for buffer, offset, level in track.work.prefetch:
+            statements.append(Prefetch(buffer, add(offset, base), level))
+        known = {**track.row.known, **dict.fromkeys(missed, Const(False, "bool"))}
+        here: Point = {**track.point, self.axis: Lanes(column, self.width)}
+        visit(self.emitter, Scope(known, statements), here, track.work, track.groups, copy, mask, past_cache, column)
+        return statements
 
 
 def _hits(emitter: Emitter, track: Track) -> dict[Value, Expr]:
@@ -257,24 +261,6 @@ def _lockstep(blocks: Sequence[list[Stmt]]) -> list[Stmt]:
     if len({len(block) for block in blocks}) != 1:
         return [statement for block in blocks for statement in block]
     return [statement for line in zip(*blocks) for statement in line]
-
-
-def _tail(
-    emitter: Emitter, scope: Scope, count: Expr, stop: Expr, width: int, body: Callable[[Expr, Expr], list[Stmt]]
-) -> None:
-    rest = mod(count, integer(width))
-    if rest == integer(0) or width == 1:
-        return
-    left = rest if isinstance(rest, Const) else emitter.let(scope, "rest", rest)
-    inner = Scope()
-    fresh = Apply("ge", (Iota("i32", width), _i32(sub(integer(width), left), width)), "bool", width)
-    mask = emitter.let(inner, "fresh", fresh)
-    base = emitter.let(inner, "column", sub(stop, integer(width)))
-    inner.statements += body(base, mask)
-    if isinstance(rest, Const):
-        scope.statements.extend(inner.statements)
-    else:
-        scope.statements.append(If(Apply("gt", (left, integer(0)), "bool"), tuple(inner.statements)))
 
 
 def _i32(expression: Expr, width: int) -> Expr:

@@ -222,7 +222,7 @@ class Parameters(Mapping[str, np.ndarray]):
         if unknown:
             raise LirError(f"{fspath(path)} holds `{unknown[0]}`, which the graph lacks",
                            *did_you_mean(unknown[0], self), holds)  # fmt: skip
-        self.update(found)
+        self.update({name: found[name] for name in self})
 
 
 def _expected_shape(entry: Parameter, value: Any) -> tuple[int, ...]:

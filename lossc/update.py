@@ -81,8 +81,9 @@ class Update:
 
     def __call__(self, gradients: Arena, step: int, gradient_scale: float) -> None:
         """Change parameters and state by gradients that are multiplied by `gradient_scale` first."""
-        for part in self.ranges:
-            values = {**self.optimizer.scalars(step, part.group), GRADIENT_SCALE: gradient_scale}
+        # Before anything changes: a learning rate may be refused.
+        scalars = [{**self.optimizer.scalars(step, part.group), GRADIENT_SCALE: gradient_scale} for part in self.ranges]
+        for part, values in zip(self.ranges, scalars):
             for name, argument in self._scalars.items():
                 argument.array[...] = values[name]
                 send(self.device, argument)

@@ -23,9 +23,11 @@ from tqdm import tqdm
 
 import lossc
 from lossc import optim
+from lossc.compiled import as_device
 
 SEEDS = (0, 1, 2, 3, 4)
 SPLIT_SEED = 0
+PICTURES = (".png", ".svg", ".pdf")
 GRAPH = Path(__file__).with_name("digits.lir")
 
 
@@ -98,7 +100,7 @@ def draw(results: dict[int, Trained], epochs: int, path: Path) -> None:
     figure.tight_layout()
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        figure.savefig(partial, format=path.suffix.lstrip(".") or "png", dpi=120)
+        figure.savefig(partial, format=path.suffix[1:], dpi=120)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
@@ -106,7 +108,7 @@ def draw(results: dict[int, Trained], epochs: int, path: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser = argparse.ArgumentParser(description="Train the classifier of digits.lir on scikit-learn's digits.")
     parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS), help="one training for each")
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--batch", type=int, default=16)
@@ -116,8 +118,8 @@ def main() -> None:
     options = parser.parse_args()
     if min(options.epochs, options.batch) < 1:
         parser.error("--epochs and --batch are numbers from 1")
-
-    from lossc.compiled import as_device
+    if options.out.suffix not in PICTURES or not options.out.absolute().parent.is_dir():
+        parser.error(f"--out {options.out}: a picture is a {' or '.join(PICTURES)} file in a folder that exists")
 
     print(f"device: {as_device(options.device)}")
     data = load_data()

@@ -81,24 +81,43 @@ def test_an_optimizer_of_ones_own(device: Device) -> None:
     assert np.allclose(g.parameters["w"], w - 0.5 * np.sign(w), atol=1e-6)
 
 
-def test_an_update_that_looks_at_other_elements_is_still_right(device: Device) -> None:
-    """It cannot run in place: the step notices, and writes beside."""
+def test_an_update_that_reads_what_it_has_written_is_still_right(device: Device) -> None:
+    """The state needs the old parameters after the new ones are known: the step notices, and writes beside."""
 
-    class Centered:
-        state = ("last",)
+    class Looking:
+        state = ("distance",)
 
         def scalars(self, step: int, group: str) -> dict[str, float]:
             return {}
 
         def update(self, parameter, gradient, state, scalars):
-            # The largest gradient is a reduction over everything; parameters are divided by it.
-            return parameter / gradient.amax() + state["last"], {"last": state["last"] + 1}
+            changed = parameter - gradient * 0.25
+            return changed, {"distance": state["distance"] + parameter * changed.amax()}
 
-    g, step, w = quadratic(device, Centered())
-    for last in range(3):
-        step(c=np.full(37, 2.0, "f4"))
-        w = w / (2 * w).max() + last
+    g, step, w = quadratic(device, Looking())
+    distance = np.zeros(37)
+    for _ in range(3):
+        step(c=np.ones(37, "f4"))
+        distance += w * (0.75 * w).max()
+        w = 0.75 * w
         assert np.allclose(g.parameters["w"], w, rtol=1e-5, atol=1e-6)
+        assert np.allclose(step.state("w")["distance"], distance, rtol=1e-5, atol=1e-5)
+    assert "beside, then copied" in step.explain()
+
+
+def test_an_update_may_look_at_all_elements_first(device: Device) -> None:
+    class Scaled:
+        state = ()
+
+        def scalars(self, step: int, group: str) -> dict[str, float]:
+            return {}
+
+        def update(self, parameter, gradient, state, scalars):
+            return parameter / parameter.abs().amax(), {}
+
+    g, step, w = quadratic(device, Scaled())
+    step(c=np.ones(37, "f4"))
+    assert np.allclose(g.parameters["w"], w / 3, rtol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def test_other_passes_keep_finite_values(name, function, arrays):
         np.testing.assert_allclose(np.where(finite, other, 0), np.where(finite, one, 0), rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", [*EXACT, *ROUNDING, *EXTENDING])
+@pytest.mark.parametrize("name", [*EXACT, *ROUNDING, "stabilize", "fuse-nll", "simplify", "fuse-primitives", "finish"])
 @thorough
 @given(function=functions())
 def test_twice_is_once(name, function):

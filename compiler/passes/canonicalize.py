@@ -19,7 +19,7 @@ from ._shapes import ACROSS
 
 
 def _table() -> Rules:
-    table: dict[str, tuple[Rule, ...]] = {name: (fold_constants,) for name in POINTWISE}
+    table: dict[str, tuple[Rule, ...]] = dict.fromkeys(POINTWISE, (fold_constants,))
     for name, rules in ARITHMETIC.items():
         table[name] = (*table.get(name, ()), *rules)
     for name in POINTWISE:

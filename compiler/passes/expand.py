@@ -28,4 +28,4 @@ def expansion(op: Op, build: Rebuild) -> tuple[Value, ...]:
         raise error.at(op.span) from None
 
 
-RULES = {name: (expansion,) for name in COMPOSITES}
+RULES = dict.fromkeys(COMPOSITES, (expansion,))

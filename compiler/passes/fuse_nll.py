@@ -12,13 +12,13 @@ operations is those operations on gathers, and a sum over one-hot values is a ga
 
 from __future__ import annotations
 
-from ...ir.builder import Tensor
 from ...ir.function import Module, Op, Value
 from ...ir.ops import check_axis
 from ...ir.types import is_float
 from ..rewrite import Log, NoMatch, Rebuild, Replacement, Rules, rewrite_module
-from ._match import axes_of, constant_like, constant_of, expand, is_constant, view_of, without_axes
+from ._match import axes_of, constant_like, expand, is_constant, view_of, without_axes
 from ._picking import pick, picks_anything
+
 
 def fuse_nll(module: Module, log: Log | None = None) -> Module:
     """Turn log-softmax and negative log-likelihood into cross-entropy, gathers of rows into rows of gathers."""

@@ -23,6 +23,7 @@ from ...ir.types import Dim, DimLike, bind_dim
 from ..rewrite import Rebuild
 from .drop_markers import has_grad
 
+
 def inline(module: Module) -> Module:
     """Replace calls by the body of the function that is called."""
     if not any(op.name == "call" for function in module.functions.values() for op in function.ops):

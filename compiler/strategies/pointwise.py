@@ -7,7 +7,8 @@ from ...ir.program import Variant
 from ...ir.target import DeviceInfo
 from ..emit import Scope, size_of
 from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, with_finish, work_item
-from ..sweep import Track, Work, declare, fold, sweep, visit
+from ..reductions import declare, fold
+from ..sweep import Track, Work, sweep, visit
 from ..vectors import nontemporal_from, vector_width
 
 CHUNK = 16384

@@ -35,8 +35,9 @@ from ...ir.schedule import Schedule
 from ...ir.target import DeviceInfo
 from ..emit import Emitter, Lanes, Point, Scope, product, size_of, split_rows
 from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, with_finish
+from ..reductions import Accumulators, accumulate, declare, fold
 from ..stages import Stage, stages_of
-from ..sweep import Accumulators, Work, accumulate, declare, fold, visit
+from ..sweep import Work, visit
 from ..vectors import vector_width
 
 RUN = 16384

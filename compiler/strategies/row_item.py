@@ -30,8 +30,9 @@ from ...ir.target import DeviceInfo
 from ...ir.types import ITEM_SIZE, DimLike
 from ..emit import Emitter, Point, Scope, product, size_of, split_rows
 from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, with_finish, work_item
+from ..reductions import Accumulators, accumulate, declare, fold
 from ..stages import Stage, kept_values, stages_of
-from ..sweep import Accumulators, Row, Track, Work, accumulate, declare, fold, sweep
+from ..sweep import Row, Track, Work, sweep
 from ..vectors import nontemporal_from, vector_width
 
 ITEM_ELEMENTS = 16384

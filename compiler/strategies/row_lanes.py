@@ -31,8 +31,9 @@ from ...ir.target import DeviceInfo
 from ...ir.types import DimLike, multiply_dims
 from ..emit import Lanes, Point, Scope, product, size_of, split_rows
 from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, with_finish, work_item
+from ..reductions import accumulate, declare, fold
 from ..stages import kept_values, stages_of
-from ..sweep import Row, Work, accumulate, declare, fold, visit
+from ..sweep import Row, Work, visit
 from ..vectors import vector_width
 
 ITEM_ELEMENTS = 16384

@@ -43,7 +43,8 @@ from ...ir.types import ITEM_SIZE
 from ..emit import Emitter, Point, Scope, product, size_of, split_rows
 from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, with_finish, work_item
 from ..stages import Stage, kept_values, stages_of
-from ..sweep import Accumulators, Row, Track, Work, declare, fold, sweep
+from ..reductions import Accumulators, declare, fold
+from ..sweep import Row, Track, Work, sweep, sweep_aligned
 from ..vectors import nontemporal_from, vector_width
 from . import row_item
 
@@ -136,6 +137,7 @@ class _Pipeline:
         assert isinstance(columns, int)
         self.columns = columns
         self.pitch = _pitch(columns, width)
+        self.realigns = nontemporal and columns % width != 0
         self.unroll = 1 if columns >= LONG else ABREAST
         self.row_axes = [a for a in sorted(self.schedule.looped) if a != self.axis]
         self.kept = kept_values(self.emitter, self.stages, columns, 2**62)
@@ -223,14 +225,17 @@ class _Pipeline:
             coordinates = split_rows(row, [size_of(self.schedule.axes[a]) for a in self.row_axes])
             point: Point = {a: emitter.let(scope, "row_at", c) for a, c in zip(self.row_axes, coordinates)}
             known = Scope(self._known(stage, carried), scope.statements)
-            work = self._work(stage, row, point)
+            skew = self._skew(row, scope)
+            work = self._work(stage, row, point, skew)
             groups = declare(emitter, scope, stage.reductions, self.width, self.unroll)
             own_sums = [group for group in sums if group.op in stage.element_sums]
-            tracks.append(Track(known, point, work, [*groups, *own_sums], self._skew(stage, row, work, scope)))
+            tracks.append(Track(known, point, work, [*groups, *own_sums], skew))
         busy = [track for track in tracks if not track.work.is_empty]
-        if busy:
-            streams = self.nontemporal and all(t.work.stores == () or self._streams(t) for t in busy)
-            sweep(emitter, scope, busy, self.axis, integer(0), integer(self.columns), self.width, self.unroll, streams, ABREAST)
+        if busy and self.realigns:
+            sweep_aligned(emitter, scope, busy, self.axis, self.columns, self.width, self.unroll, ABREAST)
+        elif busy:
+            zero, end = integer(0), integer(self.columns)
+            sweep(emitter, scope, busy, self.axis, zero, end, self.width, self.unroll, self.nontemporal, ABREAST)
         for stage, track in zip(stages, tracks):
             for group in track.groups:
                 if group.op in stage.reductions:
@@ -249,11 +254,15 @@ class _Pipeline:
                 known[each.op.result] = each.older[age - 1]
         return known
 
-    def _work(self, stage: Stage, row: Expr, point: Point) -> Work:
+    def _work(self, stage: Stage, row: Expr, point: Point, skew: Expr | None) -> Work:
+        # A waiting row lies in its array as it lies in memory, relative to a cache line.
+        ahead = integer(0) if skew is None else mod(sub(integer(self.width), skew), integer(self.width))
+
         def waiting(value: Value) -> Row:
             name, number = self.kept[value]
             copies = _copies(value, number, self.stages)
-            return Row(name, mul(mod(row, integer(copies)), integer(self.pitch)) if copies > 1 else integer(0))
+            place = mul(mod(row, integer(copies)), integer(self.pitch)) if copies > 1 else integer(0)
+            return Row(name, add(place, ahead))
 
         return Work(
             (*stage.reductions, *stage.element_sums), stage.element_outputs, stage.element_checks,
@@ -267,22 +276,18 @@ class _Pipeline:
         starts = row_item.row_starts(self.fused, self.emitter, point, self.axis)
         return tuple((name, add(offset, integer(AHEAD_BYTES // item)), 2) for name, offset, _, item in starts)
 
-    def _streams(self, track: Track) -> bool:
-        return track.skew is not None or self.columns % self.width == 0
-
-    def _skew(self, stage: Stage, row: Expr, work: Work, scope: Scope) -> Expr | None:
-        """How far to the next aligned element of this row, where rows are no multiple of a cache line."""
-        only_stores = work.stores and not (work.reductions or work.checks or work.keep)
-        if not self.nontemporal or self.columns % self.width == 0 or not only_stores:
+    def _skew(self, row: Expr, scope: Scope) -> Expr | None:
+        """The first column of a row whose address is aligned."""
+        if not self.realigns:
             return None
         past = mod(mul(row, integer(self.columns)), integer(self.width))
         return self.emitter.let(scope, "skew", mod(sub(integer(self.width), past), integer(self.width)))
 
 
 def _pitch(columns: int, width: int) -> int:
-    """Elements from one waiting row to the next: whole vectors, and half of 4 KiB apart in the low bits of an address. A
-    load whose low bits are those of a store still under way waits for it, whichever row that belongs to."""
-    pitch = -(-columns // width) * width
+    """Elements from one waiting row to the next: whole vectors, and half of 4 KiB apart in the low bits of an address.
+    A load whose low bits are those of a store still under way waits for it, whichever row that belongs to."""
+    pitch = (columns // width + 2) * width
     return pitch + (512 - pitch) % 1024
 
 

@@ -107,8 +107,8 @@ def read_dump(folder: Path) -> Dumped:
     """The program in a folder that `lossc dump` wrote. Raises LirError for what is missing or damaged there."""
     program_file = folder / "program.txt"
     if not program_file.is_file():
-        raise LirError(f"cannot read {str(folder)!r}: it is a folder without a program.txt", "run a .lir file, or a folder that "
-                       "`lossc dump` wrote", code="LIR0015")  # fmt: skip
+        raise LirError(f"cannot read {str(folder)!r}: it is a folder without a program.txt",
+                       "run a .lir file, or a folder that `lossc dump` wrote", code="LIR0015")  # fmt: skip
     source = file_source(program_file)
     program = parse_program(source.text, source.name)
     sources = {kernel.name: file_source(folder / "kernels" / f"{kernel.name}.cl").text for kernel in program.kernels}

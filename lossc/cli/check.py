@@ -63,12 +63,14 @@ def check(
     """Compare results and gradients on a device with float64 arithmetic and with finite differences."""
     module = load_module(file, function)
     wanted = options.names(wrt) or [v.name for v in module.entry.inputs if is_float(v.type.dtype)]
+    names = module.entry.names_of_outputs
     position = _position(module.entry, of)
     arrays, sizes = gather_inputs(module, inputs, params, [*bind, *_default_sizes(module.entry, inputs, bind)], random)
-    differentiated = request_module_gradients(module, wanted, module.entry.names_of_outputs[position]) if wanted else module
+    if wanted:
+        module = request_module_gradients(module, wanted, names[position])
     chosen = device_to_run_on(device)
-    results = execute(compile_module(differentiated, chosen.info, strategy), chosen, arrays, sizes)
-    findings = compare(differentiated, position, wanted, results, arrays, sizes)
+    results = execute(compile_module(module, chosen.info, strategy), chosen, arrays, sizes)
+    findings = compare(module, position, wanted, results, arrays, sizes)
     if json:
         say_json({"device": str(chosen), "results": [vars(finding) for finding in findings]})
     else:

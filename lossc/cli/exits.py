@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from importlib import metadata
 
 from lossc.ir.diagnostics import CompilerBug, DeviceError, LosscError
+
 from .console import show_diagnostic, warn
 
 FINE = 0
@@ -61,6 +62,10 @@ def status_of(error: Exception) -> int:
         return DEVICE if isinstance(error, DeviceError) else WRONG_INPUT
     if isinstance(error, MemoryError):
         warn(f"error: not enough memory: {error}" if str(error) else "error: not enough memory")
+        return WRONG_INPUT
+    if isinstance(error, OSError):
+        # Reading and writing files has errors of its own: this is stdout or stderr, or the machine.
+        warn(f"error: {error}")
         return WRONG_INPUT
     _report_bug(error)
     return BUG

@@ -22,8 +22,7 @@ def fmt(
     check: Annotated[bool, typer.Option("--check", help="Write nothing; status 1 if a file would change.")] = False,
     diff: Annotated[bool, typer.Option("--diff", help="Write nothing; print what would change.")] = False,
 ) -> None:
-    """Lay out .lir files in place. Comments and names stay.
-    """
+    """Lay out .lir files in place. Comments and names stay."""
     status = 0
     for file in files:
         try:

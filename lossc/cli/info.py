@@ -51,8 +51,7 @@ def ops(
     name: Annotated[str, typer.Argument(metavar="[NAME]", help="One operation, in full.", show_default=False)] = "",
     json: options.Json = False,
 ) -> None:
-    """List the operations of LIR, or describe one.
-    """
+    """List the operations of LIR, or describe one."""
     if name:
         definition = definition_of(name)
         if json:

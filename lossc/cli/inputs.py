@@ -1,8 +1,8 @@
 """The inputs of a run: from words on the command line to arrays that fit the declarations.
 
-In: what stands after `--input`, `--params` and `--bind`, and the function whose inputs are meant. Out: arrays of exactly
-the declared element types, and the size of every dimension name. What does not fit is reported at the declaration of
-the input in the text, with the file that the array came from.
+In: what stands after `--input`, `--params` and `--bind`, and the function whose inputs are meant. Out: arrays of
+exactly the declared element types, and the size of every dimension name. What does not fit is reported at the
+declaration of the input in the text, with the file that the array came from.
 """
 
 from __future__ import annotations
@@ -84,9 +84,10 @@ def refuse_unknown(origins: Mapping[str, str], function: Function) -> None:
     known = [value.name for value in function.inputs]
     unknown = [name for name in origins if name not in known]
     if unknown:
+        inputs = f"its inputs: {', '.join(known) or 'none'}"
         raise LirError([
-            Diagnostic(LirError.code, f"@{function.name} has no input `{name}` (given by {origins[name]})", function.span,
-                       notes=(*did_you_mean(name, known), f"its inputs: {', '.join(known) or 'none'}"))
+            Diagnostic(LirError.code, f"@{function.name} has no input `{name}` (given by {origins[name]})",
+                       function.span, notes=(*did_you_mean(name, known), inputs))
             for name in unknown
         ])  # fmt: skip
 
@@ -142,7 +143,8 @@ def _read_word(word: str) -> dict[str, Given]:
     if named is None:
         if not word.lower().endswith(ARCHIVES):
             raise LirError(f"--input {word!r} does not say which input it is for",
-                           "write --input x=x.npy; a file of named arrays (.npz, .safetensors) stands alone")  # fmt: skip
+                           f"write --input x=x.npy; a file of named arrays ({', '.join(ARCHIVES)}) "
+                           "stands alone")  # fmt: skip
         return {name: Given(array, f"{word}:{name}") for name, array in read_archive(Path(word)).items()}
     name, source = named.groups()
     if not os.path.exists(source):

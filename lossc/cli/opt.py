@@ -23,17 +23,20 @@ def opt(
     passes: Annotated[str, typer.Option("--passes", metavar="A,B", help="Passes and pipelines, in order.")] = "prepare",
     show: Annotated[bool, typer.Option("--list", help="List the passes and pipelines.")] = False,
     print_after_all: Annotated[bool, typer.Option(help="Print the module after each pass, on stderr.")] = False,
-    dump_dir: Annotated[Path | None, typer.Option(metavar="DIR", help="One file a pass that changed something.")] = None,
+    dump_dir: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write a file for each pass that changed something.")
+    ] = None,
     time_passes: Annotated[bool, typer.Option(help="Print how long each pass took, on stderr.")] = False,
-    output: Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write the result there.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write the result there.")
+    ] = None,
     function: options.FunctionName = None,
     grad: options.Grad = False,
     wrt: options.Wrt = None,
     of: options.Of = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON (with --list).")] = False,
 ) -> None:
-    """Run passes on a program and print what they leave.
-    """
+    """Run passes on a program and print what they leave."""
     if show:
         _list(json)
         return

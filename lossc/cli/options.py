@@ -11,9 +11,7 @@ Program = Annotated[str, typer.Argument(metavar="FILE", help="A .lir file; - rea
 FunctionName = Annotated[
     str | None, typer.Option("--func", metavar="NAME", help="The function to take; else the one nobody calls.")
 ]
-Grad = Annotated[
-    bool, typer.Option("--grad", help="Also the gradients of the first output by every float input.")
-]
+Grad = Annotated[bool, typer.Option("--grad", help="Also the gradients of the first output by every float input.")]
 Wrt = Annotated[
     str | None, typer.Option("--wrt", metavar="A,B", help="Also the gradients by these inputs.", show_default=False)
 ]
@@ -23,7 +21,9 @@ Of = Annotated[
 ]  # fmt: skip
 Target = Annotated[
     str | None,
-    typer.Option("--device", metavar="D", help="A device (`lossc devices`) or preset to compile for.", show_default=False),
+    typer.Option(
+        "--device", metavar="D", help="The device (`lossc devices`) or preset to compile for.", show_default=False
+    ),
 ]
 RunDevice = Annotated[
     str | None, typer.Option("--device", metavar="D", help="The device: a number or name of `lossc devices`.",
@@ -31,7 +31,9 @@ RunDevice = Annotated[
 ]  # fmt: skip
 Strategy = Annotated[
     str | None,
-    typer.Option("--strategy", metavar="S", help="Use this strategy for every kernel it applies to.", show_default=False),
+    typer.Option(
+        "--strategy", metavar="S", help="Use this strategy for every kernel it applies to.", show_default=False
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Folder = Annotated[

@@ -1,8 +1,8 @@
 """Random values for inputs that are not given.
 
-In: a function, the sizes of its dimensions, a seed. Out: arrays. Floats are normal, truth values even; what the function
-checks about an input (labels in [0, C), probabilities in [0, 1]) and the axes that it indexes with an input bound the
-values. An integer without any bound has no sensible values: it must be given.
+In: a function, the sizes of its dimensions, a seed. Out: arrays. Floats are normal, truth values even;
+what the function checks about an input (labels in [0, C), probabilities in [0, 1]) and the axes that it indexes with
+an input bound the values. An integer without any bound has no sensible values: it must be given.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from lossc.runtime.execute import Executable
 from . import options
 from .array_files import archive_bytes
 from .bundle import Dumped, read_dump
-from .console import note, say, say_json, say_table
+from .console import note, say, say_json
 from .files import check_target, write_file
 from .inputs import Given, bound_sizes, converted, missing_inputs, read_inputs, read_params, read_sizes
 from .programs import device_to_run_on, load_module, with_gradients
@@ -158,8 +158,8 @@ def _refuse_unbound(entry: Function, sizes: Mapping[str, int]) -> None:
 def _line(name: str, array: np.ndarray) -> str:
     head = f"{name}: {Type(_dtype(array), array.shape)}"
     if array.size <= SHOWN_VALUES:
-        values = ", ".join(f"{value:.9g}" if array.dtype.kind not in "iub" else str(value) for value in array.ravel().tolist())
-        return f"{head} = {values}"
+        values = [str(value) if array.dtype.kind in "iub" else f"{value:.9g}" for value in array.ravel().tolist()]
+        return f"{head} = {', '.join(values)}"
     return f"{head}  " + "  ".join(f"{fact} {number:.6g}" for fact, number in summary(array).items())
 
 

@@ -107,7 +107,8 @@ def arguments(
         shape, dtype = shapes[value.name], value.type.dtype
         if is_float(dtype):
             along = axis if -len(shape) <= axis < len(shape) else -1
-            arrays[value.name] = kinds.get(value.name, REAL)(generator, shape, along).astype(numpy_dtype(dtype))
+            values = kinds.get(value.name, REAL)(generator, shape, along)
+            arrays[value.name] = np.ascontiguousarray(values, numpy_dtype(dtype)).reshape(shape)
         elif is_integer(dtype):
             arrays[value.name] = _labels(generator, shape, dtype, classes, ignored)
         else:

@@ -23,7 +23,7 @@ def place_is_marked(text: str) -> bool:
 # What stands in f.lir, what stands there instead, where the mistake is, what is said about it.
 BROKEN = {
     "syntax": ("[B]) ->", "[B] ->", "f.lir:4:41", "expected `)`"),
-    "unknown operation": ("cross_entropy_loss", "cross_entropy_los", "f.lir:5:11", "did you mean `cross_entropy_loss`?"),
+    "unknown operation": ("cross_entropy_loss", "cross_entropy_los", "f.lir:5:11", "`cross_entropy_loss`?"),
     "unknown attribute": ("%labels\n", "%labels {ignore_indx = 3}\n", "f.lir:5:", "did you mean `ignore_index`?"),
     "wrong attribute": ("%labels\n", "%labels {label_smoothing = 2.0}\n", "f.lir:5:", "must lie in [0, 1]"),
     "wrong shape": ("i32[B]", "i32[B, 3]", "f.lir:5:", "i32[B]"),
@@ -103,7 +103,7 @@ ARRAYS = {
     "missing": ((), "f.lir:4:9", "missing input `x`: f32[B, 10]", "--input x="),
     "one missing": (("--input", "x=x.npy"), "f.lir:4:25", "missing input `labels`", "--random"),
     "misnamed": ((*GIVEN, "--input", "label=labels.npy"), "f.lir:4:1", "no input `label`", "did you mean `labels`?"),
-    "wrong rank": (("--input", "x=labels.npy", "--input", "labels=labels.npy"), "f.lir:4:9", "f32[B, 10]", "labels.npy"),
+    "wrong rank": (("--input", "x=labels.npy", "--input", "labels=labels.npy"), "f.lir:4:9", "f32[B, 10]", "[4]"),
     "wrong size": (("--input", "x=nine.npy", "--input", "labels=labels.npy"), "f.lir:4:9", "[4, 9]", "nine.npy"),
     "sizes disagree": (("--input", "x=x.npy", "--input", "labels=1,2"), "f.lir:4:25", "[2]", "B is 4"),
     "bound otherwise": ((*GIVEN, "--bind", "B=5"), "f.lir:4:9", "[4, 10]", "B is 5"),

@@ -83,10 +83,7 @@ def test_a_bundle_has_what_another_program_needs(lossc: Command, folder: Path) -
     written = {path.relative_to(folder / "out/deep").as_posix() for path in (folder / "out/deep").rglob("*.*")}
     manifest = json.loads((folder / "out/deep/manifest.json").read_text())
     kernels = {
-        launch["file"]
-        for step in manifest["steps"]
-        for variant in step["variants"]
-        for launch in variant["launches"]
+        launch["file"] for step in manifest["steps"] for variant in step["variants"] for launch in variant["launches"]
     }
     assert written == {"module.lir", "manifest.json", *kernels}
     assert kernels

@@ -1,0 +1,95 @@
+"""The command as a process of its own, started from another folder."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Command = Callable[..., Any]
+
+
+def test_python_m_lossc(process: Command) -> None:
+    done = process("run", "f.lir", "--input", "all.npz", "--grad", "-o", "out.npz")
+    assert done.status == 0, done.err
+    with np.load("out.npz") as results:
+        assert results.files == ["loss", "grad_x"]
+
+
+def test_the_installed_command(folder: Path) -> None:
+    command = shutil.which("lossc", path=str(Path(sys.executable).parent))
+    assert command is not None
+    done = subprocess.run([command, "ops", "--json"], cwd=folder, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0
+    assert "cross_entropy_loss" in done.stdout
+
+
+def test_errors_of_a_process(process: Command, folder: Path) -> None:
+    (folder / "f.lir").write_text("func @f(\n")
+    done = process("compile", "f.lir")
+    assert done.status == 1
+    assert done.out == ""
+    assert "f.lir:1:" in done.err
+    assert "^" in done.err
+    assert "\x1b" not in done.err
+
+
+def test_a_pipe_that_is_closed_early(folder: Path) -> None:
+    done = subprocess.run(
+        f"{sys.executable} -m lossc ops | head -n 1",
+        shell=True,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.stdout.startswith("operation")
+    assert done.stderr == ""
+
+
+def test_an_output_that_takes_no_more(folder: Path) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "lossc", "ops"], stdout=full, stderr=subprocess.PIPE, cwd=folder, text=True,
+            timeout=120,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert "No space left" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_terminal_without_unicode(process: Command, folder: Path) -> None:
+    (folder / "ü.lir").write_text("func @f(\n", encoding="utf-8")
+    done = process("compile", "ü.lir", PYTHONIOENCODING="ascii", PYTHONUTF8="0")
+    assert done.status == 1
+    assert ".lir:1:" in done.err
+
+
+def test_ctrl_c(folder: Path) -> None:
+    (folder / "broken.lir").write_text("func @f(\n")
+    child = subprocess.Popen(
+        [sys.executable, "-m", "lossc", "fmt", "broken.lir", "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, cwd=folder, text=True,
+    )  # fmt: skip
+    assert child.stderr is not None
+    assert "broken.lir:1:" in child.stderr.readline()
+    # What it says of the first file is out: now it waits for stdin.
+    child.send_signal(signal.SIGINT)
+    out, err = child.communicate(timeout=60)
+    assert (child.returncode, out) == (130, "")
+    assert "interrupted" in err
+    assert "Traceback" not in err
+
+
+def test_the_output_is_the_same_every_time(process: Command) -> None:
+    words = ("compile", "f.lir", "--grad", "--device", "cpu-avx512", "--emit")
+    for level in ("grad", "kernels", "cl"):
+        first = process(*words, level, PYTHONHASHSEED="1")
+        assert first.status == 0
+        assert first.out == process(*words, level, PYTHONHASHSEED="2").out

@@ -1,0 +1,369 @@
+"""Training steps: arenas, errors, accumulation, clipping, groups, checkpoints."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import lossc
+from lossc import nn, optim
+from lossc.arena import segments_of
+from lossc.runtime.device import Device
+
+RNG = np.random.default_rng(5)
+X = RNG.standard_normal((12, 6)).astype(np.float32)
+LABELS = RNG.integers(0, 3, 12).astype(np.int32)
+
+
+def network(seed: int = 0, **losses: Any) -> lossc.Graph:
+    g = lossc.Graph("network", seed)
+    x, labels = g.input("x", (None, 6)), g.input("labels", (None,), dtype="i32")
+    g.set_outputs({"loss": g.cross_entropy_loss(nn.Mlp(g, "net", 6, 9, 3)(x), labels, **losses)})
+    return g
+
+
+def values(g: lossc.Graph) -> dict[str, np.ndarray]:
+    return {name: array.copy() for name, array in g.parameters.items()}
+
+
+def same(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> bool:
+    return a.keys() == b.keys() and all(np.array_equal(a[name], b[name]) for name in a)
+
+
+@pytest.fixture(params=["shared", "apart"])
+def any_device(request: pytest.FixtureRequest, device: Device) -> Device:
+    """Devices that use the host's memory, and the same as if they had memory of their own."""
+    if request.param == "shared":
+        return device
+    apart = Device(device.handle)
+    apart.info = dataclasses.replace(device.info, shared_pointers=False)
+    return apart
+
+
+def test_a_step_is_gradients_and_update(any_device: Device) -> None:
+    g = network()
+    gradients_of = g.compile(grad=True, device=any_device)
+    step = g.compile_step(optim.SGD(0.1), device=any_device)
+    for _ in range(3):
+        before = values(g)
+        (loss,), gradients = gradients_of(x=X, labels=LABELS)
+        assert np.array_equal(step(x=X, labels=LABELS), loss)
+        for name, gradient in gradients.items():
+            assert np.array_equal(step.gradient(name), gradient)
+            assert np.allclose(g.parameters[name], before[name] - 0.1 * gradient, atol=1e-7)
+    assert step.count == 3
+
+
+def test_training_lowers_the_loss(device: Device) -> None:
+    g = network()
+    step = g.compile_step(optim.Adam(lr=0.02), device=device)
+    losses = [float(step(x=X, labels=LABELS)[0]) for _ in range(120)]
+    assert losses[-1] < 0.05 * losses[0]
+    assert float(g.compile(device=device)(x=X, labels=LABELS)[0][0]) < losses[-1]
+
+
+def test_batches_of_other_sizes_go_through_the_same_step(device: Device) -> None:
+    g = network()
+    step = g.compile_step(optim.SGD(0.1), device=device)
+    for batch in (12, 1, 5, 12):
+        before = values(g)
+        _, gradients = g.compile(grad=True, device=device)(x=X[:batch], labels=LABELS[:batch])
+        step(x=X[:batch], labels=LABELS[:batch])
+        assert np.allclose(g.parameters["net.0.weight"], before["net.0.weight"] - 0.1 * gradients["net.0.weight"], atol=1e-7)
+
+
+def test_several_outputs_come_as_a_list(device: Device) -> None:
+    g = network()
+    g.set_outputs({"loss": g.value("loss"), "hidden": g.value("relu")})
+    loss, hidden = g.compile_step(optim.SGD(0.1), device=device)(x=X, labels=LABELS)
+    assert loss.shape == (1,)
+    assert hidden.shape == (12, 9)
+
+
+# --- what may go wrong --------------------------------------------------------------------------------------
+
+
+def test_a_wrong_label_changes_no_parameter(any_device: Device) -> None:
+    g = network()
+    step = g.compile_step(optim.Adam(), device=any_device)
+    step(x=X, labels=LABELS)
+    before, state = values(g), step.state("net.1.weight")
+    wrong = LABELS.copy()
+    wrong[7] = 3
+    with pytest.raises(lossc.LirError, match=r"a label must lie in \[0, 3\): found 3 at row 7"):
+        step(x=X, labels=wrong)
+    assert same(values(g), before)
+    assert same(step.state("net.1.weight"), state)
+    assert step.count == 1
+    step(x=X, labels=LABELS)
+    assert not same(values(g), before)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ({"x": X}, "missing input `labels`"),
+        ({"x": X, "labels": LABELS, "label": LABELS}, "did you mean `labels`"),
+        ({"x": X[:, :5], "labels": LABELS}, "input `x` has type"),
+        ({"x": X, "labels": X[:, 0]}, "input `labels` .* array of float32"),
+        ({"x": X, "labels": LABELS, "net.0.weight": np.zeros((9, 6))}, "no input `net.0.weight`"),
+    ],
+)  # fmt: skip
+def test_wrong_inputs_change_nothing(inputs: dict[str, Any], message: str) -> None:
+    g = network()
+    step = g.compile_step(optim.Adam())
+    before = values(g)
+    with pytest.raises(lossc.LirError, match=message):
+        step(**inputs)
+    assert same(values(g), before)
+    assert step.count == 0
+
+
+def test_what_cannot_be_trained_is_refused() -> None:
+    g = lossc.Graph()
+    g.set_outputs([g.input("x", (1,))])
+    with pytest.raises(lossc.LirError, match="a training step needs parameters"):
+        g.compile_step(optim.SGD(0.1))
+    g = network()
+    g.parameters.freeze("*")
+    with pytest.raises(lossc.LirError, match="are frozen"):
+        g.compile_step(optim.SGD(0.1))
+    g = lossc.Graph()
+    g.set_outputs([g.param("w", np.ones(3, np.float16)).sum().reshape([1])])
+    with pytest.raises(lossc.Limitation, match="f32 or f64, not f16"):
+        g.compile_step(optim.SGD(0.1))
+    with pytest.raises(lossc.LirError, match="clip_norm must be positive"):
+        network().compile_step(optim.SGD(0.1), clip_norm=0.0)
+    text = "func @f(%x: f32[2], param %w: f32[2]) -> f32[1] {\n  %l = mse_loss %x, %w\n  return %l\n}\n"
+    with pytest.raises(lossc.LirError, match="parameter `w`: .* has no values"):
+        lossc.parse(text).compile_step(optim.SGD(0.1))
+
+
+# --- parameters ---------------------------------------------------------------------------------------------
+
+
+def test_frozen_parameters_stay(device: Device) -> None:
+    g = network()
+    g.parameters.freeze("net.0.*")
+    before = values(g)
+    step = g.compile_step(optim.AdamW(weight_decay=0.5), device=device)
+    step(x=X, labels=LABELS)
+    assert step.names == ("net.1.weight", "net.1.bias")
+    after = values(g)
+    assert [name for name in after if np.array_equal(after[name], before[name])] == ["net.0.weight", "net.0.bias"]
+
+
+def test_parameters_can_be_set_between_steps(any_device: Device) -> None:
+    g = network()
+    step = g.compile_step(optim.SGD(0.1), device=any_device)
+    start = values(g)
+    step(x=X, labels=LABELS)
+    once = values(g)
+    g.parameters.update(start)
+    step(x=X, labels=LABELS)
+    assert same(values(g), once)
+
+
+def test_taken_parameters_do_not_change_and_cannot_be_written() -> None:
+    g = network()
+    step = g.compile_step(optim.SGD(0.1))
+    taken = g.parameters["net.0.weight"]
+    kept = taken.copy()
+    step(x=X, labels=LABELS)
+    assert np.array_equal(taken, kept)
+    with pytest.raises(ValueError, match="read-only"):
+        taken[...] = 0
+
+
+def test_two_steps_train_the_same_parameters(any_device: Device) -> None:
+    g = network()
+    first = g.compile_step(optim.SGD(0.1), device=any_device)
+    second = g.compile_step(optim.SGD(0.1), device=any_device)
+    alone = network()
+    only = alone.compile_step(optim.SGD(0.1), device=any_device)
+    for step in (first, second, second, first):
+        step(x=X, labels=LABELS)
+        only(x=X, labels=LABELS)
+    assert same(values(g), values(alone))
+
+
+def test_parameters_of_two_element_types(device: Device) -> None:
+    g = lossc.Graph()
+    a, b = g.param("a", np.array([1.0, 2.0], "f4")), g.param("b", np.array([3.0, 4.0, 5.0]), dtype="f64")
+    g.set_outputs([(a * a).sum().reshape([1]) + (b * b).sum().reshape([1]).cast("f32")])
+    step = g.compile_step(optim.SGD(0.25), device=device)
+    step()
+    assert g.parameters["a"].tolist() == [0.5, 1.0]
+    assert g.parameters["b"].tolist() == [1.5, 2.0, 2.5]
+    assert g.parameters["b"].dtype == np.float64
+
+
+def test_gradients_that_are_inputs_or_twice_the_same(any_device: Device) -> None:
+    g = lossc.Graph()
+    x = g.input("x", (3,))
+    a, b, c = (g.param(name, np.zeros(3)) for name in "abc")
+    g.set_outputs([((a + b) * x).sum().reshape([1]) + c.sum().reshape([1]) * 0])
+    step = g.compile_step(optim.SGD(1.0), device=any_device)
+    step(x=[1, 2, 3])
+    step(x=[1, 1, 1])
+    assert g.parameters["a"].tolist() == g.parameters["b"].tolist() == [-2, -3, -4]
+    assert g.parameters["c"].tolist() == [0, 0, 0]
+
+
+def test_segments_are_aligned_and_padded() -> None:
+    table = segments_of([("a", (3, 5)), ("b", ()), ("c", (0,)), ("d", (16,))], 4, 64)
+    assert [(s.offset, s.count, s.stop) for s in table.values()] == [(0, 15, 16), (16, 1, 32), (32, 0, 32), (32, 16, 48)]
+
+
+# --- groups, clipping, accumulation -------------------------------------------------------------------------
+
+
+def test_groups_have_settings_of_their_own(device: Device) -> None:
+    def train(groups: dict[str, dict[str, float]], decay: float) -> dict[str, np.ndarray]:
+        g = network()
+        g.parameters.set_group("biases", "*.bias")
+        step = g.compile_step(optim.AdamW(lr=0.01, weight_decay=decay, groups=groups), device=device)
+        for _ in range(3):
+            step(x=X, labels=LABELS)
+        return values(g)
+
+    mixed = train({"biases": {"weight_decay": 0.0, "lr": 0.0}}, 0.5)
+    start = values(network())
+    assert np.array_equal(mixed["net.0.bias"], start["net.0.bias"])
+    assert not np.array_equal(mixed["net.0.weight"], start["net.0.weight"])
+    with pytest.raises(lossc.LirError, match="no parameter matches"):
+        network().parameters.set_group("a", "conv.*")
+
+
+def test_gradients_are_clipped_by_their_norm_over_all_parameters(any_device: Device) -> None:
+    g = network()
+    g.parameters.set_group("biases", "*.bias")
+    before = values(g)
+    _, gradients = g.compile(grad=True, device=any_device)(x=X, labels=LABELS)
+    norm = float(np.sqrt(sum((gradient.astype(float) ** 2).sum() for gradient in gradients.values())))
+    step = g.compile_step(optim.SGD(1.0), clip_norm=norm / 4, device=any_device)
+    step(x=X, labels=LABELS)
+    for name, gradient in gradients.items():
+        assert np.allclose(g.parameters[name], before[name] - gradient / 4, atol=1e-6)
+    wide = network()
+    wide.compile_step(optim.SGD(1.0), clip_norm=norm * 2, device=any_device)(x=X, labels=LABELS)
+    for name, gradient in gradients.items():
+        assert np.allclose(wide.parameters[name], before[name] - gradient, atol=1e-6)
+
+
+def test_a_gradient_that_is_no_number_is_not_clipped_away(device: Device) -> None:
+    g = network()
+    bad = X.copy()
+    bad[0, 0] = np.nan
+    g.compile_step(optim.SGD(1.0), clip_norm=1.0, device=device)(x=bad, labels=LABELS)
+    assert np.isnan(g.parameters["net.0.weight"]).any()
+
+
+def test_accumulated_batches_are_one_batch(any_device: Device) -> None:
+    whole, parts = network(), network()
+    one = whole.compile_step(optim.AdamW(lr=0.01), device=any_device)
+    several = parts.compile_step(optim.AdamW(lr=0.01), device=any_device)
+    for _ in range(2):
+        one(x=X, labels=LABELS)
+        for start in (0, 4):
+            several.accumulate(x=X[start : start + 4], labels=LABELS[start : start + 4])
+        several(x=X[8:], labels=LABELS[8:])
+    assert several.count == 2
+    for name, array in values(whole).items():
+        assert np.allclose(parts.parameters[name], array, atol=2e-5)
+
+
+# --- checkpoints --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("optimizer", [optim.Adam(0.01), optim.SGD(0.1, momentum=0.9), optim.SGD(0.1)])
+def test_training_resumes_bit_for_bit(any_device: Device, tmp_path: Path, optimizer: Any) -> None:
+    path = tmp_path / "step.safetensors"
+    g = network()
+    step = g.compile_step(optimizer, device=any_device)
+    for _ in range(5):
+        step(x=X, labels=LABELS)
+    step.save(path)
+    losses = [step(x=X, labels=LABELS)[0] for _ in range(5)]
+    other = network(seed=9)
+    again = other.compile_step(optimizer, device=any_device)
+    again(x=X, labels=LABELS)
+    again.load(path)
+    assert again.count == 5
+    assert [again(x=X, labels=LABELS)[0] for _ in range(5)] == losses
+    assert same(values(g), values(other))
+    plain = network(seed=3)
+    plain.parameters.load(path)
+    again.load(path)
+    assert same(values(plain), values(other))
+
+
+def test_parameters_are_saved_and_loaded(tmp_path: Path) -> None:
+    path = tmp_path / "p.safetensors"
+    g, other = network(), network(seed=1)
+    g.parameters.save(path)
+    other.parameters.load(path)
+    assert same(values(g), values(other))
+    assert [file.name for file in tmp_path.iterdir()] == ["p.safetensors"]
+
+
+def test_checkpoints_that_do_not_fit_change_nothing(tmp_path: Path) -> None:
+    path, other_path = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
+    g = network()
+    step = g.compile_step(optim.Adam())
+    before = values(g)
+    wider = lossc.Graph()
+    nn.Mlp(wider, "net", 6, 10, 3)
+    wider.parameters.save(path)
+    with pytest.raises(lossc.LirError, match=r"parameter `net.0.weight` has type .*\[9, 6\], found .* shape \[10, 6\]"):
+        g.parameters.load(path)
+    with pytest.raises(lossc.LirError, match="holds the state of no optimizer, this step has Adam"):
+        step.load(path)
+    network().compile_step(optim.SGD(0.1)).save(other_path)
+    with pytest.raises(lossc.LirError, match="holds the state of SGD, this step has Adam"):
+        step.load(other_path)
+    lossc.Graph().parameters.save(path)
+    with pytest.raises(lossc.LirError, match="lacks parameter `net.0.weight`"):
+        g.parameters.load(path)
+    path.write_bytes(b"\x10\0\0\0\0\0\0\0not a header at all")
+    with pytest.raises(lossc.LirError, match="is not a safetensors file"):
+        g.parameters.load(path)
+    with pytest.raises(lossc.LirError, match="cannot read .*missing"):
+        g.parameters.load(tmp_path / "missing")
+    with pytest.raises(lossc.LirError, match="cannot write .*missing"):
+        g.parameters.save(tmp_path / "missing" / "p.safetensors")
+    assert same(values(g), before)
+
+
+def test_a_checkpoint_stays_whole_when_writing_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "p.safetensors"
+    g = network()
+    g.parameters.save(path)
+    content = path.read_bytes()
+
+    def full(*arguments: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", full)
+    with pytest.raises(lossc.LirError, match="No space left on device"):
+        g.parameters.save(path)
+    assert path.read_bytes() == content
+    assert [file.name for file in tmp_path.iterdir()] == ["p.safetensors"]
+
+
+# --- looking inside -----------------------------------------------------------------------------------------
+
+
+def test_a_step_dumps_and_explains_both_programs(tmp_path: Path) -> None:
+    step = network().compile_step(optim.Adam())
+    step.dump(tmp_path)
+    assert (tmp_path / "gradients" / "manifest.json").is_file()
+    assert (tmp_path / "update" / "manifest.json").is_file()
+    text = step.explain()
+    assert "@network" in text
+    assert "@update" in text
+    assert "update_0" in step.source
