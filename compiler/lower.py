@@ -17,6 +17,7 @@ from ..ir.program import Buffer, Check, Program, Step
 from ..ir.target import DeviceInfo
 from ..ir.types import dim_names
 from .check import check_kernel
+from .check_program import check_program
 from .emit import product
 from .fused import Fused
 from .outline import Outlined
@@ -59,6 +60,7 @@ def lower(outlined: Outlined, device: DeviceInfo, strategy: str | None = None) -
         steps.append(Step(name, variants))
         choices[name] = Choice(chosen, against)
     program = _program(entry, names, tuple(steps), tuple(checks))
+    check_program(program)
     return Lowered(program, choices)
 
 

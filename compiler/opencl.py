@@ -139,7 +139,8 @@ def _sign(x: str, dtype: str, width: int) -> str:
     if is_float(dtype):
         return f"select(sign({x}), {x}, {x} != {x})" if width > 1 else f"({x} != {x}) ? {x} : sign({x})"
     kind = _type(dtype, width)
-    return f"clamp({x}, ({kind})(-1), ({kind})(1))"
+    least = "0" if dtype == "u8" else "-1"
+    return f"clamp({x}, ({kind})({least}), ({kind})(1))"
 
 
 def _cast(x: str, source: str, target: str, width: int) -> str:
@@ -335,12 +336,15 @@ class _Printer:
         dtype = self.storage[store.buffer]
         address, suffix = f"{name} + {self.expression(store.index)}", "" if width == 1 else str(width)
         text = self.top(value)
+        if dtype == "f16" and store.index.width > 1:
+            index = self.expression(store.index)
+            return [f"vstore_half(({text}).s{lane:x}, {index}.s{lane:x}, {name});" for lane in range(width)]
         if dtype == "f16":
             return [f"vstore_half{suffix}({text}, 0, {address});"]
         if dtype == "bf16":
             text = f"lossc_pack_bf16{suffix}({text})"
         elif dtype == "bool":
-            text = f"convert_uchar{width}({text} & 1)" if width > 1 else f"(uchar)({text})"
+            text = f"convert_uchar{width}(({text}) & 1)" if width > 1 else f"(uchar)({text})"
         if store.index.width > 1:
             index = self.expression(store.index)
             return [f"{name}[{index}.s{lane:x}] = ({text}).s{lane:x};" for lane in range(width)]

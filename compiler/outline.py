@@ -57,11 +57,17 @@ class _Outliner:
         self.module, self.function = module, _with_sizes(module.entry)
         self.producer = self.function.producers()
         self.position = {op: index for index, op in enumerate(self.function.ops)}
+        self.multiplied = {operand for op in self.function.ops if op.name == "matmul" for operand in op.operands}
         self.refused: dict[str, None] = {}
+
+    def _is_view(self, op: Op) -> bool:
+        """Whether a reshape is the same memory under another shape: where it regroups elements, or a matrix product,
+        whose operands are in memory, reads it. Other reshapes only rename axes inside a kernel."""
+        return op.name == "reshape" and (not is_unit_reshape(op) or op.result in self.multiplied)
 
     def run(self) -> Outlined:
         targets = self._targets()
-        self.views = [op for op in self.function.ops if op.name == "reshape" and not is_unit_reshape(op)]
+        self.views = [op for op in self.function.ops if self._is_view(op)]
         views = {op.result for op in self.views}
         self.materialised: set[Value] = {*self.function.inputs, *views, *(t for t in targets if isinstance(t, Value))}
         groups = [Group([target]) for target in targets if target not in views]
@@ -80,7 +86,7 @@ class _Outliner:
         for op in self.function.ops:
             if op.name == "check":
                 wanted.add(op)
-            elif op.name == "matmul" or (op.name == "reshape" and not is_unit_reshape(op)):
+            elif op.name == "matmul" or self._is_view(op):
                 wanted.update(value for value in (*op.operands, op.result) if value in self.producer)
             elif is_whole_reduction(op):
                 wanted.add(op.result)

@@ -80,7 +80,7 @@ class Rebuild(Builder):
 
     def __init__(self, function: Function):
         super().__init__()
-        self.function = function
+        self.original = function
         self.inputs = list(function.inputs)
         self.replaced: dict[Value, Value] = {}
         self._producers: dict[Value, Op] = {}
@@ -113,14 +113,15 @@ class Rebuild(Builder):
     def used_once(self, value: Value) -> bool:
         """Whether one place of the original function reads `value`. False for values made in this round."""
         if self._counts is None:
-            self._counts = count_readers(self.function)
+            self._counts = count_readers(self.original)
         return self._counts.get(value) == 1
 
     def readers(self, value: Value) -> list[Op]:
         """The operations of the original function that read `value`, as they were there."""
-        if self._readers is None:
-            self._readers = self.function.users()
-        return self._readers.get(value, [])
+        readers = self._readers
+        if readers is None:
+            readers = self._readers = self.original.users()
+        return readers.get(value, [])
 
     def tensors(self, *values: Value) -> tuple[Tensor, ...]:
         return tuple(Tensor(value, self) for value in values)
@@ -188,11 +189,18 @@ def rewrite_module(module: Module, rules: Rules, log: Log | None = None) -> Modu
 
 
 def map_functions(module: Module, change: Callable[[Function], Function]) -> Module:
-    """Every function changed by `change`; the same module where none was."""
-    changed = [change(function) for function in module.functions.values()]
-    if all(new is old for new, old in zip(changed, module.functions.values())):
+    """Every function changed by `change`, with the names of its outputs kept; the same module where none was."""
+    functions = list(module.functions.values())
+    changed = [with_names_of(change(function), function) for function in functions]
+    if all(new is old for new, old in zip(changed, functions)):
         return module
     return module.with_functions(changed)
+
+
+def with_names_of(function: Function, original: Function) -> Function:
+    """`function` with its outputs called as those of `original`: callers know them by name."""
+    names = original.names_of_outputs
+    return function if function.names_of_outputs == names else function.with_(output_names=names)
 
 
 def _round(function: Function, rules: Rules, log: Log | None) -> Function:
@@ -223,17 +231,15 @@ def _first_match(op: Op, rules: Iterable[Rule], build: Rebuild, log: Log | None)
             if len(build.ops) > length:
                 build.take_back(length)
             if answer is not None and log is not None:
-                log.add(_event(log, rule, op, build.function, answer.reason))
+                log.add(_event(log, rule, op, build.original, answer.reason))
             continue
         values = _values(answer)
         if [value.type for value in values] != [result.type for result in op.results]:
             found = ", ".join(str(value.type) for value in values)
             expected = ", ".join(str(result.type) for result in op.results)
-            raise CompilerBug(
-                f"the rule {_name(rule)} makes {found} of a `{op.name}` of {expected}", span=op.span
-            )
+            raise CompilerBug(f"the rule {_name(rule)} makes {found} of a `{op.name}` of {expected}", span=op.span)
         if log is not None:
-            log.add(_event(log, rule, op, build.function, None))
+            log.add(_event(log, rule, op, build.original, None))
         return tuple([named_like(value, result, build) for value, result in zip(values, op.results)])
     return None
 

@@ -13,7 +13,7 @@ from typing import Any
 from .attributes import complete_attributes
 from .diagnostics import LirError, LosscError, Span, did_you_mean
 from .function import Function, Op, Value
-from .ops import PRIMITIVES, OpDef
+from .ops import PRIMITIVES, OpDef, count_axes_from_front
 from .types import DimLike, Shape, Type, is_float
 
 
@@ -50,6 +50,7 @@ class Builder:
             check_operand_count(definition.name, definition.operands, len(operands))
             complete = complete_attributes(name, definition.attributes, attributes)
             types = infer_types(definition, operands, complete)
+            complete = count_axes_from_front(tuple(operand.type for operand in operands), complete)
         except LosscError as error:
             raise error.at(self.span) from None
         names = [*hints, *[""] * (len(types) - len(hints))]

@@ -20,7 +20,7 @@ from .attributes import complete_attributes
 from .builder import Builder, Tensor, check_operand_count
 from .diagnostics import LirError, LosscError, did_you_mean
 from .function import Op, Value
-from .ops import PRIMITIVES, REQUIRED, Attribute, OpDef
+from .ops import PRIMITIVES, REQUIRED, Attribute, OpDef, count_axes_from_front
 from .types import Type
 
 
@@ -138,6 +138,7 @@ def make_op(
         else:
             check_operand_count(name, definition.operands, len(operands))
             results = definition.infer(types, complete)
+            complete = count_axes_from_front(types, complete)
     except LosscError as error:
         raise error.at(span) from None
     names = [*hints, *[""] * (len(results) - len(hints))]

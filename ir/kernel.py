@@ -13,11 +13,17 @@ buffers: a load gives f32, a store rounds. A `let` name is bound once in its blo
 work-item of a group must reach the same barriers. Indices are i64. Loads and stores reach local arrays (one a
 work-group) and private arrays (one a work-item) like buffers. A prefetch may name any address.
 
-Beside the pointwise primitives, `apply` knows: `mod`; `fma`; `exp_nonpositive`, exp for operands <= 0 (or NaN) with
-results below 2^-126 flushed to 0; `log1p_unit`, log1p for operands in [0, 1] (or NaN); `max_number` and
-`min_number`, which may drop a NaN on either side; `power_of_two`, the f32 2^n of an f32 that is n + 127 + 1.5 * 2^23
-for a whole n in -127..127 (its low bits are the biased exponent): 0 for n = -127; `log_from_one`, log for finite
-operands >= 1 (or NaN); `exponent_of` and `significand_of`, the f32 e and m of a positive normal f32 2^e m, m in [1, 2).
+Beside the pointwise primitives, `apply` knows:
+
+    mod, fma
+    exp_nonpositive          exp for operands <= 0 (or NaN); results below the normal range may be flushed to 0
+    log1p_unit               log1p for operands in [0, 1] (or NaN)
+    log_from_one             log for finite operands >= 1 (or NaN)
+    max_number, min_number   may drop a NaN on either side
+    power_of_two             the f32 2^n of an f32 that is n + 127 + 1.5 * 2^23 for a whole n in -127..127 (its low bits
+                             are the biased exponent); 0 for n = -127
+    exponent_of, significand_of   e and m of a positive normal f32 2^e m, m in [1, 2)
+    round_f16, round_bf16    the nearest value of that type, as f32
 """
 
 from __future__ import annotations

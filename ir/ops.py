@@ -310,6 +310,17 @@ def _plain(function: Callable[..., np.ndarray]):
 
 _erf = np.vectorize(math.erf, otypes=[np.float64])
 
+def count_axes_from_front(types: tuple[Type, ...], attributes: Attributes) -> dict[str, Any]:
+    """The attributes with axes counted from the front and in order: one spelling for one meaning."""
+    rank = types[0].rank if types else len(attributes.get("shape", ()))
+    found = dict(attributes)
+    if "axis" in found:
+        found["axis"] = found["axis"] % rank
+    if "axes" in found:
+        found["axes"] = tuple(sorted(axis % rank for axis in found["axes"]))
+    return found
+
+
 # --- the table ----------------------------------------------------------------------------------------------
 
 _FLOAT, _NUMBER, _BOOL = _pointwise("float"), _pointwise("number"), _pointwise("bool")

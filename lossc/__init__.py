@@ -25,9 +25,21 @@ if TYPE_CHECKING:
     from lossc.step import Step
 
 __all__ = [
-    "CompiledFunction", "CompilerBug", "DeviceError", "Diagnostic", "Graph", "Limitation", "LirError", "LosscError", "Step",
-    "Tensor", "devices", "empty", "load", "parse",
-]  # fmt: skip
+    "CompiledFunction",
+    "CompilerBug",
+    "DeviceError",
+    "Diagnostic",
+    "Graph",
+    "Limitation",
+    "LirError",
+    "LosscError",
+    "Step",
+    "Tensor",
+    "devices",
+    "empty",
+    "load",
+    "parse",
+]
 
 
 def devices() -> list[Device]:

@@ -111,7 +111,8 @@ def _kind(dtype: np.dtype) -> str:
 
 
 def _same_kind(name: str, array: np.ndarray, type_: Type, wanted: np.dtype, literal: bool) -> np.ndarray:
-    found, kind = _kind(array.dtype), "float" if is_float(type_.dtype) else "integer" if is_integer(type_.dtype) else "bool"
+    found = _kind(array.dtype)
+    kind = "float" if is_float(type_.dtype) else "integer" if is_integer(type_.dtype) else "bool"
     if found != kind and not (literal and (found, kind) == ("integer", "float")):
         raise LirError(f"input `{name}` has type {type_}, found an array of {array.dtype}",
                        f"convert it yourself where that is meant: {name}.astype({wanted.name!r})")  # fmt: skip
@@ -120,7 +121,7 @@ def _same_kind(name: str, array: np.ndarray, type_: Type, wanted: np.dtype, lite
         low, high = int(array.min()), int(array.max())
         if low < limits.min or high > limits.max:
             outside = low if low < limits.min else high
-            place = [int(i) for i in np.unravel_index(int(np.flatnonzero(array.reshape(-1) == outside)[0]), array.shape)]
+            place = [int(i) for i in np.argwhere(array == outside)[0]]
             raise LirError(f"input `{name}` has type {type_}, found {outside} at index {place}",
                            f"{type_.dtype} holds {limits.min} to {limits.max}")  # fmt: skip
     with np.errstate(over="ignore"):

@@ -13,7 +13,7 @@ from typing import Any
 
 from lossc.ir.builder import Builder, Tensor, broadcast_shapes
 from lossc.ir.composites import COMPOSITES, Composite, definition_of, make_op
-from lossc.ir.diagnostics import LirError, Limitation, LosscError, did_you_mean
+from lossc.ir.diagnostics import Limitation, LirError, LosscError, did_you_mean
 from lossc.ir.ops import PRIMITIVES, OpDef
 from lossc.ir.types import Shape, is_integer
 
@@ -161,8 +161,9 @@ def _broadcast(
 
 
 def _weighted(
-    builder: Builder, definition: OpDef | Composite, given: dict[str, Tensor], attributes: Mapping[str, Any], weight: Any
-) -> Result:
+    builder: Builder, definition: OpDef | Composite, given: dict[str, Tensor], attributes: Mapping[str, Any],
+    weight: Any,
+) -> Result:  # fmt: skip
     """A loss whose unreduced values are each multiplied by the weight of their sample; the mean divides by the sum
     of those weights over everything that is not ignored."""
     reduction = attributes.get("reduction", "mean")

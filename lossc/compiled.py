@@ -33,7 +33,7 @@ def as_device(device: Any) -> Device:
         return select(device)
     if isinstance(device, Device):
         return device
-    if isinstance(device, int) and not isinstance(device, bool):
+    if type(device) is int:
         return select(str(device))
     if type(device).__module__.partition(".")[0] == "pyopencl":
         kind = {cls.__name__ for cls in type(device).__mro__}
@@ -42,7 +42,7 @@ def as_device(device: Any) -> Device:
         if "Context" in kind:
             return from_context(device)
     raise LirError(f"expected a device, found {type(device).__module__}.{type(device).__qualname__}",
-                   "a device is a name, a number of lossc.devices(), a Device, or a pyopencl context or queue")  # fmt: skip
+                   "a device is a name, a number, a Device, or a pyopencl context or queue")  # fmt: skip
 
 
 class Inputs:
@@ -62,8 +62,8 @@ class Inputs:
             if type_ is None:
                 if name in self.unused:
                     continue
-                raise LirError(f"no input `{name}`", *did_you_mean(name, self.types),
-                               f"the inputs are {', '.join(f'{n}: {t}' for n, t in self.types.items()) or 'none'}")  # fmt: skip
+                known = ", ".join(f"{n}: {t}" for n, t in self.types.items())
+                raise LirError(f"no input `{name}`", *did_you_mean(name, self.types), f"inputs: {known or 'none'}")
             array, done = convert(name, value, type_)
             if done is not None:
                 self.conversions[name] = done

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from lossc.compiler import Compiled
-from lossc.explain import kernel_reports, schedule_lines
+from lossc.explain import kernel_reports, readable, schedule_lines
 from lossc.ir.diagnostics import LirError
 from lossc.ir.kernel import Expr
 from lossc.ir.kernel_printer import print_expression
@@ -72,11 +72,14 @@ def kernel_files(compiled: Compiled) -> dict[str, str]:
     for report, step in zip(kernel_reports(compiled), compiled.program.steps):
         for variant in step.variants:
             for launch in variant.launches:
-                head = [f"{launch.kernel.name}: fused kernel {step.name}, strategy {variant.strategy}",
-                        f"computes {', '.join(report.outputs) or 'checks'}",
-                        f"from {', '.join(report.inputs) or 'nothing'}",
-                        f"taken {'otherwise' if variant.guard is None else f'if {_text(compiled, variant.guard)}'}",
-                        f"items {_text(compiled, launch.global_size)}, groups of {launch.kernel.local_size}"]  # fmt: skip
+                taken = "otherwise" if variant.guard is None else f"if {readable(variant.guard)}"
+                head = [
+                    f"{launch.kernel.name}: fused kernel {step.name}, strategy {variant.strategy}",
+                    f"computes {', '.join(report.outputs) or 'checks'}",
+                    f"from {', '.join(report.inputs) or 'nothing'}",
+                    f"taken {taken}",
+                    f"items {readable(launch.global_size)}, groups of {launch.kernel.local_size}",
+                ]
                 comment = "".join(f"// {line}\n" for line in head)
                 texts[launch.kernel.name] = comment + sources[launch.kernel.name]
     return texts
@@ -147,8 +150,8 @@ def _launch(compiled: Compiled, launch: Launch) -> Mapping[str, Any]:
         for argument, name in zip(launch.kernel.buffers, launch.buffers)
     ]
     scalars = [
-        {"kind": "scalar", "name": scalar.name, "dtype": scalar.dtype, "value": _text(compiled, launch.scalars[scalar.name])}
-        for scalar in launch.kernel.scalars
+        {"kind": "scalar", "name": name, "dtype": dtype, "value": _text(compiled, launch.scalars[name])}
+        for name, dtype in ((scalar.name, scalar.dtype) for scalar in launch.kernel.scalars)
     ]
     return {
         "kernel": launch.kernel.name,

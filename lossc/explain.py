@@ -66,7 +66,7 @@ def _report(compiled: Compiled, step: Step) -> KernelReport:
     # The one variant that every size may take.
     last = step.variants[-1]
     return KernelReport(
-        step.name, tuple(_typed(value) for value in function.inputs), tuple(_typed(value) for value in function.outputs),
+        step.name, tuple(map(_typed, function.inputs)), tuple(map(_typed, function.outputs)),
         schedule.stages, exponentials(schedule), choice.strategy, choice.against, tuple(_variants(step)),
         len(last.launches), tuple(_bytes_of(value) for value in (*function.inputs, *function.outputs)),
     )  # fmt: skip

@@ -7,7 +7,6 @@ what it returns is a `Tensor`, a value with NumPy's operators.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any
@@ -22,8 +21,9 @@ from lossc.ir.diagnostics import LirError, did_you_mean
 from lossc.ir.function import Function, Module, Value
 from lossc.ir.printer import print_function, print_module
 from lossc.ir.signature import make_call
-from lossc.ir.types import DimLike, Type, dtype_of, is_float, multiply_dims, named
-from lossc.ir.verify import LONGEST_NAME, check_module, check_type
+from lossc.ir.types import Type, dtype_of, is_float
+from lossc.ir.verify import check_module, check_type
+from lossc.naming import Dimension, as_shape, check_name
 from lossc.parameters import Initializer, Parameter, Parameters
 
 if TYPE_CHECKING:
@@ -31,10 +31,8 @@ if TYPE_CHECKING:
     from lossc.optim import Optimizer
     from lossc.step import Step
 
-Dimension = int | str | None
 Outputs = Tensor | str | Sequence[Tensor | str] | Mapping[str, Tensor]
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*\Z")
 _RESERVED = "optimizer."
 
 
@@ -45,7 +43,7 @@ class Graph:
     """
 
     def __init__(self, name: str = "graph", seed: int = 0) -> None:
-        _check_name(name)
+        check_name(name)
         self.name = name
         self.parameters = Parameters(seed)
         self._builder = Builder()
@@ -76,7 +74,7 @@ class Graph:
         None is a name by place: `B` on the first axis, `D1`, `D2`, ... on later ones. So all inputs with None first
         have one batch size.
         """
-        type_ = Type(element_type(dtype), _shape(shape))
+        type_ = Type(element_type(dtype), as_shape(shape))
         return self._tensor(self._input(name, type_, False))
 
     def param(
@@ -116,7 +114,7 @@ class Graph:
         if not isinstance(value, (bool, int, float)):
             raise LirError(f"a constant is one number, found {type(value).__name__}",
                            "an array is g.param(name, array, frozen=True) or an input")  # fmt: skip
-        return self._tensor(self._builder.constant(value, element_type(dtype), _shape(shape)))
+        return self._tensor(self._builder.constant(value, element_type(dtype), as_shape(shape)))
 
     def call(self, function: str | Graph | Function, *operands: Tensor) -> Result:
         """Call a LIR function: the name of one in this graph's module, another graph, or a Function.
@@ -266,7 +264,7 @@ class Graph:
         return Tensor(value, self._builder)
 
     def _input(self, name: str, type_: Type, param: bool) -> Value:
-        _check_name(name)
+        check_name(name)
         check_type(type_)
         if any(value.name == name for value in self._builder.inputs):
             raise LirError(f"there is an input `{name}` already", code="LIR0048")
@@ -299,7 +297,7 @@ class Graph:
     def _resolve_outputs(self, outputs: Outputs) -> dict[str, Value]:
         if isinstance(outputs, Mapping):
             for name in outputs:
-                _check_name(name)
+                check_name(name)
             return {name: self._own(tensor) for name, tensor in outputs.items()}
         items = [outputs] if isinstance(outputs, (Tensor, str)) else list(outputs)
         if not items:
@@ -349,30 +347,3 @@ def load(path: str | PathLike[str], function: str | None = None, seed: int = 0) 
 
 def _with_entry(module: Module, function: str | None) -> Module:
     return module if function is None else Module(module.functions, function)
-
-
-def _check_name(name: Any) -> None:
-    if not isinstance(name, str) or not _NAME.match(name) or len(name) > LONGEST_NAME:
-        raise LirError(f"{name!r} is not a name",
-                       "names consist of letters, digits, `_` and `.`, and begin with a letter or `_`",
-                       code="LIR0048")  # fmt: skip
-
-
-def _shape(shape: Sequence[Dimension] | Dimension) -> tuple[DimLike, ...]:
-    if shape is None or isinstance(shape, (int, str)):
-        shape = (shape,)
-    return tuple(_dimension(axis, size) for axis, size in enumerate(shape))
-
-
-def _dimension(axis: int, size: Any) -> DimLike:
-    if size is None:
-        return named(f"D{axis}" if axis else "B")
-    if isinstance(size, str):
-        factors = [factor.strip() for factor in size.split("*")]
-        if not all(re.match(r"([0-9]+|[A-Za-z_][A-Za-z0-9_]*)\Z", factor) for factor in factors):
-            raise LirError(f"{size!r} is not a dimension", 'a dimension is a number, a name or a product: "4*B"',
-                           code="LIR0034")  # fmt: skip
-        return multiply_dims([int(factor) if factor.isdigit() else named(factor) for factor in factors])
-    if isinstance(size, (int, np.integer)) and not isinstance(size, bool):
-        return int(size)
-    return size

@@ -1,13 +1,15 @@
 """Layers with parameters, and losses as objects, on top of graphs.
 
 In: a graph and sizes. Out: callables on graph values. A layer called `fc1` makes parameters `fc1.weight` and
-`fc1.bias` in the graph's store; weights are [out, in]. Initial values are those of torch.nn, drawn from the graph's seed.
+`fc1.bias` in the graph's store; weights are [out, in]. Initial values are distributed as in torch.nn, and decided by
+the graph's seed.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 from lossc.calls import call_operation
 from lossc.graph import Graph
@@ -73,7 +75,7 @@ class Mlp:
         self.activation = activation_of(graph, activation)
         widths = [in_features, *([hidden] if isinstance(hidden, int) else hidden), out_features]
         self.layers = [
-            Linear(graph, f"{name}.{number}", *pair, bias) for number, pair in enumerate(zip(widths, widths[1:]))
+            Linear(graph, f"{name}.{number}", *pair, bias) for number, pair in enumerate(pairwise(widths))
         ]
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -88,7 +90,8 @@ def activation_of(graph: Graph, activation: str | Layer) -> Layer:
         return activation
     known = [name for name in ACTIVATIONS if hasattr(graph, name)]
     if activation not in known:
-        raise LirError(f"no activation `{activation}`", *did_you_mean(activation, known), f"there are {', '.join(known)}")
+        raise LirError(f"no activation `{activation}`", *did_you_mean(activation, known),
+                       f"there are {', '.join(known)}")  # fmt: skip
     return getattr(graph, activation)
 
 

@@ -57,7 +57,8 @@ def _settings(optimizer: Any, group: str) -> Mapping[str, Any]:
 
 def _check(optimizer: Any) -> None:
     for name, value in vars(optimizer).items():
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and not (value >= 0 and math.isfinite(value)):
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if is_number and not (value >= 0 and math.isfinite(value)):
             raise LirError(f"{type(optimizer).__name__}: {name} must be a number from 0, found {value}")
     for group, own in optimizer.groups.items():
         unknown = [name for name in own if name not in ("lr", "weight_decay")]

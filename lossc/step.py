@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from lossc.accumulate import Accumulator, SumOfSquares
 from lossc.arena import Arena, arena_alignment, segments_of
 from lossc.arrays import to_dtype
 from lossc.checkpoint import parameters_in, read_tensors, state_key, write_tensors
@@ -23,15 +24,13 @@ from lossc.compiled import Inputs, as_device
 from lossc.compiler import Compiled, compile_module
 from lossc.explain import KernelReport, explanation, kernel_reports
 from lossc.gradients import differentiate
-from lossc.ir.builder import Builder, Tensor
-from lossc.ir.diagnostics import LirError, Limitation
+from lossc.ir.diagnostics import Limitation, LirError
 from lossc.ir.function import Module
-from lossc.ir.types import Type, named
+from lossc.ir.types import Type
 from lossc.optim import Optimizer
 from lossc.parameters import Parameter, Parameters
-from lossc.runtime.device import Device
 from lossc.runtime.execute import Executable
-from lossc.runtime.memory import Argument, copy
+from lossc.runtime.memory import Argument
 from lossc.update import Range, Update
 
 TRAINED_TYPES = ("f32", "f64")
@@ -82,10 +81,10 @@ class Step:
         self._executable = Executable(
             program, self.device, self.compiled.sources(), self.compiled.build_options, fixed
         )
-        self._accumulated: dict[str, Arena] = {}
+        self._accumulators: dict[str, Accumulator] = {}
+        self._squares: dict[str, SumOfSquares] = {}
         self._batches = 0
         self._lock = threading.Lock()
-        self._norm = _SumOfSquares(self.device) if self._clip_norm is not None else None
         self._take_parameters()
 
     def __repr__(self) -> str:
@@ -107,14 +106,11 @@ class Step:
             results = self._gradients(inputs)
             if self._batches:
                 self._accumulate()
-            scale = 1.0 / max(1, self._batches)
-            sources = {dtype: self._accumulated[dtype] if self._batches else trained.gradients
-                       for dtype, trained in self._trained.items()}  # fmt: skip
-            if self._norm is not None and self._clip_norm is not None:
-                norm = scale * sum(self._norm(arena) for arena in sources.values()) ** 0.5
-                clip = self._clip_norm / (norm + 1e-6)
-                # Not min: a norm that is NaN shall be seen in the parameters.
-                scale *= 1.0 if clip > 1.0 else clip
+            sources = {
+                dtype: self._accumulators[dtype].total if self._batches else trained.gradients
+                for dtype, trained in self._trained.items()
+            }
+            scale = self._clipped(sources, 1.0 / max(1, self._batches))
             for dtype, trained in self._trained.items():
                 trained.update(sources[dtype], self.count, scale)
             self.count += 1
@@ -176,8 +172,8 @@ class Step:
                 segment = arena.segments[name]
                 if values is None or values.shape != segment.shape or values.dtype != to_dtype(arena.dtype):
                     found = "nothing" if values is None else f"{values.dtype}{list(values.shape)}"
-                    raise LirError(f"{path}: expected {arena.dtype}{list(segment.shape)} as `{state_key(state, name)}`, "
-                                   f"found {found}")  # fmt: skip
+                    wanted = f"{arena.dtype}{list(segment.shape)} as `{state_key(state, name)}`"
+                    raise LirError(f"{path}: expected {wanted}, found {found}")
                 states[state, name] = values
         with self._lock:
             self._store.replace_all(parameters_in(tensors), path)
@@ -232,7 +228,7 @@ class Step:
         for dtype in dict.fromkeys(entry.type.dtype for entry in entries):
             if dtype not in TRAINED_TYPES:
                 raise Limitation(f"a training step keeps parameters as f32 or f64, not {dtype}",
-                                 "make the parameter f32 and cast it in the graph: w.cast(\"bf16\")")  # fmt: skip
+                                 'make the parameter f32 and cast it in the graph: w.cast("bf16")')  # fmt: skip
             own = [entry for entry in entries if entry.type.dtype == dtype]
             groups = dict.fromkeys(entry.group for entry in own)
             own = [entry for group in groups for entry in own if entry.group == group]
@@ -280,54 +276,23 @@ class Step:
 
     def _accumulate(self) -> None:
         for dtype, trained in self._trained.items():
-            if dtype not in self._accumulated:
-                self._accumulated[dtype] = Arena(self.device, dtype, trained.gradients.segments)
-            arena = self._accumulated[dtype]
-            if self._batches == 0:
-                copy(self.device, trained.gradients.argument, arena.argument)
-            else:
-                self._adder(dtype)({})
-            arena.device_is_newer = arena.argument.copied
+            if dtype not in self._accumulators:
+                self._accumulators[dtype] = Accumulator(trained.gradients)
+            self._accumulators[dtype].add(first=self._batches == 0)
         self._batches += 1
 
-    def _adder(self, dtype: str) -> Executable:
-        """accumulated = accumulated + gradient, in place."""
-        if not hasattr(self, "_adders"):
-            self._adders: dict[str, Executable] = {}
-        if dtype not in self._adders:
-            build = Builder()
-            total, gradient = (
-                Tensor(build.input(name, Type(dtype, (named("P"),))), build) for name in ("accumulated", "gradient")
-            )
-            function = build.function("accumulate", [(total + gradient).value], ("new_accumulated",))
-            compiled = compile_module(Module({function.name: function}, function.name), self.device.info)
-            arena = self._accumulated[dtype]
-            fixed = {"accumulated": arena.argument, "new_accumulated": arena.argument,
-                     "gradient": self._trained[dtype].gradients.argument}  # fmt: skip
-            self._adders[dtype] = Executable(
-                compiled.program, self.device, compiled.sources(), compiled.build_options, fixed
-            )
-        return self._adders[dtype]
-
-
-class _SumOfSquares:
-    """The sum of squares over an arena."""
-
-    def __init__(self, device: Device) -> None:
-        self.device = device
-        self._executables: dict[str, Executable] = {}
-
-    def __call__(self, arena: Arena) -> float:
-        if arena.dtype not in self._executables:
-            build = Builder()
-            values = Tensor(build.input("values", Type(arena.dtype, (named("P"),))), build)
-            total = (values * values).sum().reshape([1])
-            function = build.function("sum_of_squares", [total.value], ("total",))
-            compiled = compile_module(Module({function.name: function}, function.name), self.device.info)
-            self._executables[arena.dtype] = Executable(
-                compiled.program, self.device, compiled.sources(), compiled.build_options
-            )
-        return float(self._executables[arena.dtype]({"values": arena.argument})[0][0])
+    def _clipped(self, sources: Mapping[str, Arena], scale: float) -> float:
+        """`scale`, smaller where the scaled gradients are longer than the norm that is allowed."""
+        if self._clip_norm is None:
+            return scale
+        total = 0.0
+        for dtype, arena in sources.items():
+            if dtype not in self._squares:
+                self._squares[dtype] = SumOfSquares(self.device, dtype)
+            total += self._squares[dtype](arena)
+        clip = self._clip_norm / (scale * total**0.5 + 1e-6)
+        # Not min: a norm that is NaN shall be seen in the parameters.
+        return scale if clip > 1.0 else scale * clip
 
 
 def _checked_norm(norm: float | None) -> float | None:

@@ -60,8 +60,9 @@ class Update:
     """An optimizer's update over the arenas of one element type."""
 
     def __init__(
-        self, device: Device, optimizer: Optimizer, ranges: Sequence[Range], parameters: Arena, state: Mapping[str, Arena]
-    ) -> None:
+        self, device: Device, optimizer: Optimizer, ranges: Sequence[Range], parameters: Arena,
+        state: Mapping[str, Arena],
+    ) -> None:  # fmt: skip
         self.device, self.optimizer, self.ranges = device, optimizer, tuple(ranges)
         self.parameters, self.state = parameters, dict(state)
         names = tuple(optimizer.scalars(0, ranges[0].group))
@@ -76,7 +77,9 @@ class Update:
             name: Arena(device, parameters.dtype, arena.segments) for name, arena in written.items()
         }  # fmt: skip
         dtype = to_dtype(parameters.dtype)
-        self._scalars = {name: argument_for(device, np.zeros((), dtype), "readwrite") for name in (*names, GRADIENT_SCALE)}
+        self._scalars = {
+            name: argument_for(device, np.zeros((), dtype), "readwrite") for name in (*names, GRADIENT_SCALE)
+        }
         self._executables: dict[tuple[int, Range], Executable] = {}
 
     def __call__(self, gradients: Arena, step: int, gradient_scale: float) -> None:

@@ -97,9 +97,10 @@ class Executable:
         Returns the outputs that are not fixed. Raises LirError where a check of the program fails: then no output is
         handed out.
         """
-        if any(name not in inputs for name in self.free_inputs):
-            missing = [f"`{name}`: {t}" for name, t in self.program.inputs if name in self.free_inputs and name not in inputs]
-            raise LirError(f"missing input {', '.join(missing)}")
+        missing = [name for name in self.free_inputs if name not in inputs]
+        if missing:
+            types = dict(self.program.inputs)
+            raise LirError(f"missing input {', '.join(f'`{name}`: {types[name]}' for name in missing)}")
         arguments = {}
         shapes = []
         for name in self.free_inputs:
@@ -206,7 +207,9 @@ class Executable:
         outputs = self._planned_outputs(sizes)
         # What the caller neither gives nor gets has its memory for as long as the plan.
         keep = {self.input_buffers[name]: argument for name, argument in self.fixed.items()}
-        keep.update((o.root, self.fixed_outputs[o.name]) for o in outputs if o.name in self.fixed_outputs and not o.copied)
+        for output in outputs:
+            if output.name in self.fixed_outputs and not output.copied:
+                keep[output.root] = self.fixed_outputs[output.name]
         status = None
         for name, buffer in buffers.items():
             used = any(name in launch.buffers for variant in variants for launch in variant.launches)
@@ -219,6 +222,9 @@ class Executable:
         work = 0
         for variant in variants:
             for launch in variant.launches:
+                # Where there is nothing to do, even one work-item would touch memory that does not exist.
+                if not evaluate_integer(launch.global_size, sizes):
+                    continue
                 launches.append(self._planned(launch, sizes, keep))
                 work = max([work, *(evaluate_integer(buffers[name].size, sizes) for name in launch.buffers)])
         small = work <= SMALL_WORK and self.device.local_thread_queue is not None
@@ -253,7 +259,7 @@ class Executable:
         local = launch.kernel.local_size
         count = evaluate_integer(launch.global_size, sizes)
         # Work-items on their own: the driver groups them as it likes.
-        return PlannedLaunch(kernel, (max(local, count),), (local,) if local > 1 else None, tuple(changing))
+        return PlannedLaunch(kernel, (count,), (local,) if local > 1 else None, tuple(changing))
 
     def _own_kernel(self, built: Any, name: str) -> Any:
         """A kernel object of this plan alone: its preset arguments are nobody else's."""

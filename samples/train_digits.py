@@ -50,10 +50,9 @@ class Trained:
 def load_data() -> Data:
     """The same stratified fifth for testing, whatever the seed of the training."""
     images, labels = load_digits(return_X_y=True)
-    pixels = (images / 16).astype(np.float32)
-    train_x, test_x, train_labels, test_labels = train_test_split(
-        pixels, labels.astype(np.int32), test_size=0.2, stratify=labels, random_state=SPLIT_SEED
-    )
+    pixels, labels = (images / 16).astype(np.float32), labels.astype(np.int32)
+    parts = train_test_split(pixels, labels, test_size=0.2, stratify=labels, random_state=SPLIT_SEED)
+    train_x, test_x, train_labels, test_labels = map(np.asarray, parts)
     return Data(train_x, train_labels, test_x, test_labels)
 
 

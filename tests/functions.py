@@ -62,12 +62,16 @@ def with_gradients(function: Function, wrt: Sequence[str] | None = None, **reque
     return passes(request_gradients(function, wrt, **request), PLAIN)
 
 
-def arrays_for(function: Function, sizes: Mapping[str, int], seed: int = 0, low: float = -2, high: float = 2) -> dict[str, np.ndarray]:
+def arrays_for(
+    function: Function, sizes: Mapping[str, int], seed: int = 0, low: float = -2, high: float = 2
+) -> dict[str, np.ndarray]:
     """Random inputs: floats in [low, high), integers in 0..2, truth values."""
     random = np.random.default_rng(seed)
     arrays: dict[str, np.ndarray] = {}
     for value in function.inputs:
-        shape = tuple(d if isinstance(d, int) else d.factor * int(np.prod([sizes[n] for n in d.names])) for d in value.type.shape)
+        shape = tuple(
+            d if isinstance(d, int) else d.factor * int(np.prod([sizes[n] for n in d.names])) for d in value.type.shape
+        )
         if value.type.dtype.startswith(("f", "b")) and value.type.dtype != "bool":
             arrays[value.name] = random.uniform(low, high, shape)
         elif value.type.dtype == "bool":

@@ -1,6 +1,11 @@
-"""Random functions for property tests: pointwise work, broadcasts, reductions, gathers and selects over few shapes."""
+"""Random functions for property tests: pointwise work, broadcasts, reductions, gathers and selects over few shapes.
+
+A function is made from a seed and a number of steps, so that a failure shrinks to the fewest steps that show it.
+"""
 
 from __future__ import annotations
+
+import random
 
 import numpy as np
 from hypothesis import strategies as st
@@ -10,107 +15,159 @@ from lossc.ir.function import Function
 from lossc.ir.types import Type, named
 
 ROWS, COLUMNS = 3, 4
-_UNARY = ("neg", "abs", "exp", "log1p", "tanh", "sigmoid", "softplus", "sign", "stop_gradient", "sqrt", "log", "expm1")
+_UNARY = ("neg", "neg", "abs", "exp", "log", "log1p", "tanh", "sigmoid", "softplus", "sign", "stop_gradient", "sqrt")
+_SMOOTH = ("neg", "neg", "tanh", "sigmoid", "softplus")
 _BINARY = ("add", "sub", "mul", "div", "max", "min")
+_SMOOTH_BINARY = ("add", "sub", "mul", "mul")
 _COMPARE = ("lt", "le", "gt", "ge", "eq", "ne")
 _NUMBERS = (0.0, 1.0, -1.0, 2.0, 0.5, 3.0, -0.25)
+_STEPS = (
+    "unary", "unary", "binary", "binary", "binary", "number", "broadcast", "reduce", "gather", "one_hot", "select",
+    "select", "compare", "view", "softmax",
+)  # fmt: skip
 
 
-@st.composite
-def functions(draw: st.DrawFn, smooth: bool = False, steps: int = 14) -> Function:
-    """A function of x, y: [rows, columns], r: [rows], c: [columns], labels t: [rows], truth p: [rows].
+def functions(smooth: bool = False, steps: int = 16) -> st.SearchStrategy[Function]:
+    """Functions of x, y: [rows, columns], r: [rows], c: [columns], labels t: [rows], truth p: [rows].
 
     With `smooth` all values stay finite and moderate, so that gradients can be compared with differences.
     """
-    rows = named("N") if draw(st.booleans()) else ROWS
-    builder = Builder()
-    shapes = {"x": (rows, COLUMNS), "y": (rows, COLUMNS), "r": (rows,), "c": (COLUMNS,)}
-    floats = [builder.tensor(builder.input(name, Type("f64", shape))) for name, shape in shapes.items()]
-    labels = builder.tensor(builder.input("t", Type(draw(st.sampled_from(("i32", "i64", "u8"))), (rows,))))
-    truths = [builder.tensor(builder.input("p", Type("bool", (rows,))))]
-    if draw(st.booleans()):
-        ((labels >= 0) & (labels < COLUMNS)).check(labels, code="label", message="a label must lie in [0, 4)")
-    for _ in range(draw(st.integers(2, steps))):
-        _step(draw, floats, truths, labels, smooth)
-    count = draw(st.integers(1, 3))
-    return builder.function("main", [value.value for value in floats[-count:]])
+    seeds = st.integers(0, 2**32 - 1)
+    return st.builds(lambda seed, count: make_function(seed, count, smooth), seeds, st.integers(1, steps))
 
 
-def _step(draw: st.DrawFn, floats: list[Tensor], truths: list[Tensor], labels: Tensor, smooth: bool) -> None:
-    recent = st.sampled_from(floats[-6:] + floats[:4])
-    x = draw(recent)
-    kind = draw(st.sampled_from(
-        ("unary", "binary", "binary", "number", "broadcast", "reduce", "gather", "one_hot", "select", "compare",
-         "view", "softmax")))  # fmt: skip
-    match kind:
-        case "unary":
-            name = draw(st.sampled_from(_UNARY))
-            if smooth and name in ("exp", "expm1", "log", "log1p", "sqrt", "sign", "abs", "stop_gradient"):
-                name = "tanh"
-            floats.append(x._emit(name))
-        case "binary":
-            y = draw(st.sampled_from([y for y in floats if _broadcast(x, y)]))
-            name = draw(st.sampled_from(_BINARY))
-            if smooth and name in ("div", "max", "min"):
-                name = "mul"
-            result = x.binary(name, _never_zero(y) if name == "div" else y)
-            floats.append(result.tanh() if smooth else result)
-        case "number":
-            name = draw(st.sampled_from(_BINARY[:3] if smooth else _BINARY))
-            swapped = draw(st.booleans())
-            x = _never_zero(x) if name == "div" and swapped else x
-            floats.append(x.binary(name, draw(st.sampled_from(_NUMBERS)), swapped))
-        case "broadcast":
-            shape = floats[0].shape
-            if x.rank == 1 and x.shape == floats[2].shape:
-                floats.append(x.insert_axis(1, COLUMNS))
-            elif x.rank < 2:
-                floats.append(x.broadcast_to(shape))
-        case "reduce":
-            if x.rank:
-                names = ("reduce_sum",) if smooth else ("reduce_sum", "reduce_max", "reduce_min")
-                axes = draw(st.sampled_from([(a,) for a in range(x.rank)] + [tuple(range(x.rank))]))
-                keep = draw(st.booleans())
-                floats.append(x._reduce(draw(st.sampled_from(names)), axes, keep) * (0.3 if smooth else 1.0))
-        case "gather" if x.shape == floats[0].shape:
-            floats.append(x.gather(labels, 1))
-        case "one_hot" if x.shape == floats[0].shape:
-            hit = x.iota(1, labels.dtype) == labels.insert_axis(1, COLUMNS)
-            floats.append(draw(st.sampled_from((hit.select(x, 0), hit.cast("f64") * x))).sum(1))
-        case "select":
-            fitting = [(p, y) for p in truths for y in floats if p.shape == x.shape and y.shape == x.shape]
-            rowwise = [p for p in truths if p.rank == 1 and x.rank == 2 and x.shape[:1] == p.shape]
-            if fitting and draw(st.booleans()):
-                p, y = draw(st.sampled_from(fitting))
-                # An arm that has the same condition inside is what propagate-conditions looks for.
-                inner = draw(st.sampled_from((x, p.select(x, 0) * 2, -p.select(x, y), (~p).select(x, y) + y)))
-                floats.append(p.select(inner, draw(st.sampled_from((y, y * 0, inner * 0 + 1)))))
-            elif fitting:
-                floats.append(fitting[0][0].select(x, 0))
-            elif rowwise:
-                floats.append(draw(st.sampled_from(rowwise)).insert_axis(1, x.shape[1]).select(x, 0))
-        case "compare" if not smooth:
-            y = draw(st.sampled_from([y for y in floats if y.shape == x.shape]))
-            truth = x.binary(draw(st.sampled_from(_COMPARE)), y)
-            same = [p for p in truths if p.shape == truth.shape]
-            combine = draw(st.sampled_from(("alone", "and", "or", "not", "row")))
-            if combine in ("and", "or") and same:
-                truth = truth.binary(combine, same[-1])
-            elif combine == "not":
+def make_function(seed: int, steps: int, smooth: bool = False) -> Function:
+    return _Maker(seed, smooth).make(steps)
+
+
+class _Maker:
+    def __init__(self, seed: int, smooth: bool):
+        self.random, self.smooth = random.Random(seed), smooth
+        self.builder = Builder()
+        rows = self.one_of((named("N"), ROWS))
+        shapes = {"x": (rows, COLUMNS), "y": (rows, COLUMNS), "r": (rows,), "c": (COLUMNS,)}
+        self.floats = [self.input(name, Type("f64", shape)) for name, shape in shapes.items()]
+        self.labels = self.input("t", Type(self.one_of(("i32", "i64", "u8")), (rows,)))
+        self.truths = [self.input("p", Type("bool", (rows,)))]
+
+    def input(self, name: str, type_: Type) -> Tensor:
+        return self.builder.tensor(self.builder.input(name, type_))
+
+    def one_of(self, choices):
+        return self.random.choice(list(choices))
+
+    def perhaps(self) -> bool:
+        return self.random.random() < 0.5
+
+    def make(self, steps: int) -> Function:
+        if self.perhaps():
+            inside = (self.labels >= 0) & (self.labels < COLUMNS)
+            inside.check(self.labels, code="label", message="a label must lie in [0, 4)")
+        for _ in range(steps):
+            self.step()
+        count = self.random.randint(1, 3)
+        return self.builder.function("main", [value.value for value in self.floats[-count:]])
+
+    def step(self) -> None:
+        x = self.one_of(self.floats[-6:] + self.floats[-3:] + self.floats[:4])
+        made = getattr(self, "_" + self.one_of(_STEPS))(x)
+        if made is not None:
+            self.floats.append(made)
+
+    def _unary(self, x: Tensor) -> Tensor:
+        return x._emit(self.one_of(_SMOOTH if self.smooth else _UNARY))
+
+    def _binary(self, x: Tensor) -> Tensor:
+        y = self.one_of(y for y in self.floats[-5:] + self.floats[:4] + [x] if _fit(x, y))
+        if self.smooth:
+            result = x.binary(self.one_of(_SMOOTH_BINARY), y)
+            return result.tanh() if self.perhaps() else result * 0.5
+        name = self.one_of(_BINARY)
+        return x.binary(name, _never_zero(y) if name == "div" else y)
+
+    def _number(self, x: Tensor) -> Tensor:
+        name, swapped = self.one_of(_BINARY[:3] if self.smooth else _BINARY), self.perhaps()
+        x = _never_zero(x) if name == "div" and swapped else x
+        return x.binary(name, self.one_of(_NUMBERS), swapped)
+
+    def _broadcast(self, x: Tensor) -> Tensor | None:
+        if x.shape == self.floats[2].shape:
+            return x.insert_axis(1, COLUMNS)
+        return x.broadcast_to(self.floats[0].shape) if x.rank < 2 else None
+
+    def _reduce(self, x: Tensor) -> Tensor | None:
+        if not x.rank:
+            return None
+        name = "reduce_sum" if self.smooth else self.one_of(("reduce_sum", "reduce_sum", "reduce_max", "reduce_min"))
+        axes = self.one_of([(axis,) for axis in range(x.rank)] + [tuple(range(x.rank))])
+        return x._reduce(name, axes, self.perhaps()) * self.one_of((0.25, 1.0, -0.3))
+
+    def _gather(self, x: Tensor) -> Tensor | None:
+        return x.gather(self.labels, 1) if x.shape == self.floats[0].shape else None
+
+    def _one_hot(self, x: Tensor) -> Tensor | None:
+        if x.shape != self.floats[0].shape:
+            return None
+        hit = x.iota(1, self.labels.dtype) == self.labels.insert_axis(1, COLUMNS)
+        product = self.one_of((lambda: hit.select(x, 0), lambda: hit.cast("f64") * x, lambda: hit.select(0.5, 0 * x)))()
+        return product if self.perhaps() else (product + self.one_of((x, 0 * x))).sum(1)
+
+    def _select(self, x: Tensor) -> Tensor | None:
+        fitting = [p for p in self.truths if p.shape == x.shape]
+        rowwise = [p.insert_axis(1, x.shape[1]) for p in self.truths if p.rank == 1 and x.shape[:-1] == p.shape]
+        if not fitting and not rowwise:
+            return None
+        p = self.one_of(fitting + rowwise)
+        y = self.one_of([y for y in self.floats[-6:] + [x] if y.shape == x.shape])
+        # An arm that has the same condition inside is what propagate-conditions looks for.
+        inner = self.one_of((
+            lambda: x, lambda: p.select(x, 0) * 2, lambda: -p.select(x, y), lambda: (~p).select(x, y) + y,
+            lambda: p.select(x, 0).tanh(), lambda: p.select(x, 0) * p.select(y, 0),
+        ))()  # fmt: skip
+        return p.select(inner, self.one_of((lambda: y, lambda: 0, lambda: inner * 0 + 1))())
+
+    def _compare(self, x: Tensor) -> None:
+        if self.smooth:
+            x = x.stop_gradient()
+        y = self.one_of([y for y in self.floats if y.shape == x.shape])
+        truth = x.binary(self.one_of(_COMPARE), y)
+        same = [p for p in self.truths if p.shape == truth.shape]
+        match self.one_of(("alone", "and", "or", "not", "row", "cast")):
+            case "and" if same:
+                truth = truth & same[-1]
+            case "or" if same:
+                truth = truth | same[-1]
+            case "not":
                 truth = ~truth
-            elif combine == "row" and x.rank == 2 and truths[0].shape == x.shape[:1]:
-                truth = truth & truths[0].insert_axis(1, x.shape[1])
-            truths.append(truth)
-        case "view":
-            if x.rank == 2:
-                floats.append(draw(st.sampled_from((x.transpose().transpose(), x.reshape((*x.shape, 1)).sum(2)))))
-            else:
-                floats.append(x.reshape((1, *x.shape)).reshape(x.shape) * 2)
-        case "softmax" if x.rank == 2:
-            bounded = x.tanh()
-            e = bounded.exp()
-            total = e.sum(1).insert_axis(1, x.shape[1])
-            floats.append(draw(st.sampled_from((e / total, (e / total).log(), bounded - total.log()))))
+            case "row" if x.shape == self.floats[0].shape:
+                truth = truth & self.truths[0].insert_axis(1, x.shape[1])
+            case "cast":
+                truth = truth.cast("f64") != self.one_of((0, 1))
+        self.truths.append(truth)
+
+    def _view(self, x: Tensor) -> Tensor:
+        if x.rank == 2:
+            turned = x.transpose()
+            return self.one_of((turned.transpose(), x.reshape((*x.shape, 1)).sum(2), (turned * 2).transpose()))
+        return x.reshape((1, *x.shape)).reshape(x.shape) * 2
+
+    def _softmax(self, x: Tensor) -> Tensor | None:
+        if x.rank != 2:
+            return None
+        x = x.tanh()
+        e, along = x.exp(), x.shape[1]
+        total = e.sum(1)
+        moved = x - x.amax(1).insert_axis(1, along)
+        return self.one_of((
+            lambda: e / total.insert_axis(1, along),
+            lambda: e * (1 / total).insert_axis(1, along),
+            lambda: (e / total.insert_axis(1, along)).log(),
+            lambda: x - total.log().insert_axis(1, along),
+            lambda: total.log(),
+            lambda: moved - moved.exp().sum(1).log().insert_axis(1, along),
+            lambda: moved.exp() / moved.exp().sum(1, keepdims=True),
+            lambda: moved.exp().sum(1).log() + x.amax(1),
+        ))()  # fmt: skip
 
 
 def _never_zero(x: Tensor) -> Tensor:
@@ -118,20 +175,19 @@ def _never_zero(x: Tensor) -> Tensor:
     return x.abs() + 0.5
 
 
-def _broadcast(x: Tensor, y: Tensor) -> bool:
-    pairs = zip(x.shape[::-1], y.shape[::-1])
-    return all(a == b or 1 in (a, b) for a, b in pairs)
+def _fit(x: Tensor, y: Tensor) -> bool:
+    return all(a == b or 1 in (a, b) for a, b in zip(x.shape[::-1], y.shape[::-1]))
 
 
 @st.composite
 def inputs(draw: st.DrawFn, special: bool = False) -> dict[str, np.ndarray]:
-    """Arrays for such a function; with `special`, NaN, infinities, zeros and labels out of range among them."""
-    random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    """Arrays for such a function; with `special`, NaN, infinities, zeros and huge numbers among them."""
+    random_ = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     shapes = {"x": (ROWS, COLUMNS), "y": (ROWS, COLUMNS), "r": (ROWS,), "c": (COLUMNS,)}
-    arrays = {name: random.uniform(-2, 2, shape) for name, shape in shapes.items()}
+    arrays = {name: random_.uniform(-2, 2, shape) for name, shape in shapes.items()}
     if special:
         for array in arrays.values():
-            spots = random.random(array.shape) < 0.2
-            array[spots] = random.choice([np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, 1e300], spots.sum())
-    labels = random.integers(0, COLUMNS, ROWS)
-    return {**arrays, "t": labels, "p": random.integers(0, 2, ROWS).astype(bool)}
+            spots = random_.random(array.shape) < 0.2
+            array[spots] = random_.choice([np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, 1e300], spots.sum())
+    labels = random_.integers(0, COLUMNS, ROWS)
+    return {**arrays, "t": labels, "p": random_.integers(0, 2, ROWS).astype(bool)}

@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 import pytest
-from functions import PLAIN, arrays_for, assert_gradients, build, evaluate, module_of, op, passes, with_gradients
+from functions import PLAIN, arrays_for, assert_gradients, build, evaluate, op, passes, with_gradients
 
 from lossc.compiler.gradient import request_gradients, request_module_gradients
 from lossc.compiler.passes.autodiff import VJP
@@ -114,7 +114,7 @@ def test_second_derivative(name):
     types, middle, low, high = MIDDLES[name]
     inputs = {f"i{index}": text for index, text in enumerate(types)}
     if name == "with_gradient":
-        inputs = {key: X for key in inputs}
+        inputs = dict.fromkeys(inputs, X)
     first = build(inputs, lambda *operands: (middle(*operands).exp() * 0.1).sum())
     wrt = [value.name for value in first.inputs if value.type.dtype == "f64"]
     # d/dx of sum(sin-like weights * dL/dx): one more reverse pass over the first one.
@@ -274,7 +274,9 @@ def test_default_is_every_float_input_or_the_params():
 
 
 def test_an_output_by_name_is_summed_up():
-    found = evaluate(with_gradients(TWO, ["x"], of="mul"), {"x": np.ones(3), "weight": np.arange(3.0), "t": np.zeros(3, int)})
+    found = evaluate(
+        with_gradients(TWO, ["x"], of="mul"), {"x": np.ones(3), "weight": np.arange(3.0), "t": np.zeros(3, int)}
+    )
     assert found[-1].tolist() == [0, 1, 2]
 
 
@@ -293,7 +295,7 @@ def test_an_output_by_name_is_summed_up():
 def test_wrong_requests(arguments, words):
     arguments = dict(arguments)
     function = TWO.with_(outputs=TWO.outputs[::-1]) if arguments.pop("first", 0) else TWO
-    with pytest.raises(LirError) as error:  # noqa: PT011 (the words are compared below)
+    with pytest.raises(LirError) as error:
         request_gradients(function, **arguments)
     assert words in str(error.value)
 

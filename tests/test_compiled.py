@@ -144,7 +144,8 @@ def test_checks_stay_where_their_operands_are_needed_anyway() -> None:
 
 
 def test_a_dimension_that_only_an_unused_input_names_keeps_that_input() -> None:
-    g = lossc.parse("func @f(%x: f32[], %n: f32[B]) -> f32[B] {\n  %y = broadcast %x {dims = [], shape = [B]}\n  return %y\n}\n")
+    body = "  %y = broadcast %x {dims = [], shape = [B]}\n  return %y\n"
+    g = lossc.parse(f"func @f(%x: f32[], %n: f32[B]) -> f32[B] {{\n{body}}}\n")
     fn = g.compile()
     assert fn(x=2.0, n=np.zeros(3, "f4"))[0].tolist() == [2, 2, 2]
 

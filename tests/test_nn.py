@@ -63,7 +63,7 @@ def test_a_layer_without_bias_and_a_tied_weight(device: Device) -> None:
     ("make", "message"),
     [
         (lambda g: nn.Linear(g, "fc", 0, 3), "whole number from 1"),
-        (lambda g: nn.Linear(g, "fc", 2.0, 3), "whole number from 1"),
+        (lambda g: nn.Linear(g, "fc", True, 3), "whole number from 1"),
         (lambda g: nn.Linear(g, "fc", 2, 3, weight=g.input("w", (2, 3))), r"expected a weight of shape \[3, 2\]"),
         (lambda g: nn.Linear(g, "f c", 2, 3), "is not a name"),
         (lambda g: (nn.Linear(g, "fc", 2, 3), nn.Linear(g, "fc", 2, 3)), "there is an input `fc.weight` already"),

@@ -32,15 +32,24 @@ def adam(p: Any, g: Any, s: dict, t: int, lr: float, betas: Any = (0.9, 0.999), 
     return p - lr * m / (np.sqrt(v) + eps)
 
 
-CASES = {
-    "sgd": (optim.SGD(0.1), lambda *a: sgd(*a, 0.1)),
-    "sgd momentum": (optim.SGD(0.1, momentum=0.9), lambda *a: sgd(*a, 0.1, 0.9)),
-    "sgd nesterov": (optim.SGD(0.1, momentum=0.9, nesterov=True), lambda *a: sgd(*a, 0.1, 0.9, True)),
-    "sgd decay": (optim.SGD(0.1, momentum=0.5, weight_decay=0.3), lambda *a: sgd(*a, 0.1, 0.5, False, 0.3)),
-    "adam": (optim.Adam(0.05), lambda *a: adam(*a, 0.05)),
-    "adam decay": (optim.Adam(0.05, (0.8, 0.9), 1e-3, 0.1), lambda *a: adam(*a, 0.05, (0.8, 0.9), 1e-3, 0.1)),
-    "adamw": (optim.AdamW(0.05, weight_decay=0.1), lambda *a: adam(*a, 0.05, wd=0.1, decoupled=True)),
-    "annealed": (optim.Adam(lambda step: 0.1 / (step + 1)), lambda p, g, s, t: adam(p, g, s, t, 0.1 / t)),
+CASES: dict[str, tuple[Any, Any]] = {
+    "sgd": (optim.SGD(0.1), lambda *now: sgd(*now, lr=0.1)),
+    "sgd momentum": (optim.SGD(0.1, momentum=0.9), lambda *now: sgd(*now, lr=0.1, momentum=0.9)),
+    "sgd nesterov": (
+        optim.SGD(0.1, momentum=0.9, nesterov=True),
+        lambda *now: sgd(*now, lr=0.1, momentum=0.9, nesterov=True),
+    ),
+    "sgd decay": (
+        optim.SGD(0.1, momentum=0.5, weight_decay=0.3),
+        lambda *now: sgd(*now, lr=0.1, momentum=0.5, wd=0.3),
+    ),
+    "adam": (optim.Adam(0.05), lambda *now: adam(*now, lr=0.05)),
+    "adam decay": (
+        optim.Adam(0.05, (0.8, 0.9), 1e-3, 0.1),
+        lambda *now: adam(*now, lr=0.05, betas=(0.8, 0.9), eps=1e-3, wd=0.1),
+    ),
+    "adamw": (optim.AdamW(0.05, weight_decay=0.1), lambda *now: adam(*now, lr=0.05, wd=0.1, decoupled=True)),
+    "annealed": (optim.Adam(lambda step: 0.1 / (step + 1)), lambda *now: adam(*now, lr=0.1 / now[-1])),
 }
 
 
@@ -152,7 +161,7 @@ def test_an_update_must_keep_the_shape() -> None:
         def update(self, parameter, gradient, state, scalars):
             return parameter.sum(), {}
 
-    with pytest.raises(lossc.LirError, match=r"Wrong.update must give a new `parameter` of type f32\[P\], found f32\[\]"):
+    with pytest.raises(lossc.LirError, match=r"must give a new `parameter` of type f32\[P\], found f32\[\]"):
         update_module(Wrong(), "f32", ())
 
 

@@ -26,7 +26,7 @@ EXACT = ("canonicalize", "cse", "dce", "drop-markers", "propagate-conditions", "
 ROUNDING = ("reassociate", "lower-activations")
 EXTENDING = ("stabilize", "fuse-nll", "simplify", "prepare")
 
-thorough = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+thorough = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def test_every_pass_is_tried():
@@ -86,6 +86,13 @@ def compare(before: list[np.ndarray], after: list[np.ndarray], rtol: float) -> N
     for one, other in zip(before, after):
         assert one.shape == other.shape
         np.testing.assert_allclose(other, one, rtol=rtol, atol=1e-300 if rtol < 1e-9 else 1e-9)
+
+
+@thorough
+@given(function=functions())
+def test_outputs_keep_their_names(function):
+    for name in pass_names():
+        assert passes(function, [name]).names_of_outputs == function.names_of_outputs
 
 
 # --- names, help, pipelines -----------------------------------------------------------------------------------

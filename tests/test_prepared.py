@@ -174,7 +174,7 @@ def test_softmax_divides_once_a_row():
 
 
 def operations_of(name: str, *operands: str, **attributes) -> dict[str, int]:
-    inputs = {key: "f32[N]" for key in operands}
+    inputs = dict.fromkeys(operands, "f32[N]")
     function = prepared(inputs, lambda *tensors: op(name, *tensors, **attributes))
     return dict(work_of(function, function.inputs[0].type.shape).operations)
 
@@ -182,7 +182,8 @@ def operations_of(name: str, *operands: str, **attributes) -> dict[str, int]:
 def test_bce_with_logits():
     # loss: max(x, 0) + log1p(e) - x t; gradient: (select(x >= 0, 1, e) / (1 + e) - t) / N
     assert operations_of("bce_with_logits_loss", "x", "t") == {
-        "abs": 1, "neg": 1, "exp": 1, "log1p": 1, "max": 1, "add": 2, "mul": 2, "sub": 2, "ge": 1, "select": 1, "div": 1,
+        "abs": 1, "neg": 1, "exp": 1, "log1p": 1, "max": 1,
+        "add": 2, "mul": 2, "sub": 2, "ge": 1, "select": 1, "div": 1,
     }  # fmt: skip
 
 

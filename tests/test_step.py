@@ -73,7 +73,8 @@ def test_batches_of_other_sizes_go_through_the_same_step(device: Device) -> None
         before = values(g)
         _, gradients = g.compile(grad=True, device=device)(x=X[:batch], labels=LABELS[:batch])
         step(x=X[:batch], labels=LABELS[:batch])
-        assert np.allclose(g.parameters["net.0.weight"], before["net.0.weight"] - 0.1 * gradients["net.0.weight"], atol=1e-7)
+        expected = before["net.0.weight"] - 0.1 * gradients["net.0.weight"]
+        assert np.allclose(g.parameters["net.0.weight"], expected, atol=1e-7)
 
 
 def test_several_outputs_come_as_a_list(device: Device) -> None:
@@ -139,7 +140,7 @@ def test_what_cannot_be_trained_is_refused() -> None:
     with pytest.raises(lossc.LirError, match="clip_norm must be positive"):
         network().compile_step(optim.SGD(0.1), clip_norm=0.0)
     text = "func @f(%x: f32[2], param %w: f32[2]) -> f32[1] {\n  %l = mse_loss %x, %w\n  return %l\n}\n"
-    with pytest.raises(lossc.LirError, match="parameter `w`: .* has no values"):
+    with pytest.raises(lossc.LirError, match=r"parameter `w`: .* has no values"):
         lossc.parse(text).compile_step(optim.SGD(0.1))
 
 
@@ -216,7 +217,8 @@ def test_gradients_that_are_inputs_or_twice_the_same(any_device: Device) -> None
 
 def test_segments_are_aligned_and_padded() -> None:
     table = segments_of([("a", (3, 5)), ("b", ()), ("c", (0,)), ("d", (16,))], 4, 64)
-    assert [(s.offset, s.count, s.stop) for s in table.values()] == [(0, 15, 16), (16, 1, 32), (32, 0, 32), (32, 16, 48)]
+    found = [(segment.offset, segment.count, segment.stop) for segment in table.values()]
+    assert found == [(0, 15, 16), (16, 1, 32), (32, 0, 32), (32, 16, 48)]
 
 
 # --- groups, clipping, accumulation -------------------------------------------------------------------------
@@ -321,20 +323,20 @@ def test_checkpoints_that_do_not_fit_change_nothing(tmp_path: Path) -> None:
     wider.parameters.save(path)
     with pytest.raises(lossc.LirError, match=r"parameter `net.0.weight` has type .*\[9, 6\], found .* shape \[10, 6\]"):
         g.parameters.load(path)
-    with pytest.raises(lossc.LirError, match="holds the state of no optimizer, this step has Adam"):
+    with pytest.raises(lossc.LirError, match=r"holds the state of no optimizer, this step has Adam"):
         step.load(path)
     network().compile_step(optim.SGD(0.1)).save(other_path)
-    with pytest.raises(lossc.LirError, match="holds the state of SGD, this step has Adam"):
+    with pytest.raises(lossc.LirError, match=r"holds the state of SGD, this step has Adam"):
         step.load(other_path)
     lossc.Graph().parameters.save(path)
     with pytest.raises(lossc.LirError, match="lacks parameter `net.0.weight`"):
         g.parameters.load(path)
     path.write_bytes(b"\x10\0\0\0\0\0\0\0not a header at all")
-    with pytest.raises(lossc.LirError, match="is not a safetensors file"):
+    with pytest.raises(lossc.LirError, match=r"is not a safetensors file"):
         g.parameters.load(path)
-    with pytest.raises(lossc.LirError, match="cannot read .*missing"):
+    with pytest.raises(lossc.LirError, match=r"cannot read .*missing"):
         g.parameters.load(tmp_path / "missing")
-    with pytest.raises(lossc.LirError, match="cannot write .*missing"):
+    with pytest.raises(lossc.LirError, match=r"cannot write .*missing"):
         g.parameters.save(tmp_path / "missing" / "p.safetensors")
     assert same(values(g), before)
 

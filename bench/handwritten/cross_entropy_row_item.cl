@@ -14,12 +14,14 @@
 
    Beside this, row k+1's successor is prefetched into L2. The exponential is evaluated once an element.
 
-   What the parts are worth (Intel's CPU runtime, 2 Zen 4 cores; time against the step before, 8192x1000 | 16384x1024 | 2048x32000):
-   one exponential and a scratch instead of two and no scratch   0.82 | 0.56 | 0.74
-   prefetch of the next row                                      0.94 | 1.00 | 0.78
-   maximum of row k+1 inside the loop of row k                   0.79 | 0.73 | 0.93
-   scaling and storing inside the loop too                       1.02 | 0.87 | 1.02 (0.84 where memory is contended)
-   Together the time of a copy with non-temporal stores, times 1.0 to 1.5. What did not pay stands in ../REJECTED.md. */
+   What the parts are worth, CPU time of one Zen 4 core, each against the row above (8192x1000 | 16384x1024 | 2048x32000):
+   three passes, two exponentials, ordinary stores                    3.1 ms | 6.2 ms | 31 ms
+   one exponential, scratch, non-temporal stores of whole groups        0.76 |   0.78 |  0.85
+   maximum of row k+1 in the loop of row k, prefetch                    0.94 |   0.76 |  0.72
+   scaling and storing in that loop too                                 0.99 |   0.87 |  1.01
+   together                                                           2.2 ms | 3.2 ms | 20 ms
+   a copy with non-temporal stores                                    1.5 ms | 2.9 ms | 12 ms
+   What did not pay stands in ../REJECTED.md. */
 
 #define VECTORS (C / 16)
 #define RAGGED (C % 16)

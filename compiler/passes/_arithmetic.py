@@ -77,8 +77,8 @@ def times_minus_one(op: Op, build: Rebuild) -> Value | None:
 
 def times_zero(op: Op, build: Rebuild) -> Value | None:
     """n * 0 = 0 for integers: a float may be infinite.  exact"""
-    a, b = op.operands
-    return b if is_integer(b.type.dtype) and is_constant(build, b, 0) else None
+    zero = op.operands[1]
+    return zero if is_integer(zero.type.dtype) and is_constant(build, zero, 0) else None
 
 
 def times_negative(op: Op, build: Rebuild) -> Value | None:

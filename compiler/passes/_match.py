@@ -135,7 +135,7 @@ def size_value(build: Rebuild, dim: DimLike) -> Value | None:
     """A dimension as an i64 scalar: a constant, or the size of an input's axis, or a product of those."""
     if isinstance(dim, int):
         return build.constant(dim, "i64")
-    source = size_source(build.function, dim)
+    source = size_source(build.original, dim)
     if source is not None:
         return build.emit("dim", source[0], axis=source[1])
     factors: list[DimLike] = [Dim(1, (name,)) for name in dim.names]

@@ -85,9 +85,9 @@ class Settled:
             (first, *_), rank = op.operands, len(shape)
             if where == "here" and op.name == "broadcast" and tuple(op.attributes["dims"]) == dims:
                 return [(first, "behind")]
-            if where == "behind" and op.name.startswith("reduce_") and first.type.shape == shape:
-                if kept_axes(rank, axes_of(op.attributes["axes"], rank)) == dims:
-                    return [(first, "here")]
+            reduces_here = where == "behind" and op.name.startswith("reduce_") and first.type.shape == shape
+            if reduces_here and kept_axes(rank, axes_of(op.attributes["axes"], rank)) == dims:
+                return [(first, "here")]
         return [(operand, "free") for operand in op.operands]
 
     def _evaluate(self, op: Op, operands: Sequence[Known]) -> Known:

@@ -228,7 +228,7 @@ def size_of_an_axis(op: Op, build: Rebuild) -> Value | None:
     (x,) = op.operands
     axis = op.attributes["axis"] % x.type.rank
     dim = x.type.shape[axis]
-    if isinstance(dim, Dim) and size_source(build.function, dim) == (x, axis):
+    if isinstance(dim, Dim) and size_source(build.original, dim) == (x, axis):
         return None
     return size_value(build, dim)
 
@@ -239,14 +239,17 @@ def known_size(op: Op, build: Rebuild) -> Value | None:
     return build.constant(size, "i64") if isinstance(size, int) else None
 
 
+_REDUCE = (reduce_ones, reduce_twice, reduce_whole_reshape, reduce_before_repeating)
+
 ACROSS: Rules = {
-    "broadcast": (constant_in_another_shape, same_shape, repeat_only_ones, drop_stretched_axes, repeat_a_view,
-                  repeat_counting),
+    "broadcast": (
+        constant_in_another_shape, same_shape, repeat_only_ones, drop_stretched_axes, repeat_a_view, repeat_counting,
+    ),
     "reshape": (constant_in_another_shape, same_shape, reshape_twice, reshape_of_broadcast),
     "transpose": (constant_in_another_shape, same_shape, transpose_twice, transpose_of_broadcast),
-    "reduce_sum": (reduce_ones, reduce_twice, reduce_whole_reshape, reduce_before_repeating, sum_of_repeated, sum_of_negative),
-    "reduce_max": (reduce_ones, reduce_twice, reduce_whole_reshape, reduce_before_repeating, largest_of_repeated),
-    "reduce_min": (reduce_ones, reduce_twice, reduce_whole_reshape, reduce_before_repeating, largest_of_repeated),
+    "reduce_sum": (*_REDUCE, sum_of_repeated, sum_of_negative),
+    "reduce_max": (*_REDUCE, largest_of_repeated),
+    "reduce_min": (*_REDUCE, largest_of_repeated),
     "matmul": (product_of_transposed,),
     "dim": (size_of_an_axis,),
     "size": (known_size,),

@@ -36,7 +36,7 @@ def log_of_sum_of_exp(op: Op, build: Rebuild) -> Value | NoMatch | None:
 def _only_in_log_softmax(op: Op, x: Value, build: Rebuild) -> bool:
     """Whether the logarithm serves only to be taken from x, element by element."""
     uses = build.readers(op.result)
-    if any(use.name != "broadcast" for use in uses) or op.result in build.function.outputs:
+    if any(use.name != "broadcast" for use in uses) or op.result in build.original.outputs:
         return False
     subtractions = [reader for use in uses for reader in build.readers(use.result)]
     return bool(subtractions) and all(

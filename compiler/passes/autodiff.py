@@ -257,9 +257,7 @@ class _Backward:
             return
         operands = self.build.tensors(*op.operands)
         named = dict(zip((name.rstrip("?") for name in PRIMITIVES[op.name].operands), operands))
-        view = SimpleNamespace(
-            y=Tensor(op.result, self.build), operands=operands, attributes=op.attributes, **named
-        )
+        view = SimpleNamespace(y=Tensor(op.result, self.build), operands=operands, attributes=op.attributes, **named)
         g = self.cotangents[op.result]
         for index, operand in enumerate(op.operands):
             rule = _rule_of(op, index) if operand in self.varied else None

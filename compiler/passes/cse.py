@@ -52,7 +52,9 @@ def _key(op: Op) -> Any:
 
 def _attributes_key(attributes: Mapping[str, Any]) -> Any:
     # Types tell 1 from 1.0 and true; repr tells 0.0 from -0.0, and NaN then equals itself.
-    return tuple([
-        (name, value.__class__, repr(value) if isinstance(value, float) else value)
-        for name, value in attributes.items()
-    ])
+    return tuple(
+        [
+            (name, value.__class__, repr(value) if isinstance(value, float) else value)
+            for name, value in attributes.items()
+        ]
+    )

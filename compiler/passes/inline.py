@@ -20,7 +20,7 @@ from ...ir.diagnostics import LirError, Span
 from ...ir.function import Function, Module, Op, Value
 from ...ir.signature import substitute, unify
 from ...ir.types import Dim, DimLike, bind_dim
-from ..rewrite import Rebuild
+from ..rewrite import Rebuild, with_names_of
 from .drop_markers import has_grad
 
 
@@ -50,7 +50,8 @@ def _inline_into(function: Function, module: Module, differentiating: bool) -> F
             build.replaced.update(zip(op.results, results))
         else:
             build.append(Op(op.name, operands, op.attributes, op.results, op.span))
-    return function.with_(ops=tuple(build.ops), outputs=tuple(map(build.now, function.outputs)))
+    inlined = function.with_(ops=tuple(build.ops), outputs=tuple(map(build.now, function.outputs)))
+    return with_names_of(inlined, function)
 
 
 def splice(
@@ -71,7 +72,9 @@ def splice(
 
 
 def _bound(attributes: Mapping[str, Any], sizes: Mapping[str, DimLike]) -> Mapping[str, Any]:
-    if not any(isinstance(value, tuple) and any(isinstance(item, Dim) for item in value) for value in attributes.values()):
+    if not any(
+        isinstance(value, tuple) and any(isinstance(item, Dim) for item in value) for value in attributes.values()
+    ):
         return attributes
     return {
         name: tuple(bind_dim(item, sizes) if isinstance(item, Dim) else item for item in value)

@@ -67,7 +67,7 @@ def cost(fused: Fused, device: DeviceInfo) -> float:
     schedule = fused.schedule
     axis = column_axis(schedule)
     columns = schedule.axes[axis]
-    length = columns if isinstance(columns, int) else 256
+    length = max(1, columns) if isinstance(columns, int) else 256
     width = vector_width(schedule, device, columns)
     per_element = 1.0 / width if is_contiguous(schedule, axis) else 1.0
     return per_element + 8.0 / length

@@ -31,6 +31,7 @@ DEFAULT_SIZE = 33
 TOLERANCE = {"f64": 1e-10, "f32": 1e-4, "f16": 1e-2, "bf16": 5e-2}
 DIFFERENCE_TOLERANCE = 1e-4
 STEP = 1e-5
+ROUNDING = 1e-6
 
 Arrays = dict[str, np.ndarray]
 
@@ -113,19 +114,25 @@ def relative_error(found: np.ndarray, expected: np.ndarray) -> float:
 
 def slope_error(
     function: Function, position: int, name: str, gradient: np.ndarray, arrays: Arrays, sizes: Mapping[str, int]
-) -> float:
-    """How far the derivative along a random direction is from the central difference, over the gradient's length."""
+) -> float | None:
+    """How far the derivative along a random direction is from the central difference, over the gradient's length.
+
+    None where a step in that direction leaves what the program allows, such as a probability above 1.
+    """
     base = np.asarray(arrays[name], np.float64)
     direction = np.random.default_rng(len(name)).standard_normal(base.shape)
     step = STEP * max(1.0, float(np.abs(base).max(initial=0.0)))
-
-    def total(sign: int) -> float:
-        moved = {**arrays, name: base + sign * step * direction}
-        return float(np.sum(interpret(function, moved, sizes)[position]))
-
-    slope = (total(1) - total(-1)) / (2 * step)
+    try:
+        ahead, behind = (
+            float(np.sum(interpret(function, {**arrays, name: base + sign * step * direction}, sizes)[position]))
+            for sign in (1, -1)
+        )
+    except LirError:
+        return None
     length = float(np.linalg.norm(gradient) * np.linalg.norm(direction))
-    return abs(slope - float(np.sum(gradient * direction))) / max(length, np.finfo(np.float64).tiny)
+    # Below this the difference of two such values is rounding.
+    floor = max(ROUNDING * max(abs(ahead), abs(behind)), np.finfo(np.float64).tiny)
+    return abs((ahead - behind) / (2 * step) - float(np.sum(gradient * direction))) / max(length, floor)
 
 
 def _position(function: Function, of: str | None) -> int:

@@ -129,11 +129,11 @@ def bound_sizes(
         raise
 
 
-def missing_inputs(values: Iterable[Value], filled: bool = False) -> LirError:
+def missing_inputs(values: Iterable[Value]) -> LirError:
     """What to say where arrays are missing: all of them, each at its declaration."""
     return LirError([
         _about(value, f"missing input `{value.name}`: {value.type}", f"give it: --input {value.name}={value.name}.npy",
-               *([] if filled else ["or fill what is missing with random values: --random 0"]))
+               "or fill what is missing with random values: --random 0")
         for value in values
     ])  # fmt: skip
 

@@ -136,7 +136,7 @@ def _rounding(op: Op, value: Array, unit: Mapping[str, float]) -> Array | None:
         return None
     # A 16-bit value may be rounded whatever the operation: where it is stored.
     ulps = max(ULPS[op.name], 0.5) if dtype in ("f16", "bf16") else ULPS[op.name]
-    return np.where(np.isfinite(value), ulps * 2 * unit[dtype] * np.abs(value) + TINY[dtype] * (value != 0), 0.0)
+    return np.where(np.isfinite(value), ulps * 2 * unit[dtype] * np.abs(value) + TINY[dtype], 0.0)
 
 
 def _propagated(name: str, operands: Sequence[Bounded], value: Array, evaluate: Any) -> Array | None:

@@ -124,7 +124,10 @@ def test_cross_entropy_of_distributions(shape, weighted, smoothing, reduction, p
 @pytest.mark.parametrize("softmax_first", [False, True])
 def test_nll(weighted, ignore, softmax_first, reduction, pipeline):
     random = np.random.default_rng(3)
-    inputs, arrays = {"x": "f64[N, C]", "t": "i64[N]"}, {"x": random.standard_normal((6, 4)), "t": random.integers(0, 4, 6)}
+    inputs, arrays = (
+        {"x": "f64[N, C]", "t": "i64[N]"},
+        {"x": random.standard_normal((6, 4)), "t": random.integers(0, 4, 6)},
+    )
     if weighted:
         inputs, arrays = {**inputs, "w": "f64[C]"}, {**arrays, "w": random.uniform(0.2, 2, 4)}
     attributes = {"reduction": reduction, "ignore_index": ignore}
@@ -222,7 +225,9 @@ def test_softmax(name, axis, pipeline):
     upstream = np.random.default_rng(8).standard_normal((4, 5, 3))
     found = evaluate(passes(asked, PIPELINES[pipeline]), {**arrays, asked.inputs[-1].name: upstream})
     np.testing.assert_allclose(found[0], expected.detach(), rtol=1e-9)
-    np.testing.assert_allclose(found[1], torch.autograd.grad(expected, x, torch.tensor(upstream))[0], rtol=1e-7, atol=1e-12)
+    np.testing.assert_allclose(
+        found[1], torch.autograd.grad(expected, x, torch.tensor(upstream))[0], rtol=1e-7, atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("pipeline", PIPELINES)
@@ -241,7 +246,9 @@ def test_multilayer_perceptron(pipeline):
     names = ["x", "w1", "b1", "w2", "b2"]
     found = evaluate(passes(request_gradients(function, names), PIPELINES[pipeline]), arrays)
     x, w1, b1, w2, b2 = (torch.tensor(arrays[key], requires_grad=True) for key in names)
-    loss = F.cross_entropy(F.linear(F.relu(F.linear(x, w1, b1)), w2, b2), torch.tensor(arrays["t"]), label_smoothing=0.1)
+    loss = F.cross_entropy(
+        F.linear(F.relu(F.linear(x, w1, b1)), w2, b2), torch.tensor(arrays["t"]), label_smoothing=0.1
+    )
     np.testing.assert_allclose(found[0][0], loss.item(), rtol=1e-9)
     for key, gradient, wanted in zip(names, found[1:], torch.autograd.grad(loss, (x, w1, b1, w2, b2))):
         np.testing.assert_allclose(gradient, wanted, rtol=1e-7, atol=1e-12, err_msg=key)
