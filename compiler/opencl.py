@@ -324,9 +324,9 @@ class _Printer:
                     lines += [f"{indent}if ({self.top(condition)}) {{", *self.block(inner, depth + 1), f"{indent}}}"]
                 case Barrier():
                     lines.append(f"{indent}barrier(CLK_LOCAL_MEM_FENCE);")
-                case Prefetch(buffer=buffer, index=index, level=level):
+                case Prefetch(buffer=buffer, index=index, level=level, for_write=for_write):
                     address = f"{self.name(buffer)} + {self.expression(index)}"
-                    lines.append(f"{indent}__builtin_prefetch({address}, 0, {level});")
+                    lines.append(f"{indent}__builtin_prefetch({address}, {int(for_write)}, {level});")
                 case AtomicMin(buffer=buffer, index=index, value=value):
                     lines.append(f"{indent}atomic_min(&{self.name(buffer)}[{self.top(index)}], {self.top(value)});")
         return lines

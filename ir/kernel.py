@@ -196,11 +196,13 @@ class AtomicMin:
 
 @dataclass(frozen=True)
 class Prefetch:
-    """Bring buffer[index] towards the core: 3 into the first-level cache, 2 into the second. No effect on values."""
+    """Bring buffer[index] towards the core: 3 into the first-level cache, 2 into the second; `for_write` to store
+    there. No effect on values."""
 
     buffer: str
     index: Expr
     level: int = 2
+    for_write: bool = False
 
 
 Stmt = Let | Declare | Assign | Store | For | If | Barrier | AtomicMin | Prefetch

@@ -137,8 +137,9 @@ class KernelReader:
             case "atomic_min", [buffer, index, value]:
                 place = self.expression(index, names)
                 return AtomicMin(self.name(buffer), place, self.expression(value, names))
-            case "prefetch", [buffer, index, level]:
-                return Prefetch(self.name(buffer), self.expression(index, names), self.integer(level))
+            case "prefetch", [write, buffer, index, level]:
+                place = self.expression(index, names)
+                return Prefetch(self.name(buffer), place, self.integer(level), write is not None)
             case _:
                 return Barrier()
 

@@ -103,9 +103,9 @@ def print_block(body: tuple[Stmt, ...], outer: Names, indent: str) -> Iterator[s
             case AtomicMin(buffer=buffer, index=index, value=value):
                 target = f"{value_name(buffer)}[{print_expression(index, names)}]"
                 yield f"{indent}atomic_min {target} = {print_expression(value, names)}"
-            case Prefetch(buffer=buffer, index=index, level=level):
+            case Prefetch(buffer=buffer, index=index, level=level, for_write=for_write):
                 target = f"{value_name(buffer)}[{print_expression(index, names)}]"
-                yield f"{indent}prefetch {target} level {level}"
+                yield f"{indent}prefetch {'write ' * for_write}{target} level {level}"
 
 
 def print_expression(expression: Expr, names: Names) -> str:

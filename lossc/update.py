@@ -7,7 +7,7 @@ place. Groups of parameters are ranges of the arenas: one launch each, with scal
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,6 +18,8 @@ from lossc.compiler.outline import Outlined
 from lossc.ir.builder import Builder, Tensor
 from lossc.ir.diagnostics import LirError
 from lossc.ir.function import Function, Module, Value
+from lossc.ir.kernel import Store, walk_statements
+from lossc.ir.program import Variant
 from lossc.ir.types import Type, named
 from lossc.ir.verify import check_module
 from lossc.optim import Optimizer
@@ -71,6 +73,8 @@ class Update:
         self.in_place = all(
             overwrites_safely(self.compiled.outlined, name, f"new_{name}") for name in (PARAMETER, *self.state)
         )
+        if self.in_place:
+            self.compiled = _without_streaming(self.compiled)
         # Where a kernel still reads what it has written over, results go beside and are copied back.
         written = {PARAMETER: parameters, **self.state}
         self._results = written if self.in_place else {
@@ -108,6 +112,21 @@ class Update:
                 self.compiled.program, self.device, self.compiled.sources(), self.compiled.build_options, fixed
             )
         return self._executables[key]
+
+
+def _without_streaming(compiled: Compiled) -> Compiled:
+    """The program without variants that store past the cache: in place they take 1.15 times as long (16M parameters,
+    Adam, Intel's CPU runtime), as the lines they store are in the cache already."""
+
+    def streams(variant: Variant) -> bool:
+        statements = (s for launch in variant.launches for s in walk_statements(launch.kernel.body))
+        return any(isinstance(statement, Store) and statement.nontemporal for statement in statements)
+
+    steps = tuple(
+        replace(step, variants=tuple(variant for variant in step.variants if not streams(variant)))
+        for step in compiled.program.steps
+    )
+    return replace(compiled, lowered=replace(compiled.lowered, program=replace(compiled.program, steps=steps)))
 
 
 def overwrites_safely(outlined: Outlined, source: str, target: str) -> bool:

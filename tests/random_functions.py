@@ -65,8 +65,9 @@ class _Maker:
             inside.check(self.labels, code="label", message="a label must lie in [0, 4)")
         for _ in range(steps):
             self.step()
-        count = self.random.randint(1, 3)
-        return self.builder.function("main", [value.value for value in self.floats[-count:]])
+        last = self.floats[-8:]
+        outputs = self.random.sample(last, min(len(last), self.random.randint(1, 4)))
+        return self.builder.function("main", [value.value for value in outputs])
 
     def step(self) -> None:
         x = self.one_of(self.floats[-6:] + self.floats[-3:] + self.floats[:4])

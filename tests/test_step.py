@@ -329,7 +329,7 @@ def test_checkpoints_that_do_not_fit_change_nothing(tmp_path: Path) -> None:
     with pytest.raises(lossc.LirError, match=r"holds the state of SGD, this step has Adam"):
         step.load(other_path)
     lossc.Graph().parameters.save(path)
-    with pytest.raises(lossc.LirError, match="lacks parameter `net.0.weight`"):
+    with pytest.raises(lossc.LirError, match=r"lacks parameter `net.0.weight`"):
         g.parameters.load(path)
     path.write_bytes(b"\x10\0\0\0\0\0\0\0not a header at all")
     with pytest.raises(lossc.LirError, match=r"is not a safetensors file"):

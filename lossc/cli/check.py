@@ -117,7 +117,8 @@ def slope_error(
 ) -> float | None:
     """How far the derivative along a random direction is from the central difference, over the gradient's length.
 
-    None where a step in that direction leaves what the program allows, such as a probability above 1.
+    None where a step in that direction leaves what the program allows, such as a probability above 1, or what numbers
+    can hold.
     """
     base = np.asarray(arrays[name], np.float64)
     direction = np.random.default_rng(len(name)).standard_normal(base.shape)
@@ -128,6 +129,8 @@ def slope_error(
             for sign in (1, -1)
         )
     except LirError:
+        return None
+    if not (np.isfinite(ahead) and np.isfinite(behind)):
         return None
     length = float(np.linalg.norm(gradient) * np.linalg.norm(direction))
     # Below this the difference of two such values is rounding.

@@ -18,7 +18,7 @@ from lossc.arrays import to_dtype
 from lossc.compiler.pipeline import run_passes
 from lossc.ir.diagnostics import Diagnostic, LirError
 from lossc.ir.function import Function, Module, Op, Value
-from lossc.ir.types import Type, dim_value, is_float, is_integer
+from lossc.ir.types import DimLike, Type, dim_value, is_float
 from lossc.ir.verify import check_type
 
 # What leaves the values of a tensor as they are, at most moved, repeated or in another type.
@@ -52,29 +52,47 @@ def random_array(value: Value, bounds: Bounds, sizes: Mapping[str, int], seed: i
     check_type(Type(value.type.dtype, shape))
     if 8 * math.prod(shape) > sys.maxsize:
         raise MemoryError(f"input `{value.name}` would have {math.prod(shape)} elements")
+    if bounds.low > bounds.high:
+        raise _give(value, f"the checks of the program seem to leave no value for `{value.name}`: {value.type}")
     generator = np.random.default_rng([seed, *value.name.encode()])
-    dtype = to_dtype(value.type.dtype)
-    if value.type.dtype == "bool":
-        return generator.integers(0, 2, shape).astype(bool), "true or false"
-    if is_integer(value.type.dtype):
-        return _integers(value, bounds, shape, generator).astype(dtype), str(bounds)
-    if math.isinf(bounds.low) and math.isinf(bounds.high):
-        return generator.standard_normal(shape).astype(dtype), "normal"
-    if math.isinf(bounds.high):
-        return (bounds.low + abs(generator.standard_normal(shape))).astype(dtype), f"normal, from {bounds.low:g}"
-    if math.isinf(bounds.low):
-        return (bounds.high - abs(generator.standard_normal(shape))).astype(dtype), f"normal, up to {bounds.high:g}"
-    return generator.uniform(bounds.low, bounds.high, shape).astype(dtype), f"uniform {bounds}"
+    kind = "float" if is_float(value.type.dtype) else "bool" if value.type.dtype == "bool" else "integer"
+    values, how = _DRAW[kind](value, bounds, shape, generator)
+    return values.astype(to_dtype(value.type.dtype)), how
 
 
-def _integers(value: Value, bounds: Bounds, shape: tuple[int, ...], generator: np.random.Generator) -> np.ndarray:
-    low = 0 if math.isinf(bounds.low) else int(bounds.low)
-    if math.isinf(bounds.high) or bounds.high < low:
-        raise LirError(Diagnostic(
-            LirError.code, f"nothing in the program says which values `{value.name}`: {value.type} may have",
-            value.span, notes=(f"give it: --input {value.name}={value.name}.npy",),
-        ))  # fmt: skip
-    return generator.integers(low, int(bounds.high) + 1, shape)
+Shape = tuple[int, ...]
+
+
+def _floats(value: Value, bounds: Bounds, shape: Shape, generator: np.random.Generator) -> tuple[np.ndarray, str]:
+    match math.isinf(bounds.low), math.isinf(bounds.high):
+        case False, False:
+            return generator.uniform(bounds.low, bounds.high, shape), f"uniform {bounds}"
+        case False, True:
+            return bounds.low + abs(generator.standard_normal(shape)), f"normal, from {bounds.low:g}"
+        case True, False:
+            return bounds.high - abs(generator.standard_normal(shape)), f"normal, up to {bounds.high:g}"
+        case _:
+            return generator.standard_normal(shape), "normal"
+
+
+def _integers(value: Value, bounds: Bounds, shape: Shape, generator: np.random.Generator) -> tuple[np.ndarray, str]:
+    bounds = Bounds(0 if math.isinf(bounds.low) else bounds.low, bounds.high)
+    if math.isinf(bounds.high) or bounds.high < bounds.low:
+        raise _give(value, f"nothing in the program says which values `{value.name}`: {value.type} may have")
+    return generator.integers(int(bounds.low), int(bounds.high) + 1, shape), str(bounds)
+
+
+def _truth_values(value: Value, bounds: Bounds, shape: Shape, generator: np.random.Generator) -> tuple[np.ndarray, str]:
+    low, high = int(max(0, bounds.low)), int(min(1, bounds.high))
+    return generator.integers(low, high + 1, shape), "true or false" if low < high else ("false", "true")[low]
+
+
+_DRAW = {"float": _floats, "integer": _integers, "bool": _truth_values}
+
+
+def _give(value: Value, problem: str) -> LirError:
+    note = f"give it: --input {value.name}={value.name}.npy"
+    return LirError(Diagnostic(LirError.code, problem, value.span, notes=(note,)))
 
 
 def bounds_of_inputs(module: Module, sizes: Mapping[str, int]) -> dict[str, Bounds]:
@@ -90,17 +108,19 @@ def bounds_of_inputs(module: Module, sizes: Mapping[str, int]) -> dict[str, Boun
     return {value.name: bounds[value] for value in function.inputs}
 
 
-def _checked(function: Function, producers: Mapping[Value, Op]) -> Iterator[tuple[Value, str, Value]]:
-    """Every `input < limit` that some check wants to hold."""
+def _checked(function: Function, producers: Mapping[Value, Op]) -> Iterator[tuple[Value, str, Value | int]]:
+    """Every `input < limit` that some check wants to hold; a truth value is 1 or 0."""
     pending = [(op.operands[0], True) for op in function.ops if op.name == "check"]
     seen: set[tuple[Value, bool]] = set()
     while pending:
         value, holds = pending.pop()
-        op = producers.get(value)
-        if op is None or (value, holds) in seen:
+        if (value, holds) in seen:
             continue
         seen.add((value, holds))
-        if op.name in _MIRRORED:
+        op = producers.get(value)
+        if op is None:
+            yield value, "ge" if holds else "lt", 1
+        elif op.name in _MIRRORED:
             comparison = op.name if holds else _NEGATED[op.name]
             left, right = (_source(operand, producers) for operand in op.operands)
             yield left, comparison, right
@@ -111,7 +131,7 @@ def _checked(function: Function, producers: Mapping[Value, Op]) -> Iterator[tupl
             pending += [(operand, holds) for operand in op.operands]
 
 
-def _indexed(function: Function, producers: Mapping[Value, Op]) -> Iterator[tuple[Value, str, object]]:
+def _indexed(function: Function, producers: Mapping[Value, Op]) -> Iterator[tuple[Value, str, DimLike]]:
     """Every index into an axis: 0 or more, less than its size."""
     for op in function.ops:
         if op.name == "gather":

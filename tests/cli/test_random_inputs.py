@@ -70,6 +70,26 @@ def test_truth_values_and_indices() -> None:
     assert set(arrays["t"]) == {False, True}
 
 
+def test_truth_values_that_a_check_wants() -> None:
+    text = """
+  check %yes {code = "yes", message = "must hold"}
+  %not = not %no
+  check %not {code = "no", message = "must not hold"}"""
+    arrays = drawn("%yes: bool[B], %no: bool[B]", text)
+    assert arrays["yes"].all()
+    assert not arrays["no"].any()
+
+
+def test_checks_that_leave_nothing() -> None:
+    text = """
+  %a = gt %v, 1.0
+  check %a {code = "a", message = "too small"}
+  %b = lt %v, 0.0
+  check %b {code = "b", message = "too large"}"""
+    with pytest.raises(LirError, match="seem to leave no value for `v`"):
+        drawn("%v: f32[B]", text)
+
+
 def test_integers_without_any_bound_must_be_given() -> None:
     with pytest.raises(LirError, match="nothing in the program says which values `n`") as caught:
         drawn("%n: i32[B]", "  %m = add %n, %n")
