@@ -20,14 +20,15 @@ from lossc.runtime.memory import Argument, copy
 
 def flat_program(
     device: Device, dtype: str, inputs: tuple[str, ...], formula: Callable[..., Tensor],
-    fixed: Mapping[str, Argument] | None = None,
+    fixed_inputs: Mapping[str, Argument] | None = None, result: Argument | None = None,
 ) -> Executable:  # fmt: skip
-    """A formula of arrays of P elements, ready to run. Its output is called `result`."""
+    """A formula of arrays of P elements, ready to run. Its output is called `result`, and goes there if that is given."""
     build = Builder()
     tensors = [Tensor(build.input(name, Type(dtype, (named("P"),))), build) for name in inputs]
     function = build.function(formula.__name__, [formula(*tensors).value], ("result",))
     compiled = compile_module(Module({function.name: function}, function.name), device.info)
-    return Executable(compiled.program, device, compiled.sources(), compiled.build_options, fixed)
+    written = {} if result is None else {"result": result}
+    return Executable(compiled.program, device, compiled.sources(), compiled.build_options, fixed_inputs, written)
 
 
 def accumulate(total: Tensor, gradient: Tensor) -> Tensor:
@@ -45,10 +46,8 @@ class Accumulator:
         self.gradients = gradients
         self.total = Arena(gradients.device, gradients.dtype, gradients.segments)
         # In place: the sum reads only the element that it writes, and arenas have no ragged end.
-        fixed = {
-            "total": self.total.argument, "result": self.total.argument, "gradient": gradients.argument
-        }  # fmt: skip
-        self._add = flat_program(gradients.device, gradients.dtype, ("total", "gradient"), accumulate, fixed)
+        read = {"total": self.total.argument, "gradient": gradients.argument}
+        self._add = flat_program(gradients.device, gradients.dtype, tuple(read), accumulate, read, self.total.argument)
 
     def add(self, first: bool) -> None:
         """Add what the gradients are now; the first batch replaces what was there."""

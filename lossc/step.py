@@ -71,15 +71,16 @@ class Step:
         self.compiled: Compiled = compile_module(found.module, self.device.info, strategy)
         program = self.compiled.program
         self._trained = self._make_arenas([parameters.entry(name) for name in self.names])
-        fixed: dict[str, Argument] = {}
+        live: dict[str, Argument] = {}
+        written: dict[str, Argument] = {}
         gradient_outputs = [name for name, _ in program.outputs[found.outputs :]]
         for name, output in zip(self.names, gradient_outputs):
             trained = self._of(name)
-            fixed[name], fixed[output] = trained.parameters.part(name), trained.gradients.part(name)
+            live[name], written[output] = trained.parameters.part(name), trained.gradients.part(name)
         self._kept = [name for name, _ in program.inputs if name in parameters and name not in self.names]
         self._inputs = Inputs([pair for pair in program.inputs if pair[0] not in parameters], accepted)
         self._executable = Executable(
-            program, self.device, self.compiled.sources(), self.compiled.build_options, fixed
+            program, self.device, self.compiled.sources(), self.compiled.build_options, live, written
         )
         self._accumulators: dict[str, Accumulator] = {}
         self._squares: dict[str, SumOfSquares] = {}

@@ -104,12 +104,13 @@ class Update:
     def _executable(self, gradients: Arena, part: Range) -> Executable:
         key = (id(gradients), part)
         if key not in self._executables:
-            fixed: dict[str, Argument] = {**self._scalars, GRADIENT: gradients.range(part.start, part.stop)}
+            read: dict[str, Argument] = {**self._scalars, GRADIENT: gradients.range(part.start, part.stop)}
+            written: dict[str, Argument] = {}
             for name, arena in {PARAMETER: self.parameters, **self.state}.items():
-                fixed[name] = arena.range(part.start, part.stop)
-                fixed[f"new_{name}"] = self._results[name].range(part.start, part.stop)
+                read[name] = arena.range(part.start, part.stop)
+                written[f"new_{name}"] = self._results[name].range(part.start, part.stop)
             self._executables[key] = Executable(
-                self.compiled.program, self.device, self.compiled.sources(), self.compiled.build_options, fixed
+                self.compiled.program, self.device, self.compiled.sources(), self.compiled.build_options, read, written
             )
         return self._executables[key]
 

@@ -68,14 +68,14 @@ class Plan:
 class Executable:
     """A program ready to run on one device. Calls from several threads are independent.
 
-    `fixed` is memory that inputs and outputs, by name, have for good: what lives on the device between calls. The
+    `fixed_inputs` and `fixed_outputs` have memory, by name, for good: what lives on the device between calls. The
     caller neither passes it nor gets it back, may let an output write over an input where the program allows that,
     and calls from one thread at a time.
     """
 
     def __init__(
         self, program: Program, device: Device, sources: Mapping[str, str], options: str,
-        fixed: Mapping[str, Argument] | None = None,
+        fixed_inputs: Mapping[str, Argument] | None = None, fixed_outputs: Mapping[str, Argument] | None = None,
     ):  # fmt: skip
         self.program, self.device = program, device
         self.sources, self.options = dict(sources), options
@@ -83,9 +83,8 @@ class Executable:
         # The buffers of the inputs stand first, in the order of the inputs.
         buffers = [name for name, buffer in program.buffers.items() if buffer.role == "input"]
         self.input_buffers = {name: buffer for (name, _), buffer in zip(program.inputs, buffers)}
-        self.fixed = {name: argument for name, argument in (fixed or {}).items() if name in self.input_buffers}
-        self.fixed_outputs = {name: (fixed or {})[name] for name, _ in program.outputs if name in (fixed or {})}
-        self.free_inputs = tuple(name for name, _ in program.inputs if name not in self.fixed)
+        self.fixed_inputs, self.fixed_outputs = dict(fixed_inputs or {}), dict(fixed_outputs or {})
+        self.free_inputs = tuple(name for name, _ in program.inputs if name not in self.fixed_inputs)
         self._of_thread = threading.local()
 
     def __call__(
@@ -193,7 +192,7 @@ class Executable:
         plans: dict[Any, Plan] = self._of_thread.__dict__.setdefault("plans", {})
         plan = plans.get(key)
         if plan is None:
-            found = {**dict(zip(self.free_inputs, shapes)), **{n: a.array.shape for n, a in self.fixed.items()}}
+            found = {**dict(zip(self.free_inputs, shapes)), **{n: a.array.shape for n, a in self.fixed_inputs.items()}}
             bound = bind_dimensions(self.program.inputs, found, sizes)
             while len(plans) >= MOST_PLANS:
                 plans.pop(next(iter(plans)))
@@ -206,7 +205,7 @@ class Executable:
         buffers = {**self.program.buffers, **{b.name: b for variant in variants for b in variant.temporaries}}
         outputs = self._planned_outputs(sizes)
         # What the caller neither gives nor gets has its memory for as long as the plan.
-        keep = {self.input_buffers[name]: argument for name, argument in self.fixed.items()}
+        keep = {self.input_buffers[name]: argument for name, argument in self.fixed_inputs.items()}
         for output in outputs:
             if output.name in self.fixed_outputs and not output.copied:
                 keep[output.root] = self.fixed_outputs[output.name]

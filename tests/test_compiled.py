@@ -197,6 +197,16 @@ def test_an_upstream_gradient_is_one_more_input() -> None:
     assert close(gradients["x"], np.sum(parts, axis=0))
 
 
+def test_a_gradient_may_be_a_value_of_the_graph() -> None:
+    g = lossc.Graph()
+    x = g.input("x", (3,))
+    slope = g.grad((x**3).sum(), x)
+    g.set_outputs({"penalty": (slope * slope).sum()})
+    (penalty,), gradients = g.compile(grad=["x"])(x=[1, 2, -1])
+    assert penalty == pytest.approx(9 * (1 + 16 + 1))
+    assert gradients["x"] == pytest.approx([36, 288, -36])
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -515,13 +525,13 @@ def test_threads_share_a_function(device: Device) -> None:
     assert all(np.array_equal(found[k], expected[k]) for k in range(24))
 
 
-def test_importing_loads_nothing_heavy() -> None:
+def test_importing_loads_nothing_heavy(tmp_path: Path) -> None:
     code = (
         "import sys, lossc; lossc.nn, lossc.optim; g = lossc.Graph(); g.set_outputs([g.relu(g.input('x', (2,)))]); "
         "heavy = {'pyopencl', 'matplotlib', 'safetensors', 'ml_dtypes', 'torch', 'typer', 'rich', 'sklearn'}; "
         "print(sorted(heavy & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
     assert done.stdout.strip() == "[]"
 
 

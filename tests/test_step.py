@@ -215,6 +215,14 @@ def test_gradients_that_are_inputs_or_twice_the_same(any_device: Device) -> None
     assert g.parameters["c"].tolist() == [0, 0, 0]
 
 
+def test_a_parameter_may_be_called_like_the_gradient_of_another() -> None:
+    g = lossc.Graph()
+    g.set_outputs([(g.param("w", [1.0, 2.0]) * g.param("grad_w", [3.0, 4.0])).sum().reshape([1])])
+    g.compile_step(optim.SGD(1.0))()
+    assert g.parameters["w"].tolist() == [-2, -2]
+    assert g.parameters["grad_w"].tolist() == [2, 2]
+
+
 def test_segments_are_aligned_and_padded() -> None:
     table = segments_of([("a", (3, 5)), ("b", ()), ("c", (0,)), ("d", (16,))], 4, 64)
     found = [(segment.offset, segment.count, segment.stop) for segment in table.values()]

@@ -103,7 +103,7 @@ ARRAYS = {
     "missing": ((), "f.lir:4:9", "missing input `x`: f32[B, 10]", "--input x="),
     "one missing": (("--input", "x=x.npy"), "f.lir:4:25", "missing input `labels`", "--random"),
     "misnamed": ((*GIVEN, "--input", "label=labels.npy"), "f.lir:4:1", "no input `label`", "did you mean `labels`?"),
-    "wrong rank": (("--input", "x=labels.npy", "--input", "labels=labels.npy"), "f.lir:4:9", "f32[B, 10]", "[4]"),
+    "wrong rank": (("--input", "x=float.npy", "--input", "labels=labels.npy"), "f.lir:4:9", "f32[B, 10]", "[4]"),
     "wrong size": (("--input", "x=nine.npy", "--input", "labels=labels.npy"), "f.lir:4:9", "[4, 9]", "nine.npy"),
     "sizes disagree": (("--input", "x=x.npy", "--input", "labels=1,2"), "f.lir:4:25", "[2]", "B is 4"),
     "bound otherwise": ((*GIVEN, "--bind", "B=5"), "f.lir:4:9", "[4, 10]", "B is 5"),
