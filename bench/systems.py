@@ -5,9 +5,7 @@ Every call computes the mean loss and its gradient from arrays in memory to arra
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -59,8 +57,7 @@ def handwritten(case: Case, data: Data, device: str | None) -> Call:
     """The kernel in bench/handwritten, on the same device."""
     from lossc.runtime.device import select
 
-    sys.path.insert(0, str(Path(__file__).parent / "handwritten"))
-    import kernels
+    from .handwritten import kernels
 
     chosen = select(device)
     make = {"cross_entropy": lambda c, q: kernels.cross_entropy(c, q, case.rows, case.columns),

@@ -85,9 +85,9 @@ def _slots(kernel: Function, names: Mapping[Value, str], checks: list[Check]) ->
     for op in kernel.ops:
         if op.name == "check":
             slots[op] = len(checks)
-            value = op.operands[1] if len(op.operands) > 1 and op.operands[1] in inputs else None
-            checks.append(Check(slots[op], op.attributes, op.operands[0].type.shape,
-                                None if value is None else names[value]))  # fmt: skip
+            ok, *shown = op.operands
+            stored = next((names[value] for value in shown if value in inputs), None)
+            checks.append(Check(slots[op], op.attributes, ok.type.shape, stored))
     return slots
 
 

@@ -194,10 +194,16 @@ def _reduce_helper(op: str, dtype: str, width: int) -> str:
 
 
 def _f16_helper(dtype: str, width: int) -> str:
+    # Through bits of our own: PoCL's vstore_half16 takes its address for a multiple of 16 bytes.
     suffix = "" if width == 1 else str(width)
+    f, s = f"float{suffix}", f"ushort{suffix}"
+    bits = (
+        f"  ushort bits[{width}] __attribute__((aligned({2 * width})));\n  vstore_half{suffix}(x, 0, (half *)bits);\n"
+    )
+    packed = f"vload{width}(0, bits)" if width > 1 else "bits[0]"
     return (
-        f"static float{suffix} lossc_round_f16{suffix}(float{suffix} x) {{\n  ushort bits[{width}];\n"
-        f"  vstore_half{suffix}(x, 0, (half *)bits);\n  return vload_half{suffix}(0, (const half *)bits);\n}}"
+        f"static {s} lossc_pack_f16{suffix}({f} x) {{\n{bits}  return {packed};\n}}\n"
+        f"static {f} lossc_round_f16{suffix}({f} x) {{\n{bits}  return vload_half{suffix}(0, (const half *)bits);\n}}"
     )
 
 
@@ -296,9 +302,9 @@ class _Printer:
             if isinstance(e, Load) and self.storage[e.buffer] == "bf16":
                 found.setdefault(f"round_bf16 {e.width}", _bf16_helper("f32", e.width))
         for statement in walk_statements(self.kernel.body):
-            if isinstance(statement, Store) and self.storage[statement.buffer] == "bf16":
-                width = statement.value.width
-                found.setdefault(f"round_bf16 {width}", _bf16_helper("f32", width))
+            if isinstance(statement, Store) and self.storage[statement.buffer] in ("f16", "bf16"):
+                dtype, width = self.storage[statement.buffer], statement.value.width
+                found.setdefault(f"round_{dtype} {width}", _HELPERS[f"round_{dtype}"]("f32", width))
         return list(found.values())
 
     def block(self, body: tuple[Stmt, ...], depth: int) -> list[str]:
@@ -340,7 +346,9 @@ class _Printer:
             index = self.expression(store.index)
             return [f"vstore_half(({text}).s{lane:x}, {index}.s{lane:x}, {name});" for lane in range(width)]
         if dtype == "f16":
-            return [f"vstore_half{suffix}({text}, 0, {address});"]
+            if width == 1:
+                return [f"vstore_half({text}, 0, {address});"]
+            return [f"vstore{width}(lossc_pack_f16{width}({text}), 0, (__global ushort *)({address}));"]
         if dtype == "bf16":
             text = f"lossc_pack_bf16{suffix}({text})"
         elif dtype == "bool":

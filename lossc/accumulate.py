@@ -22,7 +22,7 @@ def flat_program(
     device: Device, dtype: str, inputs: tuple[str, ...], formula: Callable[..., Tensor],
     fixed_inputs: Mapping[str, Argument] | None = None, result: Argument | None = None,
 ) -> Executable:  # fmt: skip
-    """A formula of arrays of P elements, ready to run. Its output is called `result`, and goes there if that is given."""
+    """A formula of arrays of P elements, ready to run. Its output goes to `result` where that is given."""
     build = Builder()
     tensors = [Tensor(build.input(name, Type(dtype, (named("P"),))), build) for name in inputs]
     function = build.function(formula.__name__, [formula(*tensors).value], ("result",))

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..ir.diagnostics import Diagnostic, LirError, did_you_mean
 from ..ir.interp import check_failure
-from ..ir.kernel import evaluate_integer
+from ..ir.kernel import Kernel, WorkItem, evaluate_integer, expressions_of, walk_expressions, walk_statements
 from ..ir.program import CHECK_HOLDS, Buffer, Launch, Program, Variant
 from ..ir.shapes import bind_dimensions
 from ..ir.types import dim_value, numpy_dtype
@@ -258,7 +258,8 @@ class Executable:
         local = launch.kernel.local_size
         count = evaluate_integer(launch.global_size, sizes)
         # Work-items on their own: the driver groups them as it likes.
-        return PlannedLaunch(kernel, (count,), (local,) if local > 1 else None, tuple(changing))
+        grouped = local > 1 or _asks_for_its_group(launch.kernel)
+        return PlannedLaunch(kernel, (count,), (local,) if grouped else None, tuple(changing))
 
     def _own_kernel(self, built: Any, name: str) -> Any:
         """A kernel object of this plan alone: its preset arguments are nobody else's."""
@@ -266,6 +267,18 @@ class Executable:
         self._of_thread.__dict__.setdefault("built", []).append(built)
         built.kernel(name)
         return cl.Kernel(built.handle, name)
+
+
+def _asks_for_its_group(kernel: Kernel) -> bool:
+    """Whether a kernel's answers depend on how work-items are grouped."""
+    queries = {
+        inner.query
+        for statement in walk_statements(kernel.body)
+        for expression in expressions_of(statement)
+        for inner in walk_expressions(expression)
+        if isinstance(inner, WorkItem)
+    }
+    return bool(queries & {"local_id", "group_id", "group_count"})
 
 
 def choose_variant(variants: Sequence[Variant], sizes: Mapping[str, int]) -> Variant:

@@ -6,6 +6,8 @@ A function is made from a seed and a number of steps, so that a failure shrinks 
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
@@ -53,7 +55,7 @@ class _Maker:
     def input(self, name: str, type_: Type) -> Tensor:
         return self.builder.tensor(self.builder.input(name, type_))
 
-    def one_of(self, choices):
+    def one_of(self, choices: Iterable[Any]) -> Any:
         return self.random.choice(list(choices))
 
     def perhaps(self) -> bool:
@@ -119,7 +121,7 @@ class _Maker:
         if not fitting and not rowwise:
             return None
         p = self.one_of(fitting + rowwise)
-        y = self.one_of([y for y in self.floats[-6:] + [x] if y.shape == x.shape])
+        y = self.one_of([y for y in [*self.floats[-6:], x] if y.shape == x.shape])
         # An arm that has the same condition inside is what propagate-conditions looks for.
         inner = self.one_of((
             lambda: x, lambda: p.select(x, 0) * 2, lambda: -p.select(x, y), lambda: (~p).select(x, y) + y,

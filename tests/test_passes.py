@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import inspect
+import math
 import re
 import time
 
 import numpy as np
 import pytest
-from functions import PLAIN, build, evaluate, module_of, passes
+from functions import PLAIN, build, evaluate, module_of, op, passes, type_of
 from hypothesis import HealthCheck, given, settings
 from random_functions import functions, inputs
 
 from lossc.compiler.gradient import request_gradients
 from lossc.compiler.passes import canonicalize as canonicalize_module
+from lossc.compiler.passes._match import round_to
 from lossc.compiler.pipeline import PIPELINES, UntilStable, find_pass, help_of, pass_names, run_passes
 from lossc.compiler.rewrite import Log, rewrite
-from lossc.ir.builder import Tensor
+from lossc.ir.builder import Builder, Tensor
 from lossc.ir.diagnostics import CompilerBug, LirError
-from lossc.ir.function import Function
+from lossc.ir.function import Function, Module
 from lossc.ir.printer import equal_modules
+from lossc.ir.signature import make_call
 
 # Passes whose rules are all exact: they keep NaN, infinities and zeros where they are.
 EXACT = ("canonicalize", "cse", "dce", "drop-markers", "propagate-conditions", "expand", "inline", "autodiff")
@@ -161,8 +164,6 @@ def test_a_rule_that_changes_a_type_is_a_bug():
 
 
 def test_the_log_says_what_fired_and_what_did_not():
-    from functions import op
-
     def body(x: Tensor, t: Tensor) -> Tensor:
         return op("nll_loss", op("log_softmax", x, axis=0), t)
 
@@ -185,6 +186,73 @@ def test_every_rule_states_its_equation_and_status():
             for rule in rules:
                 equation = (inspect.getdoc(rule) or "").split("\n")[0]
                 assert re.search(r"  (exact|rounding|extends)( \(.*\))?$", equation), f"{rule.__name__}: {equation}"
+
+
+# --- constants ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("dtype", "number", "expected"),
+    [
+        ("f32", 1 / 3, 0.33333334),
+        ("f32", 0.1, 0.1),
+        ("f32", 2.0**-13, 2.0**-13),
+        ("f32", 1e39, math.inf),
+        ("f16", 1 / 3, 0.3333),
+        ("bf16", 1 / 3, 0.333984375),
+        ("bf16", 1.00390625, 1.0),  # half way: to even
+        ("f64", 1 / 3, 1 / 3),
+    ],
+)
+def test_constants_are_rounded_to_their_type(dtype, number, expected):
+    assert round_to(number, dtype) == expected
+
+
+def constant_after(body) -> object:
+    function = passes(build({"x": "f32[4]"}, body), ["simplify"])
+    (constant,) = [op.attributes["value"] for op in function.ops if op.name == "constant"]
+    return constant
+
+
+def test_folding_follows_the_type():
+    assert constant_after(lambda x: x.constant(100, "i8") + x.constant(100, "i8")) == -56
+    assert constant_after(lambda x: x.constant(7, "i32") / x.constant(-2, "i32")) == -3
+    assert constant_after(lambda x: x.constant(0.1) * 3) == 0.3
+    assert constant_after(lambda x: x.constant(70000.0).cast("f16").cast("f32")) == math.inf
+    assert math.isnan(constant_after(lambda x: x.constant(0.0) / 0))  # type: ignore[arg-type]
+    assert str(constant_after(lambda x: -x.constant(0.0))) == "-0.0"
+    assert constant_after(lambda x: x.constant(1) < x.constant(2)) is True
+
+
+def test_a_cast_out_of_range_is_left_to_the_device():
+    function = passes(build({"x": "f32[4]"}, lambda x: x.constant(1e10).cast("i32")), ["simplify"])
+    assert [op.name for op in function.ops] == ["constant", "cast"]
+
+
+# --- calls -------------------------------------------------------------------------------------------------------
+
+
+def nested(depth: int, calls: int) -> Module:
+    """@f0 doubles, @f1 calls @f0, @f2 calls @f1, ..., each `calls` times."""
+    functions = [build({"x": "f32[N]"}, lambda x: x + x, "f0")]
+    for level in range(1, depth + 1):
+        builder = Builder()
+        value = builder.input("x", type_of("f32[N]"))
+        for _ in range(calls):
+            (value,) = builder.append(make_call("call", functions[-1], [value]))
+        functions.append(builder.function(f"f{level}", [value]))
+    return module_of(*functions)
+
+
+def test_calls_of_calls_are_inlined_without_recursion():
+    after = find_pass("inline")(nested(3000, 1))
+    assert [op.name for op in after.entry.ops] == ["add"]
+    assert list(after.functions) == ["f3000"]
+
+
+def test_calls_that_multiply_are_refused():
+    with pytest.raises(LirError, match="more than 1,000,000 operations"):
+        find_pass("inline")(nested(40, 2))
 
 
 # --- size ------------------------------------------------------------------------------------------------------

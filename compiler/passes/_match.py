@@ -5,6 +5,7 @@ A *view* is a value that repeats a smaller one: a `broadcast`, or a `reshape` th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -166,11 +167,18 @@ def is_maximum_along(build: Rebuild, repeated: Value, x: Value, axes: Sequence[i
     view = view_of(build, repeated)
     if view is None or view[1] != kept_axes(x.type.rank, axes):
         return False
-    maximum = unmarked(build, view[0])
-    guard = build.match(maximum, "select")
-    if guard is not None and constant_of(build, guard.operands[1]) == 0:
-        maximum = unmarked(build, guard.operands[2])
-    largest = build.match(maximum, "reduce_max")
+    largest = build.match(unmarked(build, behind_guard(build, unmarked(build, view[0]))), "reduce_max")
     if largest is None or axes_of(largest.attributes["axes"], x.type.rank) != axes:
         return False
     return unmarked(build, largest.operands[0]) is unmarked(build, x)
+
+
+def behind_guard(build: Rebuild, value: Value) -> Value:
+    """m in select(|m| == inf, 0, m), which keeps an infinite maximum from being subtracted; else the value itself."""
+    guard = build.match(value, "select")
+    infinite = build.match(guard.operands[0], "eq") if guard is not None else None
+    absolute = build.match(infinite.operands[0], "abs") if infinite is not None else None
+    if guard is None or infinite is None or absolute is None:
+        return value
+    is_guard = is_constant(build, guard.operands[1], 0) and is_constant(build, infinite.operands[1], math.inf)
+    return guard.operands[2] if is_guard and absolute.operands[0] is guard.operands[2] else value

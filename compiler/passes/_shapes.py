@@ -146,7 +146,10 @@ def reduce_whole_reshape(op: Op, build: Rebuild) -> Value | None:
 
 
 def sum_of_repeated(op: Op, build: Rebuild) -> Value | None:
-    """sum of (broadcast g) = g * size  rounding"""
+    """sum of (broadcast g) = g * size  rounding
+
+    Where the size is 0 and g infinite, as the gradient of a mean over nothing is, this gives NaN instead of 0.
+    """
     (x,) = op.operands
     if x.type.dtype in ("f16", "bf16"):
         return None  # the size may be beyond what the type counts

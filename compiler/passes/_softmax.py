@@ -10,7 +10,7 @@ import math
 
 from ...ir.function import Op, Value
 from ..rewrite import NoMatch, Rebuild
-from ._match import axes_of, expand, is_constant, is_maximum_along, kept_axes, unmarked, view_of
+from ._match import axes_of, behind_guard, expand, is_constant, is_maximum_along, kept_axes, unmarked, view_of
 
 
 def log_of_sum_of_exp(op: Op, build: Rebuild) -> Value | NoMatch | None:
@@ -155,16 +155,10 @@ def _with_fixed_shift(build: Rebuild, shifted: Op, kept: tuple[int, ...]) -> Val
     view = view_of(build, repeated)
     if view is None or not set(view[1]) <= set(kept):
         return None
-    if build.match(_behind_guard(build, view[0]), "stop_gradient", "constant"):
+    if build.match(behind_guard(build, view[0]), "stop_gradient", "constant"):
         return None
     fixed = build.emit("stop_gradient", view[0])
     return build.emit("sub", x, expand(build, fixed, view[1], x.type.shape))
-
-
-def _behind_guard(build: Rebuild, value: Value) -> Value:
-    """m in select(m is infinite, 0, m)."""
-    guard = build.match(value, "select")
-    return value if guard is None or not is_constant(build, guard.operands[1], 0) else guard.operands[2]
 
 
 def _total_of(build: Rebuild, log_total: Value) -> Op:

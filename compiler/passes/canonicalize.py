@@ -5,8 +5,8 @@ Before:                                        After:
     %a = mul %x, %c ; %b = div %a, %c2             %r = broadcast %n {dims = [0], shape = [N, C]}
     %r = broadcast %row {dims = [0], ...}
     %n = neg %r
-All rules are local. What they change beyond the last bit is nothing: no rule gives NaN or infinity where there was
-none, or takes one away.
+
+All rules are local and exact, but for sums that are taken in another order or replaced by a product with the size.
 """
 
 from __future__ import annotations

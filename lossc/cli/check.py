@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
+import typer
 
 from lossc.compiler import compile_module
 from lossc.compiler.gradient import request_module_gradients
@@ -53,15 +55,23 @@ def check(
     inputs: options.Inputs,
     bind: options.Bind,
     params: options.Params = None,
-    random: options.Random = 0,
-    wrt: options.Wrt = None,
+    random: Annotated[
+        int, typer.Option("--random", metavar="SEED", min=0, help="The seed of inputs that are not given.")
+    ] = 0,
+    wrt: Annotated[
+        str | None, typer.Option("--wrt", metavar="A,B", help="Gradients by these inputs only.", show_default=False)
+    ] = None,
     of: options.Of = None,
     function: options.FunctionName = None,
     device: options.RunDevice = None,
     strategy: options.Strategy = None,
     json: options.Json = False,
 ) -> None:
-    """Compare results and gradients on a device with float64 arithmetic and with finite differences."""
+    """Check results and gradients of a device.
+
+    Both are compared with float64 arithmetic on the program as it is written, and the gradients with finite
+    differences. What is not given is random; dimensions get the size 33. Status 1 where something is wrong.
+    """
     module = load_module(file, function)
     wanted = options.names(wrt) or [v.name for v in module.entry.inputs if is_float(v.type.dtype)]
     names = module.entry.names_of_outputs

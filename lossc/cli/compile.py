@@ -48,7 +48,10 @@ def compile(
     device: options.Target = None,
     strategy: options.Strategy = None,
 ) -> None:
-    """Compile a program: print one level of it, or write its kernels and how to launch them into a folder."""
+    """Compile a program to OpenCL kernels.
+
+    Prints one level of it, or writes the kernels and how they are launched into a folder. Needs no OpenCL device.
+    """
     if output is not None and emit is not None:
         raise typer.BadParameter("--emit prints one level, -o writes a folder: give one of them", param_hint="--emit")
     module = with_gradients(load_module(file, function), grad, wrt, of)
@@ -86,7 +89,10 @@ def dump(
     device: options.Target = None,
     strategy: options.Strategy = None,
 ) -> None:
-    """Write every level of a program into a folder, to read, to edit and to run with `lossc run DIR`."""
+    """Write a compiled program into a folder.
+
+    Every level, the kernels, how they are launched, and why: to read, to edit, and to run with `lossc run DIR`.
+    """
     module = with_gradients(load_module(file, function), grad, wrt, of)
     compiled = compile_module(module, target_of(device), strategy)
     write_bundle(output, {"index.txt": index_text(compiled, str(output)), **dumped_files(compiled)})
@@ -103,7 +109,10 @@ def explain(
     strategy: options.Strategy = None,
     json: options.Json = False,
 ) -> None:
-    """Say what was rewritten and fused, what was not and why, and what every kernel does and moves."""
+    """Say what was fused, what was not, and why.
+
+    Rewritings, fused kernels with their strategies and the reasons against others, launches, bytes moved.
+    """
     module = with_gradients(load_module(file, function), grad, wrt, of)
     compiled = compile_module(module, target_of(device), strategy)
     if json:

@@ -45,7 +45,9 @@ def say_table(columns: Sequence[str], rows: Sequence[Sequence[str]], on_stderr: 
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(*columns, header_style="bold")
+        table = Table(header_style="bold")
+        for column in columns:
+            table.add_column(column, overflow="fold")
         for row in rows:
             table.add_row(*map(Text, row))
         Console(file=stream).print(table)

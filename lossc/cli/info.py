@@ -48,7 +48,7 @@ def _yes(value: bool) -> str:
 
 
 def ops(
-    name: Annotated[str, typer.Argument(metavar="[NAME]", help="One operation, in full.", show_default=False)] = "",
+    name: Annotated[str, typer.Argument(metavar="NAME", help="One operation, in full.", show_default=False)] = "",
     json: options.Json = False,
 ) -> None:
     """List the operations of LIR, or describe one."""

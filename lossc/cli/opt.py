@@ -14,7 +14,7 @@ from lossc.ir.printer import print_module
 
 from . import options
 from .console import say, say_json, say_table, warn
-from .files import write_file, write_files
+from .files import check_target, write_file, write_files
 from .programs import load_module, with_gradients
 
 
@@ -22,11 +22,15 @@ def opt(
     file: Annotated[str, typer.Argument(metavar="FILE", help="A .lir file; - reads stdin.")] = "",
     passes: Annotated[str, typer.Option("--passes", metavar="A,B", help="Passes and pipelines, in order.")] = "prepare",
     show: Annotated[bool, typer.Option("--list", help="List the passes and pipelines.")] = False,
-    print_after_all: Annotated[bool, typer.Option(help="Print the module after each pass, on stderr.")] = False,
+    print_after_all: Annotated[
+        bool, typer.Option("--print-after-all", help="Print the module after each pass, on stderr.")
+    ] = False,
     dump_dir: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write a file for each pass that changed something.")
     ] = None,
-    time_passes: Annotated[bool, typer.Option(help="Print how long each pass took, on stderr.")] = False,
+    time_passes: Annotated[
+        bool, typer.Option("--time-passes", help="Print how long each pass took, on stderr.")
+    ] = False,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write the result there.")
     ] = None,
@@ -44,6 +48,8 @@ def opt(
         raise typer.BadParameter("name a .lir file, or list the passes with --list", param_hint="FILE")
     if json:
         raise typer.BadParameter("goes with --list: programs are printed as LIR", param_hint="--json")
+    if output is not None:
+        check_target(output)
     steps = options.names(passes)
     module = with_gradients(load_module(file, function), grad, wrt, of)
     history = _History(print_after_all)

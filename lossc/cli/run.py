@@ -33,7 +33,7 @@ OUTPUTS = (".npz", ".npy", ".safetensors")
 
 
 def run(
-    file: options.Program,
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A .lir file, a folder of `lossc dump`, or - for stdin.")],
     inputs: options.Inputs,
     bind: options.Bind,
     params: options.Params = None,
@@ -45,11 +45,15 @@ def run(
     device: options.RunDevice = None,
     strategy: options.Strategy = None,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write the results: .npz or .safetensors.")
+        Path | None,
+        typer.Option("-o", "--output", metavar="FILE", help="Write the results: .npz, .npy or .safetensors."),
     ] = None,
     json: options.Json = False,
 ) -> None:
-    """Run a program on a device and print or write its results."""
+    """Run a program on a device.
+
+    Prints its results in short, or writes them to a file.
+    """
     if output is not None:
         check_target(output, OUTPUTS)
     if os.path.isdir(file):

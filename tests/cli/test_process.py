@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import pty
+import re
 import shutil
 import signal
 import subprocess
@@ -69,6 +73,39 @@ def test_a_terminal_without_unicode(process: Command, folder: Path) -> None:
     done = process("compile", "ü.lir", PYTHONIOENCODING="ascii", PYTHONUTF8="0")
     assert done.status == 1
     assert ".lir:1:" in done.err
+
+
+def on_a_terminal(folder: Path, *arguments: str, **environment: str) -> str:
+    """What a command shows on a terminal, stdout and stderr together."""
+    ours, theirs = pty.openpty()
+    child = subprocess.Popen(
+        [sys.executable, "-m", "lossc", *arguments],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        cwd=folder,
+        env={"TERM": "xterm", **os.environ, **environment},
+    )
+    os.close(theirs)
+    shown = b""
+    # The end of the child is an error on Linux, and nothing more to read elsewhere.
+    with contextlib.suppress(OSError):
+        while data := os.read(ours, 65536):
+            shown += data
+    os.close(ours)
+    child.wait(timeout=60)
+    return shown.decode()
+
+
+def test_frames_and_colour_are_for_terminals(folder: Path, process: Command) -> None:
+    (folder / "broken.lir").write_text("func @f(\n")
+    assert "\N{BOX DRAWINGS LIGHT VERTICAL}" in on_a_terminal(folder, "opt", "--list")
+    assert "\N{BOX DRAWINGS LIGHT VERTICAL}" not in process("opt", "--list").out
+    coloured = on_a_terminal(folder, "compile", "broken.lir")
+    plain = on_a_terminal(folder, "compile", "broken.lir", NO_COLOR="1")
+    assert "\x1b[31m" in coloured
+    assert "\x1b" not in plain
+    assert re.sub(r"\x1b\[[0-9]*m", "", coloured) == plain
 
 
 def test_ctrl_c(folder: Path) -> None:

@@ -1,0 +1,163 @@
+"""What a compiled program does, in numbers that do not depend on how fast a machine is.
+
+In: a `Compiled`, and sizes for its dimension names. Out: for each fused kernel its passes over a row, its launches, the
+exponentials that it evaluates for an element, and the bytes that its passes load and store. The figures are read off
+schedules; a test counts the same in the simulator. Where a row's length is no multiple of a vector's, kernels do a
+little more than these figures: the last elements of a row twice.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from ..ir.function import Op, Value
+from ..ir.kernel import evaluate_integer
+from ..ir.program import Variant
+from ..ir.schedule import Schedule
+from ..ir.types import ITEM_SIZE, dim_names, dim_value
+from . import Compiled
+from .stages import COSTLY, Stage, stages_of
+
+EXPONENTIALS = frozenset({"exp", "expm1", "tanh"})
+"""What takes about as long as an exponential."""
+
+ASSUMED_SIZE = 1024
+"""What a dimension name counts as where no size is given."""
+
+
+@dataclass(frozen=True)
+class KernelCounts:
+    """One fused kernel, in the variant that some sizes choose. `exps_per_element` counts evaluations: twice where two
+    passes compute one exponential again, once where it is kept in between."""
+
+    name: str
+    strategy: str
+    stages: int
+    launches: int
+    exps_per_element: int
+    bytes_loaded: int
+    bytes_stored: int
+
+
+def count_kernels(compiled: Compiled, sizes: Mapping[str, int] | None = None) -> tuple[KernelCounts, ...]:
+    """The figures of each fused kernel, in the order in which they run."""
+    bound = {**dict.fromkeys(_names(compiled), ASSUMED_SIZE), **(sizes or {})}
+    return tuple(
+        _count(step.name, compiled.outlined.schedules[step.name], _chosen(step.variants, bound), bound)
+        for step in compiled.program.steps
+    )
+
+
+def total_counts(compiled: Compiled, sizes: Mapping[str, int] | None = None) -> dict[str, int]:
+    """The figures of all fused kernels together, by the names that `.lir` tests use."""
+    kernels = count_kernels(compiled, sizes)
+    return {
+        "fused-kernels": len(kernels),
+        "launches": sum(kernel.launches for kernel in kernels),
+        "stages": sum(kernel.stages for kernel in kernels),
+        "exps-per-element": sum(kernel.exps_per_element for kernel in kernels),
+        "bytes-loaded": sum(kernel.bytes_loaded for kernel in kernels),
+        "bytes-stored": sum(kernel.bytes_stored for kernel in kernels),
+    }
+
+
+def _names(compiled: Compiled) -> set[str]:
+    types = [type_ for _, type_ in compiled.program.inputs]
+    return {name for type_ in types for dim in type_.shape for name in dim_names(dim)}
+
+
+def _chosen(variants: Iterable[Variant], sizes: Mapping[str, int]) -> Variant:
+    return next(v for v in variants if v.guard is None or evaluate_integer(v.guard, sizes))
+
+
+def _count(name: str, schedule: Schedule, variant: Variant, sizes: Mapping[str, int]) -> KernelCounts:
+    passes = _passes(schedule, _kept(schedule, variant))
+    element = [op for ops, _ in passes for op in ops if schedule.varies[op.result] == schedule.looped]
+    loads = [v for _, loads in passes for v in loads if schedule.varies[v] == schedule.looped]
+    picked = _picked(schedule)
+    # What varies along fewer axes than the loops is loaded outside of them, once.
+    once = [v for v in schedule.function.inputs if v not in loads and all(v is not source for source, _ in picked)]
+    loaded = sum(_bytes(v, v, sizes) for v in (*loads, *once)) + sum(_bytes(v, at, sizes) for v, at in picked)
+    return KernelCounts(
+        name,
+        variant.strategy,
+        schedule.stages,
+        len(variant.launches),
+        sum(op.name in EXPONENTIALS for op in element),
+        loaded,
+        sum(_bytes(v, v, sizes) for v in schedule.function.outputs),
+    )
+
+
+def _picked(schedule: Schedule) -> list[tuple[Value, Value]]:
+    """The inputs behind every gather, each with the gather's result: as many elements are loaded as that has."""
+    producer = schedule.function.producers()
+    return [
+        (value, op.result)
+        for op in schedule.function.ops
+        if op.name == "gather"
+        for value in schedule.function.inputs
+        if value in _behind([op.operands[0]], producer, ())
+    ]
+
+
+def _behind(targets: Iterable[Value], producer: Mapping[Value, Op], ready: Collection[Value]) -> set[Value]:
+    """The targets and everything that they are computed from, but for what is ready and what is picked."""
+    pending = list(targets)
+    seen: set[Value] = set()
+    while pending:
+        value = pending.pop()
+        if value in seen or value in ready:
+            continue
+        seen.add(value)
+        op = producer.get(value)
+        if op is not None:
+            pending += op.operands[1:] if op.name == "gather" else op.operands
+    return seen
+
+
+def _bytes(value: Value, at: Value, sizes: Mapping[str, int]) -> int:
+    """The bytes of as many elements of `value` as `at` has."""
+    return math.prod(dim_value(dim, sizes) for dim in at.type.shape) * ITEM_SIZE[value.type.dtype]
+
+
+def _kept(schedule: Schedule, variant: Variant) -> dict[Value, int]:
+    """The values that a private array holds between passes, with the pass that computes them."""
+    arrays = [array.name for launch in variant.launches for array in launch.kernel.private_arrays]
+    stages = stages_of(schedule)
+    kept: dict[Value, int] = {}
+    for op in schedule.function.ops:
+        if not op.results or op.name not in COSTLY or schedule.varies[op.result] != schedule.looped:
+            continue
+        uses = [stage.number for stage in stages if stage.needs(op.result)]
+        # An array is named after the value that it holds.
+        array = next((a for a in arrays if re.fullmatch(rf"{re.escape(op.result.name)}_row(_\d+)?", a)), None)
+        if len(uses) > 1 and array is not None:
+            arrays.remove(array)
+            kept[op.result] = uses[0]
+    return kept
+
+
+def _passes(schedule: Schedule, kept: Mapping[Value, int]) -> list[tuple[list[Op], list[Value]]]:
+    """For each pass over a row the operations that it evaluates and the inputs that it loads."""
+    found = []
+    for stage in stages_of(schedule):
+        ready = {op.result for op in schedule.row_reductions} | {
+            v for v, number in kept.items() if number < stage.number
+        }
+        found.append(_work(schedule, stage, ready, kept))
+    return found
+
+
+def _work(
+    schedule: Schedule, stage: Stage, ready: Collection[Value], kept: Mapping[Value, int]
+) -> tuple[list[Op], list[Value]]:
+    producer = schedule.function.producers()
+    reduced = [op.operands[0] for op in (*stage.reductions, *stage.element_sums, *stage.element_checks)]
+    own = [v for v, number in kept.items() if number == stage.number]
+    seen = _behind([*stage.element_outputs, *reduced, *own], producer, ready)
+    ops = [op for op in schedule.function.ops if op.results and op.result in seen]
+    return ops, [value for value in schedule.function.inputs if value in seen]
