@@ -50,8 +50,9 @@ def lower(outlined: Outlined, device: DeviceInfo, strategy: str | None = None) -
             continue
         name = op.attributes["callee"]
         schedule = outlined.schedules[name]
-        slots = _slots(schedule.function, names, checks)
-        fused = Fused(name, schedule, {v: names[v] for v in (*op.operands, *op.results)}, slots)
+        slots = _slots(schedule.function, dict(zip(schedule.function.inputs, map(names.get, op.operands))), checks)
+        inside, outside = (*schedule.function.inputs, *schedule.function.outputs), (*op.operands, *op.results)
+        fused = Fused(name, schedule, {value: names[stored] for value, stored in zip(inside, outside)}, slots)
         chosen, against = choose(fused, device, strategy)
         variants = lower_with(chosen, fused, device)
         for variant in variants:
@@ -78,16 +79,15 @@ def buffer_names(entry: Function) -> dict[Value, str]:
     return names
 
 
-def _slots(kernel: Function, names: Mapping[Value, str], checks: list[Check]) -> dict[Op, int]:
-    """Number the checks of a kernel, adding them to those of the program."""
+def _slots(kernel: Function, stored: Mapping[Value, str | None], checks: list[Check]) -> dict[Op, int]:
+    """Number the checks of a kernel, adding them to those of the program. `stored` names the buffers of its inputs."""
     slots: dict[Op, int] = {}
-    inputs = set(kernel.inputs)
     for op in kernel.ops:
         if op.name == "check":
             slots[op] = len(checks)
             ok, *shown = op.operands
-            stored = next((names[value] for value in shown if value in inputs), None)
-            checks.append(Check(slots[op], op.attributes, ok.type.shape, stored))
+            buffer = next((stored[value] for value in shown if value in stored), None)
+            checks.append(Check(slots[op], op.attributes, ok.type.shape, buffer))
     return slots
 
 

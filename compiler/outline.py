@@ -18,10 +18,11 @@ are kept: `explain` prints them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from ..ir.diagnostics import CompilerBug
+from ..ir.diagnostics import CompilerBug, Limitation, LirError
 from ..ir.function import Function, Module, Op, Value
 from ..ir.schedule import Refusal, Schedule
 from .schedule import is_row_reduction, is_unit_reshape, is_whole_reduction, schedule_of
@@ -48,8 +49,32 @@ class Outlined:
 
 
 def outline(module: Module) -> Outlined:
-    """Cut the entry of `module` into fused kernels."""
+    """Cut the entry of `module` into fused kernels. An entry that launches kernels of its own is taken as it is."""
+    if any(op.name == "launch" for op in module.entry.ops):
+        return _as_written(module)
     return _Outliner(module).run()
+
+
+def _as_written(module: Module) -> Outlined:
+    """A module that was outlined by hand, or printed and read back."""
+    entry = module.entry
+    other = next((op for op in entry.ops if op.name not in ("launch", "reshape")), None)
+    if other is not None:
+        raise Limitation(f"@{entry.name} launches kernels and computes `{other.name}` itself",
+                         "put that into a kernel too, or leave all of it to be fused", span=other.span)  # fmt: skip
+    kernels = {op.attributes["callee"]: op for op in entry.ops if op.name == "launch"}
+    schedules: dict[str, Schedule] = {}
+    for name, launch in kernels.items():
+        kernel = _with_sizes(module.functions[name])
+        for inside, outside in zip(kernel.inputs, launch.operands):
+            if inside.type != outside.type:
+                raise Limitation(f"@{name} takes %{inside.name}: {inside.type} and is launched with {outside.type}",
+                                 "name the dimensions alike", span=launch.span)  # fmt: skip
+        found = schedule_of(kernel)
+        if isinstance(found, Refusal):
+            raise LirError(f"@{name} is no single kernel: {found.reason}", span=kernel.span)
+        schedules[name] = found
+    return Outlined(module, schedules, ())
 
 
 class _Outliner:
@@ -235,7 +260,7 @@ class _Outliner:
         pending_views = list(self.views)
         known: set[Value] = set(self.function.inputs)
         for number, group in enumerate(groups):
-            name = f"{self.function.name}_{number}"
+            name = f"{re.sub('[^A-Za-z0-9_]', '_', self.function.name)}_{number}"
             stored = self._stored(group, [g for g in groups if g is not group])
             kernel = self._body(group, stored, name)
             schedule = schedule_of(kernel)

@@ -111,10 +111,21 @@ class Rebuild(Builder):
         return op if op is not None and op.name in names else None
 
     def used_once(self, value: Value) -> bool:
-        """Whether one place of the original function reads `value`. False for values made in this round."""
+        """Whether one place reads `value`, in the original function or instead of a value that it replaces. False
+        for what else was made in this round."""
+        return self._count().get(value) == 1
+
+    def _count(self) -> dict[Value, int]:
         if self._counts is None:
             self._counts = count_readers(self.original)
-        return self._counts.get(value) == 1
+        return self._counts
+
+    def replace(self, old: Value, new: Value, made_now: bool) -> None:
+        """Read `new` wherever the original function reads `old`."""
+        self.replaced[old] = new
+        if made_now:
+            counts = self._count()
+            counts[new] = counts.get(old, 0)
 
     def readers(self, value: Value) -> list[Op]:
         """The operations of the original function that read `value`, as they were there."""
@@ -211,10 +222,13 @@ def _round(function: Function, rules: Rules, log: Log | None) -> Function:
         if replaced:
             op = with_operands(op, tuple([replaced.get(operand, operand) for operand in op.operands]))
         if op.name in rules:
+            length = len(build.ops)
             replacement = _first_match(op, rules[op.name], build, log)
             if replacement is not None:
                 fired = True
-                replaced.update(zip(op.results, replacement))
+                made = set(build.ops[length:])
+                for old, new in zip(op.results, replacement):
+                    build.replace(old, new, made_now=build.producer(new) in made)
                 continue
         build.append(op)
     if not fired:

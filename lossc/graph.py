@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lossc.arrays import element_type
+from lossc.arrays import check_parameter, element_type
 from lossc.calls import Result, call_operation, help_text, operation_names
 from lossc.cut import cut, module_of
 from lossc.ir.builder import Builder, Tensor
@@ -81,7 +81,8 @@ class Graph:
         self, name: str, value: Any, init: str | float | Initializer | None = None, *,
         dtype: Any = None, frozen: bool = False, group: str = "default",
     ) -> Tensor:  # fmt: skip
-        """A parameter: `value` is an array of its first values, or a shape (a tuple of sizes) filled by `init`.
+        """A parameter: `value` is an array of its first values, or a shape (a tuple of sizes) filled by `init`. It is
+        f32 where `dtype` does not say f64; 16-bit arrays keep their type.
 
         `init` is zeros, ones, normal, kaiming_uniform, xavier_uniform, a bound for U(-bound, bound) or a function of
         generator and shape; without it the values are given later. `frozen` ones are not trained. Members of a
@@ -96,17 +97,22 @@ class Graph:
         else:
             array = np.asarray(value)
             given = dtype_of(array.dtype) if dtype is None else element_type(dtype)
-            type_ = Type("f32" if given is None or (dtype is None and given == "f64") else given, array.shape)
+            # NumPy makes Python's numbers f64 or i64 where nothing was said.
+            unsaid = dtype is None and (given in (None, "f64") or not isinstance(value, (np.ndarray, np.generic)))
+            type_ = Type("f32" if unsaid else given or "f32", array.shape)
         if name.startswith(_RESERVED):
             raise LirError(f"a parameter's name cannot begin with `{_RESERVED}`: checkpoints use that")
         if not is_float(type_.dtype):
             raise LirError(f"parameter `{name}` has type {type_}: parameters are floats", code="LIR0031")
+        check_name(name)
+        check_type(type_)
+        entry = Parameter(name, type_, frozen=frozen, group=group)
+        # Values first: a parameter that is refused leaves nothing behind.
+        if not is_shape or init is not None:
+            values = value if init is None else self.parameters.drawn(entry, init)
+            entry.array = check_parameter(name, values, type_)
         known = self._input(name, type_, True)
-        self.parameters.add(Parameter(name, type_, frozen=frozen, group=group))
-        if not is_shape:
-            self.parameters[name] = value
-        elif init is not None:
-            self.parameters.fill(name, init)
+        self.parameters.add(entry)
         return self._tensor(known)
 
     def constant(self, value: float | int | bool, dtype: Any = "f32", shape: Sequence[Dimension] = ()) -> Tensor:

@@ -164,7 +164,10 @@ class Parameters(Mapping[str, np.ndarray]):
         The generator depends on the seed of the graph and on the parameter's name alone: what else there is, and in
         which order, changes nothing.
         """
-        entry = self.entry(name)
+        self[name] = self.drawn(self.entry(name), rule)
+
+    def drawn(self, entry: Parameter, rule: str | float | Initializer) -> np.ndarray:
+        """Values for a parameter, which need not be in the store yet."""
         if isinstance(rule, str):
             if rule not in INITIALIZERS:
                 raise LirError(f"no initializer `{rule}`", *did_you_mean(rule, INITIALIZERS),
@@ -172,8 +175,8 @@ class Parameters(Mapping[str, np.ndarray]):
             rule = INITIALIZERS[rule]
         elif isinstance(rule, (int, float)):
             rule = uniform(float(rule))
-        generator = np.random.default_rng([self.seed, zlib.crc32(name.encode())])
-        self[name] = np.asarray(rule(generator, entry.static_shape), np.float64)
+        generator = np.random.default_rng([self.seed, zlib.crc32(entry.name.encode())])
+        return np.asarray(rule(generator, entry.static_shape), np.float64)
 
     def freeze(self, *patterns: str) -> None:
         """Keep parameters out of `grad=True` and of steps compiled from now on: `freeze("fc1.*")`."""

@@ -141,6 +141,36 @@ def test_names_that_mean_something_elsewhere_are_free(name: str) -> None:
     assert gradients[name].tolist() == [5, 7]
 
 
+@pytest.mark.parametrize(
+    ("value", "dtype", "expected"),
+    [([1, 2], None, "f32"), ([1.5], None, "f32"), (np.ones(2), None, "f32"), (np.ones(2), "f64", "f64"),
+     (np.ones(2, np.float16), None, "f16"), (3.0, None, "f32")],
+)  # fmt: skip
+def test_a_parameter_is_f32_unless_said_otherwise(value: object, dtype: str | None, expected: str) -> None:
+    g = lossc.Graph()
+    assert g.param("p", value, dtype=dtype).dtype == expected
+    assert np.array_equal(g.parameters["p"], np.asarray(value))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((np.ones(2, np.int32),), "parameters are floats"),
+        ((np.ones((2, 2)), "zeros"), "init fills a shape"),
+        (((2, 3), "zeroes"), "did you mean `zeros`"),
+        ((["a"],), "found an array of|no array|unknown"),
+    ],
+)  # fmt: skip
+def test_a_wrong_parameter_is_refused(arguments: tuple, message: str) -> None:
+    g = lossc.Graph()
+    with pytest.raises(lossc.LirError, match=message):
+        g.param("p", *arguments)
+    assert "%p" not in str(g)
+    assert list(g.parameters) == []
+    with pytest.raises(lossc.LirError, match="checkpoints use that"):
+        lossc.Graph().param("optimizer.m", (2,))
+
+
 def test_values_are_found_by_name() -> None:
     g = lossc.load(SAMPLES / "digits.lir")
     assert g.value("hidden").shape == (named("B"), 128)

@@ -225,7 +225,7 @@ def test_folding_follows_the_type():
 
 
 def test_a_cast_out_of_range_is_left_to_the_device():
-    function = passes(build({"x": "f32[4]"}, lambda x: x.constant(1e10).cast("i32")), ["simplify"])
+    function = passes(build({"x": "f32[]"}, lambda x: x.constant(1e10).cast("i32")), ["simplify"])
     assert [op.name for op in function.ops] == ["constant", "cast"]
 
 

@@ -186,13 +186,16 @@ EXAMPLES: dict[str, Example] = {
     "times_one_hot": lambda x, y, t, **_: (hit(x, t).cast("f64") * x, y * hit(x, t).select(x, 0)),
     # reassociate
     "multiply_what_was_divided": lambda x, r, **_: (r / shifted(x).exp().sum(1)) * shifted(x).exp().sum(1),
-    "small_factor_last": lambda x, y, r, **_: ((x * rows(r, x)) * y, (x * rows(r, x)) * 3, (3 * x) * rows(r, x)),
+    "small_factors_together": lambda x, y, r, **_: (
+        (x * rows(r, x)) * y * 3,
+        (3 * x) * rows(r, x),
+        ((x * 1e9) * y) * 1e9 * 0.5,
+    ),
     "choice_of_small": lambda x, y, r, **_: tuple(
         x * emit(name, (x < y).select(rows(r, x), number), full(x, 5))
         for number, name in enumerate(("add", "sub", "mul"))
     ),
     "divide_rows": lambda x, y, **_: y / rows(shifted(x).exp().sum(1), x),
-    "small_factor_out_of_quotient": lambda x, y, r, **_: (x * rows(r, x)) / y,
     "common_factor": lambda x, y, r, **_: (
         x * rows(r, x) - y * rows(r, x),
         x * 3 + y * -3.0,

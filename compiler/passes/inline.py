@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...ir.builder import Builder
-from ...ir.call_graph import MOST_OPERATIONS, callees_first
+from ...ir.call_graph import MOST_OPERATIONS, call_errors, callees_first
 from ...ir.diagnostics import LirError, Span
 from ...ir.function import Function, Module, Op, Value
 from ...ir.signature import substitute, unify
@@ -28,6 +28,8 @@ def inline(module: Module) -> Module:
     """Replace calls by the body of the function that is called."""
     if not any(op.name == "call" for function in module.functions.values() for op in function.ops):
         return module
+    for error in call_errors(module):
+        raise error
     differentiating = any(map(has_grad, module.functions.values()))
     done = module
     for function in callees_first(module):

@@ -1,7 +1,7 @@
 """Multiply what is small first: constants with constants, rows with rows, elements last.
 
-Before:  %a = mul %d, %b ; %g = mul %a, %two           (%b = broadcast of a row or a scalar)
-After:   %g = mul %d, (broadcast of row * 2)
+Before:  %a = mul %x, %r ; %g = mul %a, %two           (%r = broadcast of a row or a scalar)
+After:   %g = mul %x, (broadcast of row * 2)
 
 Only products are regrouped, and sums of products that share a factor: there the error stays in the last bits. Sums
 are left alone, since (x - max) - log(sum) is exact where x - (max + log(sum)) is not.
@@ -12,7 +12,17 @@ from __future__ import annotations
 from ...ir.function import Module, Op, Value
 from ...ir.types import is_float
 from ..rewrite import Log, Rebuild, Rules, rewrite_module
-from ._match import axes_of, constant_of, expand, kept_axes, same_value, softmax_total, view_of
+from ._match import (
+    Number,
+    axes_of,
+    constant_of,
+    expand,
+    kept_axes,
+    round_to,
+    same_value,
+    softmax_total,
+    view_of,
+)
 
 
 def reassociate(module: Module, log: Log | None = None) -> Module:
@@ -20,38 +30,45 @@ def reassociate(module: Module, log: Log | None = None) -> Module:
     return rewrite_module(module, RULES, log)
 
 
-def _is_small(build: Rebuild, value: Value) -> bool:
-    """Whether `value` repeats a smaller one."""
-    return value.type.rank > 0 and (build.match(value, "constant") is not None or view_of(build, value) is not None)
+def _is_small(build: Rebuild, value: Value, deepest: int = 4) -> bool:
+    """Whether `value` repeats a smaller one, or is about to: a product of such values becomes one."""
+    if value.type.rank == 0:
+        return False
+    if build.match(value, "constant") or view_of(build, value) is not None:
+        return True
+    inner = build.match(value, "mul", "neg")
+    return deepest > 0 and inner is not None and all(_is_small(build, o, deepest - 1) for o in inner.operands)
 
 
-def small_factor_last(op: Op, build: Rebuild) -> Value | None:
-    """(x * c) * y = (x * y) * c, (x * c) * d = x * (c * d) for c, d that repeat  rounding"""
+def small_factors_together(op: Op, build: Rebuild) -> Value | None:
+    """x * c * y * d = (x * y) * (c * d) for c, d that repeat  rounding"""
     if not is_float(op.result.type.dtype):
         return None
-    for product, y in (op.operands, op.operands[::-1]):
-        inner = build.match(product, "mul")
-        if inner is None or not build.used_once(product) or product is y:
-            continue
-        for c, x in (inner.operands, inner.operands[::-1]):
-            if not _is_small(build, c) or _is_small(build, x):
-                continue
-            if _is_small(build, y):
-                return build.emit("mul", x, build.emit("mul", c, y))
-            return build.emit("mul", build.emit("mul", x, y), c)
-    return None
-
-
-def small_factor_out_of_quotient(op: Op, build: Rebuild) -> Value | None:
-    """(x * c) / y = (x / y) * c for c that repeats and y that does not  rounding"""
-    product, y = op.operands
-    inner = build.match(product, "mul")
-    if inner is None or not is_float(y.type.dtype) or not build.used_once(product) or _is_small(build, y):
+    factors = [factor for operand in op.operands for factor in _factors(build, operand)]
+    small = [factor for factor in factors if _is_small(build, factor)]
+    rest = [factor for factor in factors if not _is_small(build, factor)]
+    if len(small) < 2 or not rest:
         return None
-    for c, x in (inner.operands, inner.operands[::-1]):
-        if _is_small(build, c) and not _is_small(build, x):
-            return build.emit("mul", build.emit("div", x, y), c)
-    return None
+    constants = _merged([n for factor in small if (n := constant_of(build, factor)) is not None], op.result.type.dtype)
+    others = [factor for factor in small if constant_of(build, factor) is None]
+    if max(len(constants), len(others) > 0) == len(small):
+        return None
+    small = [*others, *(build.constant(number, op.result.type.dtype, op.result.type.shape) for number in constants)]
+    together = len(others) + 1  # the values that repeat, and one constant with them
+    product = build.emit("mul", _product(build, rest), _product(build, small[:together]))
+    return _product(build, [product, *small[together:]])
+
+
+def _merged(numbers: list[Number], dtype: str) -> list[Number]:
+    """Products of the numbers, as few as stay far from overflow and underflow."""
+    limit = 1e3 if dtype == "f16" else 1e12
+    merged: list[Number] = []
+    for number in numbers:
+        if merged and 1 / limit <= abs(merged[-1] * number) <= limit:
+            merged[-1] = round_to(merged[-1] * number, dtype)
+        else:
+            merged.append(number)
+    return merged
 
 
 def common_factor(op: Op, build: Rebuild) -> Value | None:
@@ -76,13 +93,14 @@ _MOST_FACTORS = 8
 
 
 def _factors(build: Rebuild, value: Value) -> list[Value]:
-    """The factors of a product that nothing else reads, or the value alone."""
+    """The factors of a product that nothing else reads, or the value alone. What repeats as a whole stays whole."""
     factors: list[Value] = []
     pending = [value]
     while pending:
         factor = pending.pop()
         product = build.match(factor, "mul")
-        if product is not None and build.used_once(factor) and len(factors) + len(pending) < _MOST_FACTORS:
+        room = len(factors) + len(pending) < _MOST_FACTORS
+        if product is not None and room and build.used_once(factor) and not _is_small(build, factor):
             pending += product.operands[::-1]
         else:
             factors.append(factor)
@@ -260,8 +278,8 @@ def negative_row(op: Op, build: Rebuild) -> Value | None:
 _CHOICE = (choice_of_small,)
 
 RULES: Rules = {
-    "mul": (multiply_what_was_divided, small_factor_last, *_CHOICE),
-    "div": (divide_rows, small_factor_out_of_quotient),
+    "mul": (multiply_what_was_divided, small_factors_together, *_CHOICE),
+    "div": (divide_rows,),
     "add": (common_factor, *_CHOICE, choice_beside_products),
     "sub": (common_factor, *_CHOICE, choice_beside_products),
     "neg": (negative_choice, negative_row),

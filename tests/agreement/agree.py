@@ -3,8 +3,9 @@
 In: a `Case`, devices. Out: what disagrees, as sentences; nothing where all is well.
 
 The reference is the interpreter on the differentiated, otherwise unchanged function: no rewrite, no schedule, no kernel
-has a part in it. For 16-bit floats it is that function in f32, without any rounding to 16 bits. The bounds come from the
-function as it is after all passes; for 16-bit floats from the function as written: passes must not round more often.
+has a part in it. For 16-bit floats it is that function in f32, without any rounding to 16 bits. The bounds come from
+the function as it is after all passes; for 16-bit floats from the function as written: passes must not round more
+often.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ from lossc.compiler.pipeline import run_passes
 from lossc.ir.function import Module
 from lossc.ir.interp import interpret
 from lossc.ir.program import Program
-from lossc.ir.target import DeviceInfo
+from lossc.ir.target import CPU_AVX512, GPU_GENERIC, DeviceInfo
 from lossc.ir.types import dim_value
 from lossc.runtime import memory
-from lossc.runtime.device import Device
+from lossc.runtime.device import Device, select
 from lossc.runtime.execute import Executable
 from lossc.runtime.simulate import simulate
 
@@ -36,6 +37,8 @@ from .cases import AUTO, Case
 
 Array = np.ndarray[Any, Any]
 Arrays = Mapping[str, Array]
+
+SIMULATED = {"cpu": CPU_AVX512, "gpu": GPU_GENERIC}
 
 # Nothing but what the interpreter needs: gradients taken, calls inlined.
 AS_WRITTEN = ("inline", "expand", "autodiff", "inline", "expand", "drop-markers")
@@ -78,7 +81,11 @@ class Problem:
     @cached_property
     def references(self) -> Mapping[int, list[Array]]:
         entry = Problem(replace(self.case, dtype="f32")).as_written.entry if self._is_short else self.as_written.entry
-        return {rows: interpret(entry, arrays) for rows, arrays in self.arrays.items()}
+        types = [value.type for value in self.module.entry.outputs]
+        return {
+            rows: [_in_range(array, type_.dtype) for array, type_ in zip(interpret(entry, arrays), types)]
+            for rows, arrays in self.arrays.items()
+        }
 
     @cached_property
     def prepared_values(self) -> Mapping[int, list[Bounded]]:
@@ -107,10 +114,18 @@ class Problem:
 
     # --- comparisons ---
 
+    def check(self, executor: str) -> Iterator[str]:
+        """What disagrees at one level: `passes`, `cpu` and `gpu` in the simulator, or a device by its name."""
+        if executor == "passes":
+            return self.check_rewrites()
+        return (
+            self.check_simulated(SIMULATED[executor]) if executor in SIMULATED else self.check_device(select(executor))
+        )
+
     def check_rewrites(self) -> Iterator[str]:
         """Whether the passes kept the meaning. They fold constants in their dtype, hence round as a device may."""
         for rows, bounds in self.prepared_values.items():
-            yield from self._differences("the passes", rows, [bound.value for bound in bounds])
+            yield from self.compare("the passes", rows, [bound.value for bound in bounds])
 
     def check_simulated(self, info: DeviceInfo) -> Iterator[str]:
         program = self.compiled(info).program
@@ -135,9 +150,9 @@ class Problem:
             if array.shape != tuple(dim_value(dim, self.case.sizes(rows)) for dim in type_.shape):
                 yield f"{where}, {rows} rows: `{name}` has shape {array.shape}, its type is {type_}"
                 return
-        yield from self._differences(where, rows, found)
+        yield from self.compare(where, rows, found)
 
-    def _differences(self, where: str, rows: int, found: list[Array]) -> Iterator[str]:
+    def compare(self, where: str, rows: int, found: list[Array]) -> Iterator[str]:
         names = self.module.entry.names_of_outputs
         for name, array, reference, allowed in zip(names, found, self.references[rows], self.allowed[rows]):
             difference = _worst(array, reference, allowed)
@@ -164,15 +179,19 @@ def _names(program: Program) -> list[str]:
     return [name for name, _ in program.outputs]
 
 
+def _in_range(array: Array, dtype: str) -> Array:
+    """The array with infinities for what is beyond f16."""
+    if dtype != "f16":
+        return array
+    return np.where(np.abs(array) > float(np.finfo(np.float16).max), np.copysign(np.inf, array), array)
+
+
 def _worst(found: Array, expected: Array, allowed: Array) -> str | None:
     """The element that is furthest beyond what is allowed, in words."""
     if found.dtype.kind in "iub":
         wrong = np.asarray(found != expected)
         excess = wrong.astype(np.float64)
     else:
-        if found.dtype == np.float16:
-            largest = float(np.finfo(np.float16).max)
-            expected = np.where(np.abs(expected) > largest, np.copysign(np.inf, expected), expected)
         found = found.astype(np.float64)
         with np.errstate(all="ignore"):
             difference = np.abs(found - expected)
@@ -193,7 +212,9 @@ TRIAL = Case("", columns=7, rows=4, features=3)
 
 def _trial(case: Case) -> Case:
     """The case with a small static shape, in f32."""
-    small = replace(case, columns=TRIAL.columns, rows=1 if case.layout == "row" else TRIAL.rows, features=TRIAL.features)
+    small = replace(
+        case, columns=TRIAL.columns, rows=1 if case.layout == "row" else TRIAL.rows, features=TRIAL.features
+    )
     attributes = tuple((name, value) for name, value in case.attributes if name != "ignore_index")
     return replace(small, named="none", dtype="f32", gradient="none", strategy=AUTO, attributes=attributes)
 
@@ -201,5 +222,3 @@ def _trial(case: Case) -> Case:
 @lru_cache(maxsize=1024)
 def _kinds(trial: Case) -> tuple[Mapping[str, Kind], int]:
     return find_kinds(trial.function(), trial.axis, (trial.columns, trial.features))
-
-

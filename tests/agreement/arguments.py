@@ -57,7 +57,8 @@ def _log_distribution(generator: np.random.Generator, shape: tuple[int, ...], ax
 
 REAL = _real
 KINDS: Mapping[str, Kind] = {
-    "log_probs": _log_distribution, "log_prob": _log_distribution, "probs": _distribution, "probabilities": _distribution,
+    "log_probs": _log_distribution, "log_prob": _log_distribution,
+    "probs": _distribution, "probabilities": _distribution,
     "target": _distribution, "t": _unit, "var": _positive, "variance": _positive,
     "weight": _positive, "pos_weight": _positive, "sample_weight": _positive, "class_weight": _positive,
 }  # fmt: skip
@@ -73,7 +74,9 @@ def find_kinds(function: Function, axis: int, classes: Sequence[int]) -> tuple[M
     Raises AssertionError where none of the kinds known here does that: then `KINDS` lacks a row.
     """
     names = [value.name for value in function.inputs if is_float(value.type.dtype)]
-    shapes = {value.name: tuple(size for size in value.type.shape if isinstance(size, int)) for value in function.inputs}
+    shapes = {
+        value.name: tuple(size for size in value.type.shape if isinstance(size, int)) for value in function.inputs
+    }
     for kinds in _by_changes(names, function):
         for count in classes:
             arrays = arguments(function, shapes, kinds, axis, 0, count)

@@ -34,7 +34,7 @@ TINY = {"f16": 2.0**-25, "bf16": 2.0**-126, "f32": 2.0**-126, "f64": 2.0**-1022}
 """What a result below the normal range may lose: it may be flushed to zero, in f16 it is rounded."""
 
 # Units in the last place that a result may be off for exact operands: what OpenCL 1.2 allows (full profile, section
-# 7.4), the larger of f32 and f64. Half a unit is correct rounding. Sums and products of matrices have rules of their own.
+# 7.4), the larger of f32 and f64. Half a unit is correct rounding. Sums and products of matrices have their own rules.
 ULPS: Mapping[str, float] = {
     "add": 0.5, "sub": 0.5, "mul": 0.5, "div": 2.5, "sqrt": 3, "pow": 16,
     "exp": 3, "expm1": 3, "log": 3, "log1p": 2, "tanh": 5, "erf": 16,

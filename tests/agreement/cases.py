@@ -38,12 +38,16 @@ DTYPES = ("f32", "f64", "f16", "bf16")
 GRADIENTS = ("none", "all", "upstream")
 FEATURES = (5, 1, 33)
 AUTO = "auto"
+EXECUTORS = ("intel", "pocl", "gpu")
+"""Levels that take turns where not every case runs at every one: two devices, and simulated kernels for a GPU."""
+EVERY = "every"
 
 
 @dataclass(frozen=True)
 class Case:
     """`layout`: [N, C], [N, C, H, W], [C, N] or [C]. `named`: which sizes are names. `gradient`: by every float
-    operand, of the sum of the result, or with an upstream gradient as a further input."""
+    operand, of the sum of the result, or with an upstream gradient as a further input. `executor`: where it runs
+    besides the passes and the simulated CPU kernels."""
 
     op: str
     layout: str = "last"
@@ -54,12 +58,24 @@ class Case:
     features: int = 5
     gradient: str = "all"
     strategy: str = AUTO
+    executor: str = EVERY
     operands: tuple[tuple[str, str], ...] = ()
     attributes: tuple[tuple[str, Any], ...] = ()
 
     def __str__(self) -> str:
-        own = [f"{f.name}={getattr(self, f.name)}" for f in fields(self) if f.name not in ("op", "operands", "attributes")]
-        return " ".join([self.op, *own, *(f"{k}={v}" for k, v in self.operands), *(f"{k}={v!r}" for k, v in self.attributes)])
+        own = [
+            f"{f.name}={getattr(self, f.name)}" for f in fields(self) if f.name not in ("op", "operands", "attributes")
+        ]
+        return " ".join(
+            [self.op, *own, *(f"{k}={v}" for k, v in self.operands), *(f"{k}={v!r}" for k, v in self.attributes)]
+        )
+
+    @property
+    def executors(self) -> tuple[str, ...]:
+        """Every level to run at."""
+        others = EXECUTORS if self.executor == EVERY else (self.executor,)
+        # The GPU that is simulated has no f64.
+        return ("passes", "cpu", *(name for name in others if name != "gpu" or self.dtype != "f64"))
 
     @property
     def axis(self) -> int:
@@ -76,7 +92,12 @@ class Case:
         rows: DimLike = named("N") if by_rows else self.rows
         columns: DimLike = named("C") if by_columns else self.columns
         pixels: tuple[DimLike, ...] = (named("H"), named("W")) if by_rows else self.pixels
-        shapes = {"last": (rows, columns), "middle": (rows, columns, *pixels), "first": (columns, rows), "row": (columns,)}
+        shapes = {
+            "last": (rows, columns),
+            "middle": (rows, columns, *pixels),
+            "first": (columns, rows),
+            "row": (columns,),
+        }
         return Type(self.dtype, shapes[self.layout])
 
     def sizes(self, rows: int) -> Mapping[str, int]:
@@ -117,7 +138,7 @@ def operations() -> list[str]:
     return [*COMPOSITES, *CHAINS]
 
 
-def factors_of(op: str) -> Mapping[str, Sequence[Any]]:
+def factors_of(op: str, executors: Sequence[str] = (EVERY,)) -> Mapping[str, Sequence[Any]]:
     """What varies for one operation."""
     choices = {layout: operand_choices(op, *_rank_and_axis(layout)) for layout in _layouts(op)}
     operands = {operand: tuple(dict.fromkeys(c for found in choices.values() for c in found.get(operand, ())))
@@ -126,6 +147,7 @@ def factors_of(op: str) -> Mapping[str, Sequence[Any]]:
     return {
         "op": (op,), "layout": _layouts(op), "columns": COLUMNS, "rows": ROWS, "named": NAMED, "dtype": DTYPES,
         "gradient": GRADIENTS, "strategy": (AUTO, *strategies()),
+        "executor": executors,
         **({"features": FEATURES} if uses_features else {}),
         **{f"operand {name}": found for name, found in operands.items()},
         **{f"attribute {name}": values for name, values in attribute_choices(op).items()},
@@ -151,16 +173,23 @@ def case_of(row: Row) -> Case:
 def is_allowed(row: Row) -> bool:
     """Whether the operation accepts it and the strategy has something to do."""
     case = case_of(row)
+    if case.executor == "gpu" and case.dtype == "f64":
+        return False
     if case.layout == "row" and (case.rows != 1 or case.named in ("rows", "all")):
         return False
-    if case.strategy != AUTO and case.strategy not in applicable(case.op, case.layout, case.columns == 1):
+    if case.strategy != AUTO and case.strategy not in applicable(case.op, case.layout, _length(case.columns)):
         return False
     return _is_accepted(case.op, case.x, case.axis, case.operands, case.attributes, case.gradient)
 
 
 @lru_cache(maxsize=65536)
 def _is_accepted(
-    op: str, x: Type, axis: int, operands: tuple[tuple[str, str], ...], attributes: tuple[tuple[str, Any], ...], gradient: str
+    op: str,
+    x: Type,
+    axis: int,
+    operands: tuple[tuple[str, str], ...],
+    attributes: tuple[tuple[str, Any], ...],
+    gradient: str,
 ) -> bool:
     given = dict(attributes) | ({"axis": axis} if "axis" in composite(op).attributes else {})
     try:
@@ -172,14 +201,19 @@ def _is_accepted(
     return gradient == "none" or is_float(function.outputs[0].type.dtype)
 
 
+def _length(columns: int) -> int:
+    """A row length that stands for all of its kind: one element, a few vectors, many."""
+    return 1 if columns == 1 else 33 if columns <= 33 else 1000
+
+
 @lru_cache(maxsize=1024)
-def applicable(op: str, layout: str, one_column: bool) -> frozenset[str]:
+def applicable(op: str, layout: str, columns: int) -> frozenset[str]:
     """The strategies that some fused kernel of an operation, in its plainest form, can be lowered with."""
     choices = operand_choices(op, *_rank_and_axis(layout))
     operands = tuple((name, next((c for c in found if c != ABSENT), ABSENT)) for name, found in choices.items())
     found: set[str] = set()
     for gradient in ("all", "none"):
-        case = Case(op, layout, 1 if one_column else 33, 1 if layout == "row" else 5, gradient=gradient, operands=operands)
+        case = Case(op, layout, columns, 1 if layout == "row" else 5, gradient=gradient, operands=operands)
         try:
             function = case.function()
         except LosscError:
@@ -196,13 +230,17 @@ def applicable_to(module: Module) -> set[str]:
     launches = [op for op in entry.ops if op.name == "launch"]
     fused = [Fused(op.attributes["callee"], outlined.schedules[op.attributes["callee"]],
                    {v: names[v] for v in (*op.operands, *op.results)}, {}) for op in launches]  # fmt: skip
-    return {name for name, strategy in strategies().items() for each in fused if strategy.applies(each, CPU_AVX512) is None}
+    return {
+        name for name, strategy in strategies().items() for each in fused if strategy.applies(each, CPU_AVX512) is None
+    }
 
 
 @lru_cache(maxsize=8)
-def covering_cases(strength: int = 2, only: tuple[str, ...] = ()) -> tuple[Case, ...]:
+def covering_cases(
+    strength: int = 2, only: tuple[str, ...] = (), executors: tuple[str, ...] = (EVERY,)
+) -> tuple[Case, ...]:
     """Cases that have every pair (or more) of choices."""
-    rows, _ = cover([factors_of(op) for op in only or operations()], is_allowed, strength)
+    rows, _ = cover([factors_of(op, executors) for op in only or operations()], is_allowed, strength)
     return tuple(case_of(row) for row in rows)
 
 
@@ -212,11 +250,16 @@ def all_cases(only: Sequence[str] = (), seed: int = 0) -> Iterator[Case]:
     for op in only or operations():
         space = factors_of(op)
         fixed = [space[factor] for factor in ("layout", "columns", "named", "rows", "strategy")]
-        rest = [factor for factor in space if factor not in ("op", "layout", "columns", "named", "rows", "strategy")]
+        rest = [
+            factor
+            for factor in space
+            if factor not in ("op", "layout", "columns", "named", "rows", "strategy", "executor")
+        ]
         for layout, columns, naming, rows, strategy in itertools.product(*fixed):
             if naming in ("rows", "all") and rows != ROWS[0]:
                 continue  # One program is run with every number of rows.
-            row = {"op": op, "layout": layout, "columns": columns, "named": naming, "rows": rows, "strategy": strategy}
+            row = {"op": op, "layout": layout, "columns": columns, "named": naming, "rows": rows,
+                   "strategy": strategy, "executor": EVERY}  # fmt: skip
             for _ in range(40):
                 candidate = row | {factor: generator.choice(list(space[factor])) for factor in rest}
                 if is_allowed(candidate):

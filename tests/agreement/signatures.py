@@ -4,8 +4,8 @@ In: the name of an operation (or a chain, `linear+relu`) and the type of its fir
 the choices that it accepts. So a new loss needs no entry here.
 
 A choice is written `dtype:shape`. dtype: `x` that of the first operand, `other` f64 for f32 and f32 for the rest, or a
-name. shape: `same`, `rows` (without the class axis), `classes` [C], `last` (the last axis), `scalar`, `matrix` [K, last],
-`features` [K]. `-` leaves an optional operand out.
+name. shape: `same`, `rows` (without the class axis), `classes` [C], `last` (the last axis), `scalar`, `matrix`
+[K, last], `features` [K]. `-` leaves an optional operand out.
 """
 
 from __future__ import annotations

@@ -1,0 +1,193 @@
+"""interp = simulate = each device, for cases that have every pair of choices; and that the matrix can tell.
+
+Every case runs in the interpreter before and after the passes and in the simulator; the two devices and a simulated
+GPU take turns, so that each of them meets every choice. `python -m tests.agreement` runs every case everywhere.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from agreement.agree import SIMULATED, Problem
+from agreement.bounds import ULPS, evaluate_with_bounds
+from agreement.cases import AUTO, EXECUTORS, Case, applicable, covering_cases, operations, parse_case
+from agreement.covering import cover
+from lossc.compiler.strategies import strategies
+from lossc.ir.diagnostics import DeviceError
+from lossc.ir.kernel import (
+    Apply,
+    Assign,
+    Const,
+    Expr,
+    For,
+    If,
+    Kernel,
+    Let,
+    Reduce,
+    Splat,
+    Stmt,
+    Store,
+    sub,
+    walk_statements,
+)
+from lossc.ir.ops import PRIMITIVES
+from lossc.ir.target import CPU_AVX512
+from lossc.runtime.device import select
+from lossc.runtime.simulate import simulate
+
+CASES = covering_cases(executors=EXECUTORS)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_agreement(case: Case) -> None:
+    problem = Problem(case)
+    wrong: list[str] = []
+    for executor in case.executors:
+        _need(executor)
+        wrong += problem.check(executor)
+    assert not wrong, "\n".join([f'python -m tests.agreement --case "{case}"', *wrong])
+
+
+def _need(executor: str) -> None:
+    """Where CI is set, a missing device is a failure."""
+    if executor in ("passes", *SIMULATED):
+        return
+    try:
+        select(executor)
+    except DeviceError as error:
+        if os.environ.get("CI"):
+            pytest.fail(f"this test needs the OpenCL implementation {executor}: {error}")
+        pytest.skip(f"the OpenCL implementation {executor} is not installed here")
+
+
+def test_every_choice_is_met() -> None:
+    assert {case.op for case in CASES} == set(operations())
+    assert {case.strategy for case in CASES} == {AUTO, *strategies()}
+    assert {(case.strategy, case.executor) for case in CASES} >= {(s, e) for s in strategies() for e in EXECUTORS}
+    assert {(case.op, case.columns) for case in CASES} >= {
+        (op, c) for op in operations() for c in (1, 7, 16, 31, 33, 1000, 4099)
+    }
+    met = {(case.op, case.strategy) for case in CASES}
+    assert met >= {(op, s) for op in operations() for s in applicable(op, "last", 1000)}
+
+
+def test_forced_strategies_are_taken() -> None:
+    """A case that names a strategy runs it."""
+    for case in CASES:
+        if case.strategy != AUTO and case.columns > 1 and not case.named and case.rows:
+            lowered = Problem(case).compiled(CPU_AVX512).lowered
+            assert case.strategy in {choice.strategy for choice in lowered.choices.values()}, case
+
+
+def test_cases_read_back() -> None:
+    for case in CASES:
+        assert parse_case(str(case)) == case
+
+
+def test_covering_has_every_pair() -> None:
+    spaces = [{"a": (1, 2, 3), "b": "xyz", "c": (True, False)}, {"a": (3, 4), "d": "uv"}]
+    rows, impossible = cover(spaces, lambda row: row.get("b") != "z" or row["a"] == 1)
+    pairs = {((f, row[f]), (g, row[g])) for row in rows for f in row for g in row if f < g}
+    assert {(("a", a), ("b", b)) for a in (1, 2, 3) for b in "xy"} <= pairs
+    assert {(("a", a), ("d", d)) for a in (3, 4) for d in "uv"} <= pairs
+    assert set(impossible) == {(("a", 2), ("b", "z")), (("a", 3), ("b", "z"))}
+    assert len(rows) < 16
+
+
+# --- the bounds -----------------------------------------------------------------------------------------------
+
+
+def test_every_pointwise_operation_has_a_bound() -> None:
+    assert {name for name, row in PRIMITIVES.items() if row.kind == "pointwise"} == set(ULPS)
+
+
+@pytest.mark.parametrize("dtype", ["f32", "f64"])
+def test_bounds_are_tight(dtype: str) -> None:
+    """Bounds that anything meets prove nothing: a mean's is below a thousandth of what one row adds to it."""
+    target = "i32:rows"
+    case = Case(
+        "cross_entropy_loss", dtype=dtype, columns=1000, rows=37, operands=(("target", target), ("weight", "-"))
+    )
+    problem = Problem(case)
+    loss, gradient = problem.allowed[37]
+    unit = {"f32": 2.0**-24, "f64": 2.0**-53}[dtype]
+    assert 0 < loss[0] < 200 * unit * abs(problem.references[37][0][0])
+    assert 0 < gradient.max() < 1000 * unit * np.abs(problem.references[37][1]).max()
+
+
+def test_bounds_hold_for_a_known_error() -> None:
+    """1 - (1 - x) for small x loses what the bound says and no more."""
+    from lossc.ir.parser import parse
+
+    text = """func @f(%x: f32[64]) -> (f32[64]) {
+      %one = constant {value = 1.0, dtype = f32, shape = [64]}
+      %rest = sub %one, %x
+      %y = sub %one, %rest
+      return %y
+    }"""
+    x = np.geomspace(1e-6, 1e-1, 64).astype(np.float32)
+    (bounded,) = evaluate_with_bounds(parse(text).entry, {"x": x})
+    error = np.abs((np.float32(1) - (np.float32(1) - x)) - x.astype(np.float64))
+    assert (error <= bounded.error_array()).all()
+    assert (bounded.error_array() < 2.0**-23).all()
+    assert (error > bounded.error_array() / 8).any()
+
+
+# --- what the matrix can tell ----------------------------------------------------------------------------------
+
+
+def _mutants(kernel: Kernel) -> dict[str, Kernel]:
+    """Kernels with one mistake each."""
+    loops = [
+        s for s in walk_statements(kernel.body) if isinstance(s, For) and isinstance(s.step, Const) and s.step.value > 1
+    ]
+    sums = [s for s in walk_statements(kernel.body) if isinstance(s, Assign) and _op(s.value) == "add"]
+    tests = [s for s in walk_statements(kernel.body) if isinstance(s, Let) and _op(s.value) == "eq" and s.var.width > 1]
+    stores = [s for s in walk_statements(kernel.body) if isinstance(s, Store) and s.value.width > 1]
+    assert loops
+    assert sums
+    assert tests
+    assert stores
+    store = stores[-1]
+    return {
+        "a loop that stops one vector early": _with(kernel, loops[-1], stop=sub(loops[-1].stop, loops[-1].step)),
+        "a sum that subtracts": _with(kernel, sums[-1], value=replace(sums[-1].value, op="sub")),
+        "a comparison the other way": _with(kernel, tests[0], value=replace(tests[0].value, op="ne")),
+        "a store of the first lane only": _with(
+            kernel, store, value=Splat(Reduce("max", store.value), store.value.width)
+        ),
+    }
+
+
+def _op(value: Expr) -> str:
+    return value.op if isinstance(value, Apply) else ""
+
+
+def _with(kernel: Kernel, old: Stmt, **changes: object) -> Kernel:
+    def change(statement: Stmt) -> Stmt:
+        if statement is old:
+            return replace(statement, **changes)  # type: ignore[arg-type]
+        if isinstance(statement, (For, If)):
+            return replace(statement, body=tuple(map(change, statement.body)))
+        return statement
+
+    return replace(kernel, body=tuple(map(change, kernel.body)))
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_a_wrong_kernel_is_noticed(number: int) -> None:
+    case = Case("cross_entropy_loss", columns=100, rows=5, strategy="row-item", operands=(("target", "i32:rows"),))
+    problem = Problem(case)
+    program = problem.compiled(CPU_AVX512).program
+    step = program.steps[-1]
+    variant = step.variants[-1]
+    launch = variant.launches[0]
+    _, kernel = list(_mutants(launch.kernel).items())[number]
+    changed = replace(variant, launches=(replace(launch, kernel=kernel), *variant.launches[1:]))
+    mutant = replace(program, steps=(*program.steps[:-1], replace(step, variants=(changed,))))
+    assert list(problem.compare("the mutant", 5, simulate(mutant, problem.arrays[5])))
+    assert not list(problem.compare("the kernel", 5, simulate(program, problem.arrays[5])))
