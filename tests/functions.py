@@ -10,7 +10,7 @@ import numpy as np
 from lossc.compiler.gradient import request_gradients
 from lossc.compiler.pipeline import run_passes
 from lossc.ir.builder import Builder, Tensor
-from lossc.ir.composites import COMPOSITES, expand
+from lossc.ir.composites import make_op
 from lossc.ir.function import Function, Module
 from lossc.ir.interp import interpret
 from lossc.ir.types import Type, named
@@ -34,16 +34,8 @@ def build(inputs: Mapping[str, str], body: Callable[..., Any], name: str = "main
     return builder.function(name, [result.value for result in results])
 
 
-def composite(name: str, *operands: Tensor, **attributes: Any) -> Tensor:
-    """A loss or layer by name, expanded at once."""
-    values = expand(COMPOSITES[name], operands[0].builder, [operand.value for operand in operands], attributes)
-    return Tensor(values[0], operands[0].builder)
-
-
 def op(name: str, *operands: Tensor, **attributes: Any) -> Tensor:
     """A loss or layer by name, as one operation."""
-    from lossc.ir.composites import make_op
-
     builder = operands[0].builder
     return Tensor(builder.append(make_op(name, [operand.value for operand in operands], attributes))[0], builder)
 

@@ -6,8 +6,8 @@
     // test: error                  every mistake in the file, and no other, is announced on its own line by
                                     `// error: CODE words`, words being a part of the message; where NAME.expect is
                                     there, all that is printed must be the same too
-    // test: counts [--grad]        compile (with gradients): `// fused-kernels: 1`, `// stages: 3` (passes over a row)
-                                    and `// exps-per-element: 2`, over all fused kernels, are what is counted
+    // test: counts [--grad]        compile (with gradients): `// fused-kernels: 1`, `// stages: 3` (passes over a row),
+                                    `// exps-per-element: 2` and other counts of `compiler.report`, over all kernels
 
 `pytest --bless` writes the .expect files anew. A new kind of test is one function and one row of COMMANDS.
 """
@@ -179,19 +179,14 @@ def _run_counts(test: LirTest) -> None:
 
 
 def count_fused(module: Module, gradients: bool) -> Mapping[str, float]:
-    """What does not depend on a device: fused kernels, their passes over rows, exponentials for each element."""
+    """What a preset CPU runs: `compiler.report` says what is counted."""
+    from lossc.compiler import compile_module
     from lossc.compiler.gradient import request_module_gradients
-    from lossc.compiler.outline import outline
-    from lossc.compiler.pipeline import run_passes
-    from lossc.explain import exponentials
+    from lossc.compiler.report import total_counts
+    from lossc.ir.target import CPU_AVX512
 
     asked = request_module_gradients(module) if gradients else module
-    schedules = outline(run_passes(asked, ("prepare",))).schedules.values()
-    return {
-        "fused-kernels": len(schedules),
-        "stages": sum(schedule.stages for schedule in schedules),
-        "exps-per-element": sum(exponentials(schedule) for schedule in schedules),
-    }
+    return total_counts(compile_module(asked, CPU_AVX512))
 
 
 def _announcements(text: str) -> list[tuple[int, str, str]]:

@@ -388,4 +388,4 @@ def test_a_doubling_graph_is_linear():
     started = time.perf_counter()
     differentiated = passes(request_gradients(function), ("prepare",))
     assert len(differentiated.ops) < 10 * 2000
-    assert time.perf_counter() - started < 60
+    assert time.perf_counter() - started < 30
