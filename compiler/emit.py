@@ -34,7 +34,7 @@ from ..ir.kernel import (
 )  # fmt: skip
 from ..ir.program import CHECK_HOLDS
 from ..ir.schedule import Schedule
-from ..ir.types import DimLike, dim_names
+from ..ir.types import DimLike, dim_names, is_integer
 from .facts import Facts, facts_of
 from .polynomials import POLYNOMIALS
 
@@ -244,6 +244,8 @@ class Emitter:
             return folded
         width = max(operand.width for operand in operands)
         wide = tuple(widen(operand, width) for operand in operands)
+        if op.name == "div" and is_integer(dtype):
+            wide = self.safe_divisor(wide, scope)
         name = self.facts.spelling.get(op, op.name)
         if name == "exp_nonpositive" and dtype == "f32" and isinstance(wide[0], Apply) and wide[0].op == "neg":
             name, wide = "exp_of_negated", wide[0].operands
@@ -255,6 +257,15 @@ class Emitter:
             found = self.apply(op, wide, dtype, width)
         # What its user takes in is not rounded by itself: it has no name.
         return found if op in self.facts.open else self.let(scope, op.result.name, found)
+
+    def safe_divisor(self, operands: tuple[Expr, ...], scope: Scope) -> tuple[Expr, ...]:
+        """Operands of an integer division that gives 0 where the divisor is 0: 0 / 1 there."""
+        a, b = operands
+        none = self.let(scope, "none", Apply("eq", (b, Const(0, b.dtype, b.width)), "bool", b.width))
+        return (
+            self.let(scope, "over", Apply("select", (none, Const(0, a.dtype, a.width), a), a.dtype, a.width)),
+            self.let(scope, "under", Apply("select", (none, Const(1, b.dtype, b.width), b), b.dtype, b.width)),
+        )
 
     def apply(self, op: Op, operands: tuple[Expr, ...], dtype: str, width: int) -> Expr:
         if op.name == "cast":

@@ -362,7 +362,7 @@ _TABLE: list[OpDef] = [
         "add": (np.add, "a + b"), "sub": (np.subtract, "a - b"), "mul": (np.multiply, "a * b"),
         "max": (np.maximum, "the larger; NaN if either is"), "min": (np.minimum, "the smaller; NaN if either is"),
     }),
-    _row("div", "pointwise", "a b", _NUMBER, _divide, "a / b; integers truncate"),
+    _row("div", "pointwise", "a b", _NUMBER, _divide, "a / b; integers truncate, and a / 0 is 0"),
     _row("pow", "pointwise", "a b", _FLOAT, _plain(np.power), "a to the b"),
     *_rows("pointwise", "a b", _COMPARE, {
         "eq": (np.equal, "a == b"), "ne": (np.not_equal, "a != b"), "lt": (np.less, "a < b"),

@@ -27,6 +27,8 @@ def write_tensors(
     from safetensors.numpy import save
 
     target = Path(path)
+    if target.suffix in (".npz", ".npy", ".pt"):
+        raise LirError(f"{target} would not be a {target.suffix} file", f"write {target.with_suffix('.safetensors')}")
     data = save({name: np.ascontiguousarray(array).reshape(array.shape) for name, array in tensors.items()},
                 {"format": "lossc", **about})  # fmt: skip
     try:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ def dump(compiled: Compiled, folder: str | PathLike[str]) -> list[Path]:
     """Write everything about a compiled module below `folder` and return the paths. Raises LirError."""
     files = dumped_files(compiled)
     root = Path(folder)
+    refuse_foreign_files(root, files)
     try:
         (root / "kernels").mkdir(parents=True, exist_ok=True)
         for name, text in files.items():
@@ -42,6 +43,13 @@ def dump(compiled: Compiled, folder: str | PathLike[str]) -> list[Path]:
     except OSError as error:
         raise LirError(f"cannot write to {root}: {error.strerror or error}") from None
     return [root / name for name in files]
+
+
+def refuse_foreign_files(folder: Path, files: Iterable[str]) -> None:
+    """Raise LirError if a dump into `folder` would write over files that no dump put there."""
+    there = [name for name in files if (folder / name).exists()]
+    if there and not (folder / "kernels").is_dir():
+        raise LirError(f"{folder} has a file {there[0]} that is no dump's", "name a folder for the dump alone")
 
 
 def dumped_files(compiled: Compiled) -> dict[str, str]:

@@ -19,7 +19,7 @@ from lossc.parameters import kaiming_uniform, uniform
 
 Layer = Callable[[Tensor], Tensor]
 
-ACTIVATIONS = ("relu", "gelu", "silu", "sigmoid", "tanh")
+ACTIVATIONS = ("relu", "sigmoid", "tanh")
 
 
 class Linear:
@@ -64,7 +64,7 @@ class Sequential:
 class Mlp:
     """Linear layers `<name>.0`, `<name>.1`, ... with an activation between them.
 
-    `hidden` is the width of the hidden layer, or the widths of several. `activation` is relu, gelu, silu, sigmoid,
+    `hidden` is the width of the hidden layer, or the widths of several. `activation` is relu, sigmoid,
     tanh or a function of a value.
     """
 
@@ -88,7 +88,7 @@ def activation_of(graph: Graph, activation: str | Layer) -> Layer:
     """The activation of that name. Raises LirError, with the nearest name."""
     if callable(activation):
         return activation
-    known = [name for name in ACTIVATIONS if hasattr(graph, name)]
+    known = ACTIVATIONS
     if activation not in known:
         raise LirError(f"no activation `{activation}`", *did_you_mean(activation, known),
                        f"there are {', '.join(known)}")  # fmt: skip

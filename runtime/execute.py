@@ -108,7 +108,7 @@ class Executable:
             arguments[self.input_buffers[name]] = argument
             shapes.append(argument.array.shape)
         plan = self._plan(tuple(shapes), sizes)
-        taken = self._take_out(plan, out) if out else {}
+        taken = self._take_out(plan, out, arguments) if out else {}
         for root, shape, dtype in plan.fresh:
             array = taken[root] if root in taken else POOL.empty(shape, dtype)
             arguments[root] = argument_for(self.device, array, "write")
@@ -121,15 +121,22 @@ class Executable:
 
     # --- one run ---
 
-    def _take_out(self, plan: Plan, out: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """The arrays that the user gives for outputs, by buffer."""
+    def _take_out(
+        self, plan: Plan, out: Mapping[str, np.ndarray], arguments: Mapping[str, Argument]
+    ) -> dict[str, np.ndarray]:
+        """The arrays that the user gives for outputs, by buffer. They overlap neither inputs nor each other."""
         known = {output.name: output for output in plan.outputs}
         taken: dict[str, np.ndarray] = {}
+        given: dict[str, np.ndarray] = {}
         for name, array in out.items():
             if name not in known:
                 raise LirError(f"out[{name!r}] is no output", *did_you_mean(name, known),
                                f"the outputs are {', '.join(known)}")  # fmt: skip
             usable = _usable(name, array, known[name].shape, known[name].dtype)
+            for other, memory in (*given.items(), *((n, a.array) for n, a in arguments.items())):
+                if np.may_share_memory(usable, memory):
+                    raise LirError(f"out[{name!r}] overlaps `{other}`", "results need memory of their own")
+            given[name] = usable
             if not known[name].copied:
                 taken[known[name].root] = usable
         return taken

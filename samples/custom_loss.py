@@ -7,6 +7,8 @@ In: nothing. Out: the line that each loss finds, and how many kernels the loss a
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 
 import lossc
@@ -62,4 +64,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except lossc.LosscError as error:
+        sys.exit(str(error))

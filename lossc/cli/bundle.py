@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lossc.compiler import Compiled
-from lossc.dump import dumped_files
+from lossc.dump import dumped_files, refuse_foreign_files
 from lossc.explain import explanation, kernel_reports, readable
 from lossc.ir.diagnostics import LirError
 from lossc.ir.drafts import file_source
@@ -48,6 +48,7 @@ def bundle_files(compiled: Compiled) -> dict[str, str]:
 
 def write_bundle(folder: Path, files: Mapping[str, str]) -> None:
     """Write the files; kernels that an earlier manifest there names and the new one does not are removed."""
+    refuse_foreign_files(folder, files)
     earlier = _kernels_of(folder / MANIFEST)
     write_files(folder, files)
     for name in earlier - set(files):
