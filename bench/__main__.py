@@ -1,6 +1,6 @@
 """`python -m bench`: the table, on one device, in one process.
 
-Systems that are not installed are left out and named. Times are milliseconds, medians of interleaved calls; `x` columns are
+Systems that are not installed are left out and named. Times are milliseconds, medians of interleaved calls; `x` are
 times relative to the hand-written kernel on the same device.
 """
 

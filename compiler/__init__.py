@@ -1,6 +1,6 @@
 """What is done to programs: passes over modules, cutting into fused kernels, schedules, strategies, OpenCL C.
 
-    module --passes--> prepared --outline--> fused kernels --strategies--> program --opencl--> source
+module --passes--> prepared --outline--> fused kernels --strategies--> program --opencl--> source
 """
 
 from __future__ import annotations

@@ -79,9 +79,7 @@ def _counts_the_largest(op: Op | None, producer: Mapping[Value, Op]) -> bool:
     )  # fmt: skip
 
 
-def _is_taken_in(
-    op: Op, function: Function, users: Mapping[Value, list[Op]], spelling: Mapping[Op, str]
-) -> bool:
+def _is_taken_in(op: Op, function: Function, users: Mapping[Value, list[Op]], spelling: Mapping[Op, str]) -> bool:
     """Whether the one user of an operation's result computes it on the way."""
     value, using = op.result, users.get(op.result, [])
     if not is_float(value.type.dtype) or value in function.outputs or len(using) != 1:

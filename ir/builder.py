@@ -161,25 +161,62 @@ class Tensor:
         shape = broadcast_shapes(left.shape, right.shape)
         return self._wrap(self.builder.emit(name, left.broadcast_to(shape).value, right.broadcast_to(shape).value))
 
-    def __add__(self, other: Any) -> Tensor: return self.binary("add", other)
-    def __radd__(self, other: Any) -> Tensor: return self.binary("add", other, True)
-    def __sub__(self, other: Any) -> Tensor: return self.binary("sub", other)
-    def __rsub__(self, other: Any) -> Tensor: return self.binary("sub", other, True)
-    def __mul__(self, other: Any) -> Tensor: return self.binary("mul", other)
-    def __rmul__(self, other: Any) -> Tensor: return self.binary("mul", other, True)
-    def __truediv__(self, other: Any) -> Tensor: return self.binary("div", other)
-    def __rtruediv__(self, other: Any) -> Tensor: return self.binary("div", other, True)
-    def __lt__(self, other: Any) -> Tensor: return self.binary("lt", other)
-    def __le__(self, other: Any) -> Tensor: return self.binary("le", other)
-    def __gt__(self, other: Any) -> Tensor: return self.binary("gt", other)
-    def __ge__(self, other: Any) -> Tensor: return self.binary("ge", other)
-    def __eq__(self, other: Any) -> Tensor: return self.binary("eq", other)  # type: ignore[override]
-    def __ne__(self, other: Any) -> Tensor: return self.binary("ne", other)  # type: ignore[override]
-    def __and__(self, other: Any) -> Tensor: return self.binary("and", other)
-    def __or__(self, other: Any) -> Tensor: return self.binary("or", other)
-    def __invert__(self) -> Tensor: return self._emit("not")
-    def __neg__(self) -> Tensor: return self._emit("neg")
-    def __abs__(self) -> Tensor: return self._emit("abs")
+    def __add__(self, other: Any) -> Tensor:
+        return self.binary("add", other)
+
+    def __radd__(self, other: Any) -> Tensor:
+        return self.binary("add", other, True)
+
+    def __sub__(self, other: Any) -> Tensor:
+        return self.binary("sub", other)
+
+    def __rsub__(self, other: Any) -> Tensor:
+        return self.binary("sub", other, True)
+
+    def __mul__(self, other: Any) -> Tensor:
+        return self.binary("mul", other)
+
+    def __rmul__(self, other: Any) -> Tensor:
+        return self.binary("mul", other, True)
+
+    def __truediv__(self, other: Any) -> Tensor:
+        return self.binary("div", other)
+
+    def __rtruediv__(self, other: Any) -> Tensor:
+        return self.binary("div", other, True)
+
+    def __lt__(self, other: Any) -> Tensor:
+        return self.binary("lt", other)
+
+    def __le__(self, other: Any) -> Tensor:
+        return self.binary("le", other)
+
+    def __gt__(self, other: Any) -> Tensor:
+        return self.binary("gt", other)
+
+    def __ge__(self, other: Any) -> Tensor:
+        return self.binary("ge", other)
+
+    def __eq__(self, other: Any) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return self.binary("eq", other)
+
+    def __ne__(self, other: Any) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return self.binary("ne", other)
+
+    def __and__(self, other: Any) -> Tensor:
+        return self.binary("and", other)
+
+    def __or__(self, other: Any) -> Tensor:
+        return self.binary("or", other)
+
+    def __invert__(self) -> Tensor:
+        return self._emit("not")
+
+    def __neg__(self) -> Tensor:
+        return self._emit("neg")
+
+    def __abs__(self) -> Tensor:
+        return self._emit("abs")
 
     def __pow__(self, exponent: Any) -> Tensor:
         # Small whole powers are products: exact, and their gradient at 0 is right.
@@ -193,22 +230,53 @@ class Tensor:
     def __bool__(self) -> bool:
         raise LirError(f"%{self.value.name} has no truth value while a graph is built", "use `.select(a, b)`")
 
-    def exp(self) -> Tensor: return self._emit("exp")
-    def expm1(self) -> Tensor: return self._emit("expm1")
-    def log(self) -> Tensor: return self._emit("log")
-    def log1p(self) -> Tensor: return self._emit("log1p")
-    def sqrt(self) -> Tensor: return self._emit("sqrt")
-    def abs(self) -> Tensor: return self._emit("abs")
-    def sign(self) -> Tensor: return self._emit("sign")
-    def erf(self) -> Tensor: return self._emit("erf")
-    def floor(self) -> Tensor: return self._emit("floor")
-    def tanh(self) -> Tensor: return self._emit("tanh")
-    def sigmoid(self) -> Tensor: return self._emit("sigmoid")
-    def softplus(self) -> Tensor: return self._emit("softplus")
-    def isnan(self) -> Tensor: return self._emit("isnan")
-    def stop_gradient(self) -> Tensor: return self._emit("stop_gradient")
-    def maximum(self, other: Any) -> Tensor: return self.binary("max", other)
-    def minimum(self, other: Any) -> Tensor: return self.binary("min", other)
+    def exp(self) -> Tensor:
+        return self._emit("exp")
+
+    def expm1(self) -> Tensor:
+        return self._emit("expm1")
+
+    def log(self) -> Tensor:
+        return self._emit("log")
+
+    def log1p(self) -> Tensor:
+        return self._emit("log1p")
+
+    def sqrt(self) -> Tensor:
+        return self._emit("sqrt")
+
+    def abs(self) -> Tensor:
+        return self._emit("abs")
+
+    def sign(self) -> Tensor:
+        return self._emit("sign")
+
+    def erf(self) -> Tensor:
+        return self._emit("erf")
+
+    def floor(self) -> Tensor:
+        return self._emit("floor")
+
+    def tanh(self) -> Tensor:
+        return self._emit("tanh")
+
+    def sigmoid(self) -> Tensor:
+        return self._emit("sigmoid")
+
+    def softplus(self) -> Tensor:
+        return self._emit("softplus")
+
+    def isnan(self) -> Tensor:
+        return self._emit("isnan")
+
+    def stop_gradient(self) -> Tensor:
+        return self._emit("stop_gradient")
+
+    def maximum(self, other: Any) -> Tensor:
+        return self.binary("max", other)
+
+    def minimum(self, other: Any) -> Tensor:
+        return self.binary("min", other)
 
     def cast(self, dtype: str) -> Tensor:
         """The same values as `dtype`; nothing is emitted where they have it already."""

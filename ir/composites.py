@@ -87,7 +87,7 @@ def definition_of(name: str) -> OpDef | Composite:
 
 
 def bind_operands(composite: Composite, count: int, names: Sequence[str] | None) -> list[str]:
-    """Which parameter each of `count` operands is. Where some are left out, `names` (the attribute `operands`) says so."""
+    """Which parameter each of `count` operands is: where some are left out, `names` (the attribute `operands`)."""
     parameters = [operand.rstrip("?") for operand in composite.operands]
     if names is None:
         check_operand_count(composite.name, composite.operands, count)

@@ -13,7 +13,7 @@ import numpy as np
 
 from .builder import Builder
 from .composites import COMPOSITES, expand
-from .diagnostics import Diagnostic, LirError, Limitation
+from .diagnostics import Diagnostic, Limitation, LirError
 from .function import Function, Op, Value
 from .ops import PRIMITIVES, Evaluation
 from .shapes import bind_dimensions
@@ -61,7 +61,7 @@ def evaluate_op(op: Op, environment: dict[Value, np.ndarray], sizes: Mapping[str
         definition = PRIMITIVES.get(op.name)
         if definition is None or definition.evaluate is None:
             raise Limitation(f"the interpreter does not evaluate `{op.name}`",
-                             "run the passes first: lossc opt f.lir --passes inline,autodiff", span=op.span)  # fmt: skip
+                             "run the passes first: lossc opt f.lir --passes prepare", span=op.span)  # fmt: skip
         shape = tuple(dim_value(dim, sizes) for dim in op.result.type.shape)
         context = Evaluation(op.attributes, op.result.type.dtype, shape)
         environment[op.result] = np.asarray(definition.evaluate(context, *operands))

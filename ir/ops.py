@@ -310,6 +310,7 @@ def _plain(function: Callable[..., np.ndarray]):
 
 _erf = np.vectorize(math.erf, otypes=[np.float64])
 
+
 def count_axes_from_front(types: tuple[Type, ...], attributes: Attributes) -> dict[str, Any]:
     """The attributes with axes counted from the front and in order: one spelling for one meaning."""
     rank = types[0].rank if types else len(attributes.get("shape", ()))

@@ -201,4 +201,3 @@ def _over_samples(operation: str, weight: Tensor, rows: Tensor) -> Tensor:
     if weight.rank == 0:
         return weight.broadcast_to(rows.shape)
     return weight._emit("broadcast", dims=tuple(range(weight.rank)), shape=rows.shape)
-

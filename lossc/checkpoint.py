@@ -20,9 +20,7 @@ from lossc.ir.diagnostics import LirError
 OPTIMIZER_PREFIX = "optimizer."
 
 
-def write_tensors(
-    path: str | PathLike[str], tensors: Mapping[str, np.ndarray], about: Mapping[str, str]
-) -> None:
+def write_tensors(path: str | PathLike[str], tensors: Mapping[str, np.ndarray], about: Mapping[str, str]) -> None:
     """Write a safetensors file. A file that is there already stays whole until the new one is. Raises LirError."""
     from safetensors.numpy import save
 
@@ -69,4 +67,3 @@ def parameters_in(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 def state_key(state: str, parameter: str) -> str:
     """The name in a checkpoint of one parameter's part of an optimizer's state."""
     return f"{OPTIMIZER_PREFIX}{state}/{parameter}"
-

@@ -109,9 +109,7 @@ class CompiledFunction:
         """All results by name, gradients as `grad_<name>`."""
         return dict(self.compiled.program.outputs)
 
-    def __call__(
-        self, *, out: Any = None, sizes: Any = None, **inputs: Any
-    ) -> Any:
+    def __call__(self, *, out: Any = None, sizes: Any = None, **inputs: Any) -> Any:
         """Run. Raises LirError for inputs that are missing, unknown or do not fit, and where a check fails."""
         if out is not None and "out" in self._inputs.types:
             inputs["out"], out = out, None

@@ -74,9 +74,7 @@ class Mlp:
     ) -> None:  # fmt: skip
         self.activation = activation_of(graph, activation)
         widths = [in_features, *([hidden] if isinstance(hidden, int) else hidden), out_features]
-        self.layers = [
-            Linear(graph, f"{name}.{number}", *pair, bias) for number, pair in enumerate(pairwise(widths))
-        ]
+        self.layers = [Linear(graph, f"{name}.{number}", *pair, bias) for number, pair in enumerate(pairwise(widths))]
 
     def __call__(self, x: Tensor) -> Tensor:
         for layer in self.layers[:-1]:
@@ -149,7 +147,5 @@ class BCEWithLogitsLoss(_Loss):
 
     operation = "bce_with_logits_loss"
 
-    def __init__(
-        self, weight: Tensor | None = None, reduction: str = "mean", pos_weight: Tensor | None = None
-    ) -> None:
+    def __init__(self, weight: Tensor | None = None, reduction: str = "mean", pos_weight: Tensor | None = None) -> None:
         super().__init__(reduction, weight=weight, pos_weight=pos_weight)

@@ -172,4 +172,3 @@ class AdamW(Adam):
 
     weight_decay: float = 1e-2
     decoupled: bool = True
-

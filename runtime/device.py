@@ -44,9 +44,7 @@ class Device:
     device could stop being valid. Context and queues are made when first asked for.
     """
 
-    def __init__(
-        self, handle: cl.Device, queue: cl.CommandQueue | None = None, context: cl.Context | None = None
-    ):
+    def __init__(self, handle: cl.Device, queue: cl.CommandQueue | None = None, context: cl.Context | None = None):
         self.handle = handle
         self.info = describe(handle)
         self.driver_version: str = _ask(handle, "driver_version", "unknown").strip()

@@ -222,5 +222,3 @@ def _row_values(
         scope.statements.append(If(_is_first(item), tuple(stored.statements)))
     for each in sums:
         accumulate(emitter, scope, each, 0, None)
-
-

@@ -174,9 +174,7 @@ def _pass(
         scope.known[group.op.result] = fold(emitter, scope, group, True)
 
 
-def row_values(
-    emitter: Emitter, scope: Scope, point: Point, stage: Stage, row_totals: Sequence[Accumulators]
-) -> None:
+def row_values(emitter: Emitter, scope: Scope, point: Point, stage: Stage, row_totals: Sequence[Accumulators]) -> None:
     """What a row gives once its stage is known: stored values, sums over rows, checks."""
     sums = [group for group in row_totals if group.op in stage.row_sums]
     emitter.compute([*stage.row_outputs, *(group.op.operands[0] for group in sums)], point, scope)
@@ -202,18 +200,14 @@ def _prefetch(
     return next_row(fused, emitter, point, axis, 3 if short else 2)
 
 
-def next_row(
-    fused: Fused, emitter: Emitter, point: Point, axis: int, level: int
-) -> tuple[tuple[str, Expr, int], ...]:
+def next_row(fused: Fused, emitter: Emitter, point: Point, axis: int, level: int) -> tuple[tuple[str, Expr, int], ...]:
     """What to prefetch of the row after the one at `point`: every input that all rows have of their own."""
     return tuple(
         (name, add(offset, pitch), level) for name, offset, pitch, _ in row_starts(fused, emitter, point, axis)
     )
 
 
-def row_starts(
-    fused: Fused, emitter: Emitter, point: Point, axis: int
-) -> list[tuple[str, Expr, Expr, int]]:
+def row_starts(fused: Fused, emitter: Emitter, point: Point, axis: int) -> list[tuple[str, Expr, Expr, int]]:
     """Inputs that every row has of its own: buffer, where the row at `point` starts, row pitch, bytes an element."""
     schedule = emitter.schedule
     found = []

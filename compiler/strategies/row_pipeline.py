@@ -43,8 +43,8 @@ from ...ir.target import DeviceInfo
 from ...ir.types import ITEM_SIZE
 from ..emit import Emitter, Point, Scope, product, size_of, split_rows
 from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, with_finish, work_item
-from ..stages import Stage, kept_values, stages_of
 from ..reductions import Accumulators, declare, fold
+from ..stages import Stage, kept_values, stages_of
 from ..sweep import Row, Track, Work, sweep, sweep_aligned
 from ..vectors import nontemporal_from, vector_width
 from . import row_item
@@ -258,7 +258,9 @@ class _Pipeline:
                 offset, _ = self.emitter.index(value, here)
                 seam = add(offset, integer(2 * self.columns))
                 for line in (-2, -1, 0, 1):
-                    index = add(seam, integer(line * self.width)) if line >= 0 else sub(seam, integer(-line * self.width))
+                    index = (
+                        add(seam, integer(line * self.width)) if line >= 0 else sub(seam, integer(-line * self.width))
+                    )
                     scope.statements.append(Prefetch(self.fused.buffers[value], index, 3, for_write=True))
 
     def _known(self, stage: Stage, carried: Sequence[_Carried]) -> dict[Value, Expr]:
@@ -309,5 +311,3 @@ def _pitch(columns: int, width: int) -> int:
 
 def _both(a: Expr, b: Expr) -> Expr:
     return Apply("and", (a, b), "bool")
-
-

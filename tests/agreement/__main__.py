@@ -11,7 +11,7 @@ import argparse
 import sys
 import time
 import traceback
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable
 
 from lossc.ir.diagnostics import LosscError
@@ -49,7 +49,7 @@ def _cases(options: argparse.Namespace) -> Iterable[Case]:
 
 def _run(cases: list[Case], only: list[str] | None) -> int:
     failed = 0
-    seconds: Counter[str] = Counter()
+    seconds: dict[str, float] = Counter()
     for number, case in enumerate(cases, 1):
         wrong = _disagreements(case, only, seconds)
         if wrong:
@@ -62,7 +62,7 @@ def _run(cases: list[Case], only: list[str] | None) -> int:
     return 1 if failed else 0
 
 
-def _disagreements(case: Case, only: list[str] | None, seconds: Counter[str]) -> list[str]:
+def _disagreements(case: Case, only: list[str] | None, seconds: dict[str, float]) -> list[str]:
     problem = Problem(case)
     wrong: list[str] = []
     for where in case.executors:

@@ -2,10 +2,9 @@
 
 In: a `Case`, devices. Out: what disagrees, as sentences; nothing where all is well.
 
-The reference is the interpreter on the differentiated, otherwise unchanged function: no rewrite, no schedule, no kernel
-has a part in it. For 16-bit floats it is that function in f32, without any rounding to 16 bits. The bounds come from
-the function as it is after all passes; for 16-bit floats from the function as written: passes must not round more
-often.
+The reference is the interpreter on the differentiated, otherwise unchanged function, with f64 in place of every float
+type: no rewrite, no rounding, no schedule and no kernel has a part in it. The bounds come from the function as it is
+after all passes; for 16-bit floats from the function as written: passes must not round more often.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ import numpy as np
 
 from lossc.compiler import Compiled, compile_module
 from lossc.compiler.pipeline import run_passes
-from lossc.ir.function import Module
+from lossc.ir.function import Function, Module, Op, Value
 from lossc.ir.interp import interpret
 from lossc.ir.program import Program
 from lossc.ir.target import CPU_AVX512, GPU_GENERIC, DeviceInfo
@@ -38,6 +37,7 @@ from .cases import AUTO, Case
 Array = np.ndarray[Any, Any]
 Arrays = Mapping[str, Array]
 
+FLOATS = {"f16", "bf16", "f32", "f64"}
 SIMULATED = {"cpu": CPU_AVX512, "gpu": GPU_GENERIC}
 
 # Nothing but what the interpreter needs: gradients taken, calls inlined.
@@ -80,7 +80,7 @@ class Problem:
 
     @cached_property
     def references(self) -> Mapping[int, list[Array]]:
-        entry = Problem(replace(self.case, dtype="f32")).as_written.entry if self._is_short else self.as_written.entry
+        entry = in_float64(self.as_written.entry)
         types = [value.type for value in self.module.entry.outputs]
         return {
             rows: [_in_range(array, type_.dtype) for array, type_ in zip(interpret(entry, arrays), types)]
@@ -94,13 +94,13 @@ class Problem:
     @cached_property
     def allowed(self) -> Mapping[int, list[Array]]:
         """How far each output may be from its reference."""
+        bounds = self.prepared_values
         if self._is_short:
-            # Twice: the middle of the bounds is itself rounded to 16 bits.
             bounds = {rows: evaluate_with_bounds(self.as_written.entry, arrays) for rows, arrays in self.arrays.items()}
-            return {rows: [2 * bound.error_array() for bound in found] for rows, found in bounds.items()}
-        # Where the reference is in the device's own precision, it is off as much.
-        sides = 2 if self.case.dtype == "f64" else 1
-        return {rows: [sides * bound.error_array() for bound in found] for rows, found in self.prepared_values.items()}
+        # Twice where the middle of a bound is itself off: f64 arithmetic in the reference, casts to shorter floats.
+        dtypes = {value.type.dtype for value in (*self.module.entry.inputs, *self.module.entry.outputs)}
+        sides = 1 if dtypes & FLOATS == {"f32"} else 2
+        return {rows: [sides * bound.error_array() for bound in found] for rows, found in bounds.items()}
 
     @property
     def _is_short(self) -> bool:
@@ -158,6 +158,26 @@ class Problem:
             difference = _worst(array, reference, allowed)
             if difference is not None:
                 yield f"{where}, {rows} rows: `{name}`{difference}"
+
+
+def in_float64(function: Function) -> Function:
+    """The function with f64 in place of every float type, so that nothing is rounded."""
+    values: dict[Value, Value] = {}
+
+    def wide(value: Value) -> Value:
+        if value not in values:
+            dtype = "f64" if value.type.dtype in FLOATS else value.type.dtype
+            values[value] = Value(value.name, value.type.with_dtype(dtype))
+        return values[value]
+
+    def attributes(op: Op) -> dict[str, Any]:
+        return {k: "f64" if k == "dtype" and v in FLOATS else v for k, v in op.attributes.items()}
+
+    ops = [
+        Op(op.name, tuple(map(wide, op.operands)), attributes(op), tuple(map(wide, op.results))) for op in function.ops
+    ]
+    inputs, outputs = tuple(map(wide, function.inputs)), tuple(map(wide, function.outputs))
+    return function.with_(inputs=inputs, ops=tuple(ops), outputs=outputs, params=frozenset())
 
 
 @contextmanager

@@ -86,10 +86,16 @@ def _units(function: Function) -> tuple[Mapping[str, float], float]:
     Errors of f64 arithmetic would drown in that of this analysis: they are computed as if it were f32. Bounds are
     proportional to u, up to terms of second order.
     """
-    rounded = {op.result.type.dtype for op in function.ops if op.results and ULPS.get(op.name, op.name != "constant")}
+    rounded = {op.result.type.dtype for op in function.ops if op.results and (_narrows(op) or ULPS.get(op.name, 1))}
     if rounded & {"f16", "bf16", "f32", "f64"} == {"f64"}:
         return {**UNIT, "f64": UNIT["f32"]}, UNIT["f64"] / UNIT["f32"]
     return UNIT, 1.0
+
+
+def _narrows(op: Op) -> bool:
+    """Whether an operation rounds a float to a shorter one."""
+    source, target = op.operands[0].type.dtype if op.operands else "", op.result.type.dtype
+    return op.name == "cast" and is_float(source) and UNIT[source] < UNIT.get(target, 0)
 
 
 def _evaluate(op: Op, known: dict[Value, Bounded], sizes: Mapping[str, int], unit: Mapping[str, float]) -> None:
@@ -135,7 +141,7 @@ def _rounding(op: Op, value: Array, unit: Mapping[str, float]) -> Array | None:
     if not is_float(dtype) or op.name in ("constant", "iota"):
         return None
     # A 16-bit value may be rounded whatever the operation: where it is stored.
-    ulps = max(ULPS[op.name], 0.5) if dtype in ("f16", "bf16") else ULPS[op.name]
+    ulps = max(ULPS[op.name], 0.5) if dtype in ("f16", "bf16") or _narrows(op) else ULPS[op.name]
     return np.where(np.isfinite(value), ulps * 2 * unit[dtype] * np.abs(value) + TINY[dtype], 0.0)
 
 

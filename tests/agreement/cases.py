@@ -74,8 +74,12 @@ class Case:
     def executors(self) -> tuple[str, ...]:
         """Every level to run at."""
         others = EXECUTORS if self.executor == EVERY else (self.executor,)
-        # The GPU that is simulated has no f64.
-        return ("passes", "cpu", *(name for name in others if name != "gpu" or self.dtype != "f64"))
+        return ("passes", "cpu", *(name for name in others if name != "gpu" or not self._has_f64))
+
+    @property
+    def _has_f64(self) -> bool:
+        """Whether f64 occurs: the GPU that is simulated has none."""
+        return self.dtype == "f64" or (self.dtype == "f32" and any("other" in choice for _, choice in self.operands))
 
     @property
     def axis(self) -> int:
@@ -173,11 +177,11 @@ def case_of(row: Row) -> Case:
 def is_allowed(row: Row) -> bool:
     """Whether the operation accepts it and the strategy has something to do."""
     case = case_of(row)
-    if case.executor == "gpu" and case.dtype == "f64":
+    if case.executor not in (EVERY, *case.executors):
         return False
     if case.layout == "row" and (case.rows != 1 or case.named in ("rows", "all")):
         return False
-    if case.strategy != AUTO and case.strategy not in applicable(case.op, case.layout, _length(case.columns)):
+    if case.strategy != AUTO and not _has_use(case):
         return False
     return _is_accepted(case.op, case.x, case.axis, case.operands, case.attributes, case.gradient)
 
@@ -201,25 +205,28 @@ def _is_accepted(
     return gradient == "none" or is_float(function.outputs[0].type.dtype)
 
 
+def _has_use(case: Case) -> bool:
+    """Whether the strategy of a case applies to something in cases like it."""
+    gradient = "none" if case.gradient == "none" else "all"
+    return case.strategy in applicable(case.op, case.layout, _length(case.columns), gradient)
+
+
 def _length(columns: int) -> int:
     """A row length that stands for all of its kind: one element, a few vectors, many."""
     return 1 if columns == 1 else 33 if columns <= 33 else 1000
 
 
 @lru_cache(maxsize=1024)
-def applicable(op: str, layout: str, columns: int) -> frozenset[str]:
+def applicable(op: str, layout: str, columns: int, gradient: str = "all") -> frozenset[str]:
     """The strategies that some fused kernel of an operation, in its plainest form, can be lowered with."""
     choices = operand_choices(op, *_rank_and_axis(layout))
     operands = tuple((name, next((c for c in found if c != ABSENT), ABSENT)) for name, found in choices.items())
-    found: set[str] = set()
-    for gradient in ("all", "none"):
-        case = Case(op, layout, columns, 1 if layout == "row" else 5, gradient=gradient, operands=operands)
-        try:
-            function = case.function()
-        except LosscError:
-            continue
-        found |= applicable_to(Module({function.name: function}))
-    return frozenset(found)
+    case = Case(op, layout, columns, 1 if layout == "row" else 5, gradient=gradient, operands=operands)
+    try:
+        function = case.function()
+    except LosscError:
+        return frozenset()
+    return frozenset(applicable_to(Module({function.name: function})))
 
 
 def applicable_to(module: Module) -> set[str]:

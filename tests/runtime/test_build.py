@@ -61,9 +61,7 @@ def count_source_builds(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return built
 
 
-def test_a_second_process_takes_the_binary(
-    device: Device, own_cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_second_process_takes_the_binary(device: Device, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     built = count_source_builds(monkeypatch)
     assert (run_add(device, build(device, ADD), 2) == 2).all()
     assert len(entries(own_cache)) == 1
@@ -94,9 +92,7 @@ def test_options_and_source_are_part_of_the_key(device: Device, own_cache: Path)
     assert len(entries(own_cache)) == 3
 
 
-def test_switched_off_it_leaves_nothing(
-    device: Device, own_cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_switched_off_it_leaves_nothing(device: Device, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOSSC_CACHE", "0")
     assert (run_add(device, build(device, ADD), 2) == 2).all()
     assert not entries(own_cache)
@@ -119,9 +115,7 @@ def test_a_binary_that_the_driver_refuses_is_built_again(
     assert cache.get(entry.name) != binary
 
 
-def test_a_damaged_entry_is_built_again(
-    device: Device, own_cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_damaged_entry_is_built_again(device: Device, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     build(device, ADD)
     (entry,) = entries(own_cache)
     whole = entry.read_bytes()
@@ -132,9 +126,7 @@ def test_a_damaged_entry_is_built_again(
         assert len(entry.read_bytes()) > len(whole) // 2
 
 
-def test_a_folder_that_cannot_be_written(
-    device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_that_cannot_be_written(device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setenv("LOSSC_CACHE_DIR", str(tmp_path / "file"))
     assert (run_add(device, build(device, ADD), 2) == 2).all()

@@ -230,9 +230,7 @@ def test_many_processes_share_one_cold_folder(tmp_path: Path) -> None:
     assert wrong == [0] * 8
 
 
-@pytest.mark.parametrize(
-    ("value", "enabled"), [("0", False), ("off", False), ("No", False), ("1", True), ("", True)]
-)
+@pytest.mark.parametrize(("value", "enabled"), [("0", False), ("off", False), ("No", False), ("1", True), ("", True)])
 def test_the_switch(monkeypatch: pytest.MonkeyPatch, value: str, enabled: bool) -> None:
     monkeypatch.setenv("LOSSC_CACHE", value)
     assert cache_enabled() is enabled

@@ -131,9 +131,7 @@ def test_the_systems_intel_runtime_gives_way_to_the_embedded_one(
     assert drivers_written(folder) == {"nvidia.icd": "libnvidia-opencl.so.1", "own.icd": "libown.so"} | intel
 
 
-def test_nvidias_library_without_an_icd_file_is_registered(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nvidias_library_without_an_icd_file_is_registered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(drivers, "SYSTEM_VENDORS", tmp_path / "none")
     monkeypatch.setattr(drivers, "embedded_driver", lambda: None)
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
@@ -204,9 +202,7 @@ def test_choice_by_argument_and_by_environment(
     assert select().info.name == expected
 
 
-def test_the_argument_goes_before_the_environment(
-    four_devices: list[Device], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_argument_goes_before_the_environment(four_devices: list[Device], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOSSC_DEVICE", "pocl")
     assert select("gpu").info.name == "Radeon Pro"
 
@@ -264,9 +260,7 @@ def test_the_cpu_runtimes_keep_the_promises_of_their_flags(device: Device) -> No
     from lossc.runtime.memory import POOL, argument_for
 
     info = device.info
-    assert (device.local_thread_queue is not None) == (
-        "cl_intel_exec_by_local_thread" in device.handle.extensions
-    )
+    assert (device.local_thread_queue is not None) == ("cl_intel_exec_by_local_thread" in device.handle.extensions)
     if info.kind == "gpu":
         return
     assert info.shared_pointers
@@ -327,9 +321,7 @@ print(os.read(reader, 10000).decode())
     assert all("before this process was forked" in message for message in said)
 
 
-@pytest.mark.parametrize(
-    "status", ["MEM_OBJECT_ALLOCATION_FAILURE", "OUT_OF_RESOURCES", "DEVICE_NOT_AVAILABLE"]
-)
+@pytest.mark.parametrize("status", ["MEM_OBJECT_ALLOCATION_FAILURE", "OUT_OF_RESOURCES", "DEVICE_NOT_AVAILABLE"])
 def test_driver_errors_become_ours(status: str) -> None:
     class Injected(cl.RuntimeError):
         code = getattr(cl.status_code, status)

@@ -37,9 +37,7 @@ def address(array: np.ndarray) -> int:
 
 
 @pytest.mark.parametrize("shape", [(), (0,), (1,), (3, 0, 5), (7, 11), (LARGE,), (3, LARGE)])
-@pytest.mark.parametrize(
-    "dtype", [np.float16, ml_dtypes.bfloat16, np.float32, np.float64, np.int64, np.bool_]
-)
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16, np.float32, np.float64, np.int64, np.bool_])
 def test_arrays_are_what_was_asked_for(pool: OutputPool, shape: tuple[int, ...], dtype: type) -> None:
     array = pool.empty(shape, np.dtype(dtype))
     assert array.shape == shape
