@@ -158,6 +158,11 @@ def _classify(
         if after:
             if any(varies[result] for result in op.results) or is_whole_reduction(op) or is_row_reduction(op):
                 return Refusal(f"`{op.name}` at every element needs %{after[0].name}, known only after all rows")
+            early = [operand for operand in op.operands if operand not in finished and stage[operand] > 0]
+            if early:
+                return Refusal(
+                    f"`{op.name}` needs %{early[0].name} of a row and %{after[0].name}, known after all rows"
+                )
             finish.append(op)
             finished.update(op.results)
         elif is_whole_reduction(op):

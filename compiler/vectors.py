@@ -22,7 +22,7 @@ def vector_width(schedule: Schedule, device: DeviceInfo, columns: DimLike | None
     return width
 
 
-def nontemporal_from(schedule: Schedule, device: DeviceInfo, width: int, pitch: DimLike = 0) -> int | None:
+def nontemporal_from(schedule: Schedule, device: DeviceInfo, width: int, column: int, pitch: DimLike) -> int | None:
     """From how many stored elements on stores go past the cache; None where an address may be misaligned.
 
     Every vector must fill a cache line and start on one: outputs are aligned, so are rows whose pitch is a multiple.
@@ -31,6 +31,10 @@ def nontemporal_from(schedule: Schedule, device: DeviceInfo, width: int, pitch: 
     if not device.nontemporal_stores or not outputs or width == 1:
         return None
     for value in outputs:
+        order = [axis for axis in schedule.where[value] if axis is not None]
+        # Rows follow each other in memory as they do in the domain, and columns lie side by side.
+        if list(dict.fromkeys(order)) != sorted(schedule.looped) or order[-1:] != [column]:
+            return None
         item = ITEM_SIZE[value.type.dtype]
         if width * item != device.cache_line or value.type.dtype in ("f16", "bf16", "bool"):
             return None

@@ -265,7 +265,8 @@ class Executable:
         local = launch.kernel.local_size
         count = evaluate_integer(launch.global_size, sizes)
         # Work-items on their own: the driver groups them as it likes.
-        grouped = local > 1 or _asks_for_its_group(launch.kernel)
+        # PoCL puts the private arrays of a whole group on one thread's stack: groups of one where there are any.
+        grouped = local > 1 or bool(launch.kernel.private_arrays) or _asks_for_its_group(launch.kernel)
         return PlannedLaunch(kernel, (count,), (local,) if grouped else None, tuple(changing))
 
     def _own_kernel(self, built: Any, name: str) -> Any:

@@ -38,8 +38,15 @@ def _next(build: Rebuild, x: Value, axis: int) -> Op | None:
     op = build.producer(x)
     if op is None or op.name not in PRIMITIVES or PRIMITIVES[op.name].kind != "pointwise":
         return None
+    if op.name == "cast" and _is_short(op.operands[0]) and not _is_short(x):
+        # Above it the gradients by the gathered and by the other elements would meet in 16 bits, each rounded.
+        return None
     to_gather = {operand for operand in op.operands if not _is_free(build, operand, axis)}
     return op if len(to_gather) == 1 else None
+
+
+def _is_short(value: Value) -> bool:
+    return value.type.dtype in ("f16", "bf16")
 
 
 def pick(build: Rebuild, x: Value, indices: Value, axis: int) -> Value | NoMatch:

@@ -42,7 +42,7 @@ def lower(fused: Fused, device: DeviceInfo) -> list[Variant]:
     (axis,) = fused.schedule.looped
     size = size_of(fused.schedule.axes[axis])
     variants = []
-    threshold = nontemporal_from(fused.schedule, device, width)
+    threshold = nontemporal_from(fused.schedule, device, width, axis, 0)
     if threshold is not None:
         variants.append(_variant(fused, device, width, size, at_least(size, threshold), True))
     variants.append(_variant(fused, device, width, size, at_least(size, width), False))

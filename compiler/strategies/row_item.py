@@ -90,7 +90,7 @@ def lower(fused: Fused, device: DeviceInfo) -> list[Variant]:
     columns = schedule.axes[column_axis(schedule)]
     width = vector_width(schedule, device, columns)
     variants = []
-    threshold = nontemporal_from(schedule, device, width, columns)
+    threshold = nontemporal_from(schedule, device, width, column_axis(schedule), columns)
     everything = product(schedule.axes[axis] for axis in sorted(schedule.looped))
     if threshold is not None:
         variants.append(_variant(fused, device, width, at_least(everything, threshold), True))

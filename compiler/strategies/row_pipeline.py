@@ -108,7 +108,7 @@ def lower(fused: Fused, device: DeviceInfo) -> list[Variant]:
     columns = schedule.axes[row_item.column_axis(schedule)]
     width = vector_width(schedule, device, columns)
     everything = product(schedule.axes[axis] for axis in sorted(schedule.looped))
-    threshold = nontemporal_from(schedule, device, width, 0)
+    threshold = nontemporal_from(schedule, device, width, row_item.column_axis(schedule), 0)
     variants = []
     if threshold is not None and not any(stage.element_checks for stage in stages_of(schedule)):
         variants.append(_Pipeline(fused, device, width, True).variant(at_least(everything, threshold)))

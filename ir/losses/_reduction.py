@@ -18,6 +18,11 @@ def like(target: Tensor, x: Tensor) -> Tensor:
     return target.cast(x.dtype)
 
 
+def as_given(loss: Tensor, x: Tensor, reduction: str) -> Tensor:
+    """An unreduced loss in the element type of the input `x`; a reduced one as it is, f32 for 16-bit input."""
+    return loss.cast(x.dtype) if reduction == "none" else loss
+
+
 def check_reduction(reduction: str, accepted: tuple[str, ...] = REDUCTIONS) -> None:
     if reduction not in accepted:
         raise LirError(f"unknown reduction {reduction!r}", f"expected one of {', '.join(accepted)}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..builder import Tensor
-from ._reduction import like, reduce_loss, same_shape, widen
+from ._reduction import as_given, like, reduce_loss, same_shape, widen
 
 
 def bce_loss(x: Tensor, t: Tensor, weight: Tensor | None = None, *, reduction: str = "mean") -> Tensor:
@@ -13,7 +13,7 @@ def bce_loss(x: Tensor, t: Tensor, weight: Tensor | None = None, *, reduction: s
     The mean divides by the number of elements. A probability outside [0, 1] refuses the run.
     """
     same_shape(x, t)
-    x = widen(x)
+    given, x = x, widen(x)
     t = like(t, x)
     ((x >= 0) & (x <= 1)).check(x, code="probability", message="a probability must lie in [0, 1]")
     log_x, log_rest = x.log().maximum(-100), (-x).log1p().maximum(-100)
@@ -22,7 +22,7 @@ def bce_loss(x: Tensor, t: Tensor, weight: Tensor | None = None, *, reduction: s
     value = value.with_gradient((x, by_x), (t, log_rest - log_x))
     if weight is not None:
         value = value * like(weight, x).broadcast_to(x.shape)
-    return reduce_loss(value, reduction)
+    return as_given(reduce_loss(value, reduction), given, reduction)
 
 
 def bce_with_logits_loss(
@@ -33,7 +33,7 @@ def bce_with_logits_loss(
     Finite for |x| = 1e4; the derivative at x = 0 is 0.5 - t. The mean divides by the number of elements.
     """
     same_shape(x, t, "logits and target")
-    x = widen(x)
+    given, x = x, widen(x)
     t = like(t, x)
     if pos_weight is None:
         value = x.softplus() - x * t
@@ -42,4 +42,4 @@ def bce_with_logits_loss(
         value = (1 - t) * x + (1 + extra * t) * (-x).softplus()
     if weight is not None:
         value = value * like(weight, x).broadcast_to(x.shape)
-    return reduce_loss(value, reduction)
+    return as_given(reduce_loss(value, reduction), given, reduction)

@@ -14,7 +14,7 @@ from ..diagnostics import LirError
 from ..layers import _shifted
 from ..ops import check_axis
 from ..types import Type, is_float, is_integer, numpy_dtype
-from ._reduction import check_reduction, like, reduce_loss, total, widen
+from ._reduction import as_given, check_reduction, like, reduce_loss, total, widen
 
 
 def cross_entropy_loss(
@@ -95,7 +95,8 @@ def _one_batch_target(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def _as_given(logits: Tensor, rows: Tensor, reduction: str) -> Tensor:
-    return reduce_loss(rows.reshape([]) if logits.rank == 1 and reduction == "none" else rows, reduction)
+    rows = rows.reshape([]) if logits.rank == 1 and reduction == "none" else rows
+    return as_given(reduce_loss(rows, reduction), logits, reduction)
 
 
 def _class_count(x: Tensor, axis: int) -> Tensor | float:

@@ -49,7 +49,7 @@ def _cases(options: argparse.Namespace) -> Iterable[Case]:
 
 def _run(cases: list[Case], only: list[str] | None) -> int:
     failed = 0
-    seconds: dict[str, float] = Counter()
+    seconds: dict[str, float] = defaultdict(float)
     for number, case in enumerate(cases, 1):
         wrong = _disagreements(case, only, seconds)
         if wrong:

@@ -19,6 +19,7 @@ from lossc.compiler.lower import buffer_names
 from lossc.compiler.outline import outline
 from lossc.compiler.pipeline import run_passes
 from lossc.compiler.strategies import strategies
+from lossc.ir.builder import Builder, Tensor
 from lossc.ir.composites import COMPOSITES
 from lossc.ir.diagnostics import LosscError
 from lossc.ir.function import Function, Module
@@ -35,7 +36,7 @@ COLUMNS = (1, 7, 16, 31, 33, 1000, 4099)
 ROWS = (0, 1, 5, 37)
 NAMED = ("none", "rows", "columns", "all")
 DTYPES = ("f32", "f64", "f16", "bf16")
-GRADIENTS = ("none", "all", "upstream")
+GRADIENTS = ("none", "all", "upstream", "middle")
 FEATURES = (5, 1, 33)
 AUTO = "auto"
 EXECUTORS = ("intel", "pocl", "gpu")
@@ -46,7 +47,8 @@ EVERY = "every"
 @dataclass(frozen=True)
 class Case:
     """`layout`: [N, C], [N, C, H, W], [C, N] or [C]. `named`: which sizes are names. `gradient`: by every float
-    operand, of the sum of the result, or with an upstream gradient as a further input. `executor`: where it runs
+    operand, of the sum of the result, with an upstream gradient as a further input, or of three times the result and
+    a penalty on the first operand. `executor`: where it runs
     besides the passes and the simulated CPU kernels."""
 
     op: str
@@ -122,7 +124,20 @@ class Case:
         if self.gradient == "none":
             return function
         floats = [value.name for value in function.inputs if is_float(value.type.dtype)]
+        if self.gradient == "middle":
+            function = with_penalty(function)
         return request_gradients(function, floats, 0, upstream=self.gradient == "upstream")
+
+
+def with_penalty(function: Function) -> Function:
+    """3 sum(result) + sum(x^2) / 2 for the first operand x: the result is in the middle of a graph."""
+    builder = Builder()
+    builder.inputs, builder.ops = list(function.inputs), list(function.ops)
+    x, result = (Tensor(value, builder) for value in (function.inputs[0], function.outputs[0]))
+    # Sums of 16-bit numbers are beyond their type.
+    x, result = (tensor.cast("f64" if tensor.dtype == "f64" else "f32") for tensor in (x, result))
+    total = (result.sum() * 3 + (x * x).sum() * 0.5).reshape([1])
+    return builder.function(function.name, [total.value], ("out0",))
 
 
 def parse_case(text: str) -> Case:

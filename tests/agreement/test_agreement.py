@@ -76,11 +76,15 @@ def test_every_choice_is_met() -> None:
 
 
 def test_forced_strategies_are_taken() -> None:
-    """A case that names a strategy runs it."""
-    for case in CASES:
-        if case.strategy != AUTO and case.columns > 1 and case.named == "none" and case.rows:
-            lowered = Problem(case).compiled(CPU_AVX512).lowered
-            assert case.strategy in {choice.strategy for choice in lowered.choices.values()}, case
+    """A case that names a strategy runs it wherever it applies, and nearly always it applies somewhere."""
+    forced = [case for case in CASES if case.strategy != AUTO and case.columns > 1]
+    taken = 0
+    for case in forced:
+        choices = Problem(case).compiled(CPU_AVX512).lowered.choices.values()
+        for choice in choices:
+            assert choice.strategy == case.strategy or not choice.against[case.strategy].startswith("costs"), case
+        taken += any(choice.strategy == case.strategy for choice in choices)
+    assert taken > 0.75 * len(forced)
 
 
 def test_cases_read_back() -> None:

@@ -1,0 +1,137 @@
+"""The same answer every time: the same bits from the same program, the same program from the same text."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+from device_runs import Runner
+
+from lossc.runtime.device import Device
+
+RUNS = 50
+
+# Programs with every kind of reduction: rows, columns (the weights' gradients), whole sums over many work-items,
+# products, checks.
+PROGRAMS = {
+    "cross entropy": """func @f(%x: f32[N, 1000], %t: i32[N], %w: f32[1000])
+        -> (%loss: f32[1], %gx: f32[N, 1000], %gw: f32[1000]) {
+      %loss = cross_entropy_loss %x, %t, %w {ignore_index = 3, label_smoothing = 0.1}
+      %gx, %gw = grad %loss, %x, %w
+      return %loss, %gx, %gw
+    }""",
+    "pixels": """func @f(%x: f32[N, 21, 13, 11], %t: i32[N, 13, 11]) -> (%loss: f32[1], %g: f32[N, 21, 13, 11]) {
+      %loss = cross_entropy_loss %x, %t {ignore_index = 3}
+      %g = grad %loss, %x
+      return %loss, %g
+    }""",
+    "bce": """func @f(%x: f32[N, 1000], %t: f32[N, 1000], %w: f32[1000])
+        -> (%loss: f32[1], %gx: f32[N, 1000], %gw: f32[1000]) {
+      %loss = bce_with_logits_loss %x, %t, %w
+      %gx, %gw = grad %loss, %x, %w
+      return %loss, %gx, %gw
+    }""",
+    "layers": """func @f(%x: f32[N, 30], %t: i32[N], %w: f32[21, 30], %b: f32[21])
+        -> (%loss: f32[1], %gw: f32[21, 30], %gb: f32[21]) {
+      %y = linear %x, %w, %b
+      %loss = cross_entropy_loss %y, %t
+      %gw, %gb = grad %loss, %w, %b
+      return %loss, %gw, %gb
+    }""",
+}
+
+
+def arrays_for(runner: Runner, rows: int = 97) -> dict[str, np.ndarray]:
+    generator = np.random.default_rng(0)
+    found = {}
+    for name, type_ in runner.compiled.program.inputs:
+        shape = tuple(size if isinstance(size, int) else rows for size in type_.shape)
+        labels = type_.dtype == "i32"
+        values = generator.integers(0, 21, shape) if labels else generator.uniform(0.1, 2, shape)
+        found[name] = values.astype(np.int32 if labels else np.float32)
+    return found
+
+
+def digest(results: dict[str, np.ndarray]) -> str:
+    return hashlib.sha256(b"".join(array.tobytes() for array in results.values())).hexdigest()
+
+
+@pytest.mark.parametrize("strategy", [None, "row-group", "row-lanes"])
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_the_same_bits_every_time(name: str, strategy: str | None, device: Device) -> None:
+    runner = Runner(PROGRAMS[name], device, strategy)
+    arrays = arrays_for(runner)
+    assert len({digest(runner(**arrays)) for _ in range(RUNS)}) == 1
+
+
+@pytest.mark.parametrize("name", ["cross entropy", "layers"])
+def test_the_same_bits_from_several_threads(name: str, device: Device) -> None:
+    """And from a program compiled anew."""
+    runner = Runner(PROGRAMS[name], device)
+    arrays = arrays_for(runner)
+    found = {digest(Runner(PROGRAMS[name], device)(**arrays))}
+
+    def work() -> None:
+        for _ in range(RUNS):
+            found.add(digest(runner(**arrays)))
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 1
+
+
+PRINT_SOURCES = """
+import hashlib
+from lossc.compiler import compile_module
+from lossc.ir.kernel_printer import print_kernel
+from lossc.ir.parser import parse
+from lossc.ir.printer import print_module
+from lossc.ir.target import PRESETS
+import test_determinism
+for text in test_determinism.PROGRAMS.values():
+    for device in PRESETS.values():
+        compiled = compile_module(parse(text), device)
+        levels = [print_module(compiled.prepared), print_module(compiled.outlined.module)]
+        levels += [print_kernel(kernel) for kernel in compiled.program.kernels]
+        levels += compiled.sources().values()
+        print(hashlib.sha256("".join(levels).encode()).hexdigest())
+"""
+
+
+def test_the_same_source_in_every_process() -> None:
+    """Whatever the hash seed: else a cache on disk would be useless and no dump comparable."""
+    here = os.path.dirname(__file__)
+    found = []
+    for seed in ("0", "1", "4711"):
+        environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": here}
+        done = subprocess.run([sys.executable, "-c", PRINT_SOURCES], env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        found.append(done.stdout)
+    assert len(found[0].split()) == 3 * len(PROGRAMS)
+    assert found[0] == found[1] == found[2]
+
+
+def test_the_order_of_rows_does_not_matter(device: Device) -> None:
+    """What a row gives depends on that row alone, wherever it stands and however many there are."""
+    source = """func @f(%x: f32[N, 100], %t: i32[N]) -> (%loss: f32[N], %g: f32[N, 100]) {
+      %loss = cross_entropy_loss %x, %t {reduction = "none"}
+      %g = grad %loss, %x
+      return %loss, %g
+    }"""
+    runner = Runner(source, device)
+    arrays = arrays_for(runner, 64)
+    order = np.random.default_rng(1).permutation(64)
+    there = runner(**arrays)
+    back = runner(**{name: np.ascontiguousarray(array[order]) for name, array in arrays.items()})
+    few = runner(**{name: np.ascontiguousarray(array[:3]) for name, array in arrays.items()})
+    for name, array in there.items():
+        np.testing.assert_array_equal(array[order], back[name])
+        np.testing.assert_array_equal(array[:3], few[name])
