@@ -126,7 +126,9 @@ def test_ties_and_zeros(device: Device) -> None:
     third = np.float32(1 / 3)
     np.testing.assert_array_equal(found["abs"], [[0, 0, 0, 0], [0, 0, 1, 1], [1, 1, 1, -1]])
     np.testing.assert_array_equal(found["relu"], [[0, 0, 0, 0], [0, 0, 1, 1], [1, 1, 1, 0]])
-    np.testing.assert_allclose(found["max"], [[0.25] * 4, [0, 0, 0.5, 0.5], [third] * 3 + [0]], rtol=1e-6)
+    np.testing.assert_allclose(
+        found["max"], np.array([[0.25] * 4, [0, 0, 0.5, 0.5], [third, third, third, 0]]), rtol=1e-6
+    )
     np.testing.assert_array_equal(found["pair"], [[0.5, 0, 0.5, 0], [0.5, 0.5, 0.5, 1], [0.5, 1, 1, 0]])
     np.testing.assert_array_equal(found["l1"], [[0, -1, 0, -1], [0, 0, 0, 1], [0, 1, 1, -1]])
     np.testing.assert_array_equal(found["bce"][0], [0.5, -0.5, 0.5, -0.5])

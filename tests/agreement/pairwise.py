@@ -1,7 +1,8 @@
 """interp = simulate = each device, for cases that have every pair of choices; and that the matrix can tell.
 
 Every case runs in the interpreter before and after the passes and in the simulator; the two devices and a simulated
-GPU take turns, so that each of them meets every choice. `python -m tests.agreement` runs every case everywhere.
+GPU take turns, so that each of them meets every choice.
+`python -m pytest tests/agreement/pairwise.py` runs this, `python -m tests.agreement` every case everywhere.
 """
 
 from __future__ import annotations
