@@ -23,6 +23,7 @@ class Compiled:
 
     module: Module
     prepared: Module
+    split: Module
     outlined: Outlined
     lowered: Lowered
     device: DeviceInfo
@@ -43,5 +44,6 @@ class Compiled:
 def compile_module(module: Module, device: DeviceInfo, strategy: str | None = None) -> Compiled:
     """Compile the entry of `module` for a device. Needs no driver."""
     prepared = run_passes(module, ("prepare",))
-    outlined = outline(prepared)
-    return Compiled(module, prepared, outlined, lower(outlined, device, strategy), device)
+    split = run_passes(prepared, ("split-rows",))
+    outlined = outline(split)
+    return Compiled(module, prepared, split, outlined, lower(outlined, device, strategy), device)

@@ -143,7 +143,7 @@ def _expression(program: Program, root: Expr, dtype: str, what: str) -> Iterator
             case Const(dtype="i64", width=1):
                 pass
             case Var(name=name, dtype="i64", width=1):
-                if name not in program.dims:
+                if name not in program.dimension_names:
                     yield f"{what} depends on {name}, which is no dimension"
             case Apply(op=op, operands=operands) if op in _LAUNCH_TIME:
                 try:

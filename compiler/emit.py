@@ -162,6 +162,11 @@ class Emitter:
                 found[axis] = product(value.type.shape[position + 1 :])
         return list(found.items())
 
+    def lies_as_looped(self, value: Value) -> bool:
+        """Whether a stored value's elements follow each other in memory as the domain is looped over."""
+        order = [axis for axis in self.schedule.where[value] if axis is not None]
+        return order == sorted(self.schedule.looped)
+
     def load(self, value: Value, point: Point, scope: Scope) -> Expr:
         index, width = self.index(value, point)
         if index.width > 1:
@@ -301,7 +306,9 @@ class Emitter:
         """Lower the check's status word to the first position here that fails."""
         ok = op.operands[0]
         self.compute([ok], point, scope)
-        index, width = self.index(ok, point)
+        # A condition that repeats along an axis which is not swept here fails first at the start of that.
+        first_along = {axis: integer(0) for axis, _ in self.strides(ok)}
+        index, width = self.index(ok, {**first_along, **point})
         condition = widen(scope.known[ok], width)
         place: Expr = index
         if index.width != width:

@@ -7,21 +7,25 @@ was chosen with the reasons against the others.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
 from ..ir.diagnostics import CompilerBug
 from ..ir.function import Function, Op, Value
-from ..ir.kernel import integer
-from ..ir.program import Buffer, Check, Program, Step
+from ..ir.kernel import Expr, add, div, integer, maximum, mul
+from ..ir.program import Buffer, Check, Program, Repeat, Step
 from ..ir.target import DeviceInfo
-from ..ir.types import dim_names
+from ..ir.types import ITEM_SIZE, DimLike, bind_dim, dim_names
 from .check import check_kernel
 from .check_program import check_program
-from .emit import product
+from .emit import product, size_of
 from .fused import Fused
 from .outline import Outlined
+from .pieces import move_to_piece
 from .strategies import choose, lower_with
+
+PIECE_ROWS = 16
+"""Pieces are multiples of this many rows, so that vectors of rows are aligned in every piece as in the first."""
 
 
 @dataclass(frozen=True)
@@ -40,36 +44,145 @@ class Lowered:
 
 def lower(outlined: Outlined, device: DeviceInfo, strategy: str | None = None) -> Lowered:
     """The program of an outlined module on a device. `strategy` is used wherever it applies."""
-    entry = outlined.module.entry
-    names = buffer_names(entry)
-    checks: list[Check] = []
-    steps: list[Step] = []
-    choices: dict[str, Choice] = {}
-    for op in entry.ops:
-        if op.name != "launch":
-            continue
-        name = op.attributes["callee"]
-        schedule = outlined.schedules[name]
-        slots = _slots(schedule.function, dict(zip(schedule.function.inputs, map(names.get, op.operands))), checks)
+    lowering = _Lowering(outlined, device, strategy)
+    program = lowering.program(outlined.module.entry)
+    for kernel in program.kernels:
+        check_kernel(kernel, device)
+    check_program(program)
+    return Lowered(program, lowering.choices)
+
+
+class _Lowering:
+    def __init__(self, outlined: Outlined, device: DeviceInfo, strategy: str | None):
+        self.outlined, self.device, self.strategy = outlined, device, strategy
+        self.names = buffer_names(outlined.module.entry)
+        self.buffers: dict[str, Buffer] = {}
+        self.checks: list[Check] = []
+        self.steps: list[Step] = []
+        self.repeats: list[Repeat] = []
+        self.choices: dict[str, Choice] = {}
+
+    def program(self, entry: Function) -> Program:
+        names = self.names
+        outputs = dict.fromkeys(entry.outputs, "output")
+        self.allocate(entry.inputs, {}, dict.fromkeys(entry.inputs, "input"))
+        self.allocate(_results(entry), _views(entry), outputs)
+        self.function(entry)
+        if self.checks:
+            self.buffers["status"] = Buffer("status", "i32", integer(len(self.checks)), "status")
+        for step in self.steps:
+            for variant in step.variants:
+                self.buffers.update({buffer.name: buffer for buffer in variant.temporaries})
+        dims = dict.fromkeys(name for value in entry.inputs for dim in value.type.shape for name in dim_names(dim))
+        return Program(
+            entry.name, tuple((value.name, value.type) for value in entry.inputs),
+            tuple(zip(entry.names_of_outputs, (value.type for value in entry.outputs))), self.buffers,
+            tuple(self.steps), tuple(self.checks), tuple(names[value] for value in entry.outputs), tuple(dims),
+            tuple(value.name for value in entry.inputs if value in entry.params), tuple(self.repeats),
+        )  # fmt: skip
+
+    def allocate(self, values: Iterable[Value], views: Mapping[Value, Value], roles: Mapping[Value, str]) -> None:
+        """A buffer for each value; a view is the memory of what it looks at."""
+        for value in values:
+            name, shape = self.names[value], value.type.shape
+            alias = self.names[views[value]] if value in views else None
+            role = roles.get(value, "temporary")
+            self.buffers[name] = Buffer(name, value.type.dtype, product(shape), role, shape, alias)
+
+    def function(self, function: Function) -> None:
+        """The steps of the entry, or of a function that it repeats."""
+        for op in function.ops:
+            match op.name:
+                case "launch":
+                    self.steps.append(self.step(op))
+                case "repeat":
+                    self.repeat(op)
+                case "reshape":
+                    pass  # a view
+                case _:
+                    raise CompilerBug(f"`{op.name}` was not outlined")
+
+    def step(self, op: Op) -> Step:
+        name, names = op.attributes["callee"], self.names
+        schedule = self.outlined.schedules[name]
+        stored = dict(zip(schedule.function.inputs, map(names.get, op.operands)))
+        slots = _slots(schedule.function, stored, self.checks)
         inside, outside = (*schedule.function.inputs, *schedule.function.outputs), (*op.operands, *op.results)
         fused = Fused(name, schedule, {value: names[stored] for value, stored in zip(inside, outside)}, slots)
-        chosen, against = choose(fused, device, strategy)
-        variants = lower_with(chosen, fused, device)
-        for variant in variants:
-            for launch in variant.launches:
-                check_kernel(launch.kernel, device)
-        steps.append(Step(name, variants))
-        choices[name] = Choice(chosen, against)
-    program = _program(entry, names, tuple(steps), tuple(checks))
-    check_program(program)
-    return Lowered(program, choices)
+        chosen, against = choose(fused, self.device, self.strategy)
+        self.choices[name] = Choice(chosen, against)
+        return Step(name, tuple(lower_with(chosen, fused, self.device)))
+
+    def repeat(self, op: Op) -> None:
+        """The steps of one piece. What is cut lies in the buffers of the whole; the rest has buffers of a piece."""
+        function = self.outlined.module.functions[op.attributes["callee"]]
+        step, start = op.attributes["step"], op.attributes["start"]
+        carried, before = function.outputs[: op.attributes["carried"]], function.inputs[len(op.operands) :]
+        outside = {**dict(zip(function.inputs, op.operands)), **dict(zip(function.outputs, op.results))}
+        self.names |= buffer_names(function, self.names.values())
+        self.names |= {value: self.names[whole] for value, whole in outside.items()}
+        views = _views(function)
+        if views.keys() & set(function.outputs):
+            raise CompilerBug(f"@{function.name} gives a view, which no kernel writes piece by piece")
+        inside = [value for value in (*before, *_results(function)) if value not in outside]
+        self.allocate(inside, views, {})
+        first = len(self.steps)
+        self.function(function)
+        # A view of something cut is cut as well.
+        cut = {value for value in outside if _rows_in(value, step)}
+        for value, source in views.items():
+            cut |= {value} if source in cut else set()
+        row_elements = {self.names[value]: _per_row(value, step) for value in cut}
+        pairs = tuple((self.names[old], self.names[new]) for old, new in zip(before, carried))
+        bytes_a_row = [mul(_per_row(value, step), integer(ITEM_SIZE[value.type.dtype]))
+                       for value in inside if value not in views and _rows_in(value, step)]  # fmt: skip
+        most = _rows_at_a_time(op.attributes["budget"], bytes_a_row)
+        self.repeats.append(Repeat(size_of(op.attributes["rows"][0]), most, step, start, pairs))
+        number = len(self.repeats) - 1
+        self.steps[first:] = [_moved(inner, number, start, row_elements) for inner in self.steps[first:]]
 
 
-def buffer_names(entry: Function) -> dict[Value, str]:
-    """A distinct identifier for every value of the entry."""
+def _moved(step: Step, repeat: int, start: str, row_elements: Mapping[str, Expr]) -> Step:
+    variants = (
+        replace(variant, launches=tuple(move_to_piece(launch, start, row_elements) for launch in variant.launches))
+        for variant in step.variants
+    )
+    return replace(step, variants=tuple(variants), repeat=repeat)
+
+
+def _rows_at_a_time(budget: int, bytes_a_row: Iterable[Expr]) -> Expr:
+    """As many rows as have their temporaries within the budget, a multiple of PIECE_ROWS and no fewer."""
+    total: Expr = integer(0)
+    for expression in bytes_a_row:
+        total = add(total, expression)
+    unit = integer(PIECE_ROWS)
+    return mul(unit, maximum(integer(1), div(integer(budget), mul(unit, maximum(total, integer(1))))))
+
+
+def _rows_in(value: Value, step: str) -> bool:
+    return any(step in dim_names(dim) for dim in value.type.shape)
+
+
+def _per_row(value: Value, step: str) -> Expr:
+    """How many elements of a value belong to one row."""
+    count: DimLike = bind_dim(value.type.count, {step: 1})
+    return size_of(count)
+
+
+def _results(function: Function) -> list[Value]:
+    return [result for op in function.ops for result in op.results]
+
+
+def _views(function: Function) -> dict[Value, Value]:
+    """What each reshape looks at."""
+    return {op.result: op.operands[0] for op in function.ops if op.name == "reshape"}
+
+
+def buffer_names(function: Function, others: Iterable[str] = ()) -> dict[Value, str]:
+    """A distinct identifier for every value of a function, none of `others`."""
     names: dict[Value, str] = {}
-    taken: set[str] = {"status", *(n for v in entry.inputs for d in v.type.shape for n in dim_names(d))}
-    for value in (*entry.inputs, *(result for op in entry.ops for result in op.results)):
+    taken: set[str] = {"status", *others, *(n for v in function.inputs for d in v.type.shape for n in dim_names(d))}
+    for value in (*function.inputs, *_results(function)):
         base = re.sub(r"[^A-Za-z0-9_]", "_", value.name) or "value"
         candidate, number = base, 2
         while candidate in taken:
@@ -87,38 +200,5 @@ def _slots(kernel: Function, stored: Mapping[Value, str | None], checks: list[Ch
             slots[op] = len(checks)
             ok, *shown = op.operands
             buffer = next((stored[value] for value in shown if value in stored), None)
-            checks.append(Check(slots[op], op.attributes, ok.type.shape, buffer))
+            checks.append(Check(slots[op], op.attributes, ok.type.shape, buffer, op.span))
     return slots
-
-
-def _program(
-    entry: Function, names: Mapping[Value, str], steps: tuple[Step, ...], checks: tuple[Check, ...]
-) -> Program:
-    outputs = set(entry.outputs)
-    buffers: dict[str, Buffer] = {}
-    for value in entry.inputs:
-        buffers[names[value]] = _buffer(value, names[value], "input")
-    for op in entry.ops:
-        for result in op.results:
-            role = "output" if result in outputs else "temporary"
-            alias = names[op.operands[0]] if op.name == "reshape" else None
-            buffers[names[result]] = _buffer(result, names[result], role, alias)
-    if checks:
-        buffers["status"] = Buffer("status", "i32", integer(len(checks)), "status")
-    for step in steps:
-        for variant in step.variants:
-            buffers.update({buffer.name: buffer for buffer in variant.temporaries})
-    unknown = [op.name for op in entry.ops if op.name not in ("launch", "reshape")]
-    if unknown:
-        raise CompilerBug(f"`{unknown[0]}` was not outlined")
-    dims = dict.fromkeys(name for value in entry.inputs for dim in value.type.shape for name in dim_names(dim))
-    return Program(
-        entry.name, tuple((value.name, value.type) for value in entry.inputs),
-        tuple(zip(entry.names_of_outputs, (value.type for value in entry.outputs))), buffers, steps, checks,
-        tuple(names[value] for value in entry.outputs), tuple(dims),
-        tuple(value.name for value in entry.inputs if value in entry.params),
-    )  # fmt: skip
-
-
-def _buffer(value: Value, name: str, role: str, alias: str | None = None) -> Buffer:
-    return Buffer(name, value.type.dtype, product(value.type.shape), role, value.type.shape, alias)

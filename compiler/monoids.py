@@ -21,6 +21,11 @@ class Monoid:
     identity: float | int
     dtype: str
 
+    @property
+    def is_idempotent(self) -> bool:
+        """Whether joining a value twice is joining it once."""
+        return self.combine != "add"
+
     def neutral(self, width: int) -> Const:
         return Const(self.identity, self.dtype, width)
 

@@ -27,6 +27,7 @@ from ..ir.kernel import (
     Let,
     Load,
     Prefetch,
+    PrivateArray,
     Reduce,
     Splat,
     Stmt,
@@ -37,7 +38,8 @@ from ..ir.kernel import (
     walk_expressions,
     walk_statements,
 )  # fmt: skip
-from ..ir.types import is_float, is_integer
+from ..ir.random_bits import PARITY, ROTATIONS, ROUNDS
+from ..ir.types import ITEM_SIZE, is_float, is_integer
 
 C_TYPE = {"f32": "float", "f64": "double", "i8": "char", "u8": "uchar", "i16": "short", "i32": "int", "i64": "long",
           "bool": "int"}  # fmt: skip
@@ -70,7 +72,8 @@ _CALLS = {
     "exp_nonpositive": "exp({0})", "log1p_unit": "log1p({0})", "log_from_one": "log({0})",
     "exponent_of": "convert_float{w}((as_int{w}({0}) >> 23) - 127)",
     "significand_of": "as_float{w}((as_int{w}({0}) & 0x7fffff) | 0x3f800000)",
-    "power_of_two": "as_float{w}(as_int{w}({0}) << 23)",
+    "power_of_two": "as_float{w}(as_int{w}({0}) << 23)", "random_bits": "lossc_random_bits{w}({0}, {1})",
+    "raise_exponent": "as_float{w}(max(as_int{w}({0}) + (as_int{w}({1}) << 23), 0))",
 }  # fmt: skip
 
 
@@ -167,7 +170,8 @@ def literal(value: float | int | bool, dtype: str) -> str:
     if np.isnan(number):
         return "(float)NAN" if suffix else "(double)NAN"
     if np.isinf(number):
-        return ("-" if number < 0 else "") + "INFINITY"
+        # INFINITY is a float: beside doubles a call of fma or max would be ambiguous.
+        return ("-" if number < 0 else "") + ("INFINITY" if suffix else "(double)INFINITY")
     text = np.format_float_scientific(number, unique=True, trim="0")
     short = np.format_float_positional(number, unique=True, trim="0")
     return f"{short if len(short) <= 12 else text}{suffix}"
@@ -221,7 +225,27 @@ def _bf16_helper(dtype: str, width: int) -> str:
     )
 
 
-_HELPERS = {"round_f16": _f16_helper, "round_bf16": _bf16_helper}
+def _random_bits_helper(dtype: str, width: int) -> str:
+    """Threefry-2x32: the words of the key and their parity are added after every fourth round."""
+    suffix = "" if width == 1 else str(width)
+    u, wide = f"uint{suffix}", f"long{suffix}"
+    words = [f"convert_{u}({name})" for name in ("key", "key >> 32", "counter", "counter >> 32")]
+    keys = ("k0", "k1", "k2")
+    lines = [
+        f"static int{suffix} lossc_random_bits{suffix}({wide} key, {wide} counter) {{",
+        f"  const {u} k0 = {words[0]}, k1 = {words[1]}, k2 = k0 ^ k1 ^ {PARITY:#x}u;",
+        f"  {u} x = {words[2]} + k0, y = {words[3]} + k1;",
+    ]
+    for number in range(ROUNDS):
+        rotation = ROTATIONS[number % len(ROTATIONS)]
+        lines.append(f"  x += y; y = rotate(y, ({u})({rotation})) ^ x;")
+        if number % 4 == 3:
+            added = number // 4 + 1
+            lines.append(f"  x += {keys[added % 3]}; y += {keys[(added + 1) % 3]} + {added}u;")
+    return "\n".join([*lines, f"  return as_int{suffix}(x);\n}}"])
+
+
+_HELPERS = {"round_f16": _f16_helper, "round_bf16": _bf16_helper, "random_bits": _random_bits_helper}
 
 
 # --- the printer --------------------------------------------------------------------------------------------
@@ -263,7 +287,8 @@ class _Printer:
             f"  __local {MEMORY_TYPE[array.dtype]} {self.name(array.name)}[{array.size}];\n"
             for array in kernel.local_arrays
         ) + "".join(
-            f"  {MEMORY_TYPE[array.dtype]} {self.name(array.name)}[{array.size}] __attribute__((aligned(64)));\n"
+            f"  {MEMORY_TYPE[array.dtype]} {self.name(array.name)}[{array.size}] "
+            f"__attribute__((aligned({_alignment(array)})));\n"
             for array in kernel.private_arrays
         )
         body = "\n".join(self.block(kernel.body, 1))
@@ -412,6 +437,12 @@ class _Printer:
                 types = [(operand.dtype, operand.width) for operand in operands]
                 return spell(op, [self.expression(operand) for operand in operands], types, dtype, width)
         raise CompilerBug(f"not a kernel expression: {expression}")
+
+
+def _alignment(array: PrivateArray) -> int:
+    """A cache line; a page for long arrays: where in a page they lie decides which loads wait for which stores, and
+    would change from run to run."""
+    return 4096 if array.size * ITEM_SIZE[array.dtype] >= 4096 else 64
 
 
 def _is_call(text: str) -> bool:

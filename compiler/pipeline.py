@@ -87,8 +87,8 @@ def help_of(name: str) -> str:
 
 
 def run_passes(module: Module, names: Iterable[Step], hook: Hook | None = None, log: Log | None = None) -> Module:
-    """Run passes and pipelines by name. The module is verified after each; `hook(name, before, after, seconds)`
-    sees each; `log` collects what the rewrites did.
+    """Run passes and pipelines by name. `module` is sound, and what a pass changes is verified after it;
+    `hook(name, before, after, seconds)` sees each; `log` collects what the rewrites did.
 
     Raises CompilerBug, with the pass and the module that it left, if a pass breaks an invariant.
     """
@@ -127,7 +127,7 @@ def _run_pass(name: str, module: Module, hook: Hook | None, log: Log | None) -> 
     seconds = time.perf_counter() - started
     if after is not module:
         try:
-            check_module(after)
+            check_module(after, {op for function in module.functions.values() for op in function.ops})
         except LosscError as error:
             raise CompilerBug(_broken(name, after, error)) from error
     if hook is not None:

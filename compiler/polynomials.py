@@ -17,10 +17,10 @@ EXP = (0.008265925337849667, 0.04189901356798518, 0.16668109754932475,
 LOG1P = (0.005522452204099239, -0.030698692290260628, 0.08023449155610109, -0.13840810651387232,
          0.19194188805477147, -0.24867332392204988, 0.33322547636644745, -0.49999699970114053, 1.0)  # fmt: skip
 LOG2_E, LOG_2 = 1.4426950408889634, 0.6931471805599453
-ROUND = 12583039.0
-"""1.5 * 2^23 + 127: adding it rounds to a whole number and leaves its biased exponent in the low bits."""
-LEAST = -88.0
-"""exp(x) is below the normal range from about -87.3 on: flushed to 0."""
+ROUND, BIAS = 12582912.0, 127.0
+"""1.5 * 2^23: adding it rounds to a whole number and leaves that in the low bits, or with 127 more the exponent."""
+LEAST, LARGEST = -88.0, 88.3
+"""exp(x) is below the normal range from about -87.3 on. Both make n = -127; the second with e^r < 1, see below."""
 
 
 def _apply(op: str, *operands: Expr) -> Expr:
@@ -45,25 +45,26 @@ def exp_nonpositive(let: Let, x: Expr) -> Expr:
 
     least = constant(LEAST)
     t = let("t", _apply("select", _apply("lt", x, least), least, x))
-    rounded = let("z", _apply("fma", t, constant(LOG2_E), constant(ROUND)))
-    n = let("n", _apply("sub", rounded, constant(ROUND)))
+    rounded = let("z", _apply("fma", t, constant(LOG2_E), constant(ROUND + BIAS)))
+    n = let("n", _apply("sub", rounded, constant(ROUND + BIAS)))
     r = let("r", _apply("fma", n, constant(-LOG_2), t))
     return _apply("mul", _horner(let, r, EXP), _apply("power_of_two", rounded))
 
 
 def exp_of_negated(let: Let, x: Expr) -> Expr:
-    """exp(-x) for x >= 0, as `exp_nonpositive`; the negation costs nothing."""
+    """exp(-x) for x >= 0, as `exp_nonpositive`; the negation costs nothing. The exponent is added as an integer,
+    which leaves the multipliers free: below the normal range that gives 0 to 2^-125, and 0 from x = 88.3 on."""
 
     def constant(value: float) -> Expr:
         return Const(value, "f32", x.width)
 
-    most = constant(-LEAST)
+    most = constant(LARGEST)
     t = let("t", _apply("select", _apply("lt", most, x), most, x))
     rounded = let("z", _apply("fma", t, constant(-LOG2_E), constant(ROUND)))
     n = let("n", _apply("sub", rounded, constant(ROUND)))
     minus_r = let("r", _apply("fma", n, constant(LOG_2), t))
     mirrored = [c if power % 2 == 0 else -c for power, c in zip(range(len(EXP) - 1, -1, -1), EXP)]
-    return _apply("mul", _horner(let, minus_r, mirrored), _apply("power_of_two", rounded))
+    return _apply("raise_exponent", _horner(let, minus_r, mirrored), rounded)
 
 
 def log1p_unit(let: Let, x: Expr) -> Expr:

@@ -15,7 +15,7 @@ from ..ir.types import DimLike, multiply_dims
 Slot = tuple[Value, int]
 
 
-class _Axes:
+class Axes:
     """Union-find of tensor axes. Axes of static size 1 take no part."""
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ def reduced_axes(op: Op) -> tuple[int, ...]:
     return tuple(axis % op.operands[0].type.rank for axis in op.attributes["axes"])
 
 
-def _join_axes(op: Op, axes: _Axes) -> None:
+def join_axes(op: Op, axes: Axes) -> None:
     """Say which axes of the operands and results of one operation are the same loop."""
     if op.name == "broadcast":
         for axis, target in enumerate(op.attributes["dims"]):
@@ -89,7 +89,7 @@ def _long_axes(value: Value) -> list[int]:
     return [axis for axis, size in enumerate(value.type.shape) if size != 1]
 
 
-def _join_kept(operand: Value, removed: Iterable[int], result: Value, axes: _Axes) -> None:
+def _join_kept(operand: Value, removed: Iterable[int], result: Value, axes: Axes) -> None:
     kept = [axis for axis in range(operand.type.rank) if axis not in removed]
     for target, axis in enumerate(kept):
         axes.join((operand, axis), (result, target))
@@ -97,11 +97,13 @@ def _join_kept(operand: Value, removed: Iterable[int], result: Value, axes: _Axe
 
 def schedule_of(function: Function) -> Schedule | Refusal:
     """The schedule of `function`, whose operations are the body of one kernel."""
-    axes = _Axes()
+    axes = Axes()
     for op in function.ops:
+        if op.name == "repeat":
+            return Refusal("a repeat is no kernel, it has kernels of its own")
         if op.name == "reshape" and not is_unit_reshape(op):
             return Refusal(f"reshape of {op.operands[0].type} to {op.result.type} regroups elements")
-        _join_axes(op, axes)
+        join_axes(op, axes)
     values = _values_in_order(function)
     order = _axis_order(function, values, axes)
     numbers = {root: number for number, root in enumerate(order)}
@@ -112,7 +114,7 @@ def schedule_of(function: Function) -> Schedule | Refusal:
         )
         used = [axis for axis in where[value] if axis is not None]
         if len(used) != len(set(used)):
-            return Refusal(f"%{value.name} would run along one loop twice (a matrix and its transpose?)")
+            return Refusal(f"%{value.name} would run along one loop twice (a matrix and its transpose?)", True)
     sizes: list[DimLike] = [root[0].type.shape[root[1]] for root in order]
     return _collapse(_classify(function, where, sizes))
 
@@ -124,7 +126,7 @@ def _values_in_order(function: Function) -> list[Value]:
     return list(dict.fromkeys(values))
 
 
-def _axis_order(function: Function, values: list[Value], axes: _Axes) -> list[Slot]:
+def _axis_order(function: Function, values: list[Value], axes: Axes) -> list[Slot]:
     """Loops from outer to inner: as the memory of the widest input or output lies, then the next, ..."""
     stored = (*function.inputs, *function.outputs)
     order: list[Slot] = []

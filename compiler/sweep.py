@@ -7,7 +7,8 @@ more full vector that overlaps the last one; lanes that were counted before are 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from math import gcd
 
 from ..ir.function import Op, Value
 from ..ir.kernel import (
@@ -32,7 +33,7 @@ from ..ir.kernel import (
     register_dtype,
     sub,
 )  # fmt: skip
-from .emit import Emitter, Lanes, Point, Scope
+from .emit import Emitter, Lanes, Point, Scope, widen
 from .reductions import Accumulators, accumulate
 
 ZERO = integer(0)
@@ -71,20 +72,23 @@ class Work:
 @dataclass(frozen=True)
 class Track:
     """One pass over one row, among those that a sweep does side by side. `row` is the scope of that row's values,
-    `skew` (less than a vector) the first column whose address is aligned, for a sweep along aligned addresses."""
+    `skew` (less than a vector) the first column whose address is aligned, for a sweep along aligned addresses; there
+    `following` is the pass over the row after this one, where the condition `follows` holds."""
 
     row: Scope
     point: Point
     work: Work
     groups: Sequence[Accumulators]
     skew: Expr | None = None
+    following: Track | None = None
+    follows: Expr | None = None
 
 
 def visit(
     emitter: Emitter, scope: Scope, point: Point, work: Work, groups: Sequence[Accumulators], copy: int = 0,
     mask: Expr | None = None, nontemporal: bool = False, column: Expr = ZERO,
 ) -> None:  # fmt: skip
-    """Do the work of a pass at one point."""
+    """Do the work of a pass at one point. Lanes outside `mask` were counted before."""
     for value, row in work.kept.items():
         width = max((c.width for c in point.values() if isinstance(c, Lanes)), default=1)
         loaded = Load(row.array, add(row.start, column), register_dtype(value.type.dtype), width)
@@ -93,7 +97,7 @@ def visit(
     for value, row in work.keep.items():
         scope.statements.append(Store(row.array, add(row.start, column), scope.known[value]))
     for group in groups:
-        accumulate(emitter, scope, group, copy, mask)
+        accumulate(emitter, scope, group, copy, None if group.monoid.is_idempotent else mask)
     for value in work.stores:
         emitter.store(value, point, scope, nontemporal)
     for op in work.checks:
@@ -119,7 +123,8 @@ def sweep(
         return
     left = rest if isinstance(rest, Const) else emitter.let(scope, "rest", rest)
     inner = Scope()
-    shape.edge(inner, sub(stop, integer(width)), sub(integer(width), left))
+    ragged = replace(shape, nontemporal=False)
+    ragged.edge(inner, sub(stop, integer(width)), sub(integer(width), left))
     if isinstance(rest, Const):
         scope.statements.extend(inner.statements)
     else:
@@ -131,25 +136,94 @@ def sweep_aligned(
     abreast: int,
 ) -> None:  # fmt: skip
     """A sweep over rows of `columns` that start anywhere in a cache line: vectors at aligned addresses, so that stores
-    may go past the cache, two ordinary vectors before them and two after.
+    may go past the cache.
 
-    Those must not touch a line written past the cache, it would come back from memory; so the loop leaves out the first
-    whole line.
+    What lies before and after the whole lines of a row is one masked vector each (two after it where rows differ by
+    more than a vector). The line that a row shares with the next is stored once, past the cache as all others, from the
+    values of both rows.
     """
     shape = _Sweep(emitter, scope, tracks, axis, width, unroll, True, abreast)
     shape.hoist()
-    whole = (columns - 2 * width + 1) // width * width
+    granule = gcd(columns, width)
+    whole = (columns - width + granule) // width * width
     shape.loops(ZERO, integer(whole))
     last = integer(columns - width)
     for track in tracks:
         assert track.skew is not None
-        end = add(integer(whole + width), track.skew)
-        alone = _Sweep(emitter, scope, [track], axis, width, 1, False, 1)
-        alone.edge(scope, ZERO, ZERO, skewed=False)
-        alone.edge(scope, track.skew, sub(integer(width), track.skew), skewed=False)
-        base = emitter.let(scope, "column", minimum(end, last))
-        alone.edge(scope, base, sub(end, base), skewed=False)
-        alone.edge(scope, last, maximum(ZERO, sub(add(end, integer(width)), last)), skewed=False)
+        for buffer, offset, level in track.work.prefetch:
+            for column in range(whole, columns, width):
+                scope.statements.append(Prefetch(buffer, add(offset, integer(column)), level))
+        counted = replace(track.work, stores=(), prefetch=())
+        if not counted.is_empty:
+            alone = _Sweep(emitter, scope, [replace(track, work=counted)], axis, width, 1, False, 1)
+            alone.edge(scope, ZERO, before=track.skew)
+            end = add(integer(whole), track.skew)
+            if columns - whole > width:
+                base = emitter.let(scope, "column", minimum(end, last))
+                alone.edge(scope, base, sub(end, base))
+                end = add(end, integer(width))
+            alone.edge(scope, last, maximum(ZERO, sub(end, last)))
+        if track.work.stores:
+            _store_rest(emitter, scope, track, axis, columns, whole, width)
+
+
+def _store_rest(
+    emitter: Emitter, scope: Scope, track: Track, axis: int, columns: int, whole: int, width: int
+) -> None:  # fmt: skip
+    """Store what a row has beyond its first `whole` aligned columns: a line of its own, where it has one more, and the
+    line that it shares with the row after it."""
+    assert track.skew is not None
+    assert track.following is not None
+    only = replace(track, work=replace(track.work, reductions=(), checks=(), keep={}, prefetch=()), groups=())
+    alone = _Sweep(emitter, scope, [only], axis, width, 1, True, 1)
+    end = emitter.let(scope, "end_of_lines", add(integer(whole), track.skew))
+    left = sub(integer(columns), end)
+    if columns - whole >= width:
+        inner = Scope()
+        alone.edge(inner, end)
+        scope.statements.append(If(Apply("ge", (left, integer(width)), "bool"), tuple(inner.statements)))
+    tail = emitter.let(scope, "tail", mod(left, integer(width)))
+    column = emitter.let(scope, "column", sub(integer(columns), tail))
+    shares = Apply("gt", (tail, ZERO), "bool")
+    seam = Scope()
+    ours = _values(emitter, seam, only, axis, column, columns, width)
+    theirs = _values(emitter, seam, track.following, axis, sub(column, integer(columns)), columns, width)
+    mask = emitter.let(seam, "ours", Apply("lt", (Iota("i32", width), _i32(tail, width)), "bool", width))
+    for value, here, there in zip(track.work.stores, ours, theirs):
+        index, _ = emitter.index(value, {**track.point, axis: Lanes(column, width)})
+        both = Apply("select", (mask, here, there), here.dtype, width)
+        seam.statements.append(Store(emitter.buffers[value], index, both, True))
+    assert track.follows is not None
+    follows = Apply("and", (shares, track.follows), "bool")
+    scope.statements.append(If(follows, tuple(seam.statements)))
+    # The end of memory, which no row shares.
+    ordinary, inner = _Sweep(emitter, scope, [only], axis, width, 1, False, 1), Scope()
+    ordinary.edge(inner, integer(columns - width))
+    ends = Apply("and", (shares, Apply("not", (track.follows,), "bool")), "bool")
+    scope.statements.append(If(ends, tuple(inner.statements)))
+
+
+def _values(
+    emitter: Emitter, scope: Scope, track: Track, axis: int, column: Expr, columns: int, width: int
+) -> list[Expr]:  # fmt: skip
+    """The values that a pass stores at a vector that is partly beyond the row: lanes there hold anything."""
+    here = Scope(dict(track.row.known), scope.statements)
+    point: Point = {**track.point, axis: Lanes(column, width)}
+    work = track.work
+    for value, row in work.kept.items():
+        loaded = Load(row.array, add(row.start, column), register_dtype(value.type.dtype), width)
+        here.known[value] = emitter.let(here, value.name, loaded)
+    given = {**here.known, **dict.fromkeys(work.kept, ZERO)}
+    operands = {operand for op in emitter.needed(work.stores, given) for operand in op.operands}
+    for value in emitter.schedule.function.inputs:
+        varies = emitter.schedule.varies[value]
+        if value in operands and axis in varies and not emitter.lies_as_looped(value):
+            lanes = Apply("add", (Splat(column, width), Iota("i64", width)), "i64", width)
+            low = Apply("max", (lanes, Const(0, "i64", width)), "i64", width)
+            inside = Apply("min", (low, Const(columns - 1, "i64", width)), "i64", width)
+            here.known[value] = emitter.load(value, {**point, axis: emitter.let(here, "inside", inside)}, here)
+    emitter.compute(work.stores, point, here)
+    return [widen(here.known[value], width) for value in work.stores]
 
 
 @dataclass(frozen=True)
@@ -187,15 +261,18 @@ class _Sweep:
             self._loop(low, blocks, self.unroll, {})
         self._loop(blocks, high, 1, {})
 
-    def edge(self, scope: Scope, base: Expr, counted: Expr, skewed: bool = True) -> None:
-        """One vector at `base`, of which the first `counted` lanes were counted before."""
+    def edge(self, scope: Scope, base: Expr, counted: Expr = ZERO, before: Expr | None = None) -> None:
+        """One vector at `base`, of which the first `counted` lanes were counted before, or all but those `before`."""
         mask: Expr | None = None
-        if counted != ZERO:
+        if before is not None:
+            first = Apply("lt", (Iota("i32", self.width), _i32(before, self.width)), "bool", self.width)
+            mask = self.emitter.let(scope, "fresh", first)
+        elif counted != ZERO:
             number = Apply("ge", (Iota("i32", self.width), _i32(counted, self.width)), "bool", self.width)
             mask = self.emitter.let(scope, "fresh", number)
         base = self.emitter.let(scope, "column", base)
         for track in self.tracks:
-            scope.statements += self._visited(track, base, mask=mask, skewed=skewed)
+            scope.statements += self._visited(track, base, mask=mask, past_cache=self.nontemporal, skewed=False)
 
     def _loop(self, low: Expr, high: Expr, count: int, missed: Mapping[int, Sequence[Value]]) -> None:
         if low != high:
@@ -217,7 +294,7 @@ class _Sweep:
 
     def _shift(self, track: Track) -> Expr:
         """Columns from the loop's counter to the vector that is visited."""
-        return ZERO if track.skew is None else add(integer(self.width), track.skew)
+        return ZERO if track.skew is None else track.skew
 
     def _block(self, column: Expr, count: int, missed: Mapping[int, Sequence[Value]]) -> list[Stmt]:
         bases = [add(column, integer(copy * self.width)) for copy in range(count)]

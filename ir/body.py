@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from lark import Token
 
@@ -18,6 +19,8 @@ from .drafts import Broken, Draft, Problems
 from .function import Function, Op, Value
 from .literals import number, read_type, type_span
 from .operands import attribute_span, bind_keywords, read_attributes
+from .repeat import ATTRIBUTES, make_repeat
+from .repeat import NAME as REPEAT
 from .signature import CALLED_BY, check_input_count, make_call, names_of_dimensions, substitute, unify
 from .syntax import Return, Statement, span_of
 from .types import Type
@@ -149,14 +152,14 @@ class _Body:
         name = str(statement.operation)
         if statement.callee is not None:
             return self.call(statement, statement.callee, hints, span)
-        if name in CALLED_BY.values():
+        if name in (*CALLED_BY.values(), REPEAT):
             raise LirError(f"`{name}` is followed by a function", f"{name} @name(%x)", span=place, code="LIR0010")
         try:
             definition = definition_of(name)
         except LosscError as error:
             raise error.at(place) from None
         operands = self.operands(statement)
-        attributes = read_attributes(statement.attributes, definition, self.source)
+        attributes = read_attributes(statement.attributes, definition.attributes, self.source)
         if operands is None:
             return None
         places = {str(text.name): attribute_span(text, self.source) for text in statement.attributes}
@@ -170,8 +173,8 @@ class _Body:
 
     def call(self, statement: Statement, callee: Token, hints: Sequence[str], span: Span) -> Op | None:
         kind, name = str(statement.operation), str(callee)[1:]
-        if kind not in CALLED_BY.values():
-            raise LirError(f"`{kind}` takes no function", "`call` and `launch` do", code="LIR0010",
+        if kind not in (*CALLED_BY.values(), REPEAT):
+            raise LirError(f"`{kind}` takes no function", "`call`, `launch` and `repeat` do", code="LIR0010",
                            span=span_of(self.source, callee))  # fmt: skip
         keyword = next((o.keyword for o in statement.operands if o.keyword is not None), None)
         if keyword is not None:
@@ -180,13 +183,28 @@ class _Body:
             raise LirError(f"there is no function @{name}", *did_you_mean(name, self.interfaces),
                            span=span_of(self.source, callee), code="LIR0040")  # fmt: skip
         operands = self.operands(statement)
+        attributes = read_attributes(statement.attributes, ATTRIBUTES if kind == REPEAT else {}, self.source)
         function = self.interfaces[name].signature
         if function is None or operands is None:
             return None
         try:
+            if kind == REPEAT:
+                return self.repeat(function, operands, attributes, hints, span)
+            if attributes:
+                raise LirError(f"`{kind}` takes no attributes", code="LIR0023")
             return make_call(kind, function, self.materialize_for(function, operands), hints, span)
         except LosscError as error:
             raise error.at(span) from None
+
+    def repeat(
+        self, function: Function, operands: Sequence[Value | Token], attributes: Mapping[str, Any],
+        hints: Sequence[str], span: Span,
+    ) -> Op:  # fmt: skip
+        literal = next((operand for operand in operands if isinstance(operand, Token)), None)
+        if literal is not None:
+            raise LirError("`repeat` takes values, no numbers", "write a `constant`", code="LIR0025",
+                           span=span_of(self.source, literal))  # fmt: skip
+        return make_repeat(function, [o for o in operands if isinstance(o, Value)], attributes, hints, span)
 
     def check_results(self, statement: Statement, op: Op) -> None:
         """The names and types on both sides of an operation are those of its results. Raises LirError."""

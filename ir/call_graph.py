@@ -74,7 +74,7 @@ def depth_first(successors: Mapping[Node, Sequence[Node]]) -> tuple[list[Node], 
 def _calls(module: Module) -> dict[str, list[str]]:
     return {
         name: list(
-            dict.fromkeys(str(op.attributes.get("callee")) for op in function.ops if op.name in ("call", "launch"))
+            dict.fromkeys(str(op.attributes["callee"]) for op in function.ops if "callee" in op.attributes)
         )
         for name, function in module.functions.items()
     }

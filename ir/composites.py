@@ -1,7 +1,9 @@
 """Composite operations: every public function of `layers` and of the modules in `losses/`.
 
 A function becomes an operation by standing there: its positional parameters are the operands (`= None` makes one
-optional), its keyword-only parameters are the attributes, its docstring is the help. `expand` gives its meaning.
+optional), its keyword-only parameters are the attributes, its docstring is the help. A keyword-only parameter of type
+`float | Tensor` is both: an attribute, and an optional last operand that stands in its place, so that a run-time value
+can be given. `expand` gives its meaning.
 """
 
 from __future__ import annotations
@@ -40,7 +42,8 @@ class Composite:
 
 
 _KINDS = {"int": "int", "float": "float", "bool": "bool", "str": "str", "int | None": "int", "float | None": "float",
-          "str | None": "str"}  # fmt: skip
+          "str | None": "str", "float | Tensor": "float"}  # fmt: skip
+_ATTRIBUTE_OR_OPERAND = "float | Tensor"
 
 
 def composite_of(function: Callable[..., Any], kind: str) -> Composite:
@@ -51,6 +54,8 @@ def composite_of(function: Callable[..., Any], kind: str) -> Composite:
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
             default = REQUIRED if required else parameter.default
             attributes[parameter.name] = Attribute(_KINDS[parameter.annotation], default)
+            if parameter.annotation == _ATTRIBUTE_OR_OPERAND:
+                operands.append(parameter.name + "?")
         else:
             operands.append(parameter.name + ("" if required else "?"))
     if any(operand.endswith("?") for operand in operands):
@@ -109,9 +114,17 @@ def expand(
     """Emit the primitives of a composite into `builder` and return its results."""
     names = bind_operands(composite, len(operands), attributes.get("operands"))
     tensors = {name: Tensor(value, builder) for name, value in zip(names, operands)}
-    keywords = {name: value for name, value in attributes.items() if name != "operands"}
+    keywords = {name: value for name, value in attributes.items() if name != "operands" and name not in tensors}
     results = composite.function(**tensors, **keywords)
     return tuple(result.value for result in (results if isinstance(results, tuple) else (results,)))
+
+
+def _refuse_twice(composite: Composite, operands: Sequence[str], attributes: Mapping[str, Any]) -> None:
+    """A parameter that may be either is not both an operand and an attribute."""
+    for name in operands:
+        if name in attributes and attributes[name] != composite.attributes[name].default:
+            raise LirError(f"`{composite.name}` is given `{name}` twice, as an operand and as an attribute",
+                           code="LIR0023", about=name)  # fmt: skip
 
 
 @lru_cache(maxsize=4096)
@@ -133,7 +146,8 @@ def make_op(
         complete = complete_attributes(name, definition.attributes, attributes)
         types = tuple(operand.type for operand in operands)
         if isinstance(definition, Composite):
-            bind_operands(definition, len(operands), complete.get("operands"))
+            names = bind_operands(definition, len(operands), complete.get("operands"))
+            _refuse_twice(definition, names, complete)
             results = _infer(name, types, tuple(complete.items()))
         else:
             check_operand_count(name, definition.operands, len(operands))

@@ -1,8 +1,9 @@
 """Errors as data: where, what was expected, what was found, what to try.
 
 In: spans made by the parser (or none, for graphs built in Python). Out: `Diagnostic`s, and the four
-exceptions that carry them. `LirError` is the user's mistake, `Limitation` is something lossc does not do
-(it names the way round), `CompilerBug` is ours, `DeviceError` is the device's or its driver's.
+exceptions that carry them. `LirError` is the user's mistake (`CheckFailed` where it lies in the data), `Limitation` is
+something lossc does not do (it names the way round), `CompilerBug` is ours, `DeviceError` is the device's or its
+driver's.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -121,13 +123,50 @@ class LosscError(Exception):
 
     def at(self, span: Span | None) -> LosscError:
         """The same error, placed at `span` where it had no place yet."""
-        return type(self)([d if d.span or span is None else replace(d, span=span) for d in self.diagnostics])
+        return type(self)([placed(diagnostic, span) for diagnostic in self.diagnostics])
+
+
+def placed(diagnostic: Diagnostic, span: Span | None) -> Diagnostic:
+    """The same finding, at `span` where it had no place yet."""
+    return diagnostic if diagnostic.span or span is None else replace(diagnostic, span=span)
 
 
 class LirError(LosscError, ValueError):
     """The user's mistake, in LIR text, in a graph built in Python, or in what was passed to a program."""
 
     code = "LIR0001"
+
+
+@dataclass(frozen=True)
+class FailedCheck:
+    """One check that data broke: its code (`label`, `probability`, ...), the first index where, and the value there,
+    None where the program does not keep it."""
+
+    code: str
+    index: tuple[int, ...]
+    value: Any
+    diagnostic: Diagnostic
+
+
+class CheckFailed(LirError):
+    """Data that a program refuses at run time, such as a label out of range. No result was handed out, no parameter
+    touched, and the program can be called again.
+
+    `code`, `index`, `row` (the first axis of `index`) and `value` are those of the first failed check; `failures` has
+    all of them.
+    """
+
+    def __init__(self, failures: Sequence[FailedCheck]):
+        super().__init__([failure.diagnostic for failure in failures])
+        self.failures = tuple(failures)
+        self.code, self.index, self.value = failures[0].code, failures[0].index, failures[0].value
+        self.row = self.index[0] if self.index else 0
+
+    def at(self, span: Span | None) -> CheckFailed:
+        return CheckFailed([replace(f, diagnostic=placed(f.diagnostic, span)) for f in self.failures])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return CheckFailed, (self.failures,)
 
 
 class Limitation(LosscError):

@@ -74,8 +74,8 @@ class Function:
         return tuple(names)
 
     def callees(self) -> set[str]:
-        """The functions that this one refers to: by `call`, by `launch`, or as its gradient."""
-        called = {op.attributes["callee"] for op in self.ops if op.name in ("call", "launch")}
+        """The functions that this one refers to: by `call`, `launch` or `repeat`, or as its gradient."""
+        called = {op.attributes["callee"] for op in self.ops if "callee" in op.attributes}
         return called | ({self.gradient} if self.gradient else set())
 
     def producers(self) -> dict[Value, Op]:

@@ -13,9 +13,11 @@ import numpy as np
 
 from .builder import Builder
 from .composites import COMPOSITES, expand
-from .diagnostics import Diagnostic, Limitation, LirError
+from .diagnostics import CheckFailed, Diagnostic, FailedCheck, Limitation, LirError, Span
 from .function import Function, Op, Value
 from .ops import PRIMITIVES, Evaluation
+from .repeat import NAME as REPEAT
+from .repeat import evaluate_repeat
 from .shapes import bind_dimensions
 from .types import Type, dim_value, is_float, multiply_dims, numpy_dtype
 
@@ -26,9 +28,10 @@ def bind_shapes(function: Function, shapes: Mapping[str, tuple[int, ...]]) -> di
 
 
 def interpret(
-    function: Function, inputs: Mapping[str, np.ndarray], sizes: Mapping[str, int] | None = None
-) -> list[np.ndarray]:
-    """Evaluate `function`. Raises LirError where a `check` fails."""
+    function: Function, inputs: Mapping[str, np.ndarray], sizes: Mapping[str, int] | None = None,
+    functions: Mapping[str, Function] | None = None,
+) -> list[np.ndarray]:  # fmt: skip
+    """Evaluate `function`; `functions` are those that it repeats. Raises LirError where a `check` fails."""
     arrays = {name: np.asarray(array) for name, array in inputs.items()}
     bound = {**bind_shapes(function, {name: array.shape for name, array in arrays.items()}), **(sizes or {})}
     environment: dict[Value, np.ndarray] = {}
@@ -38,7 +41,12 @@ def interpret(
         environment[value] = _as_float64(arrays[value.name], value.type)
     with np.errstate(all="ignore"):
         for op in function.ops:
-            evaluate_op(op, environment, bound)
+            if op.name == REPEAT and functions is not None:
+                operands = [environment[operand] for operand in op.operands]
+                results = evaluate_repeat(op, functions[op.attributes["callee"]], operands, bound, interpret)
+                environment.update(zip(op.results, results))
+            else:
+                evaluate_op(op, environment, bound)
     return [environment[value] for value in function.outputs]
 
 
@@ -81,14 +89,15 @@ def _evaluate_check(op: Op, operands: list[np.ndarray]) -> None:
     failed = np.flatnonzero(~operands[0])
     if failed.size:
         value = operands[1].reshape(-1)[failed[0]] if len(operands) > 1 else None
-        raise LirError(check_failure(op.attributes, int(failed[0]), operands[0].shape, value, op))
+        raise CheckFailed([failed_check(op.attributes, int(failed[0]), operands[0].shape, value, op.span)])
 
 
-def check_failure(
-    attributes: Mapping[str, Any], position: int, shape: tuple[int, ...], value: Any, op: Op | None = None
-) -> Diagnostic:
+def failed_check(
+    attributes: Mapping[str, Any], position: int, shape: tuple[int, ...], value: Any, span: Span | None = None
+) -> FailedCheck:
     """What a failed `check` says: the rule, the first position that breaks it, and the value there."""
-    where = np.unravel_index(position, shape) if shape else ()
-    place = f" at row {int(where[0])}" if len(where) == 1 else f" at index {[int(i) for i in where]}" if where else ""
+    index = tuple(map(int, np.unravel_index(position, shape))) if shape else ()
+    place = f" at row {index[0]}" if len(index) == 1 else f" at index {list(index)}" if index else ""
     found = "" if value is None else f": found {value}"
-    return Diagnostic("LIR0100", f"{attributes['message']}{found}{place}", op.span if op else None)
+    diagnostic = Diagnostic("LIR0100", f"{attributes['message']}{found}{place}", span)
+    return FailedCheck(str(attributes["code"]), index, value, diagnostic)

@@ -22,6 +22,9 @@ Beside the pointwise primitives, `apply` knows:
     max_number, min_number   may drop a NaN on either side
     power_of_two             the f32 2^n of an f32 that is n + 127 + 1.5 * 2^23 for a whole n in -127..127 (its low bits
                              are the biased exponent); 0 for n = -127
+    raise_exponent           x 2^n of a positive f32 x near 1 (or NaN) and an f32 that is n + 1.5 * 2^23 for a whole n
+                             in -127..126; from 0 to 2^-125 where x 2^n is below the normal range, 0 for n = -127
+                             and x < 1
     exponent_of, significand_of   e and m of a positive normal f32 2^e m, m in [1, 2)
     round_f16, round_bf16    the nearest value of that type, as f32
 """

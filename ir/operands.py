@@ -7,18 +7,20 @@ with the operation.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .composites import Composite, bind_operands
 from .diagnostics import Diagnostic, LirError, LosscError, Source, Span
 from .function import Value
 from .literals import Word, attribute_value
-from .ops import OpDef
+from .ops import Attribute, OpDef
 from .syntax import AttributeText, ListText, OperandText, span_of
 
 
-def read_attributes(texts: Sequence[AttributeText], definition: OpDef | Composite, source: Source) -> dict[str, Any]:
+def read_attributes(
+    texts: Sequence[AttributeText], specification: Mapping[str, Attribute], source: Source
+) -> dict[str, Any]:
     """The attributes of a statement by name. Raises LirError for all that have no value at all."""
     found: dict[str, Any] = {}
     problems: list[Diagnostic] = []
@@ -30,7 +32,7 @@ def read_attributes(texts: Sequence[AttributeText], definition: OpDef | Composit
             if name == "operands":
                 raise LirError("operands are named where they stand: weight = %w", code="LIR0023")
             value = attribute_value(text.value, source)
-            attribute = definition.attributes.get(name)
+            attribute = specification.get(name)
             if attribute is not None and attribute.kind == "dtype":
                 # An element type is a word: in quotes it is the list of one string that nothing accepts.
                 value = value.text if isinstance(value, Word) else [value]

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from .diagnostics import LirError
+from .random_bits import random_bits
 from .types import DTYPES, DimLike, Type, is_float, is_integer, numpy_dtype
 
 Attributes = Mapping[str, Any]
@@ -107,6 +108,13 @@ def _pointwise(accepted: str, result: str | None = None):
 def _select(types: tuple[Type, ...], attributes: Attributes) -> tuple[Type, ...]:
     _want(types[:1], "bool")
     return (Type(_same_dtype(types[1:]), _same_shape(types)),)
+
+
+def _random_bits(types: tuple[Type, ...], attributes: Attributes) -> tuple[Type, ...]:
+    for type_ in types:
+        if type_.dtype != "i64":
+            raise _fail(f"random bits are made from an i64 key and an i64 counter, found {type_}", code="LIR0031")
+    return (Type("i32", _same_shape(types)),)
 
 
 def check_axis(axis: int, rank: int) -> int:
@@ -372,6 +380,8 @@ _TABLE: list[OpDef] = [
     *_rows("pointwise", "a b", _BOOL, {"and": (np.logical_and, "both"), "or": (np.logical_or, "either")}),
     _row("not", "pointwise", "x", _BOOL, _plain(np.logical_not), "logical negation"),
     _row("select", "pointwise", "condition a b", _select, _plain(np.where), "a where the condition holds, else b"),
+    _row("random_bits", "pointwise", "key counter", _random_bits, _plain(random_bits),
+         "32 random bits for each counter, the same whenever the key is the same"),
     _row("stop_gradient", "pointwise", "x", _pointwise("any"), _plain(lambda x: x), "x, with no gradient through it"),
     _row("broadcast", "shape", "x", _broadcast, _broadcast_values, "repeat: axis i of x becomes axis dims[i]",
          dims=Attribute("ints"), shape=Attribute("dims")),
@@ -384,8 +394,10 @@ _TABLE: list[OpDef] = [
     _row("reduce_min", "reduce", "x", _reduce, _reduction(np.min, math.inf), "the smallest; NaN if any is", **_AXES),
     _row("gather", "index", "x indices", _gather, _gather_values,
          "one element a position along `axis`; 0 where the index is out of range", axis=Attribute("int")),
-    _row("matmul", "matmul", "left right", _matmul, _matmul_values, "matrix product",
-         transpose_left=Attribute("bool", False), transpose_right=Attribute("bool", False)),
+    _row("matmul", "matmul", "left right", _matmul, _matmul_values,
+         "matrix product; with memory_budget, what hangs on it is computed for as many rows at a time as fit in so many bytes",
+         transpose_left=Attribute("bool", False), transpose_right=Attribute("bool", False),
+         memory_budget=Attribute("int", None)),
     _row("check", "effect", "ok value?", _check, None,
          "refuse the whole run where ok is false; the message names the first position and `value` there",
          code=Attribute("str"), message=Attribute("str")),

@@ -13,7 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from .attributes import attribute_text
 from .composites import COMPOSITES, Composite
 from .function import Function, Module, Op, Value
-from .ops import PRIMITIVES, OpDef
+from .ops import PRIMITIVES, Attribute, OpDef
+from .repeat import ATTRIBUTES
 
 HEADER = "// lir 1"
 WIDTH = 100
@@ -122,10 +123,12 @@ def _statement(op: Op, names: Mapping[Value, str]) -> str:
     targets = f"{_values(op.results, names)} = " if op.results else ""
     types = f" : {', '.join(str(result.type) for result in op.results)}" if op.results else ""
     if "callee" in op.attributes:
-        return f"{targets}{op.name} @{op.attributes['callee']}({_values(op.operands, names)}){types}"
+        called = f"{targets}{op.name} @{op.attributes['callee']}({_values(op.operands, names)})"
+        return f"{called}{_attributes(op, ATTRIBUTES)}{types}"
     definition = PRIMITIVES.get(op.name) or COMPOSITES.get(op.name)
     operands = _operands(op, definition, names)
-    return f"{targets}{op.name}{' ' * bool(operands)}{operands}{_attributes(op, definition)}{types}"
+    attributes = _attributes(op, definition.attributes if definition else {})
+    return f"{targets}{op.name}{' ' * bool(operands)}{operands}{attributes}{types}"
 
 
 def _operands(op: Op, definition: OpDef | Composite | None, names: Mapping[Value, str]) -> str:
@@ -142,12 +145,12 @@ def _operands(op: Op, definition: OpDef | Composite | None, names: Mapping[Value
     return ", ".join(texts)
 
 
-def _attributes(op: Op, definition: OpDef | Composite | None) -> str:
-    specification = definition.attributes if definition else {}
+def _attributes(op: Op, specification: Mapping[str, Attribute]) -> str:
     texts = []
     for name, value in op.attributes.items():
         attribute = specification.get(name)
-        if name == "operands" or (attribute and value == attribute.default and type(value) is type(attribute.default)):
+        as_default = attribute and value == attribute.default and type(value) is type(attribute.default)
+        if name in ("operands", "callee") or as_default:
             continue
         texts.append(f"{name} = {value if attribute and attribute.kind == 'dtype' else attribute_text(value)}")
     return f" {{{', '.join(texts)}}}" if texts else ""

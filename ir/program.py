@@ -6,11 +6,14 @@ serves every batch size. A step holds variants: the first whose guard is true is
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any
 
-from .kernel import Expr, Kernel
+from .diagnostics import Span
+from .kernel import Expr, Kernel, evaluate_integer
+from .repeat import pieces
 from .types import DimLike, Type
 
 # The value of a status word while its check holds: larger than any position.
@@ -51,21 +54,48 @@ class Variant:
 
 
 @dataclass(frozen=True)
+class Repeat:
+    """Steps that run for one piece of the rows after the other, `most` rows at a time. `step` and `start` are the
+    dimension names of a piece's size and of its first row. `carried` pairs the buffer of what the piece before left
+    with the buffer of what this one leaves: they change places from piece to piece, so that the last one leaves it in
+    the second."""
+
+    rows: Expr
+    most: Expr
+    step: str
+    start: str
+    carried: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
 class Step:
-    """One fused kernel of the outlined module, in all its variants; the last one has no guard."""
+    """One fused kernel of the outlined module, in all its variants; the last one has no guard. Neighbours with the
+    number of one of the program's `repeats` are repeated together."""
 
     name: str
     variants: tuple[Variant, ...]
+    repeat: int | None = None
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A step to run: its sizes, and the buffers that stand in for others."""
+
+    step: Step
+    sizes: Mapping[str, int]
+    instead: Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class Check:
-    """One run-time check: word `slot` of the status buffer holds the first position that fails."""
+    """One run-time check: word `slot` of the status buffer holds the first position that fails. `span` is the place in
+    the text that wants it; printing forgets that."""
 
     slot: int
     attributes: Mapping[str, Any]
     shape: tuple[DimLike, ...]
     value_buffer: str | None
+    span: Span | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -82,9 +112,39 @@ class Program:
     output_buffers: tuple[str, ...] = ()
     dims: tuple[str, ...] = ()
     params: tuple[str, ...] = ()
+    repeats: tuple[Repeat, ...] = ()
 
     @property
     def kernels(self) -> tuple[Kernel, ...]:
         """Every kernel of every variant, without repetition."""
         launches = (launch for step in self.steps for variant in step.variants for launch in variant.launches)
         return tuple({launch.kernel.name: launch.kernel for launch in launches}.values())
+
+    @property
+    def dimension_names(self) -> tuple[str, ...]:
+        """Every name that sizes depend on: those of the inputs, and those of the pieces of repeated steps."""
+        return (*self.dims, *(name for repeat in self.repeats for name in (repeat.step, repeat.start)))
+
+
+def turns(program: Program, sizes: Mapping[str, int]) -> Iterator[Turn]:
+    """Every step as often as it runs, in order."""
+    for number, group in groupby(program.steps, key=lambda step: step.repeat):
+        steps = tuple(group)
+        if number is None:
+            yield from (Turn(step, sizes, {}) for step in steps)
+            continue
+        repeat = program.repeats[number]
+        cut = pieces(evaluate_integer(repeat.rows, sizes), evaluate_integer(repeat.most, sizes))
+        changed = {name: other for pair in repeat.carried for name, other in (pair, pair[::-1])}
+        for position, (start, size) in enumerate(cut):
+            instead = changed if (len(cut) - 1 - position) % 2 else {}
+            yield from (Turn(step, {**sizes, repeat.step: size, repeat.start: start}, instead) for step in steps)
+
+
+def largest_sizes(program: Program, sizes: Mapping[str, int]) -> dict[str, int]:
+    """`sizes` with those of the largest piece of every repeat: what buffers need."""
+    largest = dict(sizes)
+    for repeat in program.repeats:
+        rows, most = evaluate_integer(repeat.rows, sizes), evaluate_integer(repeat.most, sizes)
+        largest |= {repeat.step: min(rows, most), repeat.start: 0}
+    return largest

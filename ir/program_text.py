@@ -14,7 +14,7 @@ from .diagnostics import CompilerBug, Source, did_you_mean
 from .kernel import Expr, Kernel
 from .kernel_parser import KernelReader, Node, parse_tree
 from .kernel_printer import Names, print_expression, print_kernel, symbol_name, value_name
-from .program import Buffer, Check, Launch, Program, Step, Variant
+from .program import Buffer, Check, Launch, Program, Repeat, Step, Variant
 from .types import DimLike, Type, multiply_dims, named
 
 # --- printing -----------------------------------------------------------------------------------------------
@@ -23,14 +23,16 @@ from .types import DimLike, Type, multiply_dims, named
 def print_program(program: Program) -> str:
     """The program and its kernels as text, ending in a line break."""
     _check_names(program)
-    names: Names = dict.fromkeys(program.dims, ("i64", 1))
+    names: Names = dict.fromkeys(program.dimension_names, ("i64", 1))
     lines = [f"program {symbol_name(program.name)} {{"]
     lines += [f"  dims {_values(program.dims)}"] * bool(program.dims)
     lines += [f"  params {_values(program.params)}"] * bool(program.params)
     lines += [f"  input {value_name(name)}: {type_}" for name, type_ in program.inputs]
     lines += [f"  {_buffer(buffer, names)}" for buffer in program.buffers.values()]
+    lines += [f"  {_repeat(repeat, names)}" for repeat in program.repeats]
     for step in program.steps:
-        lines += [f"  step {symbol_name(step.name)} {{"]
+        again = "" if step.repeat is None else f" repeat {step.repeat}"
+        lines += [f"  step {symbol_name(step.name)}{again} {{"]
         lines += [f"    {line}" for variant in step.variants for line in _variant(variant, names)]
         lines += ["  }"]
     lines += [f"  {_check(check)}" for check in program.checks]
@@ -80,6 +82,12 @@ def _variant(variant: Variant, names: Names) -> Iterator[str]:
     yield "}"
 
 
+def _repeat(repeat: Repeat, names: Names) -> str:
+    carried = ", ".join(f"{value_name(old)} -> {value_name(new)}" for old, new in repeat.carried)
+    text = f"repeat rows {print_expression(repeat.rows, names)} most {print_expression(repeat.most, names)}"
+    return f"{text} step {value_name(repeat.step)} start {value_name(repeat.start)} carried ({carried})"
+
+
 def _check(check: Check) -> str:
     attributes = ", ".join(f"{name} = {_attribute(value)}" for name, value in check.attributes.items())
     text = f"check {check.slot} {{{attributes}}} shape {_shape(check.shape)}"
@@ -109,8 +117,9 @@ class _ProgramReader(KernelReader):
     """The tree of a program to the program; a launch refers to one of the kernels that follow."""
 
     def program(self, tree: Node) -> Program:
-        symbol, dims, params, inputs, buffers, steps, checks, outputs, results, kernels = tree.children
-        names: Names = dict.fromkeys(self.names(dims), ("i64", 1))
+        symbol, dims, params, inputs, buffers, repeats, steps, checks, outputs, results, kernels = tree.children
+        pieces = [self.name(token) for repeat in repeats.children for token in repeat.children[2:4]]
+        names: Names = dict.fromkeys([*self.names(dims), *pieces], ("i64", 1))
         known = {kernel.name: kernel for kernel in map(self.kernel, kernels.children)}
         return Program(
             self.name(symbol),
@@ -122,6 +131,7 @@ class _ProgramReader(KernelReader):
             self.names(results),
             self.names(dims),
             self.names(params),
+            tuple(self.repeat(repeat, names) for repeat in repeats.children),
         )
 
     def names(self, tree: Node) -> tuple[str, ...]:
@@ -157,9 +167,21 @@ class _ProgramReader(KernelReader):
             None if alias is None else self.name(alias),
         )
 
+    def repeat(self, tree: Node, names: Names) -> Repeat:
+        rows, most, step, start, *carried = tree.children
+        pairs = (pair.children for pair in carried)
+        return Repeat(
+            self.expression(rows, names),
+            self.expression(most, names),
+            self.name(step),
+            self.name(start),
+            tuple((self.name(old), self.name(new)) for old, new in pairs),
+        )
+
     def step(self, tree: Node, names: Names, kernels: Mapping[str, Kernel]) -> Step:
-        symbol, *variants = tree.children
-        return Step(self.name(symbol), tuple(self.variant(variant, names, kernels) for variant in variants))
+        symbol, again, *variants = tree.children
+        number = None if again is None else self.integer(again)
+        return Step(self.name(symbol), tuple(self.variant(variant, names, kernels) for variant in variants), number)
 
     def variant(self, tree: Node, names: Names, kernels: Mapping[str, Kernel]) -> Variant:
         strategy, guard, temporaries, launches = tree.children

@@ -68,6 +68,8 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why operations cannot be one kernel."""
+    """Why operations cannot be one kernel. `along_two_loops`: one value would be indexed by two loops at once, so that
+    a copy of it for each may be the way out."""
 
     reason: str
+    along_two_loops: bool = False

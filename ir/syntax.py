@@ -135,8 +135,8 @@ class _Records(Transformer):
         return name, None, _given(operands), attributes or ()
 
     def call(self, children: list[Any]) -> tuple[Any, ...]:
-        name, callee, *operands = children
-        return name, callee, _given(operands), ()
+        name, callee, *operands, attributes = children
+        return name, callee, _given(operands), attributes or ()
 
     def return_(self, children: list[Any]) -> Return:
         return Return(_given(children))

@@ -8,13 +8,15 @@ of the module.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from .attributes import attribute_text
 from .call_graph import call_errors
 from .composites import make_op
 from .diagnostics import Diagnostic, LirError, LosscError, Span, did_you_mean
 from .function import Function, Module, Op, Value
+from .repeat import NAME as REPEAT
+from .repeat import make_repeat
 from .signature import CALLED_BY, make_call, unbound_names
 from .types import DTYPES, Dim, Type, is_float
 
@@ -27,18 +29,21 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*\Z")
 _DIMENSION = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
-def verify(module: Module) -> list[Diagnostic]:
-    """Everything that is wrong with a module, function by function."""
-    problems = [problem for function in module.functions.values() for problem in verify_function(function, module)]
+def verify(module: Module, sound: Collection[Op] = ()) -> list[Diagnostic]:
+    """Everything that is wrong with a module, function by function. What the operations in `sound` say of themselves
+    is not looked at again: a pass leaves most of them as they were."""
+    problems = [
+        problem for function in module.functions.values() for problem in verify_function(function, module, sound)
+    ]
     problems += verify_calls(module)
     for error in _names_of_functions(module):
         problems += error.diagnostics
     return problems
 
 
-def check_module(module: Module) -> Module:
+def check_module(module: Module, sound: Collection[Op] = ()) -> Module:
     """The module itself, or LirError with everything that is wrong with it."""
-    problems = verify(module)
+    problems = verify(module, sound)
     if problems:
         raise LirError(problems)
     return module
@@ -49,9 +54,9 @@ def verify_calls(module: Module) -> list[Diagnostic]:
     return [diagnostic for error in [*_unbound(module), *call_errors(module)] for diagnostic in error.diagnostics]
 
 
-def verify_function(function: Function, module: Module) -> Iterator[Diagnostic]:
+def verify_function(function: Function, module: Module, sound: Collection[Op] = ()) -> Iterator[Diagnostic]:
     """What is wrong with one function of a module."""
-    for error in _errors(function, module):
+    for error in _errors(function, module, sound):
         yield from error.diagnostics
 
 
@@ -83,7 +88,7 @@ def _check_dim(dim: object) -> None:
         raise LirError(f"a size of {dim}; at most 2^63 - 1 is allowed", code="LIR0013")
 
 
-def _errors(function: Function, module: Module) -> Iterator[LosscError]:
+def _errors(function: Function, module: Module, sound: Collection[Op]) -> Iterator[LosscError]:
     """The rules of one function, in the order of its text."""
     if function.kind not in CALLED_BY:
         yield LirError(f"@{function.name} is a `{function.kind}`; expected func or kernel", span=function.span)
@@ -96,9 +101,11 @@ def _errors(function: Function, module: Module) -> Iterator[LosscError]:
             if operand not in defined:
                 yield LirError(f"%{operand.name} is used by `{op.name}` before it is defined", span=op.span,
                                code="LIR0020", about=operand.name)  # fmt: skip
+        known = op in sound and "callee" not in op.attributes
         for result in op.results:
-            yield from _definition(result, defined, op.span)
-        yield from _operation(op, function, module)
+            yield from _definition(result, defined, op.span, known)
+        if not known:
+            yield from _operation(op, function, module)
     for output in function.outputs:
         if output not in defined:
             yield LirError(
@@ -144,10 +151,14 @@ def _interface(function: Function) -> Iterator[LirError]:
 _NAMES = "names consist of letters, digits, `_` and `.`, and begin with a letter or `_`"
 
 
-def _definition(value: Value, defined: dict[Value, None], span: Span | None) -> Iterator[LosscError]:
+def _definition(
+    value: Value, defined: dict[Value, None], span: Span | None, known: bool = False
+) -> Iterator[LosscError]:
     if value in defined:
         yield LirError(f"%{value.name} is defined twice", span=span, code="LIR0021")
     defined[value] = None
+    if known:
+        return
     try:
         check_type(value.type)
     except LirError as error:
@@ -157,7 +168,7 @@ def _definition(value: Value, defined: dict[Value, None], span: Span | None) -> 
 def _operation(op: Op, function: Function, module: Module) -> Iterator[LosscError]:
     """What an operation says must be what its definition makes of its operands and attributes."""
     try:
-        if op.name in CALLED_BY.values():
+        if op.name in (*CALLED_BY.values(), REPEAT):
             again = _call_again(op, function, module)
         else:
             again = make_op(op.name, op.operands, op.attributes, span=op.span)
@@ -191,7 +202,7 @@ def _same_attributes(found: Mapping[str, object], expected: Mapping[str, object]
 
 def _call_again(op: Op, function: Function, module: Module) -> Op:
     name = op.attributes.get("callee")
-    if list(op.attributes) != ["callee"] or not isinstance(name, str):
+    if not isinstance(name, str) or (op.name != REPEAT and list(op.attributes) != ["callee"]):
         raise LirError(f"`{op.name}` has one attribute, the name of its callee", span=op.span, code="LIR0023")
     if name not in module.functions:
         raise LirError(f"there is no function @{name}", *did_you_mean(name, module.functions), span=op.span,
@@ -203,6 +214,9 @@ def _call_again(op: Op, function: Function, module: Module) -> Op:
             span=op.span,
             code="LIR0043",
         )
+    if op.name == REPEAT:
+        attributes = {key: value for key, value in op.attributes.items() if key != "callee"}
+        return make_repeat(module.functions[name], op.operands, attributes, span=op.span)
     return make_call(op.name, module.functions[name], op.operands, span=op.span)
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from lossc.arrays import empty
 from lossc.graph import Graph, load, parse
 from lossc.ir.builder import Tensor
-from lossc.ir.diagnostics import CompilerBug, DeviceError, Diagnostic, Limitation, LirError, LosscError
+from lossc.ir.diagnostics import CheckFailed, CompilerBug, DeviceError, Diagnostic, Limitation, LirError, LosscError
 
 if TYPE_CHECKING:
     from lossc.compiled import CompiledFunction
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from lossc.step import Step
 
 __all__ = [
+    "CheckFailed",
     "CompiledFunction",
     "CompilerBug",
     "DeviceError",

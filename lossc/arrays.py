@@ -69,9 +69,21 @@ def _as_array(name: str, value: Any, type_: Type) -> tuple[np.ndarray, bool]:
     if isinstance(value, (list, tuple, range)):
         typed = any(hasattr(item, "dtype") for item in value)
         return _literal(name, value, type_), not typed
-    if type(value).__module__.partition(".")[0] == "pyopencl" and hasattr(value, "get"):
-        return np.asarray(value.get()), False
+    if is_device_array(value):
+        return _from_device(name, value), False
     return _foreign(name, value, type_), False
+
+
+def is_device_array(value: Any) -> bool:
+    """Whether this is a pyopencl array, without loading pyopencl."""
+    return hasattr(value, "base_data") and hasattr(value, "map_to_host")
+
+
+def _from_device(name: str, value: Any) -> np.ndarray:
+    if value.queue is None or not value.flags.forc:
+        lacks = "has no queue" if value.queue is None else "does not lie in one piece"
+        raise LirError(f"input `{name}`: the device array {lacks}", "pass array.with_queue(queue), or a copy")
+    return np.asarray(value.get())
 
 
 def _literal(name: str, value: Any, type_: Type) -> np.ndarray:
@@ -114,8 +126,10 @@ def _same_kind(name: str, array: np.ndarray, type_: Type, wanted: np.dtype, lite
     found = _kind(array.dtype)
     kind = "float" if is_float(type_.dtype) else "integer" if is_integer(type_.dtype) else "bool"
     if found != kind and not (literal and (found, kind) == ("integer", "float")):
-        raise LirError(f"input `{name}` has type {type_}, found an array of {array.dtype}",
-                       f"convert it yourself where that is meant: {name}.astype({wanted.name!r})")  # fmt: skip
+        way = f"convert it yourself where that is meant: {name}.astype({wanted.name!r})"
+        if found == "complex":
+            way = f"there are no complex numbers in LIR: pass {name}.real and {name}.imag as two inputs, or abs({name})"
+        raise LirError(f"input `{name}` has type {type_}, found an array of {array.dtype}", way)
     if kind == "integer" and array.size:
         limits = np.iinfo(wanted)
         low, high = int(array.min()), int(array.max())

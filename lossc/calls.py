@@ -13,7 +13,7 @@ from typing import Any
 
 from lossc.ir.builder import Builder, Tensor, broadcast_shapes
 from lossc.ir.composites import COMPOSITES, Composite, definition_of, make_op
-from lossc.ir.diagnostics import Limitation, LirError, LosscError, did_you_mean
+from lossc.ir.diagnostics import LirError, LosscError, did_you_mean
 from lossc.ir.ops import PRIMITIVES, OpDef
 from lossc.ir.types import Shape, is_integer
 
@@ -44,18 +44,17 @@ def help_text(name: str) -> str:
 def call_operation(builder: Builder, name: str, arguments: Sequence[Any], keywords: Mapping[str, Any]) -> Result:
     """Append the operation `name` to `builder` and give its result, or all of them.
 
-    Operands come by position or by name, attributes by name. Numbers become constants of the first tensor's element
-    type. Where NumPy's rules allow it the operands of a loss and of pointwise operations are broadcast. A loss takes
-    `sample_weight` beside its operands. Raises LirError.
+    Operands come by position or by name, attributes by name; what may be either, such as a margin, is an operand where
+    it is a value of the graph and an attribute where it is a number. Other numbers become constants of the first
+    tensor's element type. Where NumPy's rules allow it the operands of a loss and of pointwise operations are
+    broadcast. A loss takes `sample_weight` beside its operands. Raises LirError.
     """
     definition = definition_of(name)
     keywords = dict(keywords)
     weight = keywords.pop(SAMPLE_WEIGHT, None) if is_loss(definition) else None
     before = len(builder.ops)
     try:
-        given = bind_arguments(builder, definition, arguments, keywords)
-        operands = {operand.rstrip("?") for operand in definition.operands}
-        attributes = {key: value for key, value in keywords.items() if key not in operands}
+        given, attributes = bind_arguments(builder, definition, arguments, keywords)
         if weight is not None:
             return _weighted(builder, definition, given, attributes, weight)
         return _append(builder, definition, given, attributes)
@@ -71,8 +70,9 @@ def is_loss(definition: OpDef | Composite) -> bool:
 
 def bind_arguments(
     builder: Builder, definition: OpDef | Composite, arguments: Sequence[Any], keywords: Mapping[str, Any]
-) -> dict[str, Tensor]:
-    """The operands that are given, by name, in the order of the definition. A `None` leaves an operand out."""
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The operands that are given, by name, in the order of the definition, and the attributes. A `None` leaves an
+    operand out."""
     name, declared = definition.name, list(definition.operands)
     if declared and declared[-1].endswith("..."):
         # As many of the last as there are: they have no names of their own.
@@ -82,7 +82,7 @@ def bind_arguments(
     if len(arguments) > len(names):
         raise LirError(f"`{name}` takes the operands ({', '.join(definition.operands)}), found {len(arguments)}",
                        "attributes are given by name: " + ", ".join(definition.attributes), code="LIR0025")  # fmt: skip
-    values = dict(zip(names, arguments))
+    values, attributes = dict(zip(names, arguments)), {}
     for key, value in keywords.items():
         if key in names:
             if key in values:
@@ -91,14 +91,20 @@ def bind_arguments(
         elif key not in definition.attributes or key == "operands":
             known = [*names, *(attribute for attribute in definition.attributes if attribute != "operands")]
             raise LirError(f"`{name}` has no operand or attribute `{key}`", *did_you_mean(key, known),
-                           f"it takes: {', '.join(known)}", code="LIR0023")  # fmt: skip
+                           f"it takes: {', '.join(dict.fromkeys(known))}", code="LIR0023")  # fmt: skip
+        else:
+            attributes[key] = value
+    for key in [key for key in values if key in definition.attributes and not isinstance(values[key], Tensor)]:
+        value = values.pop(key)
+        if value is not None:
+            attributes[key] = value
     missing = [operand for operand in declared if not operand.endswith("?") and values.get(operand) is None]
     if missing:
         raise LirError(f"`{name}` needs its operand `{missing[0]}`",
                        f"it takes the operands ({', '.join(definition.operands)})", code="LIR0025")  # fmt: skip
     present = {key: values[key] for key in names if values.get(key) is not None}
     first = next((value for value in present.values() if isinstance(value, Tensor)), None)
-    return {key: as_operand(builder, name, key, value, first) for key, value in present.items()}
+    return {key: as_operand(builder, name, key, value, first) for key, value in present.items()}, attributes
 
 
 def as_operand(builder: Builder, operation: str, name: str, value: Any, like: Tensor | None) -> Tensor:
@@ -164,31 +170,53 @@ def _weighted(
     builder: Builder, definition: OpDef | Composite, given: dict[str, Tensor], attributes: Mapping[str, Any],
     weight: Any,
 ) -> Result:  # fmt: skip
-    """A loss whose unreduced values are each multiplied by the weight of their sample; the mean divides by the sum
-    of those weights over everything that is not ignored."""
+    """A loss whose unreduced values are each multiplied by the weight of their sample.
+
+    The mean divides by the sum of what the plain mean divides by, element by element, times the weight of the sample:
+    sum(s e) / sum(s), sum(s w e) / sum(s w) where the mean is a weighted one, and without what is ignored.
+    """
     reduction = attributes.get("reduction", "mean")
-    if reduction not in ("mean", "sum", "none"):
-        raise LirError(f"sample_weight does not go with reduction {reduction!r}", "use mean, sum or none")
-    rows = _append(builder, definition, given, {**attributes, "reduction": "none"})
-    assert isinstance(rows, Tensor)
-    weight = as_operand(builder, definition.name, SAMPLE_WEIGHT, weight, rows)
-    weight = _over_samples(definition.name, weight.cast(rows.dtype), rows)
+    if reduction not in ("mean", "sum", "none", "batchmean"):
+        raise LirError(f"sample_weight does not go with reduction {reduction!r}", "use mean, sum, none or batchmean")
+    stored = next(iter(given.values())).dtype
+    wide = {name: value.cast("f32") if value.dtype in ("f16", "bf16") else value for name, value in given.items()}
+
+    def values(kind: str) -> Tensor:
+        result = _append(builder, definition, wide, {**attributes, "reduction": kind})
+        assert isinstance(result, Tensor)
+        return result
+
+    rows = values("none")
+    given_weight = as_operand(builder, definition.name, SAMPLE_WEIGHT, weight, rows).cast(rows.dtype)
+    weight = _without_ignored(_over_samples(definition.name, given_weight, rows), wide, attributes)
     if reduction == "none":
-        return rows * weight
+        return (rows * weight).cast(stored)
     total = (rows * weight).sum().reshape([1])
     if reduction == "sum":
         return total
-    if "weight" in given:
-        raise Limitation(f"`{definition.name}` does not average with both weight and sample_weight",
-                         'take reduction = "sum" and divide it by the sum that is meant')  # fmt: skip
-    if attributes.get("empty", "nan") != "nan":
-        raise Limitation(f'`{definition.name}` with sample_weight knows no empty = "{attributes["empty"]}"',
-                         'take reduction = "sum" and divide it')  # fmt: skip
-    ignored = attributes.get("ignore_index")
-    target = given.get("target")
-    if ignored is not None and target is not None and is_integer(target.dtype):
-        weight = (target.cast("i64") == ignored).reshape(rows.shape).select(0, weight)
-    return total / weight.sum().reshape([1])
+    if reduction == "batchmean":
+        if given_weight.rank > 1:
+            raise LirError(f"batchmean takes one sample_weight for each sample, found {given_weight.type}")
+        return total / given_weight.broadcast_to(rows.shape[:1]).sum().reshape([1])
+    return _divided(total, (values("weights") * weight).sum().reshape([1]), attributes.get("empty", "nan"))
+
+
+def _without_ignored(weight: Tensor, given: Mapping[str, Tensor], attributes: Mapping[str, Any]) -> Tensor:
+    """0 for samples that are ignored, so that a NaN there does not matter."""
+    ignored, target = attributes.get("ignore_index"), given.get("target")
+    if ignored is None or target is None or not is_integer(target.dtype):
+        return weight
+    return (target.cast("i64") == ignored).reshape(weight.shape).select(0, weight)
+
+
+def _divided(total: Tensor, divisor: Tensor, empty: str) -> Tensor:
+    """total / divisor; where nothing counts, what `empty` says."""
+    if empty == "nan":
+        return total / divisor
+    some = divisor != 0
+    if empty == "error":
+        some.check(code="empty", message="the mean of a loss needs at least one row that is not ignored")
+    return some.select(total / some.select(divisor, 1), 0)
 
 
 def _over_samples(operation: str, weight: Tensor, rows: Tensor) -> Tensor:

@@ -6,13 +6,14 @@ of times, with any sizes of the named dimensions, from any thread.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from os import PathLike
 from typing import Any
 
 import numpy as np
 
-from lossc.arrays import convert
+from lossc.arrays import convert, is_device_array, to_dtype
 from lossc.compiler import Compiled, compile_module
 from lossc.explain import KernelReport, explanation, kernel_reports
 from lossc.ir.diagnostics import LirError, did_you_mean
@@ -21,9 +22,21 @@ from lossc.ir.types import Type
 from lossc.parameters import Parameters
 from lossc.runtime.device import Device, from_context, from_queue, select
 from lossc.runtime.execute import Executable
-from lossc.runtime.memory import Argument
+from lossc.runtime.memory import Argument, copy
 
-Result = list[np.ndarray] | tuple[list[np.ndarray], dict[str, np.ndarray]]
+Result = list[Any] | tuple[list[Any], dict[str, Any]]
+"""Arrays: NumPy's, or pyopencl's with `device_results`."""
+
+
+def check_overwritable(name: str, value: Any, array: np.ndarray | Argument) -> None:
+    """Raise LirError where the gradient cannot be written over the input `name` as the caller holds it."""
+    own = array.array if isinstance(array, Argument) else array
+    if own is not value:
+        found = "nothing" if value is None else "an array that has to be converted or copied"
+        raise LirError(f"the gradient is to be written over `{name}`, found {found}",
+                       "pass an array of the declared dtype, in one piece")  # fmt: skip
+    if isinstance(own, np.ndarray) and not own.flags.writeable:
+        raise LirError(f"the gradient is to be written over `{name}`, found a read-only array")
 
 
 def as_device(device: Any) -> Device:
@@ -46,29 +59,60 @@ def as_device(device: Any) -> Device:
 
 
 class Inputs:
-    """Conversion of what callers pass, to what a program takes."""
+    """Conversion of what callers pass, to what a program takes on a device."""
 
-    def __init__(self, types: Iterable[tuple[str, Type]], accepted: Iterable[str] = ()) -> None:
+    def __init__(self, types: Iterable[tuple[str, Type]], accepted: Iterable[str] = (), device: Device | None = None):
         self.types = dict(types)
         # Known to the graph though this program does not need them: one batch serves several functions.
         self.unused = frozenset(accepted) - set(self.types)
         self.conversions: dict[str, str] = {}
+        self._device = device
 
-    def __call__(self, given: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    @cached_property
+    def _dtypes(self) -> dict[str, np.dtype]:
+        return {name: to_dtype(type_.dtype) for name, type_ in self.types.items()}
+
+    def __call__(self, given: Mapping[str, Any]) -> dict[str, np.ndarray | Argument]:
         """Arrays of the declared dtypes, by name. Raises LirError for an unknown name or what cannot be converted."""
-        arrays = {}
+        dtypes = self._dtypes
+        arrays: dict[str, np.ndarray | Argument] = {}
         for name, value in given.items():
-            type_ = self.types.get(name)
-            if type_ is None:
-                if name in self.unused:
+            if type(value) is np.ndarray and dtypes.get(name) is value.dtype:
+                flags = value.flags
+                if flags.c_contiguous and flags.aligned:
+                    arrays[name] = value
                     continue
+            if name in self.types:
+                arrays[name] = self._converted(name, value, self.types[name])
+            elif name not in self.unused:
                 known = ", ".join(f"{n}: {t}" for n, t in self.types.items())
                 raise LirError(f"no input `{name}`", *did_you_mean(name, self.types), f"inputs: {known or 'none'}")
-            array, done = convert(name, value, type_)
-            if done is not None:
-                self.conversions[name] = done
-            arrays[name] = array
         return arrays
+
+    def _converted(self, name: str, value: Any, type_: Type) -> np.ndarray | Argument:
+        if is_device_array(value) and self._device is not None:
+            from lossc.runtime.device_arrays import argument_on, lies_on
+
+            if value.dtype != self._dtypes[name]:
+                raise LirError(f"input `{name}` has type {type_}, found a device array of {value.dtype}",
+                               "device arrays are not converted: make one of that dtype")  # fmt: skip
+            if lies_on(self._device, value):
+                return argument_on(self._device, value)
+            self.conversions[name] = "copied: it lies on another device, or not in one piece"
+        array, done = convert(name, value, type_)
+        if done is not None:
+            self.conversions[name] = done
+        return array
+
+    def in_order(
+        self, arrays: Mapping[str, np.ndarray | Argument], order: Sequence[str]
+    ) -> list[np.ndarray | Argument]:
+        """The arrays as a program takes them. Raises LirError where some are missing."""
+        try:
+            return [arrays[name] for name in order]
+        except KeyError:
+            missing = [f"`{name}`: {self.types[name]}" for name in order if name not in arrays]
+            raise LirError(f"missing input {', '.join(missing)}") from None
 
 
 class CompiledFunction:
@@ -78,19 +122,24 @@ class CompiledFunction:
     Parameters come from the graph's store at each call; one passed by name is taken instead. Results are new arrays
     that nothing changes later; `out={"loss": array}` has outputs written to arrays of your own (`lossc.empty`).
     Gradients are called `grad_<name>` there. `sizes={"B": 32}` binds dimensions that no input has.
+
+    Inputs may be pyopencl arrays in the context of the device. `device_results=True` gives pyopencl arrays, too; where
+    all inputs are such arrays the call does not wait, and what fails in it is raised when a result is read or waited
+    for, or by the next call.
     """
 
     def __init__(
         self, module: Module, parameters: Parameters, *, outputs: int | None = None, gradients: tuple[str, ...] = (),
-        accepted: Iterable[str] = (), device: Any = None, strategy: str | None = None,
+        inplace: tuple[str, ...] = (), accepted: Iterable[str] = (), device: Any = None, strategy: str | None = None,
     ) -> None:  # fmt: skip
         self.device = as_device(device)
         self.compiled: Compiled = compile_module(module, self.device.info, strategy)
         self.gradients = gradients
+        self._inplace = inplace
         self._outputs = len(self.compiled.program.outputs) if outputs is None else outputs
         self._parameters = parameters
         self._of_store = [name for name, _ in self.compiled.program.inputs if name in parameters]
-        self._inputs = Inputs(self.compiled.program.inputs, accepted)
+        self._inputs = Inputs(self.compiled.program.inputs, accepted, self.device)
         self._executable = Executable(
             self.compiled.program, self.device, self.compiled.sources(), self.compiled.build_options
         )
@@ -109,30 +158,56 @@ class CompiledFunction:
         """All results by name, gradients as `grad_<name>`."""
         return dict(self.compiled.program.outputs)
 
-    def __call__(self, *, out: Any = None, sizes: Any = None, **inputs: Any) -> Any:
-        """Run. Raises LirError for inputs that are missing, unknown or do not fit, and where a check fails."""
-        if out is not None and "out" in self._inputs.types:
+    def __call__(self, *, out: Any = None, sizes: Any = None, device_results: Any = False, **inputs: Any) -> Any:
+        """Run. Raises LirError for inputs that are missing, unknown or do not fit, and CheckFailed where the data
+        break a rule of the program, such as a label out of range."""
+        types = self._inputs.types
+        # An input may be called like an option: then the option is there in `run` alone.
+        if out is not None and "out" in types:
             inputs["out"], out = out, None
-        if sizes is not None and "sizes" in self._inputs.types:
+        if sizes is not None and "sizes" in types:
             inputs["sizes"], sizes = sizes, None
-        return self.run(inputs, out, sizes)
+        if device_results is not False and "device_results" in types:
+            inputs["device_results"], device_results = device_results, False
+        return self.run(inputs, out, sizes, device_results)
 
     def run(
         self, inputs: Mapping[str, Any], out: Mapping[str, np.ndarray] | None = None,
-        sizes: Mapping[str, int] | None = None,
+        sizes: Mapping[str, int] | None = None, device_results: bool = False,
     ) -> Result:  # fmt: skip
         """The same as a call, with the inputs in one mapping."""
-        arrays: dict[str, np.ndarray | Argument] = dict(self._inputs(inputs))
+        arrays = self._inputs(inputs)
         for name in self._of_store:
             if name not in arrays:
                 arrays[name] = self._parameters.argument(name, self.device)
-        if len(arrays) < len(self._inputs.types):
-            missing = [f"`{name}`: {type_}" for name, type_ in self._inputs.types.items() if name not in arrays]
-            raise LirError(f"missing input {', '.join(missing)}")
-        results = self._executable(arrays, out, sizes)
+        given = self._inputs.in_order(arrays, self._executable.free_inputs)
+        for name in self._inplace:
+            check_overwritable(name, inputs.get(name), arrays[name])
+        if device_results:
+            if out is not None:
+                raise LirError("out takes NumPy arrays: it does not go with device_results")
+            results = self._executable.start(given, sizes)
+        else:
+            results = self._executable.run(given, out, sizes)
         if not self.gradients:
             return results
-        return results[: self._outputs], dict(zip(self.gradients, results[self._outputs :]))
+        gradients = dict(zip(self.gradients, results[self._outputs :]))
+        if self._inplace:
+            # Only now: where a check fails the input is still what it was.
+            self._executable.settle()
+            for name in self._inplace:
+                gradients[name] = self._overwritten(arrays[name], gradients[name])
+        return results[: self._outputs], gradients
+
+    def _overwritten(self, target: np.ndarray | Argument, gradient: Any) -> Any:
+        """The input's own array, with the gradient in it."""
+        if isinstance(target, np.ndarray):
+            target[...] = gradient if isinstance(gradient, np.ndarray) else gradient.get()
+            return target
+        on_host = isinstance(gradient, np.ndarray)
+        source = Argument(None, gradient) if on_host else Argument(gradient.base_data, gradient, copied=True)
+        copy(self.device, source, target)
+        return target.array
 
     # --- looking inside ---
 
@@ -153,7 +228,9 @@ class CompiledFunction:
 
     def explain(self) -> str:
         """What was rewritten and fused, what was not and why, what each kernel does, how much memory it moves."""
-        return explanation(self.compiled, self._inputs.conversions)
+        text = explanation(self.compiled, self._inputs.conversions)
+        beside = [f"the gradient of {name} is computed beside it, then copied over it" for name in self._inplace]
+        return "\n\n".join([text, *beside])
 
     def dump(self, folder: str | PathLike[str]) -> None:
         """Write every level, the kernels and a manifest that says how they are launched."""

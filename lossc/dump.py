@@ -12,8 +12,10 @@ Sizes, guards and geometry in the manifest are expressions over the program's di
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import re
 from collections.abc import Iterable, Mapping
 from os import PathLike
 from pathlib import Path
@@ -29,20 +31,39 @@ from lossc.ir.program import Buffer, Launch, Variant
 from lossc.ir.program_text import print_program
 
 FORMAT = 1
+MANIFEST = "manifest.json"
+_KERNEL_FILE = re.compile(r"kernels/[A-Za-z0-9_]+\.cl")
 
 
 def dump(compiled: Compiled, folder: str | PathLike[str]) -> list[Path]:
-    """Write everything about a compiled module below `folder` and return the paths. Raises LirError."""
+    """Write everything about a compiled module below `folder` and return the paths. Kernels of an earlier dump there
+    go. Raises LirError."""
     files = dumped_files(compiled)
     root = Path(folder)
     refuse_foreign_files(root, files)
+    earlier = kernels_of(root)
     try:
         (root / "kernels").mkdir(parents=True, exist_ok=True)
         for name, text in files.items():
             (root / name).write_text(text, encoding="utf-8")
+        remove_kernels(root, earlier - set(files))
     except OSError as error:
         raise LirError(f"cannot write to {root}: {error.strerror or error}") from None
     return [root / name for name in files]
+
+
+def kernels_of(folder: Path) -> set[str]:
+    """The kernel files that a manifest of ours in the folder names."""
+    try:
+        return set(_KERNEL_FILE.findall((folder / MANIFEST).read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError):
+        return set()
+
+
+def remove_kernels(folder: Path, names: Iterable[str]) -> None:
+    for name in names:
+        with contextlib.suppress(OSError):
+            (folder / name).unlink()
 
 
 def refuse_foreign_files(folder: Path, files: Iterable[str]) -> None:
@@ -60,7 +81,7 @@ def dumped_files(compiled: Compiled) -> dict[str, str]:
         "fused.lir": fused_text(compiled),
         "program.txt": print_program(compiled.program),
         **{f"kernels/{name}.cl": text for name, text in kernel_files(compiled).items()},
-        "manifest.json": json.dumps(manifest(compiled), indent=2) + "\n",
+        MANIFEST: json.dumps(manifest(compiled), indent=2) + "\n",
     }
 
 

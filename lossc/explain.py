@@ -5,6 +5,7 @@ In: a compiled module. Out: `KernelReport`s, one a fused kernel, and text for pe
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -13,7 +14,7 @@ from lossc.compiler.pipeline import run_passes
 from lossc.compiler.rewrite import Log
 from lossc.ir.diagnostics import CompilerBug
 from lossc.ir.function import Value
-from lossc.ir.kernel import Apply, Const, Expr, Var
+from lossc.ir.kernel import Apply, Const, Expr, Var, evaluate_integer, integer, mul
 from lossc.ir.program import Step
 from lossc.ir.schedule import Schedule
 from lossc.ir.types import ITEM_SIZE, Dim, DimLike, dim_names, dim_value, multiply_dims
@@ -37,6 +38,8 @@ class KernelReport:
     variants: tuple[str, ...]
     launches: int
     bytes_moved: tuple[DimLike, ...]
+    temporary_bytes: tuple[Expr, ...]
+    """What launches of this kernel hand to each other: packed panels, partial results. Written once, read once."""
 
     def __str__(self) -> str:
         lines = [
@@ -45,6 +48,11 @@ class KernelReport:
             f"{_count(self.launches, 'launch')}, {_sum_text(self.bytes_moved)} bytes",
             f"  strategy {self.strategy}",
         ]
+        if self.temporary_bytes:
+            # At 1024 for every name: the formulas of launch geometry are long.
+            sizes = defaultdict(lambda: ASSUMED_SIZE)
+            total = sum(evaluate_integer(size, sizes) for size in self.temporary_bytes)
+            lines.append(f"  {total} bytes written by one launch and read by the next")
         lines += [f"    not {', '.join(names)}: {reason}" for reason, names in self._by_reason().items()]
         return "\n".join([*lines, *(f"  {variant}" for variant in self.variants)])
 
@@ -69,6 +77,7 @@ def _report(compiled: Compiled, step: Step) -> KernelReport:
         step.name, tuple(map(_typed, function.inputs)), tuple(map(_typed, function.outputs)),
         schedule.stages, exponentials(schedule), choice.strategy, choice.against, tuple(_variants(step)),
         len(last.launches), tuple(_bytes_of(value) for value in (*function.inputs, *function.outputs)),
+        tuple(mul(buffer.size, integer(ITEM_SIZE[buffer.dtype])) for buffer in last.temporaries),
     )  # fmt: skip
 
 
@@ -135,9 +144,16 @@ def bytes_needed(compiled: Compiled) -> list[DimLike]:
 
 
 def traffic_ratio(compiled: Compiled, sizes: Mapping[str, int] | None = None) -> float:
-    """Bytes moved over the fewest possible; named dimensions without a size count as 1024."""
+    """Bytes moved, temporaries included, over the fewest possible; named dimensions without a size count as 1024."""
     moved, needed = (_number(terms, sizes or {}) for terms in (bytes_moved(compiled), bytes_needed(compiled)))
-    return moved / needed if needed else 1.0
+    return (moved + temporary_traffic(compiled, sizes)) / needed if needed else 1.0
+
+
+def temporary_traffic(compiled: Compiled, sizes: Mapping[str, int] | None = None) -> int:
+    """Bytes that launches of one kernel hand to each other: each is written and read."""
+    bound = {**dict.fromkeys(compiled.program.dims, ASSUMED_SIZE), **(sizes or {})}
+    terms = [term for report in kernel_reports(compiled) for term in report.temporary_bytes]
+    return 2 * sum(evaluate_integer(term, bound) for term in terms)
 
 
 def _number(terms: Iterable[DimLike], sizes: Mapping[str, int]) -> int:
@@ -170,8 +186,9 @@ def explanation(compiled: Compiled, conversions: Mapping[str, str] | None = None
     parts = [
         f"@{compiled.program.name} for {compiled.device.name} ({compiled.device.platform}): "
         f"{_count(len(reports), 'fused kernel')}, {_count(launches, 'launch')}",
-        f"moves {_sum_text(bytes_moved(compiled))} bytes, no program can move fewer than "
-        f"{_sum_text(bytes_needed(compiled))}: traffic ratio {traffic_ratio(compiled):.2f}{where}",
+        f"moves {_sum_text(bytes_moved(compiled))} bytes{_and_temporaries(compiled, where)}, "
+        f"no program can move fewer than {_sum_text(bytes_needed(compiled))}: "
+        f"traffic ratio {traffic_ratio(compiled):.2f}{where}",
         *_section("rewritten", map(str, log.fired)),
         *_section("not rewritten", map(str, log.missed)),
         *_section("fused kernels", (line for report in reports for line in str(report).split("\n"))),
@@ -179,6 +196,11 @@ def explanation(compiled: Compiled, conversions: Mapping[str, str] | None = None
         *_section("converted inputs", (f"{name}: {what}" for name, what in (conversions or {}).items())),
     ]
     return "\n".join(parts)
+
+
+def _and_temporaries(compiled: Compiled, where: str) -> str:
+    through = temporary_traffic(compiled)
+    return f" and {through} through temporaries{where}" if through else ""
 
 
 def _section(title: str, lines: Iterable[str]) -> list[str]:

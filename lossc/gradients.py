@@ -38,7 +38,8 @@ def names_wanted(module: Module, parameters: Parameters, grad: Any) -> list[str]
         if params and not trained:
             raise LirError(f"all parameters of @{entry.name} are frozen: there is nothing to differentiate by",
                            'name some: grad=["x"]')  # fmt: skip
-        return trained or [value.name for value in entry.inputs if is_float(value.type.dtype)]
+        floats = [value.name for value in entry.inputs if is_float(value.type.dtype)]
+        return trained or [name for name in floats if name not in parameters]
     items = [grad] if isinstance(grad, (str, Tensor)) else grad
     if isinstance(items, Mapping) or not isinstance(items, Sequence):
         raise LirError(f"grad is True or a list of names, found {type(grad).__name__}")

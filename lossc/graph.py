@@ -16,7 +16,9 @@ import numpy as np
 from lossc.arrays import check_parameter, element_type
 from lossc.calls import Result, call_operation, help_text, operation_names
 from lossc.cut import cut, module_of
+from lossc.dropout import without_dropout
 from lossc.ir.builder import Builder, Tensor
+from lossc.ir.composites import COMPOSITES
 from lossc.ir.diagnostics import LirError, did_you_mean
 from lossc.ir.function import Function, Module, Value
 from lossc.ir.printer import print_function, print_module
@@ -36,6 +38,14 @@ Outputs = Tensor | str | Sequence[Tensor | str] | Mapping[str, Tensor]
 _RESERVED = "optimizer."
 
 
+class GraphBuilder(Builder):
+    """The builder of a graph, which knows the graph: what is made from values alone may need its parameters."""
+
+    def __init__(self, graph: Graph) -> None:
+        super().__init__()
+        self.graph = graph
+
+
 class Graph:
     """A function under construction, with the parameters that it reads.
 
@@ -46,7 +56,7 @@ class Graph:
         check_name(name)
         self.name = name
         self.parameters = Parameters(seed)
-        self._builder = Builder()
+        self._builder = GraphBuilder(self)
         self._functions: dict[str, Function] = {}
         self._outputs: dict[str, Value] = {}
         self._template = Function(name, (), (), ())
@@ -54,6 +64,9 @@ class Graph:
     @classmethod
     def from_module(cls, module: Module, seed: int = 0) -> Graph:
         """A graph over the entry of a module. Its params have no values yet: `initialize`, assign or load them."""
+        if not isinstance(module, Module):
+            raise LirError(f"expected a Module, found {type(module).__name__}",
+                           "a text is read by lossc.parse(text), a file by lossc.load(path); a Graph is one already")
         entry = module.entry
         graph = cls(entry.name, seed)
         graph._template = entry
@@ -115,11 +128,26 @@ class Graph:
         self.parameters.add(entry)
         return self._tensor(known)
 
+    def buffer(self, name: str, values: Any, dtype: Any = "f32") -> Tensor:
+        """A constant array: an input whose values the graph keeps and saves with its parameters, and never trains."""
+        check_name(name)
+        try:
+            array = np.asarray(values)
+        except ValueError:
+            raise LirError(f"buffer `{name}`: the rows have different lengths") from None
+        values = array.astype(np.float64) if array.dtype.kind in "iu" else array
+        type_ = Type(element_type(dtype), array.shape)
+        check_type(type_)
+        entry = Parameter(name, type_, check_parameter(name, values, type_), frozen=True)
+        known = self._input(name, type_, False)
+        self.parameters.add(entry)
+        return self._tensor(known)
+
     def constant(self, value: float | int | bool, dtype: Any = "f32", shape: Sequence[Dimension] = ()) -> Tensor:
         """One number in every element."""
         if not isinstance(value, (bool, int, float)):
             raise LirError(f"a constant is one number, found {type(value).__name__}",
-                           "an array is g.param(name, array, frozen=True) or an input")  # fmt: skip
+                           "an array is g.buffer(name, array) or an input")  # fmt: skip
         return self._tensor(self._builder.constant(value, element_type(dtype), as_shape(shape)))
 
     def call(self, function: str | Graph | Function, *operands: Tensor) -> Result:
@@ -144,8 +172,9 @@ class Graph:
         Raises LirError for one that no `linear` reads.
         """
         for op in self._builder.ops:
-            if op.name in ("linear", "linear_cross_entropy_loss"):
-                names = op.attributes.get("operands") or ("x", "weight", "bias")
+            composite = COMPOSITES.get(op.name)
+            if composite is not None and "bias?" in composite.operands:
+                names = op.attributes.get("operands") or [name.rstrip("?") for name in composite.operands]
                 weight, *bias = [v for key, v in zip(names, op.operands) if key in ("weight", "bias")]
                 for value in (weight, *bias):
                     if value in self._builder.params and self.parameters.entry(value.name).array is None:
@@ -163,7 +192,7 @@ class Graph:
             raise AttributeError(name)
         known = operation_names()
         if name not in known:
-            hint = "".join(f"; {note}" for note in did_you_mean(name, dir(self)))
+            hint = "".join(f"; {note}" for note in did_you_mean(name, [n for n in dir(self) if n[0] != "_"]))
             raise AttributeError(f"a graph has no method or operation `{name}`{hint}")
 
         def operation(*operands: Any, **keywords: Any) -> Result:
@@ -181,7 +210,7 @@ class Graph:
     @property
     def inputs(self) -> dict[str, Type]:
         """The types of the inputs that are not parameters."""
-        return {value.name: value.type for value in self._builder.inputs if value not in self._builder.params}
+        return {value.name: value.type for value in self._builder.inputs if value.name not in self.parameters}
 
     @property
     def outputs(self) -> dict[str, Type]:
@@ -226,7 +255,8 @@ class Graph:
 
     def compile(
         self, outputs: Outputs | None = None, *, grad: bool | str | Sequence[str | Tensor] = False,
-        of: Tensor | str | None = None, upstream: bool = False, device: Any = None, strategy: str | None = None,
+        of: Tensor | str | None = None, upstream: bool = False, inplace: str | Sequence[str] = (),
+        training: bool = False, device: Any = None, strategy: str | None = None,
     ) -> CompiledFunction:  # fmt: skip
         """A function of arrays by name: `fn(x=...)` returns a list of arrays, one for each output.
 
@@ -234,35 +264,46 @@ class Graph:
         With `grad` the function returns (outputs, {name: gradient}): True means all parameters that are not frozen
         (all float inputs where there are none), names pick. What is differentiated is `of`, the sum of its elements;
         the default is the first output, which must have one element. `upstream=True` takes the incoming gradient as
-        one more input, `grad_<output>`, of the shape of `of`.
+        one more input, `grad_<output>`, of the shape of `of`. `inplace` names inputs whose arrays are written over by
+        their gradients.
+        Layers of `nn.Dropout` drop nothing; with `training` they do, by the input `dropout_key`.
         `device` is a name, a number, a Device, or a pyopencl context or queue; `strategy` is taken where it applies.
         """
         from lossc.compiled import CompiledFunction
         from lossc.gradients import differentiate
 
-        module = self._part(outputs)
+        module, _ = self._part(outputs, training=training)
         known = {"parameters": self.parameters, "accepted": self.inputs, "device": device, "strategy": strategy}
         if grad is False or grad is None:
-            if of is not None or upstream:
-                raise LirError("of and upstream say what is differentiated: they need grad")
+            if of is not None or upstream or inplace:
+                raise LirError("of, upstream and inplace say what to do with gradients: they need grad")
             return CompiledFunction(module, **known)
         target = None if of is None else self._own(self._find(of))
-        module = module if target is None else self._part(outputs, also=target)
+        module, target = self._part(outputs, target, training)
         found = differentiate(module, self.parameters, grad, target, upstream)
-        return CompiledFunction(found.module, outputs=found.outputs, gradients=found.names, **known)
+        names = (inplace,) if isinstance(inplace, str) else tuple(inplace)
+        for name in names:
+            if name not in found.names or name in self.parameters:
+                why = "it is a parameter" if name in self.parameters else "its gradient is not asked for"
+                raise LirError(f"no gradient can be written over `{name}`: {why}", *did_you_mean(name, found.names),
+                               f"gradients: {', '.join(found.names)}")  # fmt: skip
+        return CompiledFunction(found.module, outputs=found.outputs, gradients=found.names, inplace=names, **known)
 
     def compile_step(
-        self, optimizer: Optimizer, *, clip_norm: float | None = None, device: Any = None, strategy: str | None = None
-    ) -> Step:
+        self, optimizer: Optimizer, *, clip_norm: float | None = None, clip_value: float | None = None,
+        device: Any = None, strategy: str | None = None,
+    ) -> Step:  # fmt: skip
         """A training step: `step(x=..., labels=...)` returns the first output, a list where there are several.
 
         The first output is what is minimised. Parameters, gradients and the optimizer's state stay on the device.
-        With `clip_norm` gradients are scaled down where their norm over all parameters is larger.
+        With `clip_norm` gradients are scaled down where their norm over all parameters is larger; with `clip_value`
+        each element is kept between -clip_value and clip_value.
         """
         from lossc.step import Step
 
-        return Step(self._part(None), self.parameters, optimizer, clip_norm=clip_norm, accepted=self.inputs,
-                    device=device, strategy=strategy)  # fmt: skip
+        module, _ = self._part(None, training=True)
+        return Step(module, self.parameters, optimizer, clip_norm=clip_norm, clip_value=clip_value,
+                    accepted=self.inputs, device=device, strategy=strategy)  # fmt: skip
 
     # --- inside ---
 
@@ -320,15 +361,22 @@ class Graph:
             params=frozenset(self._builder.params), output_names=tuple(self._outputs),
         )  # fmt: skip
 
-    def _part(self, outputs: Outputs | None, also: Value | None = None) -> Module:
-        """The module with the outputs that are asked for and what they, and `also`, need."""
+    def _part(
+        self, outputs: Outputs | None, also: Value | None = None, training: bool = False
+    ) -> tuple[Module, Value | None]:  # fmt: skip
+        """The module with the outputs that are asked for and what they, and `also`, need; and what `also` is in it."""
         chosen = self._outputs if outputs is None else self._resolve_outputs(outputs)
         if not chosen:
             raise LirError("the graph has no outputs", "say g.set_outputs([...]) or g.compile(outputs=[...])")
+        entry = self._entry()
+        if not training:
+            entry, instead = without_dropout(entry)
+            chosen = {name: instead.get(value, value) for name, value in chosen.items()}
+            also = None if also is None else instead.get(also, also)
         wanted = [*chosen.values(), *([] if also is None or also in chosen.values() else [also])]
-        entry = cut(self._entry(), wanted, every_check=outputs is None)
+        entry = cut(entry, wanted, every_check=outputs is None)
         entry = entry.with_(outputs=tuple(chosen.values()), output_names=tuple(chosen))
-        return check_module(module_of(entry, self._functions.values()))
+        return check_module(module_of(entry, self._functions.values())), also
 
 
 def parse(

@@ -2,7 +2,7 @@
 
 In: a graph and sizes. Out: callables on graph values. A layer called `fc1` makes parameters `fc1.weight` and
 `fc1.bias` in the graph's store; weights are [out, in]. Initial values are distributed as in torch.nn, and decided by
-the graph's seed.
+the graph's seed. Every loss is a class here, `nn.CrossEntropyLoss`, by the name that torch has for it.
 """
 
 from __future__ import annotations
@@ -11,15 +11,16 @@ import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
-from lossc.calls import call_operation
+from lossc.dropout import DROPOUT_KEY
 from lossc.graph import Graph
 from lossc.ir.builder import Tensor
 from lossc.ir.diagnostics import LirError, did_you_mean
+from lossc.loss_classes import *  # noqa: F403 (the names are those of the losses: as many as there are)
 from lossc.parameters import kaiming_uniform, uniform
 
 Layer = Callable[[Tensor], Tensor]
 
-ACTIVATIONS = ("relu", "sigmoid", "tanh")
+ACTIVATIONS = ("relu", "leaky_relu", "elu", "silu", "gelu", "softplus", "sigmoid", "tanh")
 
 
 class Linear:
@@ -61,11 +62,35 @@ class Sequential:
         return x
 
 
+class Dropout:
+    """Drops each element with probability p and scales the others by 1 / (1 - p), in training steps only.
+
+    A step draws a new mask for every batch, from the graph's seed and the number of batches so far, so that a training
+    repeats exactly. Each call of a layer has a mask of its own, unless a `seed` (0 to 2^22 - 1) is given: layers with
+    the same seed drop the same elements. `g.compile` drops nothing; `g.compile(training=True)` does, by its input
+    `dropout_key`. `g.dropout(x, key)` drops always.
+    """
+
+    def __init__(self, graph: Graph, p: float = 0.5, *, seed: int | None = None) -> None:
+        if not isinstance(p, (int, float)) or isinstance(p, bool) or not 0 <= p <= 1:
+            raise LirError(f"Dropout: p must be a number in [0, 1], found {p!r}")
+        self.graph, self.p, self.seed = graph, float(p), seed
+
+    def __call__(self, x: Tensor) -> Tensor:
+        known = DROPOUT_KEY in self.graph.inputs
+        key = self.graph.value(DROPOUT_KEY) if known else self.graph.input(DROPOUT_KEY, (), "i64")
+        stream = self.seed
+        if stream is None:
+            taken = {op.attributes["stream"] for op in x.builder.ops if op.name == "dropout"}
+            stream = next(number for number in range(len(taken) + 1) if number not in taken)
+        return self.graph.dropout(x, key, p=self.p, stream=stream)
+
+
 class Mlp:
     """Linear layers `<name>.0`, `<name>.1`, ... with an activation between them.
 
-    `hidden` is the width of the hidden layer, or the widths of several. `activation` is relu, sigmoid,
-    tanh or a function of a value.
+    `hidden` is the width of the hidden layer, or the widths of several. `activation` is relu, leaky_relu, elu, silu,
+    gelu, softplus, sigmoid, tanh or a function of a value.
     """
 
     def __init__(
@@ -91,61 +116,3 @@ def activation_of(graph: Graph, activation: str | Layer) -> Layer:
         raise LirError(f"no activation `{activation}`", *did_you_mean(activation, known),
                        f"there are {', '.join(known)}")  # fmt: skip
     return getattr(graph, activation)
-
-
-class _Loss:
-    """A loss of the IR with its attributes and weights set, called on values. Subclasses say which."""
-
-    operation = ""
-
-    def __init__(self, reduction: str = "mean", **settings: object) -> None:
-        self.settings = {"reduction": reduction, **{k: v for k, v in settings.items() if v is not None}}
-
-    def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        if not isinstance(prediction, Tensor):
-            raise LirError(f"a loss is called on values of a graph, found {type(prediction).__name__}")
-        result = call_operation(prediction.builder, self.operation, (prediction, target), self.settings)
-        assert isinstance(result, Tensor)
-        return result
-
-
-class MSELoss(_Loss):
-    """(x - t)^2."""
-
-    operation = "mse_loss"
-
-
-class L1Loss(_Loss):
-    """|x - t|."""
-
-    operation = "l1_loss"
-
-
-class CrossEntropyLoss(_Loss):
-    """-log softmax(x)[y]; `weight` is one value a class."""
-
-    operation = "cross_entropy_loss"
-
-    def __init__(
-        self, weight: Tensor | None = None, ignore_index: int | None = None, reduction: str = "mean",
-        label_smoothing: float = 0.0,
-    ) -> None:  # fmt: skip
-        super().__init__(reduction, weight=weight, ignore_index=ignore_index, label_smoothing=label_smoothing)
-
-
-class BCELoss(_Loss):
-    """-(t log x + (1 - t) log(1 - x)) for probabilities x."""
-
-    operation = "bce_loss"
-
-    def __init__(self, weight: Tensor | None = None, reduction: str = "mean") -> None:
-        super().__init__(reduction, weight=weight)
-
-
-class BCEWithLogitsLoss(_Loss):
-    """softplus(x) - x t for logits x."""
-
-    operation = "bce_with_logits_loss"
-
-    def __init__(self, weight: Tensor | None = None, reduction: str = "mean", pos_weight: Tensor | None = None) -> None:
-        super().__init__(reduction, weight=weight, pos_weight=pos_weight)

@@ -4,7 +4,8 @@ In: tensors of one flat piece of parameters, its gradients and the optimizer's s
 the new parameters and state. `update` is built once, as primitives, and compiled to one kernel; what changes from step
 to step (the learning rate, corrections of bias) comes in as run-time scalars, so annealing never recompiles.
 
-Another optimizer is a class with `state`, `scalars` and `update`. Formulas are those of torch.optim.
+Another optimizer is a class with `state`, `scalars` and `update`. Formulas are those of torch.optim. `schedules` has
+learning rates as functions of the step.
 """
 
 from __future__ import annotations
@@ -14,11 +15,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from lossc import schedules
 from lossc.ir.builder import Tensor
 from lossc.ir.diagnostics import LirError
 
+__all__ = ["SGD", "Adam", "AdamW", "Optimizer", "schedules"]
+
 LearningRate = float | Callable[[int], float]
-Groups = Mapping[str, Mapping[str, float]]
+Groups = Mapping[str, Mapping[str, LearningRate]]
 Updated = tuple[Tensor, dict[str, Tensor]]
 
 

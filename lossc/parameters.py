@@ -82,6 +82,13 @@ class Parameter:
         return sizes
 
 
+class UnknownParameter(LirError, KeyError):
+    """A name that the store lacks: a KeyError too, as mappings raise it."""
+
+    # KeyError would print its text between quotation marks.
+    __str__ = Exception.__str__
+
+
 class Parameters(Mapping[str, np.ndarray]):
     """Parameters by name, in the order in which they were made. Names may hold dots: `fc1.weight`."""
 
@@ -102,9 +109,10 @@ class Parameters(Mapping[str, np.ndarray]):
         return name in self._entries
 
     def __getitem__(self, name: str) -> np.ndarray:
-        """The present values: a copy, read-only so that a write into it is not lost unseen. Raises KeyError."""
-        if name not in self._entries:
-            raise KeyError(name)
+        """The present values: a copy, read-only so that a write into it is not lost unseen.
+
+        Raises UnknownParameter, a KeyError, for another name.
+        """
         values = self.live(name).copy()
         values.flags.writeable = False
         return values
@@ -134,7 +142,8 @@ class Parameters(Mapping[str, np.ndarray]):
         """The entry itself. Raises LirError, with the nearest name."""
         if name not in self._entries:
             known = ", ".join(self._entries) or "none"
-            raise LirError(f"no parameter `{name}`", *did_you_mean(name, self._entries), f"there are: {known}")
+            near = did_you_mean(name, self._entries) if isinstance(name, str) else ()
+            raise UnknownParameter(f"no parameter `{name}`", *near, f"there are: {known}")
         return self._entries[name]
 
     def live(self, name: str) -> np.ndarray:

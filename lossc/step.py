@@ -7,6 +7,7 @@ then one kernel updates everything. An error in a batch is raised before that, s
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -16,12 +17,14 @@ from typing import Any
 
 import numpy as np
 
-from lossc.accumulate import Accumulator, SumOfSquares
+from lossc.accumulate import Accumulator
 from lossc.arena import Arena, arena_alignment, segments_of
 from lossc.arrays import to_dtype
 from lossc.checkpoint import parameters_in, read_tensors, state_key, write_tensors
+from lossc.clip import Clip
 from lossc.compiled import Inputs, as_device
 from lossc.compiler import Compiled, compile_module
+from lossc.dropout import DROPOUT_KEY, has_key, key_at
 from lossc.explain import KernelReport, explanation, kernel_reports
 from lossc.gradients import differentiate
 from lossc.ir.diagnostics import Limitation, LirError
@@ -52,16 +55,17 @@ class Step:
 
     `step.accumulate(...)` adds the gradients of a batch and updates nothing; the next call of the step averages them
     with its own. Parameters are read and set through the graph at any time; `save` and `load` keep them with the
-    optimizer's state, so that training goes on bit for bit. `count` is the number of updates done.
+    optimizer's state and what dropout is drawn from, so that training goes on bit for bit. `count` is the number of
+    updates done. The input `dropout_key` of `nn.Dropout` is fed by the step itself.
     """
 
     def __init__(
         self, module: Module, parameters: Parameters, optimizer: Optimizer, *, clip_norm: float | None = None,
-        accepted: Iterable[str] = (), device: Any = None, strategy: str | None = None,
+        clip_value: float | None = None, accepted: Iterable[str] = (), device: Any = None, strategy: str | None = None,
     ) -> None:  # fmt: skip
         self.device = as_device(device)
         self.optimizer, self.count = optimizer, 0
-        self._clip_norm = _checked_norm(clip_norm)
+        _check_clipping(clip_norm, clip_value)
         self._store = parameters
         if not any(value in module.entry.params for value in module.entry.inputs):
             raise LirError("a training step needs parameters, and none reaches the outputs",
@@ -70,7 +74,7 @@ class Step:
         self.names = found.names
         self.compiled: Compiled = compile_module(found.module, self.device.info, strategy)
         program = self.compiled.program
-        self._trained = self._make_arenas([parameters.entry(name) for name in self.names])
+        self._trained = self._make_arenas([parameters.entry(name) for name in self.names], clip_value)
         live: dict[str, Argument] = {}
         written: dict[str, Argument] = {}
         gradient_outputs = [name for name, _ in program.outputs[found.outputs :]]
@@ -78,53 +82,73 @@ class Step:
             trained = self._of(name)
             live[name], written[output] = trained.parameters.part(name), trained.gradients.part(name)
         self._kept = [name for name, _ in program.inputs if name in parameters and name not in self.names]
-        self._inputs = Inputs([pair for pair in program.inputs if pair[0] not in parameters], accepted)
+        self._inputs = Inputs([pair for pair in program.inputs if pair[0] not in parameters], accepted, self.device)
         self._executable = Executable(
             program, self.device, self.compiled.sources(), self.compiled.build_options, live, written
         )
+        self._draws = has_key(self._inputs.types)
+        self._seed, self._drawn = parameters.seed % 2**32, 0
         self._accumulators: dict[str, Accumulator] = {}
-        self._squares: dict[str, SumOfSquares] = {}
-        self._batches = 0
+        self._batches, self._shares = 0, 0.0
+        scales = {dtype: trained.update.gradient_scale for dtype, trained in self._trained.items()}
+        self._clip = None if clip_norm is None else Clip(self.device, clip_norm, scales)
         self._lock = threading.Lock()
         self._take_parameters()
 
     def __repr__(self) -> str:
-        inputs = ", ".join(f"{name}: {type_}" for name, type_ in self._inputs.types.items())
+        inputs = ", ".join(f"{name}: {type_}" for name, type_ in self.inputs.items())
         return f"<Step {self.count} of {type(self.optimizer).__name__}({inputs}) on {self.device}>"
 
     @property
     def inputs(self) -> dict[str, Type]:
         """What a call must be given."""
-        return dict(self._inputs.types)
+        return {name: type_ for name, type_ in self._inputs.types.items() if not (self._draws and name == DROPOUT_KEY)}
 
-    def __call__(self, **inputs: Any) -> Any:
-        """Compute loss and gradients of a batch and update the parameters.
+    def __call__(self, *, share: Any = 1.0, **inputs: Any) -> Any:
+        """Compute loss and gradients of a batch and update the parameters. `share` is what the batch counts beside
+        those that were accumulated.
 
         Raises LirError for inputs that are missing, unknown or do not fit, and where a check fails, as for a label
         out of range: then nothing has changed.
         """
+        share = self._take_share(share, inputs)
         with self._lock:
             results = self._gradients(inputs)
             if self._batches:
-                self._accumulate()
+                self._accumulate(share)
             sources = {
                 dtype: self._accumulators[dtype].total if self._batches else trained.gradients
                 for dtype, trained in self._trained.items()
             }
-            scale = self._clipped(sources, 1.0 / max(1, self._batches))
+            scale = 1.0 / self._shares if self._batches else 1.0
+            if self._clip is not None:
+                self._clip(sources, scale)
             for dtype, trained in self._trained.items():
-                trained.update(sources[dtype], self.count, scale)
+                trained.update(sources[dtype], self.count, None if self._clip else scale)
             self.count += 1
-            self._batches = 0
+            self._batches, self._shares = 0, 0.0
             return results[0] if len(results) == 1 else results
 
-    def accumulate(self, **inputs: Any) -> Any:
+    def accumulate(self, *, share: Any = 1.0, **inputs: Any) -> Any:
         """Compute loss and gradients of a batch; the next call of the step averages over all batches since the last
-        one. Returns what a call returns, and raises the same."""
+        one. Returns what a call returns, and raises the same.
+
+        The average of batches of different sizes is that of one large batch where `share` is what each mean divides
+        by: the number of rows.
+        """
+        share = self._take_share(share, inputs)
         with self._lock:
             results = self._gradients(inputs)
-            self._accumulate()
+            self._accumulate(share)
             return results[0] if len(results) == 1 else results
+
+    def _take_share(self, share: Any, inputs: dict[str, Any]) -> float:
+        """What a batch counts. An input of the graph may have that name: then every batch counts 1."""
+        if "share" in self._inputs.types:
+            inputs["share"], share = share, 1.0
+        if isinstance(share, bool) or not isinstance(share, (int, float, np.number)) or not 0 < share < math.inf:
+            raise LirError(f"the share of a batch must be a positive number, found {share!r}")
+        return float(share)
 
     def gradient(self, name: str) -> np.ndarray:
         """The gradient of a parameter by the last batch: a copy. Raises LirError for an unknown name."""
@@ -148,21 +172,27 @@ class Step:
     # --- checkpoints ---
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write parameters, optimizer state and step count to a safetensors file. Raises LirError."""
+        """Write parameters, optimizer state and counts to a safetensors file. Raises LirError, also where gradients
+        are accumulated that no step has used."""
         with self._lock:
+            if self._batches:
+                raise LirError(f"gradients of {self._batches} batches are accumulated, which no checkpoint holds",
+                               "save after the step that uses them")  # fmt: skip
             tensors = {name: self._store.live(name) for name in self._store}
             for name in self.names:
                 for state, arena in self._of(name).state.items():
                     arena.receive()
                     tensors[state_key(state, name)] = arena.view(name)
-            about = {"step": str(self.count), "optimizer": type(self.optimizer).__name__}
+            about = {"step": str(self.count), "optimizer": type(self.optimizer).__name__, "seed": str(self._seed),
+                     "batches": str(self._drawn)}  # fmt: skip
             write_tensors(path, tensors, about)
 
     def load(self, path: str | PathLike[str]) -> None:
         """Go on from a file that `save` wrote. Raises LirError where it does not fit; then nothing has changed."""
         tensors, about = read_tensors(path)
         optimizer = type(self.optimizer).__name__
-        if not about.get("step", "").isdigit() or about.get("optimizer") != optimizer:
+        counted = all(about.get(name, "").isdigit() for name in ("step", "seed", "batches"))
+        if not counted or about.get("optimizer") != optimizer:
             kind = about.get("optimizer", "no optimizer")
             raise LirError(f"{path} holds the state of {kind}, this step has {optimizer}",
                            "graph.parameters.load reads the parameters alone")  # fmt: skip
@@ -185,13 +215,14 @@ class Step:
                 for arena in trained.state.values():
                     arena.device_is_newer = False
                     arena.send()
-            self.count, self._batches = int(about["step"]), 0
+            self.count, self._batches, self._shares = int(about["step"]), 0, 0.0
+            self._seed, self._drawn = int(about["seed"]), int(about["batches"])
 
     # --- looking inside ---
 
     @property
     def kernels(self) -> tuple[KernelReport, ...]:
-        """The fused kernels of loss and gradients, then those of the update."""
+        """The fused kernels of loss and gradients, then those of clipping and of the update."""
         return tuple(report for compiled in self._programs().values() for report in kernel_reports(compiled))
 
     @property
@@ -219,12 +250,13 @@ class Step:
         several = len(self._trained) > 1
         updates = {f"update_{dtype}" if several else "update": trained.update.compiled
                    for dtype, trained in self._trained.items()}  # fmt: skip
-        return {"gradients": self.compiled, **updates}
+        clip = {} if self._clip is None else {"clip": self._clip.compiled}
+        return {"gradients": self.compiled, **clip, **updates}
 
     def _of(self, name: str) -> Trained:
         return self._trained[self._store.entry(name).type.dtype]
 
-    def _make_arenas(self, entries: list[Parameter]) -> dict[str, Trained]:
+    def _make_arenas(self, entries: list[Parameter], clip_value: float | None) -> dict[str, Trained]:
         trained = {}
         for dtype in dict.fromkeys(entry.type.dtype for entry in entries):
             if dtype not in TRAINED_TYPES:
@@ -242,7 +274,7 @@ class Step:
                 members = [table[entry.name] for entry in own if entry.group == group]
                 ranges.append(Range(group, members[0].offset, members[-1].stop))
             ranges = [part for part in ranges if part.stop > part.start]
-            update = Update(self.device, self.optimizer, ranges, parameters, state)
+            update = Update(self.device, self.optimizer, ranges, parameters, state, clip_value)
             trained[dtype] = Trained(parameters, gradients, state, update)
         return trained
 
@@ -265,38 +297,30 @@ class Step:
         """Run loss and gradients on a batch; the gradients are in their arenas then."""
         self._take_parameters()
         arrays: dict[str, np.ndarray | Argument] = dict(self._inputs(inputs))
+        if self._draws:
+            arrays.setdefault(DROPOUT_KEY, key_at(self._seed, self._drawn))
         if len(arrays) < len(self._inputs.types):
             missing = [f"`{name}`: {type_}" for name, type_ in self._inputs.types.items() if name not in arrays]
             raise LirError(f"missing input {', '.join(missing)}")
         for name in self._kept:
             arrays[name] = self._store.argument(name, self.device)
         results = self._executable(arrays)
+        self._drawn += 1
         for trained in self._trained.values():
             trained.gradients.device_is_newer = trained.gradients.argument.copied
         return results
 
-    def _accumulate(self) -> None:
+    def _accumulate(self, share: float) -> None:
         for dtype, trained in self._trained.items():
             if dtype not in self._accumulators:
                 self._accumulators[dtype] = Accumulator(trained.gradients)
-            self._accumulators[dtype].add(first=self._batches == 0)
-        self._batches += 1
-
-    def _clipped(self, sources: Mapping[str, Arena], scale: float) -> float:
-        """`scale`, smaller where the scaled gradients are longer than the norm that is allowed."""
-        if self._clip_norm is None:
-            return scale
-        total = 0.0
-        for dtype, arena in sources.items():
-            if dtype not in self._squares:
-                self._squares[dtype] = SumOfSquares(self.device, dtype)
-            total += self._squares[dtype](arena)
-        clip = self._clip_norm / (scale * total**0.5 + 1e-6)
-        # Not min: a norm that is NaN shall be seen in the parameters.
-        return scale if clip > 1.0 else scale * clip
+            self._accumulators[dtype].add(share, first=self._batches == 0)
+        self._batches, self._shares = self._batches + 1, self._shares + share
 
 
-def _checked_norm(norm: float | None) -> float | None:
-    if norm is not None and not norm > 0:
-        raise LirError(f"clip_norm must be positive, found {norm}")
-    return norm
+def _check_clipping(norm: float | None, value: float | None) -> None:
+    for name, limit in (("clip_norm", norm), ("clip_value", value)):
+        if limit is not None and not limit > 0:
+            raise LirError(f"{name} must be positive, found {limit}")
+    if norm is not None and value is not None:
+        raise LirError("gradients are clipped by their norm or by value, not by both", "give clip_norm or clip_value")

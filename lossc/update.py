@@ -39,15 +39,21 @@ class Range:
     stop: int
 
 
-def update_module(optimizer: Optimizer, dtype: str, scalar_names: Sequence[str]) -> Module:
+def update_module(
+    optimizer: Optimizer, dtype: str, scalar_names: Sequence[str], clip_value: float | None = None
+) -> Module:  # fmt: skip
     """The optimizer's update of P elements: parameter, gradient, state and scalars in, `new_...` of the first and of
-    the state out. Raises LirError where the optimizer returns something else."""
+    the state out. Gradients lie in [-clip_value, clip_value]. Raises LirError where the optimizer returns something
+    else."""
     build = Builder()
     flat, scalar = Type(dtype, (named("P"),)), Type(dtype)
     parameter, gradient = (Tensor(build.input(name, flat), build) for name in (PARAMETER, GRADIENT))
     state = {name: Tensor(build.input(name, flat), build) for name in optimizer.state}
     scalars = {name: Tensor(build.input(name, scalar), build) for name in (*scalar_names, GRADIENT_SCALE)}
-    changed, new_state = optimizer.update(parameter, gradient * scalars[GRADIENT_SCALE], state, scalars)
+    scaled = gradient * scalars[GRADIENT_SCALE]
+    if clip_value is not None:
+        scaled = scaled.maximum(-clip_value).minimum(clip_value)
+    changed, new_state = optimizer.update(parameter, scaled, state, scalars)
     results = {PARAMETER: changed, **{name: new_state.get(name) for name in optimizer.state}}
     for name, tensor in results.items():
         if not isinstance(tensor, Tensor) or tensor.type != flat:
@@ -63,12 +69,12 @@ class Update:
 
     def __init__(
         self, device: Device, optimizer: Optimizer, ranges: Sequence[Range], parameters: Arena,
-        state: Mapping[str, Arena],
+        state: Mapping[str, Arena], clip_value: float | None = None,
     ) -> None:  # fmt: skip
         self.device, self.optimizer, self.ranges = device, optimizer, tuple(ranges)
         self.parameters, self.state = parameters, dict(state)
         names = tuple(optimizer.scalars(0, ranges[0].group))
-        module = update_module(optimizer, parameters.dtype, names)
+        module = update_module(optimizer, parameters.dtype, names, clip_value)
         self.compiled: Compiled = compile_module(module, device.info)
         self.in_place = all(
             overwrites_safely(self.compiled.outlined, name, f"new_{name}") for name in (PARAMETER, *self.state)
@@ -86,14 +92,22 @@ class Update:
         }
         self._executables: dict[tuple[int, Range], Executable] = {}
 
-    def __call__(self, gradients: Arena, step: int, gradient_scale: float) -> None:
-        """Change parameters and state by gradients that are multiplied by `gradient_scale` first."""
+    @property
+    def gradient_scale(self) -> Argument:
+        """Where the kernel reads the number that gradients are multiplied by."""
+        return self._scalars[GRADIENT_SCALE]
+
+    def __call__(self, gradients: Arena, step: int, gradient_scale: float | None) -> None:
+        """Change parameters and state by gradients that are multiplied by `gradient_scale` first; by what is in the
+        device's memory already where that is None."""
         # Before anything changes: a learning rate may be refused.
-        scalars = [{**self.optimizer.scalars(step, part.group), GRADIENT_SCALE: gradient_scale} for part in self.ranges]
+        scalars = [dict(self.optimizer.scalars(step, part.group)) for part in self.ranges]
         for part, values in zip(self.ranges, scalars):
-            for name, argument in self._scalars.items():
-                argument.array[...] = values[name]
-                send(self.device, argument)
+            if gradient_scale is not None:
+                values[GRADIENT_SCALE] = gradient_scale
+            for name, value in values.items():
+                self._scalars[name].array[...] = value
+                send(self.device, self._scalars[name])
             self._executable(gradients, part)({})
         if not self.in_place:
             for name, arena in {PARAMETER: self.parameters, **self.state}.items():

@@ -21,7 +21,7 @@ from ..ir.types import is_float, numpy_dtype
 Array = np.ndarray[Any, Any]
 
 # One of these takes about as long as an exponential; tests count them.
-EXPONENTIALS = ("exp", "expm1", "exp_nonpositive", "power_of_two", "sigmoid", "softplus", "tanh")
+EXPONENTIALS = ("exp", "expm1", "exp_nonpositive", "power_of_two", "raise_exponent", "sigmoid", "softplus", "tanh")
 
 
 def pointwise(op: str, dtype: str, lanes: int) -> Callable[..., Array]:
@@ -94,6 +94,7 @@ _KERNEL_OPERATIONS: Mapping[str, Callable[..., Array]] = {
     "exponent_of": lambda x: ((x.view(np.int32) >> 23) - 127).astype(np.float32),
     "significand_of": lambda x: ((x.view(np.int32) & 0x7FFFFF) | 0x3F800000).view(np.float32),
     "power_of_two": lambda z: (z.view(np.int32) << 23).view(np.float32),
+    "raise_exponent": lambda x, z: np.maximum(x.view(np.int32) + (z.view(np.int32) << 23), 0).view(np.float32),
     "max_number": lambda a, b: np.where(b > a, b, a), "min_number": lambda a, b: np.where(b < a, b, a),
     "round_f16": _rounded_to("f16"), "round_bf16": _rounded_to("bf16"),
 }  # fmt: skip

@@ -44,10 +44,11 @@ class BuiltProgram:
         kernels: dict[str, cl.Kernel] = self._of_thread.__dict__
         kernel = kernels.get(name)
         if kernel is None:
-            kernel = kernels[name] = self._make(name)
+            kernel = kernels[name] = self.new_kernel(name)
         return kernel
 
-    def _make(self, name: str) -> cl.Kernel:
+    def new_kernel(self, name: str) -> cl.Kernel:
+        """A kernel object that is nobody else's. It does not keep the program alive."""
         cl = load_pyopencl()
         try:
             return cl.Kernel(self.handle, name)

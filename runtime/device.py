@@ -57,7 +57,7 @@ class Device:
 
     @property
     def context(self) -> cl.Context:
-        self._refuse_after_fork()
+        self.refuse_after_fork()
         if self._context is None:
             with self._lock, driver_errors(f"cannot open {self}"):
                 self._context = self._context or load_pyopencl().Context([self.handle])
@@ -70,7 +70,7 @@ class Device:
             context = self.context
             with self._lock, driver_errors(f"cannot make a queue on {self}"):
                 self._queue = self._queue or load_pyopencl().CommandQueue(context, self.handle)
-        self._refuse_after_fork()
+        self.refuse_after_fork()
         return self._queue
 
     @property
@@ -87,10 +87,11 @@ class Device:
                 self._local_thread_queue = self._local_thread_queue or load_pyopencl().CommandQueue(
                     context, self.handle, properties=LOCAL_THREAD_QUEUE
                 )
-        self._refuse_after_fork()
+        self.refuse_after_fork()
         return self._local_thread_queue
 
-    def _refuse_after_fork(self) -> None:
+    def refuse_after_fork(self) -> None:
+        """Raise DeviceError in a process that was forked off the one in which the device was opened."""
         if os.getpid() != self._process:
             raise DeviceError(
                 f"{self} was opened before this process was forked, and drivers do not survive a fork",

@@ -46,10 +46,12 @@ _loaded: list[_Loaded] = []
 
 def load_pyopencl() -> ModuleType:
     """pyopencl, with the embedded Intel runtime and the system's drivers registered. Safe to call often."""
-    with _loading:
-        if not _loaded:
-            _loaded.append(_load())
-        return _loaded[0].pyopencl
+    # The lock costs half a microsecond, which is much beside a small launch.
+    if not _loaded:
+        with _loading:
+            if not _loaded:
+                _loaded.append(_load())
+    return _loaded[0].pyopencl
 
 
 def imported_before() -> bool:

@@ -8,14 +8,15 @@ failed check stands for. Memory that nobody wrote holds NaN, or nonsense as an i
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from ..ir.diagnostics import CompilerBug, LirError, did_you_mean
-from ..ir.interp import check_failure
+from ..ir.diagnostics import CheckFailed, CompilerBug, LirError, did_you_mean
+from ..ir.interp import failed_check
 from ..ir.kernel import evaluate_integer
-from ..ir.program import CHECK_HOLDS, Buffer, Launch, Program, Step, Variant
+from ..ir.program import CHECK_HOLDS, Buffer, Launch, Program, Step, Variant, largest_sizes, turns
 from ..ir.shapes import bind_dimensions
 from ..ir.types import Type, dim_value, is_integer, numpy_dtype
 from .arithmetic import memory_type, poison
@@ -45,14 +46,15 @@ def simulate(
     """
     arrays = {name: np.asarray(array) for name, array in inputs.items()}
     bound = _bind(program, arrays, sizes)
-    memory = _allocate(program.buffers.values(), {}, bound)
+    memory = _allocate(program.buffers.values(), {}, largest_sizes(program, bound))
     for (name, type_), buffer in zip(program.inputs, _with_role(program, "input")):
         memory[buffer][:] = _to_memory(name, arrays[name], type_)
-    for step in program.steps:
-        variant = _choose(step, bound, (strategies or {}).get(step.name))
-        reachable = _allocate(variant.temporaries, memory, bound)
+    for turn in turns(program, bound):
+        variant = _choose(turn.step, turn.sizes, (strategies or {}).get(turn.step.name))
+        reachable = _allocate(variant.temporaries, memory, turn.sizes)
         for launch in variant.launches:
-            _launch(launch, reachable, bound, counts)
+            behind = tuple(turn.instead.get(name, name) for name in launch.buffers)
+            _launch(replace(launch, buffers=behind), reachable, turn.sizes, counts)
     _raise_failed_check(program, memory, bound)
     types = [type_ for _, type_ in program.outputs]
     return [_from_memory(memory[buffer], type_, bound) for type_, buffer in zip(types, program.output_buffers)]
@@ -143,7 +145,7 @@ def _raise_failed_check(program: Program, memory: Arrays, sizes: Mapping[str, in
         if position != CHECK_HOLDS:
             shape = tuple(dim_value(dim, sizes) for dim in check.shape)
             value = None if check.value_buffer is None else memory[check.value_buffer][position]
-            raise LirError(check_failure(check.attributes, position, shape, value))
+            raise CheckFailed([failed_check(check.attributes, position, shape, value, check.span)])
 
 
 def _from_memory(array: Array, type_: Type, sizes: Mapping[str, int]) -> Array:

@@ -9,6 +9,7 @@ seed, their median, and a picture of the loss.
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import statistics
 import sys
@@ -117,8 +118,13 @@ def main() -> None:
     options = parser.parse_args()
     if min(options.epochs, options.batch) < 1:
         parser.error("--epochs and --batch are numbers from 1")
-    if options.out.suffix not in PICTURES or not options.out.absolute().parent.is_dir():
+    if not 0 < options.rate < math.inf:
+        parser.error(f"--rate {options.rate}: a learning rate is a positive number")
+    folder = options.out.absolute().parent
+    if options.out.suffix not in PICTURES or options.out.is_dir() or not folder.is_dir():
         parser.error(f"--out {options.out}: a picture is a {' or '.join(PICTURES)} file in a folder that exists")
+    if not os.access(folder, os.W_OK):
+        parser.error(f"--out {options.out}: the folder {folder} cannot be written")
 
     print(f"device: {as_device(options.device)}")
     data = load_data()
@@ -140,4 +146,7 @@ if __name__ == "__main__":
     try:
         main()
     except lossc.LosscError as error:
-        sys.exit(str(error))
+        print(error, file=sys.stderr)
+        sys.exit(3 if isinstance(error, lossc.DeviceError) else 1)
+    except OSError as error:
+        sys.exit(f"error: {error}")

@@ -120,7 +120,7 @@ def _applications() -> list[tuple[str, list[tuple[str, int]], str]]:
     """Every operation on every type of operands that it takes, with the type of the result."""
     found: list[tuple[str, list[tuple[str, int]], str]] = []
     pointwise_primitives = [name for name, row in PRIMITIVES.items() if row.kind == "pointwise"]
-    for op, dtype in product([*KERNEL_OPERATIONS, *pointwise_primitives], ["f32", "f64", "i32", "u8", "bool"]):
+    for op, dtype in product([*KERNEL_OPERATIONS, *pointwise_primitives], ["f32", "f64", "i32", "i64", "u8", "bool"]):
         arity = KERNEL_OPERATIONS[op][0] if op in KERNEL_OPERATIONS else len(PRIMITIVES[op].operands)
         types = [("bool" if op == "select" and place == 0 else dtype, 4) for place in range(arity)]
         with suppress(LirError):

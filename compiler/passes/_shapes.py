@@ -223,6 +223,7 @@ def product_of_transposed(op: Op, build: Rebuild) -> Value | None:
         right if right_op is None else right_op.operands[0],
         transpose_left=op.attributes["transpose_left"] != (left_op is not None),
         transpose_right=op.attributes["transpose_right"] != (right_op is not None),
+        memory_budget=op.attributes["memory_budget"],
     )
 
 

@@ -144,7 +144,7 @@ VJP: dict[str, tuple[Vjp | None, ...]] = {
     "stop_gradient": (),
     **dict.fromkeys(("sign", "floor"), ()),  # 0 everywhere, also at the jumps
     **dict.fromkeys(("eq", "ne", "lt", "le", "gt", "ge", "and", "or", "not", "isnan", "check"), ()),
-    **dict.fromkeys(("constant", "iota", "dim", "size"), ()),
+    **dict.fromkeys(("constant", "iota", "dim", "size", "random_bits"), ()),
 }
 
 

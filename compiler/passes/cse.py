@@ -15,7 +15,7 @@ from ...ir.function import Function, Module, Op, Value
 from ..rewrite import map_functions, with_operands
 
 COMMUTATIVE = frozenset({"add", "mul", "max", "min", "eq", "ne", "and", "or"})
-_EFFECTS = frozenset({"call", "launch"})
+_EFFECTS = frozenset({"call", "launch", "repeat"})
 
 
 def cse(module: Module) -> Module:

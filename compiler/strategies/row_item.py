@@ -6,8 +6,6 @@ without row reductions the last axis is the column.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from ...ir.function import Value
 from ...ir.kernel import (
     Expr,
@@ -30,7 +28,8 @@ from ...ir.target import DeviceInfo
 from ...ir.types import ITEM_SIZE, DimLike
 from ..emit import Emitter, Point, Scope, product, size_of, split_rows
 from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, with_finish, work_item
-from ..reductions import Accumulators, accumulate, declare, fold
+from ..reductions import Accumulators, declare, fold
+from ..row_values import RowValues
 from ..stages import Stage, kept_values, stages_of
 from ..sweep import Row, Track, Work, sweep
 from ..vectors import nontemporal_from, vector_width
@@ -117,7 +116,7 @@ def _variant(fused: Fused, device: DeviceInfo, width: int, guard: Expr | None, n
     kept = kept_values(emitter, stages, schedule.axes[axis], PRIVATE_BYTES) if width > 1 else {}
     element_sums = [op for stage in stages for op in stage.element_sums]
     totals = declare(emitter, scope, element_sums, width, 1)
-    row_totals = declare(emitter, scope, [op for stage in stages for op in stage.row_sums], 1, 1)
+    rows_done = RowValues(emitter, scope, stages, row_axes, width, first, last)
 
     row = emitter.fresh("row", "i64")
     inside = scope.inner()
@@ -125,15 +124,15 @@ def _variant(fused: Fused, device: DeviceInfo, width: int, guard: Expr | None, n
     point: Point = {a: emitter.let(inside, "row_at", c) for a, c in zip(row_axes, coordinates)}
     for stage in stages:
         _pass(fused, emitter, inside, point, axis, width, stage, stages, kept, totals, nontemporal)
-        row_values(emitter, inside, point, stage, row_totals)
+        rows_done.emit(inside, point, stage, row)
     scope.statements.append(For(row, first, last, integer(1), tuple(inside.statements)))
-    sums = {group.op: fold(emitter, scope, group, True) for group in (*totals, *row_totals)}
+    sums = {group.op: fold(emitter, scope, group, True) for group in (*totals, *rows_done.totals)}
     store_partials(fused, scope, sums, item)
     launch = kernel_and_launch(
         fused, emitter, f"_row_item{width}" + "_stream" * nontemporal, scope.statements, items,
         partials=partial_dtypes(fused), comment=(f"one work-item a row, vectors of {width} along it",),
         private_arrays=[PrivateArray(name, register_dtype(v.type.dtype), _length(schedule, axis))
-                        for v, (name, _) in kept.items()],
+                        for v, (name, _) in kept.items()] + rows_done.arrays,
     )  # fmt: skip
     return with_finish(fused, device, launch, items, "row-item", guard)
 
@@ -172,18 +171,6 @@ def _pass(
     sweep(emitter, scope, [track], axis, integer(0), stop, width, UNROLL, nontemporal)
     for group in groups:
         scope.known[group.op.result] = fold(emitter, scope, group, True)
-
-
-def row_values(emitter: Emitter, scope: Scope, point: Point, stage: Stage, row_totals: Sequence[Accumulators]) -> None:
-    """What a row gives once its stage is known: stored values, sums over rows, checks."""
-    sums = [group for group in row_totals if group.op in stage.row_sums]
-    emitter.compute([*stage.row_outputs, *(group.op.operands[0] for group in sums)], point, scope)
-    for value in stage.row_outputs:
-        emitter.store(value, point, scope)
-    for group in sums:
-        accumulate(emitter, scope, group, 0, None)
-    for op in stage.row_checks:
-        emitter.check(op, point, scope)
 
 
 def _prefetch(

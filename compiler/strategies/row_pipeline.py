@@ -2,16 +2,20 @@
 exponentiated, and the gradient of the one before that is stored. The shape for long streams of contiguous rows on CPUs.
 
 One loop over the columns does every pass, each for another row, so that loads, arithmetic and stores overlap. At step k
-pass s works on row k - s. What a pass found of a row is carried to the next step in variables; values that a later pass
-needs again wait in private arrays, one row for each step between. The first and last steps of an item, where some
+pass s works on row k - lag[s]. What a pass found of a row is carried to the next step in variables; values that a later
+pass needs again wait in private arrays, one row for each step between. The first and last steps of an item, where some
 pass has no row, do their passes one by one.
+
+Where rows start anywhere in a cache line, a pass that stores is one step later: then it knows the row after its own
+too, and stores the line that the two share whole. Items own rows between aligned addresses.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
+from math import gcd
 
 from ...ir.function import Op, Value
 from ...ir.kernel import (
@@ -22,9 +26,9 @@ from ...ir.kernel import (
     Expr,
     For,
     If,
-    Prefetch,
     PrivateArray,
     Stmt,
+    Store,
     Var,
     WorkItem,
     add,
@@ -44,6 +48,7 @@ from ...ir.types import ITEM_SIZE
 from ..emit import Emitter, Point, Scope, product, size_of, split_rows
 from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, with_finish, work_item
 from ..reductions import Accumulators, declare, fold
+from ..row_values import RowValues
 from ..stages import Stage, kept_values, stages_of
 from ..sweep import Row, Track, Work, sweep, sweep_aligned
 from ..vectors import nontemporal_from, vector_width
@@ -59,6 +64,7 @@ LONG = 8192
 ROWS_EACH, ELEMENTS_EACH = 64, 128 * 1024
 """Rows an item has at least where there are many, and elements: its first and last steps overlap nothing."""
 AHEAD_BYTES = 16 * 1024
+PAGE = 4096
 
 
 def applies(fused: Fused, device: DeviceInfo) -> str | None:
@@ -90,16 +96,22 @@ def _rows_wait(fused: Fused, columns: int) -> bool:
     schedule = fused.schedule
     stages = stages_of(schedule)
     limitless = kept_values(fused.emitter(), stages, columns, 2**62)
-    return sum(_bytes(value, number, stages, columns) for value, (_, number) in limitless.items()) <= PRIVATE_BYTES
+    lags = _lags(stages, realigns=False)
+    rows = {value: _copies(value, number, stages, lags) for value, (_, number) in limitless.items()}
+    return sum(rows[value] * columns * ITEM_SIZE[register_dtype(value.type.dtype)] for value in rows) <= PRIVATE_BYTES
 
 
-def _bytes(value: Value, number: int, stages: Sequence[Stage], columns: int) -> int:
-    return _copies(value, number, stages) * columns * ITEM_SIZE[register_dtype(value.type.dtype)]
+def _lags(stages: Sequence[Stage], realigns: bool) -> list[int]:
+    """How many steps after the first pass over a row each pass works on it."""
+    lags = [0]
+    for stage in stages[1:]:
+        lags.append(lags[-1] + (2 if realigns and stage.element_outputs else 1))
+    return lags
 
 
-def _copies(value: Value, number: int, stages: Sequence[Stage]) -> int:
+def _copies(value: Value, number: int, stages: Sequence[Stage], lags: Sequence[int]) -> int:
     """Rows in flight between the pass that fills a private array and the last that reads it."""
-    return max(stage.number for stage in stages if stage.needs(value)) - number + 1
+    return max(lags[stage.number] for stage in stages if stage.needs(value)) - lags[number] + 1
 
 
 def lower(fused: Fused, device: DeviceInfo) -> list[Variant]:
@@ -137,11 +149,13 @@ class _Pipeline:
         columns = self.schedule.axes[self.axis]
         assert isinstance(columns, int)
         self.columns = columns
-        self.pitch = _pitch(columns, width)
         self.realigns = nontemporal and columns % width != 0
+        self.lags = _lags(self.stages, self.realigns)
         self.unroll = 1 if columns >= LONG else ABREAST
         self.row_axes = [a for a in sorted(self.schedule.looped) if a != self.axis]
         self.kept = kept_values(self.emitter, self.stages, columns, 2**62)
+        self.pitch = {value: _pitch(columns, width, ITEM_SIZE[register_dtype(value.type.dtype)], self._copies(value))
+                      for value in self.kept}  # fmt: skip
 
     def variant(self, guard: Expr | None) -> Variant:
         fused, emitter, scope = self.fused, self.emitter, Scope()
@@ -149,32 +163,49 @@ class _Pipeline:
         items = row_item.items_for(rows, self.columns, self.device, max(ROWS_EACH, ELEMENTS_EACH // self.columns))
         item = work_item(emitter, scope, "global_id")
         total_rows = emitter.let(scope, "rows", rows)
-        per_item = emitter.let(scope, "rows_per_item", ceil_div(total_rows, WorkItem("global_size")))
+        share = ceil_div(total_rows, WorkItem("global_size"))
+        if self.realigns:
+            together = integer(self.width // gcd(self.columns, self.width))
+            share = mul(ceil_div(share, together), together)
+        per_item = emitter.let(scope, "rows_per_item", share)
         first = emitter.let(scope, "first", mul(item, per_item))
         end = emitter.let(scope, "end", minimum(add(first, per_item), total_rows))
         sums = declare(emitter, scope, [op for s in self.stages for op in s.element_sums], self.width, 1)
-        row_sums = declare(emitter, scope, [op for s in self.stages for op in s.row_sums], 1, 1)
+        rows_done = RowValues(emitter, scope, self.stages, self.row_axes, self.width, first, end)
         carried = self._carried(scope)
         step = emitter.fresh("step", "i64")
-        body = self._step(scope, step, first, end, carried, sums, row_sums)
-        last = add(end, integer(len(self.stages) - 1))
+        body = self._step(scope, step, first, end, carried, sums, rows_done)
+        last = add(end, integer(self.lags[-1]))
         # An item without rows takes no step.
         last = emitter.let(scope, "last", Apply("select", (Apply("lt", (first, end), "bool"), last, first), "i64"))
+        self._pad(scope)
         scope.statements.append(For(step, first, last, integer(1), tuple(body)))
-        totals = {group.op: fold(emitter, scope, group, True) for group in (*sums, *row_sums)}
+        totals = {group.op: fold(emitter, scope, group, True) for group in (*sums, *rows_done.totals)}
         store_partials(fused, scope, totals, item)
         launch = kernel_and_launch(
             fused, emitter, f"_row_pipeline{self.width}" + "_stream" * self.nontemporal, scope.statements, items,
-            partials=partial_dtypes(fused), private_arrays=self._arrays(),
+            partials=partial_dtypes(fused), private_arrays=[*self._arrays(), *rows_done.arrays],
             comment=(f"{len(self.stages)} rows at a time, one in each pass, vectors of {self.width} along them",),
         )  # fmt: skip
         return with_finish(fused, self.device, launch, items, "row-pipeline", guard)
 
     def _arrays(self) -> list[PrivateArray]:
         return [
-            PrivateArray(name, register_dtype(value.type.dtype), _copies(value, number, self.stages) * self.pitch)
-            for value, (name, number) in self.kept.items()
+            PrivateArray(name, register_dtype(value.type.dtype), self._copies(value) * self.pitch[value])
+            for value, (name, _) in self.kept.items()
         ]
+
+    def _copies(self, value: Value) -> int:
+        return _copies(value, self.kept[value][1], self.stages, self.lags)
+
+    def _pad(self, scope: Scope) -> None:
+        """Fill what lies around waiting rows: a vector over the seam of two rows reads a little of it."""
+        for value, (name, _) in self.kept.items() if self.realigns else ():
+            filler = Const(0, register_dtype(value.type.dtype), self.width)
+            after = self.columns // self.width * self.width
+            for copy in range(self._copies(value)):
+                for place in (0, after, after + self.width):
+                    scope.statements.append(Store(name, integer(copy * self.pitch[value] + place), filler))
 
     def _carried(self, scope: Scope) -> list[_Carried]:
         """Variables for each reduction: one for this step, one for each step until the last pass has used it."""
@@ -182,7 +213,7 @@ class _Pipeline:
         for stage in self.stages:
             for op in stage.reductions:
                 dtype = register_dtype(op.result.type.dtype)
-                age = len(self.stages) - 1 - stage.number
+                age = self.lags[-1] - self.lags[stage.number]
                 variables = [self.emitter.fresh(op.result.name, dtype) for _ in range(age + 1)]
                 scope.statements += [Declare(variable, Const(0, dtype)) for variable in variables]
                 found.append(_Carried(op, variables[0], tuple(variables[1:])))
@@ -190,22 +221,22 @@ class _Pipeline:
 
     def _step(
         self, scope: Scope, step: Var, first: Expr, end: Expr, carried: Sequence[_Carried],
-        sums: Sequence[Accumulators], row_sums: Sequence[Accumulators],
+        sums: Sequence[Accumulators], rows_done: RowValues,
     ) -> list[Stmt]:  # fmt: skip
         """Every pass, each on its own row; then what was found grows a step older."""
         emitter, inside = self.emitter, scope.inner()
-        behind = add(first, integer(len(self.stages) - 1))
+        behind = add(first, integer(self.lags[-1]))
         full = _both(Apply("ge", (step, behind), "bool"), Apply("lt", (step, end), "bool"))
         full = emitter.let(inside, "full", full)
         together = inside.inner()
-        self._passes(together, self.stages, step, carried, sums, row_sums)
+        self._passes(together, self.stages, step, end, carried, sums, rows_done)
         inside.statements.append(If(full, tuple(together.statements)))
         alone: list[Stmt] = []
         for stage in self.stages:
-            row = sub(step, integer(stage.number))
+            row = sub(step, integer(self.lags[stage.number]))
             has_row = _both(Apply("ge", (row, first), "bool"), Apply("lt", (row, end), "bool"))
             single = inside.inner()
-            self._passes(single, [stage], step, carried, sums, row_sums)
+            self._passes(single, [stage], step, end, carried, sums, rows_done)
             alone.append(If(has_row, tuple(single.statements)))
         inside.statements.append(If(Apply("not", (full,), "bool"), tuple(alone)))
         for each in carried:
@@ -215,61 +246,64 @@ class _Pipeline:
         return inside.statements
 
     def _passes(
-        self, scope: Scope, stages: Sequence[Stage], step: Expr, carried: Sequence[_Carried],
-        sums: Sequence[Accumulators], row_sums: Sequence[Accumulators],
+        self, scope: Scope, stages: Sequence[Stage], step: Expr, end: Expr, carried: Sequence[_Carried],
+        sums: Sequence[Accumulators], rows_done: RowValues,
     ) -> None:  # fmt: skip
         """Some passes in one sweep over the columns, then the values of the rows that they finish."""
         emitter = self.emitter
         tracks: list[Track] = []
+        rows: list[Expr] = []
         for stage in stages:
-            row = emitter.let(scope, "row", sub(step, integer(stage.number)))
-            coordinates = split_rows(row, [size_of(self.schedule.axes[a]) for a in self.row_axes])
-            point: Point = {a: emitter.let(scope, "row_at", c) for a, c in zip(self.row_axes, coordinates)}
-            known = Scope(self._known(stage, carried), scope.statements)
+            row = emitter.let(scope, "row", sub(step, integer(self.lags[stage.number])))
+            point = self._point(scope, row)
+            known = Scope(self._known(stage, carried, 0), scope.statements)
             skew = self._skew(row, scope)
             work = self._work(stage, row, point, skew)
             groups = declare(emitter, scope, stage.reductions, self.width, self.unroll)
             own_sums = [group for group in sums if group.op in stage.element_sums]
-            tracks.append(Track(known, point, work, [*groups, *own_sums], skew))
+            track = Track(known, point, work, [*groups, *own_sums], skew)
+            tracks.append(self._with_next(scope, track, stage, row, end, carried))
+            rows.append(row)
         busy = [track for track in tracks if not track.work.is_empty]
-        self._fetch_seams(scope, tracks)
         if busy and self.realigns:
             sweep_aligned(emitter, scope, busy, self.axis, self.columns, self.width, self.unroll, ABREAST)
         elif busy:
-            zero, end = integer(0), integer(self.columns)
-            sweep(emitter, scope, busy, self.axis, zero, end, self.width, self.unroll, self.nontemporal, ABREAST)
-        for stage, track in zip(stages, tracks):
+            zero, columns = integer(0), integer(self.columns)
+            sweep(emitter, scope, busy, self.axis, zero, columns, self.width, self.unroll, self.nontemporal, ABREAST)
+        for stage, track, row in zip(stages, tracks, rows):
             for group in track.groups:
                 if group.op in stage.reductions:
                     value = fold(emitter, scope, group, True)
                     found = next(each for each in carried if each.op is group.op)
                     scope.statements.append(Assign(found.new, value))
                     track.row.known[group.op.result] = value
-            row_item.row_values(emitter, track.row, track.point, stage, row_sums)
+            rows_done.emit(track.row, track.point, stage, row)
 
-    def _fetch_seams(self, scope: Scope, tracks: Sequence[Track]) -> None:
-        """Own the lines that the row after the next shares with its neighbour: an ordinary store that misses them holds
-        up every store behind it."""
-        if not self.realigns:
-            return
-        for track in tracks:
-            for value in track.work.stores:
-                here = {**track.point, self.axis: integer(0)}
-                offset, _ = self.emitter.index(value, here)
-                seam = add(offset, integer(2 * self.columns))
-                for line in (-2, -1, 0, 1):
-                    index = (
-                        add(seam, integer(line * self.width)) if line >= 0 else sub(seam, integer(-line * self.width))
-                    )
-                    scope.statements.append(Prefetch(self.fused.buffers[value], index, 3, for_write=True))
+    def _point(self, scope: Scope, row: Expr) -> Point:
+        coordinates = split_rows(row, [size_of(self.schedule.axes[a]) for a in self.row_axes])
+        return {a: self.emitter.let(scope, "row_at", c) for a, c in zip(self.row_axes, coordinates)}
 
-    def _known(self, stage: Stage, carried: Sequence[_Carried]) -> dict[Value, Expr]:
-        """What earlier passes found of the row that this one works on."""
+    def _with_next(
+        self, scope: Scope, track: Track, stage: Stage, row: Expr, end: Expr, carried: Sequence[_Carried]
+    ) -> Track:  # fmt: skip
+        """The same, with the row after it, where the two share a line that is stored."""
+        if not (self.realigns and track.work.stores):
+            return track
+        following = self.emitter.let(scope, "row", add(row, integer(1)))
+        point = self._point(scope, following)
+        known = Scope(self._known(stage, carried, 1), scope.statements)
+        work = self._work(stage, following, point, self._skew(following, scope))
+        work = replace(work, reductions=(), checks=(), keep={}, prefetch=())
+        follows = Apply("lt", (following, end), "bool")
+        return replace(track, following=Track(known, point, work, ()), follows=follows)
+
+    def _known(self, stage: Stage, carried: Sequence[_Carried], younger: int) -> dict[Value, Expr]:
+        """What earlier passes found of the row that this one works on, or of one that is `younger` by some steps."""
         known: dict[Value, Expr] = {}
         for each in carried:
-            age = stage.number - self.schedule.stage[each.op.operands[0]]
+            age = self.lags[stage.number] - self.lags[self.schedule.stage[each.op.operands[0]]]
             if age > 0:
-                known[each.op.result] = each.older[age - 1]
+                known[each.op.result] = each.older[age - younger - 1]
         return known
 
     def _work(self, stage: Stage, row: Expr, point: Point, skew: Expr | None) -> Work:
@@ -277,9 +311,9 @@ class _Pipeline:
         ahead = integer(0) if skew is None else mod(sub(integer(self.width), skew), integer(self.width))
 
         def waiting(value: Value) -> Row:
-            name, number = self.kept[value]
-            copies = _copies(value, number, self.stages)
-            place = mul(mod(row, integer(copies)), integer(self.pitch)) if copies > 1 else integer(0)
+            name, _ = self.kept[value]
+            copies = self._copies(value)
+            place = mul(mod(row, integer(copies)), integer(self.pitch[value])) if copies > 1 else integer(0)
             return Row(name, add(place, ahead))
 
         return Work(
@@ -302,11 +336,13 @@ class _Pipeline:
         return self.emitter.let(scope, "skew", mod(sub(integer(self.width), past), integer(self.width)))
 
 
-def _pitch(columns: int, width: int) -> int:
-    """Elements from one waiting row to the next: whole vectors, and half of 4 KiB apart in the low bits of an address.
-    A load whose low bits are those of a store still under way waits for it, whichever row that belongs to."""
+def _pitch(columns: int, width: int, item: int, copies: int) -> int:
+    """Elements from one waiting row to the next: whole vectors, and far from a multiple of a page. A load whose address
+    has the low 12 bits of a store still under way waits for it, whichever row that belongs to."""
     pitch = (columns // width + 2) * width
-    return pitch + (512 - pitch) % 1024
+    page = PAGE // item
+    apart = page // max(2, copies) // width * width
+    return pitch + (apart - pitch) % page
 
 
 def _both(a: Expr, b: Expr) -> Expr:

@@ -1,11 +1,12 @@
-"""What every loss does around its own formula: 16-bit input, casting targets, averaging."""
+"""What every loss does around its own formula: 16-bit input, casting targets, averaging; max(0, z) at its kink."""
 
 from __future__ import annotations
 
 from ..builder import Tensor
 from ..diagnostics import LirError
 
-REDUCTIONS = ("mean", "sum", "none")
+REDUCTIONS = ("mean", "sum", "none", "weights")
+"""Besides the three that averages are known by: "weights" is what the mean divides by, element by element."""
 
 
 def widen(x: Tensor) -> Tensor:
@@ -39,14 +40,21 @@ def total(values: Tensor) -> Tensor:
     return values.sum().reshape([1])
 
 
-def reduce_loss(values: Tensor, reduction: str, divisor: Tensor | float | None = None) -> Tensor:
-    """Average by `divisor` (default: the number of elements), add up, or keep."""
+def reduce_loss(values: Tensor, reduction: str, divisor: Tensor | float | None = None,
+                each: Tensor | None = None) -> Tensor:  # fmt: skip
+    """Average, add up, or keep. The mean divides by `divisor`; by default by the sum of `each`, what every element
+    counts as; without that by the number of elements."""
     check_reduction(reduction)
     if reduction == "none":
         return values
+    if reduction == "weights":
+        return values.constant(1) if each is None else each
+    whole = total(values)
     if reduction == "sum":
-        return total(values)
-    return total(values) / (values.count() if divisor is None else divisor)
+        return whole
+    if divisor is None:
+        divisor = values.count() if each is None else total(each)
+    return whole / divisor
 
 
 def weighted(values: Tensor, weight: Tensor | None, reduction: str) -> Tensor:
@@ -54,4 +62,9 @@ def weighted(values: Tensor, weight: Tensor | None, reduction: str) -> Tensor:
     if weight is None:
         return reduce_loss(values, reduction)
     weight = like(weight, values).broadcast_to(values.shape)
-    return reduce_loss(weight * values, reduction, total(weight) if reduction == "mean" else None)
+    return reduce_loss(weight * values, reduction, each=weight)
+
+
+def clamp_at_zero(z: Tensor) -> Tensor:
+    """max(0, z), with derivative 1 at 0 as torch.clamp has it; NaN stays NaN."""
+    return (z < 0).select(0, z)

@@ -9,8 +9,14 @@ from ._reduction import as_given, like, reduce_loss, same_shape, widen
 def bce_loss(x: Tensor, t: Tensor, weight: Tensor | None = None, *, reduction: str = "mean") -> Tensor:
     """-w (t log x + (1 - t) log(1 - x)) for probabilities x in [0, 1].
 
-    Both logarithms are clamped at -100 and the derivative is (x - t) / max((1 - x) x, 1e-12), as torch has it.
-    The mean divides by the number of elements. A probability outside [0, 1] refuses the run.
+    Formula: -w (t max(log x, -100) + (1 - t) max(log(1 - x), -100)).
+    Shapes: x, t: [...]; weight broadcasts to x. Result: [1], or [...] unreduced.
+    Rules: the mean divides by the number of elements, never by weights. A probability outside [0, 1] refuses the
+        run. bce_loss(sigmoid(z), t) is rewritten to bce_with_logits_loss(z, t).
+    Gradient: by x: w (x - t) / max((1 - x) x, 1e-12); by t: w (log(1 - x) - log x), clamped as above; by weight: the
+        unweighted loss.
+    Kink: none; where a logarithm is clamped the gradient by x is still that of the formula above.
+    Source: torch.nn.functional.binary_cross_entropy.
     """
     same_shape(x, t)
     given, x = x, widen(x)
@@ -30,7 +36,13 @@ def bce_with_logits_loss(
 ) -> Tensor:
     """softplus(x) - x t; with pos_weight p: (1 - t) x + (1 + (p - 1) t) softplus(-x).
 
-    Finite for |x| = 1e4; the derivative at x = 0 is 0.5 - t. The mean divides by the number of elements.
+    Formula: w (softplus(x) - x t), or w ((1 - t) x + (1 + (p - 1) t) softplus(-x)) with pos_weight p.
+    Shapes: x, t: [...]; weight and pos_weight broadcast to x. Result: [1], or [...] unreduced.
+    Rules: the mean divides by the number of elements, never by weights. Finite for every finite x.
+    Gradient: by x: w (sigmoid(x) - t), or w (1 - t - (1 + (p - 1) t) sigmoid(-x)); by t: -w x, or
+        w ((p - 1) softplus(-x) - x); by weight: the unweighted loss; by pos_weight: w t softplus(-x).
+    Kink: none; the derivative at x = 0 is 0.5 - t.
+    Source: torch.nn.functional.binary_cross_entropy_with_logits.
     """
     same_shape(x, t, "logits and target")
     given, x = x, widen(x)

@@ -1,4 +1,4 @@
-"""Cross-entropy over classes, from logits and from log-probabilities.
+"""Cross-entropy over classes: from logits, from log-probabilities, from a layer before the logits.
 
 The dtype of the target decides: integers are class labels, floats are distributions over the classes.
 """
@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from ..builder import Tensor
 from ..diagnostics import LirError
-from ..layers import _shifted
-from ..ops import check_axis
-from ..types import Type, is_float, is_integer, numpy_dtype
-from ._reduction import as_given, check_reduction, like, reduce_loss, total, widen
+from ..layers import _shifted, linear
+from ..types import is_float
+from ._labels import Labels, along_classes, class_batch, class_count, reduce_rows
+from ._reduction import like, widen
 
 
 def cross_entropy_loss(
@@ -24,19 +22,29 @@ def cross_entropy_loss(
 ) -> Tensor:  # fmt: skip
     """-log softmax(x)[y] for labels y, or -sum_c t[c] log softmax(x)[c] for distributions t.
 
-    Labels: the mean divides by the sum of w[y] over the rows that are not ignored (their number without
-    weights); `empty` says what it is without such rows: "nan", "zero" or "error". With smoothing e the loss is
-    (1 - e) w[y] nll + (e / C) sum_c w[c] (-log p[c]). Distributions: t becomes t (1 - e) + e / C, the mean divides
-    by the number of rows. The gradient of the plain form is softmax(x) - onehot(y).
+    Formula: w[y] (lse(x) - x[y]), or sum_c w[c] t[c] (lse(x) - x[c]), with lse(x) = log sum_c exp(x[c]).
+        With smoothing e: (1 - e) w[y] (lse(x) - x[y]) + (e / C) sum_c w[c] (lse(x) - x[c]) for labels that are
+        not ignored; distributions become t (1 - e) + e / C.
+    Shapes: logits: [C], [N, C] or [N, C, d...], the class axis elsewhere with `axis`; target: integers of that shape
+        without the class axis, or floats of that shape; weight: [C]. Result: [1], or unreduced one element a row.
+    Rules: labels: the mean divides by the sum of w[y] over the rows that are not ignored, by their number without
+        weights; without such rows it is `empty`: "nan" (0/0), "zero" or "error" (refuses the run). `ignore_index`
+        may be a valid class: it masks rows, not the class. A label out of range refuses the run. Distributions:
+        they need not sum to 1, the mean divides by the number of rows, 0 log 0 = 0.
+    Gradient: by logits: softmax(x) - onehot(y), or softmax(x) sum(t) - t, without weights and before averaging; 0 in
+        ignored rows whatever they hold; by target (floats): lse(x) - x; by weight: what each class adds, and for a
+        mean of labels minus the mean for each of its rows, over the sum of weights.
+    Kink: none.
+    Source: torch.nn.functional.cross_entropy; smoothing: Szegedy et al. 2016.
     """
     if not 0.0 <= label_smoothing <= 1.0:
         raise LirError(f"label_smoothing must lie in [0, 1], found {label_smoothing}")
-    x, axis = _one_batch(widen(logits), target, axis)
-    target = _one_batch_target(logits, target)
+    x, target, axis = class_batch(widen(logits), target, axis)
     if is_float(target.dtype):
-        loss = _distribution_rows(x, target, weight, label_smoothing, axis, ignore_index)
-        return _as_given(logits, loss, reduction)
-    labels = _Labels(x, target, weight, axis, ignore_index)
+        _refuse_ignore_index(ignore_index)
+        rows = _distribution_rows(x, like(target, x), weight, label_smoothing, axis)
+        return reduce_rows(logits, rows, reduction)
+    labels = Labels(x, target, weight, axis, ignore_index)
     shifted, sum_of_exp = _shifted(labels.masked(x), axis)
     log_sum = sum_of_exp.log()
     rows = labels.weigh(log_sum - shifted.gather(target, axis))
@@ -45,62 +53,69 @@ def cross_entropy_loss(
         # nothing of the row's sum of exponentials.
         class_weights = labels.class_weights(x)
         if class_weights is None:
-            smooth = log_sum * _class_count(x, axis) - shifted.sum(axis)
+            smooth = log_sum * class_count(x, axis) - shifted.sum(axis)
         else:
             smooth = log_sum * class_weights.sum(axis) - (class_weights * shifted).sum(axis)
-        rows = rows * (1 - label_smoothing) + labels.drop_ignored(smooth) * (label_smoothing / _class_count(x, axis))
-    return labels.reduce(logits, rows, reduction, empty)
+        rows = rows * (1 - label_smoothing) + labels.drop_ignored(smooth) * (label_smoothing / class_count(x, axis))
+    return labels.reduce(logits, rows, reduction, empty, by_weight=True)
 
 
 def nll_loss(
     log_probs: Tensor, target: Tensor, weight: Tensor | None = None, *,
     ignore_index: int | None = None, axis: int | None = None, reduction: str = "mean", empty: str = "nan",
 ) -> Tensor:  # fmt: skip
-    """-w[y] x[y] for labels y, or -sum_c w[c] t[c] x[c] for distributions t; averaged as cross_entropy_loss."""
-    x, axis = _one_batch(widen(log_probs), target, axis)
-    target = _one_batch_target(log_probs, target)
+    """-w[y] x[y] for labels y, or -sum_c w[c] t[c] x[c] for distributions t; averaged as cross_entropy_loss.
+
+    Formula: -w[y] x[y], or -sum_c w[c] t[c] x[c]; x are log-probabilities.
+    Shapes: log_probs: [C], [N, C] or [N, C, d...], the class axis elsewhere with `axis`; target: integers of that
+        shape without the class axis, or floats of that shape; weight: [C]. Result: [1], or unreduced one a row.
+    Rules: those of cross_entropy_loss for means, ignored rows, `empty` and labels out of range; of log_softmax(x) it
+        is rewritten to cross_entropy_loss of x. 0 times -inf counts as 0.
+    Gradient: by log_probs: -w[y] at the label, else 0; or -w[c] t[c]; by target (floats): -w[c] x[c]; by weight:
+        what each class adds, and for a mean of labels minus the mean for each of its rows, over the sum of weights.
+    Kink: none.
+    Source: torch.nn.functional.nll_loss.
+    """
+    x, target, axis = class_batch(widen(log_probs), target, axis)
     if is_float(target.dtype):
         _refuse_ignore_index(ignore_index)
         t = _weigh_classes(like(target, x), weight, axis)
         masked = ((t == 0) & (x == -math.inf)).select(0, x)
-        return _as_given(log_probs, -(t * masked).sum(axis), reduction)
-    labels = _Labels(x, target, weight, axis, ignore_index)
+        return reduce_rows(log_probs, -(t * masked).sum(axis), reduction)
+    labels = Labels(x, target, weight, axis, ignore_index)
     rows = labels.weigh(-labels.masked(x).gather(target, axis))
-    return labels.reduce(log_probs, rows, reduction, empty)
+    return labels.reduce(log_probs, rows, reduction, empty, by_weight=True)
 
 
-def _one_batch(x: Tensor, target: Tensor, axis: int | None) -> tuple[Tensor, int]:
-    """The logits with at least one batch axis, and the class axis in them. One row of logits is a batch of 1."""
-    if x.rank == 0:
-        raise LirError("logits need a class axis, found a scalar")
-    class_axis = check_axis(axis, x.rank) if axis is not None else min(1, x.rank - 1)
-    if x.shape[class_axis] == 0:
-        raise LirError(f"logits {x.type} have no classes")
-    expected = x.shape[:class_axis] + x.shape[class_axis + 1 :]
-    if is_float(target.dtype):
-        if target.shape != x.shape:
-            raise LirError(f"a distribution target must have the logits' shape {x.type}, found {target.type}",
-                           "class labels are integers: cast the target")  # fmt: skip
-    elif not is_integer(target.dtype):
-        raise LirError(f"a target is integer labels or a float distribution, found {target.type}")
-    elif target.shape != expected:
-        one_hot = ("is it one-hot? cast it to float",) if target.shape == x.shape else ()
-        raise LirError(f"labels for logits {x.type} (class axis {class_axis}) must have type "
-                       f"{Type(target.dtype, expected)}, found {target.type}", *one_hot)  # fmt: skip
-    return (x.reshape([1, *x.shape]), 1) if x.rank == 1 else (x, class_axis)
+def linear_cross_entropy_loss(
+    hidden: Tensor, weight: Tensor, target: Tensor, bias: Tensor | None = None, class_weight: Tensor | None = None, *,
+    ignore_index: int | None = None, label_smoothing: float = 0.0, reduction: str = "mean", empty: str = "nan",
+    memory_budget: int | None = 67108864,
+) -> Tensor:  # fmt: skip
+    """cross_entropy_loss of the logits hidden @ weight^T + bias, never holding more of them than `memory_budget` bytes.
 
-
-def _one_batch_target(logits: Tensor, target: Tensor) -> Tensor:
-    return target.reshape([1, *target.shape]) if logits.rank == 1 else target
-
-
-def _as_given(logits: Tensor, rows: Tensor, reduction: str) -> Tensor:
-    rows = rows.reshape([]) if logits.rank == 1 and reduction == "none" else rows
-    return as_given(reduce_loss(rows, reduction), logits, reduction)
-
-
-def _class_count(x: Tensor, axis: int) -> Tensor | float:
-    return x.count([axis])
+    Formula: cross_entropy_loss(x, target, class_weight), with x[n, c] = sum_h hidden[n, h] weight[c, h] + bias[c].
+    Shapes: hidden: [N, H] or [H]; weight: [C, H]; target: integers [N] (or [], for one row), or floats [N, C]; bias:
+        [C]; class_weight: [C]. Result: [1], or unreduced [N].
+    Rules: those of cross_entropy_loss. The logits and their gradient are computed for as many rows at a time as fit in
+        memory_budget bytes (64 MiB; at least 16 rows), value and gradients in one turn; the gradients by weight and
+        bias are added up from turn to turn. None computes all rows at once.
+    Gradient: by hidden: g @ weight, by weight: g^T @ hidden, by bias: sum_n g[n], with g the gradient by the logits.
+        By target and class_weight: as of cross_entropy_loss.
+    Kink: none.
+    Source: torch.nn.functional.linear_cross_entropy.
+    """
+    if hidden.rank not in (1, 2):
+        raise LirError(f"linear_cross_entropy_loss takes hidden[N, H] or hidden[H], found {hidden.type}")
+    if weight.rank != 2 or weight.shape[1] != hidden.shape[-1]:
+        raise LirError(f"the weight for hidden {hidden.type} has type {hidden.dtype}[C, {hidden.shape[-1]}], found "
+                       f"{weight.type}", "weights are [out, in]", code="LIR0030")  # fmt: skip
+    wide = widen(hidden)
+    logits = linear(wide, like(weight, wide), None if bias is None else like(bias, wide),
+                    memory_budget=memory_budget)  # fmt: skip
+    loss = cross_entropy_loss(logits, target, class_weight, ignore_index=ignore_index,
+                              label_smoothing=label_smoothing, reduction=reduction, empty=empty)  # fmt: skip
+    return loss.cast(hidden.dtype) if reduction == "none" else loss
 
 
 def _refuse_ignore_index(ignore_index: int | None) -> None:
@@ -109,88 +124,14 @@ def _refuse_ignore_index(ignore_index: int | None) -> None:
 
 
 def _weigh_classes(t: Tensor, weight: Tensor | None, axis: int) -> Tensor:
-    return t if weight is None else t * _along_classes(weight, t, axis)
+    return t if weight is None else t * along_classes(weight, t, axis)
 
 
-def _along_classes(weight: Tensor, x: Tensor, axis: int) -> Tensor:
-    """weight[C], repeated to the shape of x."""
-    if weight.shape != (x.shape[axis],):
-        raise LirError(f"expected one weight a class, {Type(x.dtype, (x.shape[axis],))}, found {weight.type}")
-    return like(weight, x)._emit("broadcast", dims=(axis,), shape=x.shape)
-
-
-def _distribution_rows(
-    x: Tensor, target: Tensor, weight: Tensor | None, smoothing: float, axis: int, ignore_index: int | None
-) -> Tensor:
-    _refuse_ignore_index(ignore_index)
-    t = like(target, x)
+def _distribution_rows(x: Tensor, t: Tensor, weight: Tensor | None, smoothing: float, axis: int) -> Tensor:
     if smoothing:
-        t = t * (1 - smoothing) + smoothing / _class_count(x, axis)
+        t = t * (1 - smoothing) + smoothing / class_count(x, axis)
     t = _weigh_classes(t, weight, axis)
     shifted, sum_of_exp = _shifted(x, axis)
     # 0 * log 0 = 0: a masked logit with no target mass contributes nothing.
     masked = ((t == 0) & (shifted == -math.inf)).select(0, shifted)
     return sum_of_exp.log() * t.sum(axis) - (t * masked).sum(axis)
-
-
-class _Labels:
-    """Integer labels with their range check, weights and ignored rows."""
-
-    def __init__(self, x: Tensor, target: Tensor, weight: Tensor | None, axis: int, ignore_index: int | None):
-        self.target, self.weight, self.axis = target, weight, axis
-        self.kept = None if ignore_index is None else _not_equal(target, ignore_index)
-        inside = _in_range(x, target, axis)
-        ok = inside if self.kept is None else inside | ~self.kept
-        ok.check(target, code="label", message=f"a label must lie in [0, {x.shape[axis]})"
-                 + ("" if ignore_index is None else f" or be ignore_index = {ignore_index}"))  # fmt: skip
-        self.row_weight = None if weight is None else _along_classes(weight, x, axis).gather(target, axis)
-        if self.row_weight is not None:
-            self.row_weight = self.drop_ignored(self.row_weight)
-
-    def masked(self, x: Tensor) -> Tensor:
-        """x with ignored rows set to 0 before any arithmetic, so that a NaN there stays there."""
-        return x if self.kept is None else self.kept.insert_axis(self.axis, x.shape[self.axis]).select(x, 0)
-
-    def drop_ignored(self, rows: Tensor) -> Tensor:
-        return rows if self.kept is None else self.kept.select(rows, 0)
-
-    def weigh(self, rows: Tensor) -> Tensor:
-        return self.drop_ignored(rows if self.row_weight is None else rows * self.row_weight)
-
-    def class_weights(self, x: Tensor) -> Tensor | None:
-        return None if self.weight is None else _along_classes(self.weight, x, self.axis)
-
-    def reduce(self, given: Tensor, rows: Tensor, reduction: str, empty: str) -> Tensor:
-        check_reduction(reduction)
-        if empty not in ("nan", "zero", "error"):
-            raise LirError(f"unknown value {empty!r} for empty", 'expected "nan", "zero" or "error"')
-        if reduction != "mean":
-            return _as_given(given, rows, reduction)
-        if self.row_weight is not None:
-            divisor = total(self.row_weight)
-        elif self.kept is not None:
-            divisor = total(self.kept.cast("i64")).cast(rows.dtype)
-        else:
-            count = rows.count()
-            divisor = count.reshape([1]) if isinstance(count, Tensor) else rows.sum().reshape([1]).constant(count)
-        if empty == "nan":
-            return total(rows) / divisor
-        some = divisor != 0
-        if empty == "error":
-            some.check(code="empty", message="the mean of a loss needs at least one row that is not ignored")
-        return some.select(total(rows) / some.select(divisor, 1), 0)
-
-
-def _not_equal(target: Tensor, value: int) -> Tensor:
-    """target != value, in i64 so that no label type wraps the value."""
-    return target.cast("i64") != value
-
-
-def _in_range(x: Tensor, target: Tensor, axis: int) -> Tensor:
-    """0 <= target < C, in i64 where C is only known later, so that no label type wraps it."""
-    classes, above = x.shape[axis], target >= 0
-    if not isinstance(classes, int):
-        return above & (target.cast("i64") < x._emit("dim", axis=axis))
-    if classes > np.iinfo(numpy_dtype(target.dtype)).max:
-        return above
-    return above & (target < classes)

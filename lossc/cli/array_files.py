@@ -82,9 +82,9 @@ def archive_bytes(path: Path, arrays: Mapping[str, np.ndarray]) -> bytes:
 
 def check_readable(path: Path) -> None:
     """Raise LirError unless this is a file that can be opened."""
+    if os.path.isdir(path):
+        raise LirError(f"cannot read {str(path)!r}: it is a folder", f"name a file in it: {READABLE}", code="LIR0015")
     try:
-        if os.path.isdir(path):
-            raise LirError(f"cannot read {str(path)!r}: it is a folder", code="LIR0015")
         with path.open("rb"):
             pass
     except (OSError, ValueError) as error:

@@ -6,15 +6,13 @@ may be edited: running the folder runs them as they stand there.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from lossc.compiler import Compiled
-from lossc.dump import dumped_files, refuse_foreign_files
+from lossc.dump import MANIFEST, dumped_files, kernels_of, refuse_foreign_files, remove_kernels
 from lossc.explain import explanation, kernel_reports, readable
 from lossc.ir.diagnostics import LirError
 from lossc.ir.drafts import file_source
@@ -24,9 +22,6 @@ from lossc.ir.program import Program
 from lossc.ir.program_text import parse_program
 
 from .files import write_files
-
-MANIFEST = "manifest.json"
-_KERNEL_FILE = re.compile(r"kernels/[A-Za-z0-9_]+\.cl")
 
 
 @dataclass(frozen=True)
@@ -49,19 +44,9 @@ def bundle_files(compiled: Compiled) -> dict[str, str]:
 def write_bundle(folder: Path, files: Mapping[str, str]) -> None:
     """Write the files; kernels that an earlier manifest there names and the new one does not are removed."""
     refuse_foreign_files(folder, files)
-    earlier = _kernels_of(folder / MANIFEST)
+    earlier = kernels_of(folder)
     write_files(folder, files)
-    for name in earlier - set(files):
-        with contextlib.suppress(OSError):
-            (folder / name).unlink()
-
-
-def _kernels_of(manifest: Path) -> set[str]:
-    """The kernel files that a manifest of ours names."""
-    try:
-        return set(_KERNEL_FILE.findall(manifest.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError):
-        return set()
+    remove_kernels(folder, earlier - set(files))
 
 
 def index_text(compiled: Compiled, folder: str) -> str:

@@ -13,7 +13,7 @@ from lossc.compiler import Compiled, compile_module
 from lossc.compiler.pipeline import run_passes
 from lossc.compiler.rewrite import Event, Log
 from lossc.dump import dumped_files, fused_text, kernel_files
-from lossc.explain import bytes_moved, bytes_needed, explanation, kernel_reports, traffic_ratio
+from lossc.explain import bytes_moved, bytes_needed, explanation, kernel_reports, readable, traffic_ratio
 from lossc.ir.function import Module
 from lossc.ir.printer import print_module
 from lossc.ir.program_text import print_program
@@ -130,7 +130,10 @@ def _facts(module: Module, compiled: Compiled) -> dict[str, object]:
         "rewritten": [_event(event) for event in log.fired],
         "not_rewritten": [_event(event) for event in log.missed],
         "kernels": [
-            {**dataclasses.asdict(report), "bytes_moved": [str(term) for term in report.bytes_moved]}
+            {
+                **dataclasses.asdict(report), "bytes_moved": [str(term) for term in report.bytes_moved],
+                "temporary_bytes": [readable(size) for size in report.temporary_bytes],
+            }
             for report in kernel_reports(compiled)
         ],
         "kept_apart": list(compiled.outlined.refused),

@@ -41,16 +41,18 @@ Folder = Annotated[
 ]
 Inputs = Annotated[
     list[str],
-    typer.Option("--input", "-i", metavar="X=FILE", help="x=x.npy, x=all.npz:key, x=x.csv, x=0.5, or all.npz.",
+    typer.Option("--input", "-i", metavar="X=FILE",
+                 help="x=x.npy, x=all.npz:key, x=x.csv, x=0.5, or all.npz for several. May be repeated.",
                  show_default=False, default_factory=list),
 ]  # fmt: skip
 Params = Annotated[
-    Path | None, typer.Option("--params", metavar="FILE", help="A .safetensors or .npz file with the params.",
+    Path | None, typer.Option("--params", metavar="FILE", help="The params, from a .safetensors or .npz file.",
                               show_default=False),
 ]  # fmt: skip
 Bind = Annotated[
     list[str],
-    typer.Option("--bind", metavar="B=32", help="The size of a dimension that no input gives.", show_default=False,
+    typer.Option("--bind", metavar="B=32",
+                 help="The size of a dimension that no input gives. May be repeated.", show_default=False,
                  default_factory=list),
 ]  # fmt: skip
 Random = Annotated[

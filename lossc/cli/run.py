@@ -12,7 +12,7 @@ import numpy as np
 import typer
 
 from lossc.compiler import Compiled, compile_module
-from lossc.ir.diagnostics import CompilerBug, LirError
+from lossc.ir.diagnostics import CheckFailed, CompilerBug, Diagnostic, LirError
 from lossc.ir.function import Function, Module
 from lossc.ir.types import Type, dim_names, dtype_of
 from lossc.runtime.device import Device
@@ -33,7 +33,12 @@ OUTPUTS = (".npz", ".npy", ".safetensors")
 
 
 def run(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="A .lir file, a folder of `lossc dump`, or - for stdin.")],
+    file: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE", help="A .lir file, a folder of `lossc dump`, or - for stdin.", show_default=False
+        ),
+    ],
     inputs: options.Inputs,
     bind: options.Bind,
     params: options.Params = None,
@@ -46,13 +51,17 @@ def run(
     strategy: options.Strategy = None,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", metavar="FILE", help="Write the results: .npz, .npy or .safetensors."),
+        typer.Option(
+            "-o", "--output", metavar="FILE", help="Write the results: .npz or .safetensors; .npy where there is one."
+        ),
     ] = None,
     json: options.Json = False,
 ) -> None:
     """Run a program on a device.
 
-    Prints its results in short, or writes them to a file.
+    FILE is a program, or a folder that `lossc dump` wrote: then its kernels run as they stand there. Each input is
+    given by --input, or by --params for params, or is random with --random. Prints the results in short; -o writes
+    them to a file.
     """
     if output is not None:
         check_target(output, OUTPUTS)
@@ -88,10 +97,20 @@ def _replay(
     chosen = device_to_run_on(device)
     executable = Executable(dumped.program, chosen, dumped.sources, dumped.build_options)
     try:
-        return chosen, _results(executable, dumped.prepared.entry, arrays, sizes)
+        return chosen, _results(executable, arrays, sizes)
     except CompilerBug as error:
         # What the OpenCL compiler refuses is not lossc's text any more.
         raise LirError(error.diagnostics) from None
+    except CheckFailed as error:
+        raise LirError([_at_its_check(d, dumped.prepared.entry) for d in error.diagnostics]) from None
+
+
+def _at_its_check(diagnostic: Diagnostic, entry: Function) -> Diagnostic:
+    """A program that was read from a file has no places: they are in the text beside it."""
+    places = (
+        op.span for op in entry.ops if op.name == "check" and diagnostic.message.startswith(op.attributes["message"])
+    )
+    return replace(diagnostic, span=next(places, None))
 
 
 def execute(
@@ -99,23 +118,15 @@ def execute(
 ) -> dict[str, np.ndarray]:
     """The results by name."""
     executable = Executable(compiled.program, device, compiled.sources(), compiled.build_options)
-    return _results(executable, compiled.prepared.entry, arrays, sizes)
+    return _results(executable, arrays, sizes)
 
 
 def _results(
-    executable: Executable, entry: Function, arrays: Mapping[str, np.ndarray], sizes: Mapping[str, int]
+    executable: Executable, arrays: Mapping[str, np.ndarray], sizes: Mapping[str, int]
 ) -> dict[str, np.ndarray]:
-    """The results by name. A failed check is reported at the operation that wants it."""
     program = executable.program
-    try:
-        needed = {name: arrays[name] for name, _ in program.inputs}
-        return dict(zip((name for name, _ in program.outputs), executable(needed, sizes=sizes)))
-    except LirError as error:
-        places = {op.attributes["message"]: op.span for op in entry.ops if op.name == "check"}
-        raise LirError([
-            replace(d, span=d.span or next((span for text, span in places.items() if d.message.startswith(text)), None))
-            for d in error.diagnostics
-        ]) from None  # fmt: skip
+    needed = {name: arrays[name] for name, _ in program.inputs}
+    return dict(zip((name for name, _ in program.outputs), executable(needed, sizes=sizes)))
 
 
 def gather_inputs(

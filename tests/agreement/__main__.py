@@ -17,13 +17,15 @@ from collections.abc import Iterable
 from lossc.ir.diagnostics import LosscError
 
 from .agree import Problem
-from .cases import Case, all_cases, covering_cases, parse_case
+from .cases import Case, parse_case
+from .selection import all_cases, covering_cases, few_cases
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.agreement", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     parser.add_argument("--full", action="store_true", help="everything; hours")
+    parser.add_argument("--few", action="store_true", help="the cases that pytest runs")
     parser.add_argument("--strength", type=int, default=2, help="choices that are combined: 2 for pairs")
     parser.add_argument("--op", action="append", default=[], help="only this operation")
     parser.add_argument("--case", action="append", default=[], help="run one case, as it was printed")
@@ -42,6 +44,8 @@ def main() -> int:
 def _cases(options: argparse.Namespace) -> Iterable[Case]:
     if options.case:
         return [parse_case(text) for text in options.case]
+    if options.few:
+        return [case for case in few_cases() if not options.op or case.op in options.op]
     if options.full:
         return all_cases(options.op)
     return covering_cases(options.strength, tuple(options.op))

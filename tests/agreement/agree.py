@@ -32,7 +32,7 @@ from lossc.runtime.simulate import simulate
 
 from .arguments import Kind, arguments, find_kinds
 from .bounds import Bounded, evaluate_with_bounds
-from .cases import AUTO, Case
+from .cases import AUTO, Case, Sizing
 
 Array = np.ndarray[Any, Any]
 Arrays = Mapping[str, Array]
@@ -64,43 +64,44 @@ class Problem:
         return run_passes(self.module, ("prepare",))
 
     @cached_property
-    def arrays(self) -> Mapping[int, Arrays]:
-        """Arrays by number of rows."""
+    def arrays(self) -> Mapping[Sizing, Arrays]:
+        """Arrays by numbers of rows and columns."""
         case = self.case
         kinds, label_limit = _kinds(_trial(case))
-        classes = case.features if label_limit == TRIAL.features else case.columns
         ignored = dict(case.attributes).get("ignore_index")
         inputs = self.module.entry.inputs
-        found: dict[int, Arrays] = {}
-        for rows in case.row_counts:
-            sizes = case.sizes(rows)
+        found: dict[Sizing, Arrays] = {}
+        for sizing in case.sizings:
+            rows, columns = sizing
+            sizes = case.sizes(sizing)
+            classes = max(1, {TRIAL.columns: columns, TRIAL.rows: rows}.get(label_limit, case.features))
             shapes = {value.name: tuple(dim_value(dim, sizes) for dim in value.type.shape) for value in inputs}
-            found[rows] = arguments(self.module.entry, shapes, kinds, case.axis, rows, classes, ignored)
+            found[sizing] = arguments(self.module.entry, shapes, kinds, case.axis, rows, classes, ignored)
         return found
 
     @cached_property
-    def references(self) -> Mapping[int, list[Array]]:
+    def references(self) -> Mapping[Sizing, list[Array]]:
         entry = in_float64(self.as_written.entry)
         types = [value.type for value in self.module.entry.outputs]
         return {
-            rows: [_in_range(array, type_.dtype) for array, type_ in zip(interpret(entry, arrays), types)]
-            for rows, arrays in self.arrays.items()
+            sizing: [_in_range(array, type_.dtype) for array, type_ in zip(interpret(entry, arrays), types)]
+            for sizing, arrays in self.arrays.items()
         }
 
     @cached_property
-    def prepared_values(self) -> Mapping[int, list[Bounded]]:
-        return {rows: evaluate_with_bounds(self.prepared.entry, arrays) for rows, arrays in self.arrays.items()}
+    def prepared_values(self) -> Mapping[Sizing, list[Bounded]]:
+        return {size: evaluate_with_bounds(self.prepared.entry, arrays) for size, arrays in self.arrays.items()}
 
     @cached_property
-    def allowed(self) -> Mapping[int, list[Array]]:
+    def allowed(self) -> Mapping[Sizing, list[Array]]:
         """How far each output may be from its reference."""
         bounds = self.prepared_values
         if self._is_short:
-            bounds = {rows: evaluate_with_bounds(self.as_written.entry, arrays) for rows, arrays in self.arrays.items()}
+            bounds = {size: evaluate_with_bounds(self.as_written.entry, arrays) for size, arrays in self.arrays.items()}
         # Twice where the middle of a bound is itself off: f64 arithmetic in the reference, casts to shorter floats.
         dtypes = {value.type.dtype for value in (*self.module.entry.inputs, *self.module.entry.outputs)}
         sides = 1 if dtypes & FLOATS == {"f32"} else 2
-        return {rows: [sides * bound.error_array() for bound in found] for rows, found in bounds.items()}
+        return {size: [sides * bound.error_array() for bound in found] for size, found in bounds.items()}
 
     @property
     def _is_short(self) -> bool:
@@ -124,44 +125,44 @@ class Problem:
 
     def check_rewrites(self) -> Iterator[str]:
         """Whether the passes kept the meaning. They fold constants in their dtype, hence round as a device may."""
-        for rows, bounds in self.prepared_values.items():
-            yield from self.compare("the passes", rows, [bound.value for bound in bounds])
+        for sizing, bounds in self.prepared_values.items():
+            yield from self.compare("the passes", sizing, [bound.value for bound in bounds])
 
     def check_simulated(self, info: DeviceInfo) -> Iterator[str]:
         program = self.compiled(info).program
-        for rows, arrays in self.arrays.items():
+        for sizing, arrays in self.arrays.items():
             found = simulate(program, arrays)
-            yield from self._against_reference(f"the simulator ({info.name})", rows, found, program)
+            yield from self._against_reference(f"the simulator ({info.name})", sizing, found, program)
 
     def check_device(self, device: Device) -> Iterator[str]:
         compiled = self.compiled(device.info)
         run = Executable(compiled.program, device, compiled.sources(), compiled.build_options)
-        for rows, arrays in self.arrays.items():
+        for sizing, arrays in self.arrays.items():
             with unwritten_memory_is_nan():
                 found = run(arrays)
-            yield from self._against_reference(str(device), rows, found, compiled.program)
+            yield from self._against_reference(str(device), sizing, found, compiled.program)
             again = run(arrays)
             for name, first, second in zip(_names(compiled.program), found, again):
                 if first.tobytes() != second.tobytes():
-                    yield f"{device}, {rows} rows: `{name}` has other bits at the second run"
+                    yield f"{device}, {_text(sizing)}: `{name}` has other bits at the second run"
 
-    def _against_reference(self, where: str, rows: int, found: list[Array], program: Program) -> Iterator[str]:
+    def _against_reference(self, where: str, sizing: Sizing, found: list[Array], program: Program) -> Iterator[str]:
         for (name, type_), array in zip(program.outputs, found):
-            if array.shape != tuple(dim_value(dim, self.case.sizes(rows)) for dim in type_.shape):
-                yield f"{where}, {rows} rows: `{name}` has shape {array.shape}, its type is {type_}"
+            if array.shape != tuple(dim_value(dim, self.case.sizes(sizing)) for dim in type_.shape):
+                yield f"{where}, {_text(sizing)}: `{name}` has shape {array.shape}, its type is {type_}"
                 return
-        yield from self.compare(where, rows, found)
+        yield from self.compare(where, sizing, found)
 
-    def compare(self, where: str, rows: int, found: list[Array]) -> Iterator[str]:
+    def compare(self, where: str, sizing: Sizing, found: list[Array]) -> Iterator[str]:
         names = self.module.entry.names_of_outputs
-        loss = self.references[rows][0]
-        for name, array, reference, allowed in zip(names, found, self.references[rows], self.allowed[rows]):
-            if rows == 0 and array.dtype.kind not in "iub" and name != names[0] and np.isnan(loss).any():
+        loss = self.references[sizing][0]
+        for name, array, reference, allowed in zip(names, found, self.references[sizing], self.allowed[sizing]):
+            if sizing[0] == 0 and array.dtype.kind not in "iub" and name != names[0] and np.isnan(loss).any():
                 # The mean over nothing is 0/0. A sum over no rows times its derivative, 1/0, may be 0 or no number.
                 array = np.where(np.isnan(array) & (reference == 0), 0, array)
             difference = _worst(array, reference, allowed)
             if difference is not None:
-                yield f"{where}, {rows} rows: `{name}`{difference}"
+                yield f"{where}, {_text(sizing)}: `{name}`{difference}"
 
 
 def in_float64(function: Function) -> Function:
@@ -197,6 +198,10 @@ def unwritten_memory_is_nan() -> Iterator[None]:
     memory.POOL.clear()
     with mock.patch.object(memory, "_new_block", poisoned):
         yield
+
+
+def _text(sizing: Sizing) -> str:
+    return f"{sizing[0]} rows of {sizing[1]}"
 
 
 def _names(program: Program) -> list[str]:
@@ -240,9 +245,10 @@ def _trial(case: Case) -> Case:
         case, columns=TRIAL.columns, rows=1 if case.layout == "row" else TRIAL.rows, features=TRIAL.features
     )
     attributes = tuple((name, value) for name, value in case.attributes if name != "ignore_index")
-    return replace(small, named="none", dtype="f32", gradient="none", strategy=AUTO, attributes=attributes)
+    return replace(small, dtype="f32", gradient="none", strategy=AUTO, attributes=attributes)
 
 
 @lru_cache(maxsize=1024)
 def _kinds(trial: Case) -> tuple[Mapping[str, Kind], int]:
-    return find_kinds(trial.function(), trial.axis, (trial.columns, trial.features))
+    sizes = (trial.columns, trial.rows, trial.features)
+    return find_kinds(trial.op, trial.function(), trial.axis, [size for size in sizes if isinstance(size, int)])

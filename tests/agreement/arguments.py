@@ -30,7 +30,7 @@ def _real(generator: np.random.Generator, shape: tuple[int, ...], axis: int) -> 
         last[::3, -1:] += 6
         last[1::3, :1] += 6
         values = np.moveaxis(last.reshape(np.moveaxis(values, axis, -1).shape), -1, axis)
-        values.reshape(-1)[-1:] = 8
+        values.reshape(-1)[-1:] = 8 + generator.random()
     return values
 
 
@@ -55,29 +55,42 @@ def _log_distribution(generator: np.random.Generator, shape: tuple[int, ...], ax
     return np.log(_distribution(generator, shape, axis))
 
 
+def _lists(generator: np.random.Generator, shape: tuple[int, ...], classes: int) -> Array:
+    """Along the last axis different classes, then -1, then what counts for nothing; some lists are full."""
+    places = np.argsort(generator.random(shape), axis=-1) % classes
+    ends = generator.integers(0, shape[-1] + 1, size=shape[:-1])
+    return np.where(np.arange(shape[-1]) == ends[..., None], -1, places)
+
+
 REAL = _real
 KINDS: Mapping[str, Kind] = {
-    "log_probs": _log_distribution, "log_prob": _log_distribution,
-    "probs": _distribution, "probabilities": _distribution,
-    "target": _distribution, "t": _unit, "var": _positive, "variance": _positive,
-    "weight": _positive, "pos_weight": _positive, "sample_weight": _positive, "class_weight": _positive,
+    "log_probs": _log_distribution, "probs": _distribution, "target": _distribution, "t": _unit, "var": _positive,
+    "weight": _positive, "pos_weight": _positive, "class_weight": _positive,
+    "temperature": _positive, "delta": _positive, "beta": _positive,
 }  # fmt: skip
 """Data for float operands of these names; others are real numbers. A matrix is real whatever its name."""
+
+_SIGNED = {"t": _sign}
+OWN_KINDS: Mapping[str, Mapping[str, Kind]] = {
+    "hinge_loss": _SIGNED, "squared_hinge_loss": _SIGNED, "soft_margin_loss": _SIGNED,
+    "hinge_embedding_loss": _SIGNED, "margin_ranking_loss": _SIGNED, "cosine_embedding_loss": _SIGNED,
+    "kl_div_loss": {"t": _distribution}, "poisson_nll_loss": {"t": _positive}, "multilabel_margin_loss": {"y": _lists},
+}  # fmt: skip
+"""Where a name means something else. Integers are labels unless they stand here."""
 
 FALLBACKS: tuple[Kind, ...] = (_real, _unit, _sign, _positive, _distribution)
 
 
-def find_kinds(function: Function, axis: int, classes: Sequence[int]) -> tuple[Mapping[str, Kind], int]:
-    """Data for the float inputs of a function of static, small shapes, by trial: its checks must hold, its results be
-    finite numbers. Also the first of `classes` that bounds its labels.
+def find_kinds(op: str, function: Function, axis: int, classes: Sequence[int]) -> tuple[Mapping[str, Kind], int]:
+    """Data for the inputs of a function of static, small shapes, by trial: its checks must hold, its results be finite
+    numbers. Also the first of `classes` that bounds its labels.
 
     Raises AssertionError where none of the kinds known here does that: then `KINDS` lacks a row.
     """
-    names = [value.name for value in function.inputs if is_float(value.type.dtype)]
     shapes = {
         value.name: tuple(size for size in value.type.shape if isinstance(size, int)) for value in function.inputs
     }
-    for kinds in _by_changes(names, function):
+    for kinds in _by_changes(op, function):
         for count in classes:
             arrays = arguments(function, shapes, kinds, axis, 0, count)
             try:
@@ -86,24 +99,28 @@ def find_kinds(function: Function, axis: int, classes: Sequence[int]) -> tuple[M
                 continue
             if all(np.isfinite(result).all() for result in results if result.dtype.kind == "f"):
                 return kinds, count
-    raise AssertionError(f"no kind of data suits the inputs of @{function.name}: {', '.join(names)}; add to KINDS")
+    raise AssertionError(f"no kind of data suits the inputs of {op}: add to KINDS")
 
 
-def _by_changes(names: list[str], function: Function) -> Iterator[dict[str, Kind]]:
+def _by_changes(op: str, function: Function) -> Iterator[dict[str, Kind]]:
     """The kinds that the names suggest, then with one of them changed, then with two, ..."""
-    ranks = {value.name: value.type.rank for value in function.inputs}
-    suggested = {name: REAL if name == "weight" and ranks[name] > 1 else KINDS.get(name, REAL) for name in names}
-    for count in range(len(names) + 1):
-        for changed in itertools.combinations(names, count):
+    own = OWN_KINDS.get(op, {})
+    floats = [value for value in function.inputs if is_float(value.type.dtype)]
+    suggested = dict(own)
+    for value in floats:
+        matrix = value.name == "weight" and value.type.rank > 1
+        suggested[value.name] = REAL if matrix else own.get(value.name, KINDS.get(value.name, REAL))
+    for count in range(len(floats) + 1):
+        for changed in itertools.combinations(floats, count):
             for others in itertools.product(FALLBACKS, repeat=count):
-                yield {**suggested, **dict(zip(changed, others))}
+                yield {**suggested, **{value.name: kind for value, kind in zip(changed, others)}}
 
 
 def arguments(
     function: Function, shapes: Mapping[str, tuple[int, ...]], kinds: Mapping[str, Kind], axis: int, seed: int,
     classes: int, ignored: int | None = None,
 ) -> dict[str, Array]:  # fmt: skip
-    """Arrays for every input. Integers are labels in [0, classes), some of them `ignored`; `axis` is the class axis."""
+    """Arrays for every input. Labels lie in [0, classes), some of them are `ignored`; `axis` is the class axis."""
     arrays: dict[str, Array] = {}
     for value in function.inputs:
         generator = np.random.default_rng([seed, zlib.crc32(value.name.encode())])
@@ -112,6 +129,8 @@ def arguments(
             along = axis if -len(shape) <= axis < len(shape) else -1
             values = kinds.get(value.name, REAL)(generator, shape, along)
             arrays[value.name] = np.ascontiguousarray(values, numpy_dtype(dtype)).reshape(shape)
+        elif is_integer(dtype) and value.name in kinds:
+            arrays[value.name] = _whole(kinds[value.name], generator, shape, dtype, classes)
         elif is_integer(dtype):
             arrays[value.name] = _labels(generator, shape, dtype, classes, ignored)
         else:
@@ -132,3 +151,10 @@ def _labels(
     if ignored is not None and info.min <= ignored <= info.max:
         flat[2::3] = ignored
     return labels.astype(numpy_dtype(dtype))
+
+
+def _whole(kind: Kind, generator: np.random.Generator, shape: tuple[int, ...], dtype: str, classes: int) -> Array:
+    """Integers that are no labels; an unsigned type has the part of them that it can hold."""
+    info = np.iinfo(numpy_dtype(dtype))
+    limit = min(classes, int(info.max) + 1) if kind is _lists else -1
+    return np.asarray(kind(generator, shape, limit)).clip(info.min, info.max).astype(numpy_dtype(dtype))

@@ -41,7 +41,7 @@ ULPS: Mapping[str, float] = {
     # log1p(exp(-|x|)) and 1 / (1 + exp(-|x|)) with the functions above.
     "softplus": 6, "sigmoid": 8,
     **dict.fromkeys(("neg", "abs", "sign", "floor", "max", "min", "select", "cast", "stop_gradient"), 0),
-    **dict.fromkeys(("eq", "ne", "lt", "le", "gt", "ge", "and", "or", "not", "isnan"), 0),
+    **dict.fromkeys(("eq", "ne", "lt", "le", "gt", "ge", "and", "or", "not", "isnan", "random_bits"), 0),
 }  # fmt: skip
 
 LAMBDA = 6.0

@@ -18,42 +18,49 @@ Combination = tuple[tuple[str, Any], ...]
 TRIES = 40
 """Candidates for each case: the best of them is taken."""
 
+MOST_TRIES = 400
+"""Candidates until a combination counts as impossible."""
+
 
 def cover(
-    starts: Iterable[Choices], allowed: Callable[[Row], bool], strength: int = 2, seed: int = 0
-) -> tuple[list[Row], list[Combination]]:
-    """Rows that have every allowed combination of `strength` choices, and the combinations that no allowed row has.
+    starts: Iterable[Choices], allowed: Callable[[Row], bool], strength: int = 2, seed: int = 0,
+    wanted: Callable[[Combination], bool] = lambda combination: True,
+) -> tuple[list[Row], list[Combination]]:  # fmt: skip
+    """Rows that have every allowed (and `wanted`) combination of `strength` choices, and the combinations that no
+    allowed row has.
 
     Each of `starts` maps factors to choices; factors of the same name in several are the same factor.
     """
     generator = random.Random(seed)
     spaces = list(starts)
-    wanted: dict[Combination, list[Choices]] = {}
+    missing: dict[Combination, list[Choices]] = {}
     for space in spaces:
         for factors in itertools.combinations(sorted(space), strength):
-            for values in itertools.product(*(space[factor] for factor in factors)):
-                wanted.setdefault(tuple(zip(factors, values)), []).append(space)
+            for values in itertools.product(*(dict.fromkeys(space[factor]) for factor in factors)):
+                combination = tuple(zip(factors, values))
+                if wanted(combination):
+                    missing.setdefault(combination, []).append(space)
     rows: list[Row] = []
     impossible: list[Combination] = []
-    while wanted:
-        target = next(iter(wanted))
+    while missing:
+        target = next(iter(missing))
         best: Row | None = None
         best_gain = 0
-        for _ in range(TRIES):
-            space = generator.choice(wanted[target])
+        for attempt in range(MOST_TRIES):
+            if attempt >= TRIES and best is not None:
+                break
+            space = generator.choice(missing[target])
             row = {factor: generator.choice(list(choices)) for factor, choices in space.items()} | dict(target)
-            if not allowed(row):
-                continue
-            gain = sum(combination in wanted for combination in _combinations(row, strength))
-            if gain > best_gain:
+            gain = sum(combination in missing for combination in _combinations(row, strength))
+            if gain > best_gain and allowed(row):
                 best, best_gain = row, gain
         if best is None:
             impossible.append(target)
-            del wanted[target]
+            del missing[target]
             continue
         rows.append(best)
         for combination in _combinations(best, strength):
-            wanted.pop(combination, None)
+            missing.pop(combination, None)
     return rows, impossible
 
 

@@ -65,6 +65,43 @@ def build(
     return builder.function("case", results, tuple(f"out{index}" for index in range(len(results))))
 
 
+def _accepts(name: str, x: Type, axis: int, operands: Mapping[str, str]) -> bool:
+    attributes = {"axis": axis} if "axis" in composite(name).attributes else {}
+    try:
+        build(name, x, axis, operands, attributes, PROBED_FEATURES)
+    except LosscError:
+        return False
+    return True
+
+
+@lru_cache(maxsize=1024)
+def _bases(name: str, rank: int, axis: int) -> tuple[Mapping[str, str], ...]:
+    """What the required operands can be, with plain dtypes; with any dtype where that is refused."""
+    required = [operand for operand in composite(name).operands[1:] if not operand.endswith("?")]
+    for dtypes in (("x", "i32"), DTYPES):
+        plain = [f"{dtype}:{shape}" for dtype in dtypes for shape in SHAPES]
+        bases = (dict(zip(required, row)) for row in itertools.product(plain, repeat=len(required)))
+        found = tuple(base for base in bases if _accepts(name, Type("f32", PROBE.shape[:rank]), axis, base))
+        if found:
+            return found
+    return ()
+
+
+def plain_operands(name: str, rank: int, axis: int) -> Mapping[str, str] | None:
+    """The plainest operands, all of them, or None where such a first operand is refused."""
+    bases = _bases(name, rank, axis)
+    if not bases:
+        return None
+    choices = operand_choices(name, rank, axis)
+    optional = {o.rstrip("?") for o in composite(name).operands if o.endswith("?")}
+    given = dict(bases[0])
+    for operand in (operand for operand in choices if operand in optional):
+        given[operand] = next((c for c in choices[operand] if c != ABSENT
+                               and _accepts(name, Type("f32", PROBE.shape[:rank]), axis, {**given, operand: c})),
+                              ABSENT)  # fmt: skip
+    return given
+
+
 @lru_cache(maxsize=1024)
 def operand_choices(name: str, rank: int, axis: int) -> Mapping[str, tuple[str, ...]]:
     """For each operand but the first what it accepts, for a first operand of that rank with that class axis."""
@@ -72,27 +109,20 @@ def operand_choices(name: str, rank: int, axis: int) -> Mapping[str, tuple[str, 
     x = Type("f32", PROBE.shape[:rank])
     others = [operand.rstrip("?") for operand in definition.operands[1:]]
     required = [operand for operand in definition.operands[1:] if not operand.endswith("?")]
-    attributes = {"axis": axis} if "axis" in definition.attributes else {}
+    bases = _bases(name, rank, axis)
 
-    def accepted(operands: Mapping[str, str]) -> bool:
-        try:
-            build(name, x, axis, operands, attributes, PROBED_FEATURES)
-        except LosscError:
-            return False
-        return True
+    def accepted(operand: str, choice: str) -> bool:
+        return any(_accepts(name, x, axis, {**base, operand: choice}) for base in bases)
 
-    plain = [f"{dtype}:{shape}" for dtype in ("x", "i32") for shape in SHAPES]
-    bases = [dict(zip(required, row)) for row in itertools.product(plain, repeat=len(required))]
-    bases = [base for base in bases if accepted(base)]
     found: dict[str, tuple[str, ...]] = {}
     for operand in others:
         dtypes = DTYPES if operand in required else ("x",)
         candidates = [ABSENT] * (operand not in required) + list(_all_choices(x, axis, dtypes))
-        taken = [c for c in candidates if any(accepted({**base, operand: c}) for base in bases)]
+        taken = [choice for choice in candidates if accepted(operand, choice)]
         if operand not in required:
             # Weights are floats; one of another precision.
             converted = [c.replace("x:", "other:") for c in taken if c != ABSENT]
-            taken += [c for c in converted if any(accepted({**base, operand: c}) for base in bases)][:1]
+            taken += [choice for choice in converted if accepted(operand, choice)][:1]
         found[operand] = tuple(taken)
     return found if bases else {}
 
@@ -109,7 +139,8 @@ def _all_choices(x: Type, axis: int, dtypes: Sequence[str]) -> Iterator[str]:
 
 # What to try for an attribute of this name; other attributes keep their default, truth values take both.
 ATTRIBUTES: Mapping[str, Sequence[Any]] = {
-    "reduction": ("mean", "sum", "none"),
+    "reduction": ("mean", "sum", "none", "batchmean", "weights"),
+    "approximate": ("none", "tanh"),
     "empty": ("nan", "zero"),
     "ignore_index": (None, -100, 1),
     "label_smoothing": (0.0, 0.1),

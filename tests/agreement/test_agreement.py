@@ -1,8 +1,7 @@
-"""interp = simulate = each device, for cases that have every pair of choices; and that the matrix can tell.
+"""interp = simulate = each device, in few cases for every operation; and that the matrix can tell.
 
 Every case runs in the interpreter before and after the passes and in the simulator; the two devices and a simulated
-GPU take turns, so that each of them meets every choice.
-`python -m pytest tests/agreement/pairwise.py` runs this, `python -m tests.agreement` every case everywhere.
+GPU take turns. `python -m tests.agreement` runs every pair of choices of every operation everywhere.
 """
 
 from __future__ import annotations
@@ -15,8 +14,19 @@ import pytest
 
 from agreement.agree import SIMULATED, Problem
 from agreement.bounds import ULPS, evaluate_with_bounds
-from agreement.cases import AUTO, EXECUTORS, Case, applicable, covering_cases, operations, parse_case
+from agreement.cases import ANY, AUTO, COLUMNS, EXECUTORS, ROWS, Case, Size, parse_case
 from agreement.covering import cover
+from agreement.selection import (
+    DTYPES,
+    GRADIENTS,
+    applicable,
+    covering_cases,
+    factors_of,
+    few_cases,
+    is_differentiable,
+    length_kind,
+    operations,
+)
 from lossc.compiler.strategies import strategies
 from lossc.ir.diagnostics import DeviceError
 from lossc.ir.kernel import (
@@ -40,7 +50,7 @@ from lossc.ir.target import CPU_AVX512
 from lossc.runtime.device import select
 from lossc.runtime.simulate import simulate
 
-CASES = covering_cases(executors=EXECUTORS)
+CASES = few_cases()
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -66,19 +76,51 @@ def _need(executor: str) -> None:
 
 
 def test_every_choice_is_met() -> None:
-    assert {case.op for case in CASES} == set(operations())
+    """By every operation: dtypes, gradients, executors, strategies, row lengths, and what it does with a row."""
+    for op in operations():
+        own = [case for case in CASES if case.op == op]
+        assert {case.dtype for case in own} == set(DTYPES), op
+        assert {case.executor for case in own} == set(EXECUTORS), op
+        assert {case.strategy for case in own} >= {AUTO, *applicable(op, "last", 1000)}, op
+        assert any(case.columns == ANY and {c for _, c in case.sizings} == set(COLUMNS) for case in own), op
+        for factor, choices in factors_of(op).items():
+            if factor.startswith("attribute "):
+                name = factor.split()[1]
+                assert {dict(case.attributes)[name] for case in own} == set(choices), (op, name)
+    differentiable = filter(is_differentiable, operations())
+    assert {(case.op, case.gradient) for case in CASES} >= {(op, g) for op in differentiable for g in GRADIENTS}
+
+
+def test_strategies_meet_everything() -> None:
     assert {case.strategy for case in CASES} == {AUTO, *strategies()}
-    assert {(case.strategy, case.executor) for case in CASES} >= {(s, e) for s in strategies() for e in EXECUTORS}
-    assert {(case.op, case.columns) for case in CASES} >= {
-        (op, c) for op in operations() for c in (1, 7, 16, 31, 33, 1000, 4099)
-    }
-    met = {(case.op, case.strategy) for case in CASES}
-    assert met >= {(op, s) for op in operations() for s in applicable(op, "last", 1000)}
+    met = {(case.strategy, value) for case in CASES for value in (case.executor, case.dtype, case.gradient)}
+    assert met >= {(s, value) for s in strategies() for value in (*EXECUTORS, *DTYPES, *GRADIENTS)}
+    lengths = {(case.strategy, case.columns) for case in CASES}
+    assert lengths >= {(s, c) for c in (*COLUMNS, ANY) for s in _on_rows(c)}
+    assert {(case.strategy, case.rows) for case in CASES} >= {(s, n) for n in (*ROWS, ANY) for s in _on_rows(1000)}
+
+
+def _on_rows(columns: Size) -> frozenset[str]:
+    """The strategies for the rows of a loss."""
+    return applicable("cross_entropy_loss", "last", length_kind(columns))
+
+
+def test_few_cases_for_each_operation() -> None:
+    """The matrix grows with the number of operations, not with its square."""
+    assert len(CASES) < 8 * len(operations())
+
+
+def test_all_pairs_by_command() -> None:
+    """What `python -m tests.agreement` runs has each row length with each operation and each strategy."""
+    cases = covering_cases(2, ("cross_entropy_loss",))
+    lengths = (*COLUMNS, ANY)
+    assert {case.columns for case in cases} == set(lengths)
+    assert {(case.strategy, case.columns) for case in cases} >= {(s, c) for c in lengths for s in _on_rows(c)}
 
 
 def test_forced_strategies_are_taken() -> None:
     """A case that names a strategy runs it wherever it applies, and nearly always it applies somewhere."""
-    forced = [case for case in CASES if case.strategy != AUTO and case.columns > 1]
+    forced = [case for case in CASES if case.strategy != AUTO and case.columns not in (1, ANY)]
     taken = 0
     for case in forced:
         choices = Problem(case).compiled(CPU_AVX512).lowered.choices.values()
@@ -118,10 +160,10 @@ def test_bounds_are_tight(dtype: str) -> None:
         "cross_entropy_loss", dtype=dtype, columns=1000, rows=37, operands=(("target", target), ("weight", "-"))
     )
     problem = Problem(case)
-    loss, gradient = problem.allowed[37]
+    loss, gradient = problem.allowed[37, 1000]
     unit = {"f32": 2.0**-24, "f64": 2.0**-53}[dtype]
-    assert 0 < loss[0] < 200 * unit * abs(problem.references[37][0][0])
-    assert 0 < gradient.max() < 1000 * unit * np.abs(problem.references[37][1]).max()
+    assert 0 < loss[0] < 200 * unit * abs(problem.references[37, 1000][0][0])
+    assert 0 < gradient.max() < 1000 * unit * np.abs(problem.references[37, 1000][1]).max()
 
 
 def test_bounds_hold_for_a_known_error() -> None:
@@ -194,5 +236,5 @@ def test_a_wrong_kernel_is_noticed(number: int) -> None:
     _, kernel = list(_mutants(launch.kernel).items())[number]
     changed = replace(variant, launches=(replace(launch, kernel=kernel), *variant.launches[1:]))
     mutant = replace(program, steps=(*program.steps[:-1], replace(step, variants=(changed,))))
-    assert list(problem.compare("the mutant", 5, simulate(mutant, problem.arrays[5])))
-    assert not list(problem.compare("the kernel", 5, simulate(program, problem.arrays[5])))
+    assert list(problem.compare("the mutant", (5, 100), simulate(mutant, problem.arrays[5, 100])))
+    assert not list(problem.compare("the kernel", (5, 100), simulate(program, problem.arrays[5, 100])))

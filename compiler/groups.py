@@ -1,0 +1,251 @@
+"""Groups of operations that are to become kernels, and how they hang together.
+
+In: a function of primitives. Out: `Groups`, which knows for every set of targets what has to be computed for it, who
+needs whom, and whether one loop nest serves. It decides nothing: the policy is in `outline.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from ..ir.diagnostics import CompilerBug
+from ..ir.function import Function, Op, Value
+from ..ir.schedule import Refusal, Schedule
+from .schedule import is_row_reduction, is_unit_reshape, schedule_of
+
+Target = Value | Op  # an Op is a check
+_COPIED = ("constant", "iota", "size")
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """A kernel in the making. `ops` lead from other groups' targets, the `leaves`, to its own `targets`; what others
+    read of these is stored, and is the result of `schedule.function`. The inputs of that are `read`: a leaf that runs
+    along two loops is two inputs. Groups are merged in the order of `number`."""
+
+    number: int
+    targets: tuple[Target, ...]
+    ops: tuple[Op, ...]
+    leaves: tuple[Value, ...]
+    read: tuple[Value, ...]
+    schedule: Schedule
+
+    @property
+    def row_reductions(self) -> Iterator[Op]:
+        return (op for op in self.ops if is_row_reduction(op))
+
+    @property
+    def stored(self) -> tuple[Value, ...]:
+        return self.schedule.function.outputs
+
+    def __str__(self) -> str:
+        return ", ".join(f"%{value.name}" for value in self.stored) or "a check"
+
+
+class Groups:
+    """The groups of one function. `materialised`: the values that lie in memory."""
+
+    def __init__(self, function: Function):
+        self.function = function
+        self.producer = function.producers()
+        self.outputs = frozenset(function.outputs)
+        self._position = {op: index for index, op in enumerate(function.ops)}
+        values = (*function.inputs, *(result for op in function.ops for result in op.results))
+        self._rank = {value: rank for rank, value in enumerate(values)}
+        multiplied = {operand for op in function.ops if op.name == "matmul" for operand in op.operands}
+        # A reshape is the same memory under another shape where it regroups elements, or a matrix product, whose
+        # operands are in memory, reads it. Other reshapes only rename axes inside a kernel.
+        self.views = [op for op in function.ops
+                      if op.name == "reshape" and (not is_unit_reshape(op) or op.result in multiplied)]  # fmt: skip
+        self._source: dict[Value, Value] = {}
+        for op in self.views:
+            self._source[op.result] = self.source(op.operands[0])
+        self._viewed = {op.operands[0] for op in self.views}
+        self.materialised = {*function.inputs, *self._source}
+        self.all: dict[Group, None] = {}
+        self.owner: dict[Target, Group] = {}
+        self._readers: dict[Value, dict[Group, None]] = {}
+        self._dependents: dict[Value, dict[Group, None]] = {}
+        self._computing: dict[Op, dict[Group, None]] = {}
+
+    def source(self, value: Value) -> Value:
+        """The stored value that a chain of views looks at."""
+        return self._source.get(value, value)
+
+    def is_view(self, value: Value) -> bool:
+        return value in self._source
+
+    @property
+    def repeats(self) -> list[Op]:
+        return [op for op in self.function.ops if op.name == "repeat"]
+
+    def is_computed(self, target: Target) -> bool:
+        """Whether a kernel computes a target: neither a view nor a repeat does."""
+        return isinstance(target, Op) or not (self.is_view(target) or self.producer[target].name == "repeat")
+
+    def in_order(self, targets: Iterable[Target]) -> tuple[Target, ...]:
+        """Targets in the order of the program."""
+        return tuple(sorted(targets, key=lambda t: self._position[t if isinstance(t, Op) else self.producer[t]]))
+
+    # --- membership ---
+
+    def add(self, group: Group) -> None:
+        self.all[group] = None
+        self.owner.update(dict.fromkeys(group.targets, group))
+        for index, keys in self._indices(group):
+            for key in keys:
+                index.setdefault(key, {})[group] = None
+
+    def remove(self, group: Group) -> None:
+        del self.all[group]
+        for index, keys in self._indices(group):
+            for key in keys:
+                index[key].pop(group, None)
+
+    def _indices(self, group: Group) -> list[tuple[dict, Collection]]:
+        return [
+            (self._readers, group.leaves),
+            (self._dependents, dict.fromkeys(map(self.source, group.leaves))),
+            (self._computing, tuple(group.row_reductions)),
+        ]
+
+    # --- relations ---
+
+    def computing(self, op: Op) -> Collection[Group]:
+        """The groups that compute a row reduction."""
+        return self._computing.get(op, {})
+
+    def with_reductions_of(self, group: Group) -> Iterator[Group]:
+        return (other for op in group.row_reductions for other in self.computing(op))
+
+    def needed_by(self, group: Group) -> Iterator[Group]:
+        """The groups that compute what `group` reads, directly or through a view."""
+        owners = (self.owner.get(self.source(leaf)) for leaf in group.leaves)
+        return (owner for owner in owners if owner is not None and owner is not group)
+
+    def needing(self, group: Group) -> Iterator[Group]:
+        return (other for t in group.targets if isinstance(t, Value) for other in self._dependents.get(t, ()))
+
+    def reading_the_same(self, group: Group) -> Iterator[Group]:
+        """The groups that read a tensor of more than one element that `group` reads."""
+        large = (leaf for leaf in group.leaves if leaf.type.count != 1)
+        return (other for leaf in large for other in self._readers.get(leaf, ()))
+
+    def obstacle(self, a: Group, b: Group) -> str | None:
+        """Why no kernel can be both groups, whatever they compute: one needs the other through memory."""
+        for start, goal in ((a, b), (b, a)):
+            view = next((leaf for leaf in start.leaves if self.is_view(leaf)
+                         and self.owner.get(self.source(leaf)) is goal), None)  # fmt: skip
+            if view is not None:
+                return f"%{view.name} regroups the elements of %{self.source(view).name}, which only memory does"
+            between = self._between(start, goal)
+            if between is not None:
+                return f"{between} lies between"
+        return None
+
+    def _between(self, start: Group, goal: Group) -> Group | None:
+        """A third group that needs `goal`, and that `start` needs."""
+        pending = [group for group in self.needed_by(start) if group is not goal]
+        seen = set(pending)
+        while pending:
+            group = pending.pop()
+            for needed in self.needed_by(group):
+                if needed is goal:
+                    return group
+                if needed not in seen:
+                    seen.add(needed)
+                    pending.append(needed)
+        return None
+
+    def ordered(self) -> list[Group]:
+        """Groups so that each comes after those it needs, otherwise by their numbers."""
+        order: dict[Group, None] = {}
+        waiting = sorted(self.all, key=lambda group: -group.number)
+        entered: set[Group] = set()
+        while waiting:
+            group = waiting[-1]
+            missing = [needed for needed in self.needed_by(group) if needed not in order]
+            if group in order or not missing:
+                order[waiting.pop()] = None
+            elif group in entered:
+                raise CompilerBug("fused kernels need each other in a circle")
+            else:
+                entered.add(group)
+                waiting += sorted(dict.fromkeys(missing), key=lambda needed: -needed.number)
+        return list(order)
+
+    # --- making groups ---
+
+    def body(self, targets: Sequence[Target]) -> tuple[list[Op], list[Value]]:
+        """The operations from what lies in memory to some targets, and what they read there."""
+        own, seen = set(targets), set[Op]()
+        leaves: set[Value] = set()
+        pending = [t if isinstance(t, Op) else self.producer[t] for t in targets]
+        while pending:
+            op = pending.pop()
+            if op in seen:
+                continue
+            seen.add(op)
+            for operand in op.operands:
+                if operand in self.materialised and operand not in own:
+                    leaves.add(operand)
+                elif operand in self.producer:
+                    pending.append(self.producer[operand])
+        return sorted(seen, key=self._position.__getitem__), sorted(leaves, key=self._rank.__getitem__)
+
+    def group_of(self, number: int, targets: Sequence[Target]) -> Group | Refusal:
+        """A new group with these targets; it is not yet one of these."""
+        ops, leaves = self.body(targets)
+        return self._scheduled(number, targets, ops, leaves, ())
+
+    def group_of_repeat(self, op: Op) -> Group:
+        """A repeat stands for itself, and merges with nothing: it has kernels of its own."""
+        function = Function("repeat", op.operands, (op,), op.results)
+        nothing = Schedule(function, (), frozenset(), frozenset(), {}, {}, {}, (), (), frozenset())
+        return Group(self._position[op] + len(self.function.ops), op.results, (op,), op.operands, nothing)
+
+    def joined(self, a: Group, b: Group) -> Group | Refusal:
+        """One group in place of two, with the number of the first."""
+        targets = self.in_order([*a.targets, *b.targets])
+        own = set(targets)
+        ops = sorted({*a.ops, *b.ops}, key=self._position.__getitem__)
+        leaves = sorted({leaf for leaf in (*a.leaves, *b.leaves) if leaf not in own}, key=self._rank.__getitem__)
+        return self._scheduled(a.number, targets, ops, leaves, (a, b), may_copy)
+
+    def _scheduled(
+        self, number: int, targets: Sequence[Target], ops: Sequence[Op], leaves: Sequence[Value],
+        inside: Collection[Group], may_copy: bool,
+    ) -> Group | Refusal:  # fmt: skip
+        # A group of one target has that because somebody needs it.
+        stored = [t for t in targets if isinstance(t, Value) and (not inside or self._is_read_outside(t, inside))]
+        function = Function("kernel", tuple(leaves), tuple(ops), tuple(stored), kind="kernel")
+        schedule = schedule_of(function)
+        read: Sequence[Value] = leaves
+        if isinstance(schedule, Refusal) and schedule.along_two_loops and may_copy:
+            found = with_copies(function)
+            if found is None:
+                return schedule
+            schedule, read = found
+        if isinstance(schedule, Refusal):
+            return schedule
+        return Group(number, tuple(targets), tuple(ops), tuple(leaves), tuple(read), schedule)
+
+    def _is_read_outside(self, value: Value, inside: Collection[Group]) -> bool:
+        if value in self.outputs or value in self._viewed:
+            return True
+        return any(group not in inside for group in self._dependents.get(value, ()))
+
+
+def with_copies(function: Function) -> tuple[Schedule, list[Value]] | None:
+    """A schedule of `function` in which each loop reads its own copy of inputs, constants and counts; and for each
+    input of the schedule's function that of `function` which it copies. None if that does not help either."""
+    schedule, copies = _copied(function, lambda value, use: use)
+    if isinstance(schedule, Refusal):
+        return None
+    # Copies that run along the same loops become one again.
+    schedule, copies = _copied(function, lambda value, use: schedule.where.get(copies.get((value, use), value)))  # type: ignore[union-attr]
+    if isinstance(schedule, Refusal):
+        return None
+    original = {copy: value for (value, _), copy in copies.items()}
+    return schedule, [original.get(value, value) for value in schedule.function.inputs]

@@ -1,0 +1,253 @@
+"""A matrix product with a memory budget: what hangs on it is computed for some rows at a time.
+
+Before:  %z = matmul %x, %w {memory_budget = 1000} ; ... ; %dw = matmul %dz, %x {transpose_left = true}
+After:   %dw, ... = repeat @f_rows(%x, %w, ...) {rows = [B], carried = 1, budget = 1000}
+
+The equations: a row of a result needs only that row of the operands, and a sum over all rows is the sum over the
+pieces of their sums (rounding). So the operations that need the product go into a function of their own as far as they
+keep the rows apart, up to and including sums over rows: those are carried from piece to piece. What they need beside
+is cheap and goes along, or is an operand. In: primitives, after differentiation. A product that fits in its budget
+whatever happens is left as it is; where the equations do not hold, `Limitation` says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from ...ir.builder import Builder, Tensor
+from ...ir.diagnostics import Limitation
+from ...ir.function import Function, Module, Op, Value
+from ...ir.ops import PRIMITIVES
+from ...ir.repeat import make_repeat
+from ...ir.types import ITEM_SIZE, DimLike, dim_names, named
+from ..rewrite import with_names_of, without_dead
+from ..schedule import Axes, join_axes, reduced_axes
+
+_ALWAYS_RECOMPUTED = ("constant", "iota", "size")
+
+
+def split_rows(module: Module) -> Module:
+    """Compute matrix products that have a memory budget, and what hangs on them, piece by piece."""
+    while (product := next(filter(_has_budget, module.entry.ops), None)) is not None:
+        entry = module.entry
+        if _always_fits(product):
+            unmarked = replace(product, attributes={**product.attributes, "memory_budget": None})
+            module = module.with_function(
+                entry.with_(ops=tuple(unmarked if op is product else op for op in entry.ops)))  # fmt: skip
+            continue
+        piece, repeated = _Splitter(module, product).split()
+        module = module.with_function(piece).with_function(with_names_of(repeated, entry))
+    return module
+
+
+def _has_budget(op: Op) -> bool:
+    return op.name == "matmul" and op.attributes["memory_budget"] is not None
+
+
+def _always_fits(product: Op) -> bool:
+    """The product and one more value of its size: its gradient."""
+    count = product.result.type.count
+    return isinstance(count, int) and 2 * count * ITEM_SIZE[product.result.type.dtype] <= product.attributes["memory_budget"]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Region:
+    """Operations in order; of their results those that are summed over rows and those kept row by row."""
+
+    ops: tuple[Op, ...]
+    summed: tuple[Value, ...]
+    kept: tuple[Value, ...]
+
+
+class _Splitter:
+    def __init__(self, module: Module, product: Op):
+        self.module, self.function, self.product = module, module.entry, product
+        self.producers = self.function.producers()
+        self.axes = Axes()
+        for op in self.function.ops:
+            join_axes(op, self.axes)
+        self.row = self.axes.find((product.result, 0))
+        self.rows: DimLike = product.result.type.shape[0]
+
+    def split(self) -> tuple[Function, Function]:
+        """The function of one piece, and the entry that repeats it."""
+        region = self._region()
+        inside = {result for op in region.ops for result in op.results}
+        leaves = list(dict.fromkeys(v for op in region.ops for v in op.operands if v not in inside))
+        piece = self._piece(region, leaves)
+        attributes = {"rows": (self.rows,), "step": self._fresh_dim("rows_of_piece"),
+                      "start": self._fresh_dim("first_row"), "carried": len(region.summed),
+                      "budget": self.product.attributes["memory_budget"]}  # fmt: skip
+        results = (*region.summed, *region.kept)
+        made = make_repeat(piece, leaves, attributes, span=self.product.span)
+        return piece, self._entry(replace(made, results=results), leaves)
+
+    # --- what belongs to it ---
+
+    def _region(self) -> Region:
+        depends: set[Value] = {self.product.result}
+        chosen: list[Op] = [self.product]
+        by_row: set[Value] = {self.product.result}
+        summed: list[Value] = []
+        for op in self.function.ops:
+            if op is self.product or not depends.intersection(op.operands):
+                continue
+            depends.update(op.results)
+            if not all(v in by_row for v in op.operands if v in depends):
+                continue  # it waits for a sum over all rows
+            if any(self._summed_axes(op)):
+                chosen.append(op)
+                summed += op.results
+            elif all(self._in_front(result) for result in op.results) and op.results:
+                chosen.append(op)
+                by_row.update(op.results)
+            else:
+                raise self._limitation(f"`{op.name}` does not keep its rows apart", op)
+        ops = self._with_cheap_operands(_without_last_views(chosen))
+        chosen_set = set(ops)
+        outside = {v for op in self.function.ops if op not in chosen_set for v in op.operands} | set(
+            self.function.outputs
+        )
+        kept = [v for op in ops for v in op.results if v in by_row and v in outside]
+        for value in kept:
+            if value.type.rank > 1 and value.type.count == self.product.result.type.count:
+                raise self._limitation(f"%{value.name}: {value.type} is needed whole", self.producers[value])
+        return Region(tuple(ops), tuple(v for v in summed if v in outside), tuple(kept))
+
+    def _summed_axes(self, op: Op) -> Iterable[bool]:
+        """For each axis that an operation sums over, whether it is the rows."""
+        if op.name == "reduce_sum":
+            return [self._is_row(op.operands[0], axis) for axis in reduced_axes(op)]
+        if op.name == "matmul":
+            left, right = op.operands
+            inner = (0 if op.attributes["transpose_left"] else 1, 1 if op.attributes["transpose_right"] else 0)
+            return [self._is_row(left, inner[0]) and self._is_row(right, inner[1])]
+        return []
+
+    def _is_row(self, value: Value, axis: int) -> bool:
+        return self.axes.find((value, axis)) == self.row
+
+    def _in_front(self, value: Value) -> bool:
+        """Whether a value has the rows as its first axis and nowhere else."""
+        rows = [axis for axis in range(value.type.rank) if self._is_row(value, axis)]
+        return rows == [0] and value.type.shape[0] == self.rows
+
+    def _with_cheap_operands(self, chosen: Sequence[Op]) -> list[Op]:
+        """Also what is cheaper to compute again than to store whole, in the order of the function."""
+        found = dict.fromkeys(chosen)
+        pending = [v for op in chosen for v in self._recomputable(op)]
+        while pending:
+            op = self.producers.get(pending.pop())
+            if op is None or op in found or not self._is_cheap(op):
+                continue
+            found[op] = None
+            pending += op.operands
+        return [op for op in self.function.ops if op in found]
+
+    def _recomputable(self, op: Op) -> Sequence[Value]:
+        # What a product multiplies has to be in memory anyway.
+        return () if op.name == "matmul" else op.operands
+
+    def _is_cheap(self, op: Op) -> bool:
+        if op.name in _ALWAYS_RECOMPUTED:
+            return not (op.name == "iota" and self._is_row(op.result, op.attributes["axis"]))
+        if PRIMITIVES[op.name].kind not in ("pointwise", "shape"):
+            return False
+        return op.result.type.count == 1 or self._in_front(op.result)
+
+    # --- the two functions ---
+
+    def _piece(self, region: Region, leaves: Sequence[Value]) -> Function:
+        step, start = named(self._fresh_dim("rows_of_piece")), named(self._fresh_dim("first_row"))
+        build = Builder()
+        new: dict[Value, Value] = {}
+        for value in leaves:
+            if any(self._is_row(value, axis) for axis in range(value.type.rank)) and not self._in_front(value):
+                raise self._limitation(f"%{value.name}: {value.type} does not have the rows in front", self.product)
+            new[value] = Value(value.name, self._cut(value, step).type)
+        before = [Value(f"{value.name}_before", value.type) for value in region.summed]
+        for op in region.ops:
+            attributes = dict(op.attributes)
+            if "shape" in attributes:
+                attributes["shape"] = self._cut(op.result, step).type.shape
+            if op is self.product:
+                attributes["memory_budget"] = None
+            results = tuple(self._cut(result, step) for result in op.results)
+            new.update(zip(op.results, results))
+            build.append(
+                replace(op, operands=tuple(new[v] for v in op.operands), attributes=attributes, results=results)
+            )
+        first = build.emit("size", of=(start,))
+        is_first = Tensor(first, build) == 0
+        totals = []
+        for value, previous in zip(region.summed, before):
+            so_far = is_first.broadcast_to(value.type.shape).select(0, Tensor(previous, build))
+            totals.append((so_far + Tensor(new[value], build)).value)
+        names = [value.name for value in (*region.summed, *region.kept)]
+        inputs = (*(new[leaf] for leaf in leaves), *before)
+        outputs = (*totals, *(new[v] for v in region.kept))
+        return Function(self._fresh_function(), inputs, tuple(build.ops), outputs, output_names=_distinct(names))
+
+    def _cut(self, value: Value, step: DimLike) -> Value:
+        """`value` with the rows of one piece."""
+        if not self._in_front(value):
+            return Value(value.name, value.type, value.span)
+        return Value(value.name, value.type.with_shape((step, *value.type.shape[1:])), value.span)
+
+    def _entry(self, repeat: Op, leaves: Sequence[Value]) -> Function:
+        """`repeat` after its last operand is there; what waits for it comes after."""
+        replaced = set(repeat.results)
+        rest = without_dead(self.function.with_(
+            ops=tuple(op for op in self.function.ops if not replaced.intersection(op.results)),
+            outputs=(*self.function.outputs, *leaves),
+        ))  # fmt: skip
+        needed, waiting = set(leaves) - set(self.function.inputs), set(repeat.results)
+        early: list[Op] = []
+        late: list[Op] = []
+        for op in rest.ops:
+            if waiting.intersection(op.operands):
+                waiting.update(op.results)
+                late.append(op)
+            else:
+                early.append(op)
+        if needed.intersection(waiting):
+            raise self._limitation("what it needs waits for its own result", self.product)
+        return self.function.with_(ops=(*early, repeat, *late))
+
+    def _fresh_dim(self, base: str) -> str:
+        values = (*self.function.inputs, *(r for op in self.function.ops for r in op.results))
+        return _fresh(base, {name for v in values for dim in v.type.shape for name in dim_names(dim)})
+
+    def _fresh_function(self) -> str:
+        return _fresh(f"{self.function.name}_rows", self.module.functions)
+
+    def _limitation(self, reason: str, op: Op) -> Limitation:
+        return Limitation(f"a matrix product cannot be kept within its memory budget: {reason}",
+                          "say memory_budget = None in Python, or leave memory_budget out of `matmul`",
+                          span=op.span or self.product.span)  # fmt: skip
+
+
+def _without_last_views(ops: Sequence[Op]) -> list[Op]:
+    """Without reshapes that nobody in here reads: a view of a result is no piece of memory to keep."""
+    kept: list[Op] = []
+    read: set[Value] = set()
+    for op in reversed(ops):
+        if op.name != "reshape" or op.result in read:
+            kept.append(op)
+            read.update(op.operands)
+    return kept[::-1]
+
+
+def _fresh(base: str, taken: Iterable[str]) -> str:
+    taken, name, number = set(taken), base, 2
+    while name in taken:
+        name, number = f"{base}_{number}", number + 1
+    return name
+
+
+def _distinct(names: Sequence[str]) -> tuple[str, ...]:
+    found: list[str] = []
+    for name in names:
+        found.append(_fresh(name, found))
+    return tuple(found)

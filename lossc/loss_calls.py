@@ -1,0 +1,140 @@
+"""Programs for the rows of the loss table: a loss, its gradients, their gradients, compiled when first run.
+
+In: a row with the element types, the layout and the settings of a call. Out: `LossProgram`s. One is a function of the
+IR from tensors to tensors; `gradient` and `with_gradient` of it are programs again, so gradients of gradients need
+nothing of their own. Programs are kept, the least recently used ones are dropped.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from lossc.ir.builder import Builder, Tensor
+from lossc.ir.function import Function, Module, Value
+from lossc.ir.types import Type, is_float
+from lossc.loss_errors import RefusedElementType
+from lossc.loss_shapes import Layout, Types
+from lossc.loss_table import Row
+
+MOST_PROGRAMS = 512
+
+
+@lru_cache(maxsize=1)
+def default_device() -> Any:
+    """The device that losses run on: the one of `LOSSC_DEVICE`, else the best. Chosen when first needed."""
+    from lossc.runtime.device import select
+
+    return select(None)
+
+
+class LossProgram:
+    """A function of the IR, compiled when it is first run. Its inputs are in the order of `function.inputs`."""
+
+    def __init__(self, function: Function) -> None:
+        self.function = function
+        self.floats = tuple(i for i, value in enumerate(function.inputs) if is_float(value.type.dtype))
+        self._lock = threading.Lock()
+        self._executable: Any = None
+        self._derived: dict[tuple[str, tuple[int, ...]], LossProgram] = {}
+
+    def executable(self) -> Any:
+        """The compiled program on the default device."""
+        found = self._executable
+        if found is None:
+            with self._lock:
+                if self._executable is None:
+                    self._executable = _compiled(self.function)
+                found = self._executable
+        return found
+
+    def run(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """The outputs for these arrays, which have exactly the types of the inputs."""
+        return self.executable()(dict(zip((value.name for value in self.function.inputs), arrays)))
+
+    def gradient(self, wanted: tuple[int, ...]) -> LossProgram:
+        """The program of the inputs, and then one incoming gradient an output, that gives the gradients by the inputs
+        at the positions `wanted`."""
+        return self._derive("gradient", wanted)
+
+    def with_gradient(self, wanted: tuple[int, ...]) -> LossProgram:
+        """The program that gives the outputs and then the gradients of their sum by the inputs `wanted`."""
+        return self._derive("with_gradient", wanted)
+
+    def _derive(self, kind: str, wanted: tuple[int, ...]) -> LossProgram:
+        found = self._derived.get((kind, wanted))
+        if found is None:
+            changed = _gradient(self.function, wanted, upstream=kind == "gradient")
+            found = self._derived.setdefault((kind, wanted), LossProgram(changed))
+        return found
+
+
+def _gradient(function: Function, wanted: Sequence[int], upstream: bool) -> Function:
+    build = Builder()
+    build.inputs, build.ops = list(function.inputs), list(function.ops)
+    asked = tuple(function.inputs[position] for position in wanted)
+    sums: list[Tensor] | None = None
+    for position, output in enumerate(function.outputs):
+        incoming: tuple[Value, ...] = ()
+        if upstream:
+            incoming = (build.input(f"upstream{len(function.inputs)}_{position}", output.type),)
+        parts = build.emit_many("grad", (output, *incoming, *asked), {"upstream": upstream})
+        tensors = [Tensor(part, build) for part in parts]
+        sums = tensors if sums is None else [a + b for a, b in zip(sums, tensors)]
+    assert sums is not None
+    names = tuple(f"grad_{value.name}" for value in asked)
+    gradients = tuple(tensor.value for tensor in sums)
+    if upstream:
+        return function.with_(inputs=tuple(build.inputs), ops=tuple(build.ops), outputs=gradients, output_names=names)
+    return function.with_(
+        inputs=tuple(build.inputs), ops=tuple(build.ops), outputs=(*function.outputs, *gradients),
+        output_names=(*function.names_of_outputs, *names),
+    )  # fmt: skip
+
+
+def _compiled(function: Function) -> Any:
+    from lossc.compiler import compile_module
+    from lossc.runtime.execute import Executable
+
+    device = default_device()
+    compiled = compile_module(Module({function.name: function}, function.name), device.info)
+    return Executable(compiled.program, device, compiled.sources(), compiled.build_options)
+
+
+def result_dtype(row: Row, types: Types) -> str:
+    """The element type that the loss is computed in and returned as. Raises RefusedElementType where there is none."""
+    floats = {types[name].dtype for name in row.decided_by if name in types and is_float(types[name].dtype)}
+    if not floats or not (row.whole or is_float(types[row.tensors[0]].dtype)):
+        shown = ", ".join(f"{name}: {types[name].dtype}" for name in row.decided_by if name in types)
+        raise RefusedElementType(f"{row.name} takes floats, found {shown}", code="LIR0031")
+    if len(floats) == 1:
+        return next(iter(floats))
+    return "f64" if "f64" in floats else "f32"
+
+
+def loss_program(row: Row, types: Types, layout: Layout, settings: Mapping[str, Any], narrow: bool) -> LossProgram:
+    """The program of a row. A reduced loss of 16-bit floats is f32, with `narrow` it is 16-bit as torch's."""
+    inputs = tuple((name, Type(type_.dtype, layout.types[name])) for name, type_ in types.items())
+    return _program(row, inputs, result_dtype(row, types), tuple(settings.items()), narrow)
+
+
+@lru_cache(maxsize=MOST_PROGRAMS)
+def _program(
+    row: Row, inputs: tuple[tuple[str, Type], ...], dtype: str, settings: tuple[tuple[str, Any], ...], narrow: bool
+) -> LossProgram:
+    build = Builder()
+    tensors = {name: Tensor(build.input(name, type_), build) for name, type_ in inputs}
+    # The operation takes its element type from its first operand; other floats it casts itself.
+    first = row.tensors[0]
+    arithmetic = {**tensors, first: tensors[first].cast(dtype)}
+    chosen = dict(settings)
+    loss = row.body(row.operation, arithmetic, row.tensors, chosen)
+    if narrow or chosen.get("reduction") in (None, "none"):
+        loss = loss.cast(dtype)
+    if "reduction" in chosen and chosen["reduction"] != "none":
+        loss = loss.reshape(())
+    return LossProgram(build.function(row.name, (loss.value,), ("loss",)))

@@ -1,0 +1,231 @@
+"""Losses as objects, for `lossc.nn`: every loss of the IR as a class, with torch's names where torch has the loss.
+
+In: the losses of the IR, and the order of torch's constructors. Out: one class a loss, made from its signature: what is
+set once (weights, reduction, margins) is an argument of the constructor, what comes with every batch one of the call.
+A new loss has its class by itself. `loss_classes.pyi` is written from the same signatures, for editors and type
+checkers: `python -m lossc.loss_classes` prints it.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping
+from itertools import chain, count
+from typing import Any
+
+from lossc.calls import SAMPLE_WEIGHT, call_operation
+from lossc.graph import GraphBuilder
+from lossc.ir.builder import Builder, Tensor
+from lossc.ir.composites import COMPOSITES, Composite
+from lossc.ir.diagnostics import LirError
+
+# Words of operations that are not written like other words in a class's name.
+WORDS = {"mse": "MSE", "bce": "BCE", "nll": "NLL", "kl": "KL", "js": "JS", "nce": "NCE", "multilabel": "MultiLabel"}
+RENAMED = {"TripletLoss": "TripletMarginLoss"}
+
+# The arguments of torch's constructors in their order, without the two that torch has given up. Others follow by name.
+TORCH_ORDER: Mapping[str, tuple[str, ...]] = {
+    "CrossEntropyLoss": ("weight", "ignore_index", "reduction", "label_smoothing"),
+    "NLLLoss": ("weight", "ignore_index", "reduction"),
+    "BCELoss": ("weight", "reduction"),
+    "BCEWithLogitsLoss": ("weight", "reduction", "pos_weight"),
+    "MSELoss": ("reduction",),
+    "L1Loss": ("reduction",),
+    "SmoothL1Loss": ("reduction", "beta"),
+    "HuberLoss": ("reduction", "delta"),
+    "KLDivLoss": ("reduction", "log_target"),
+    "PoissonNLLLoss": ("log_input", "full", "eps", "reduction"),
+    "GaussianNLLLoss": (),
+    "CosineEmbeddingLoss": ("margin", "reduction"),
+    "HingeEmbeddingLoss": ("margin", "reduction"),
+    "MarginRankingLoss": ("margin", "reduction"),
+    "SoftMarginLoss": ("reduction",),
+    "MultiMarginLoss": ("p", "margin", "weight", "reduction"),
+    "MultiLabelMarginLoss": ("reduction",),
+    "MultiLabelSoftMarginLoss": ("weight", "reduction"),
+    "TripletMarginLoss": ("margin", "p", "eps", "swap", "reduction"),
+}
+
+_TYPES = {"int": "int", "float": "float", "bool": "bool", "str": "str"}
+WEIGHT_TYPE = "Tensor | ArrayLike | None"
+
+
+class Loss:
+    """A loss with its settings, called on values of a graph.
+
+    A weight may be a value of the graph, or an array or list: that becomes an input `<operation>.<weight>` of the
+    graph, whose values the graph keeps with its parameters and which is never trained.
+    """
+
+    operation = ""
+    call_signature = inspect.Signature()
+
+    def __init__(self, **settings: Any) -> None:
+        self.settings = settings
+        self._values: dict[tuple[int, str], tuple[Builder, Tensor]] = {}
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{key}={value!r}' for key, value in self.settings.items())})"
+
+    def __call__(self, *operands: Any, **keywords: Any) -> Tensor:
+        values = self.call_signature.bind(*operands, **keywords).arguments
+        first = next(iter(values.values()))
+        if not isinstance(first, Tensor):
+            raise LirError(f"a loss is called on values of a graph, found {type(first).__name__}",
+                           "lossc.functional has losses of arrays")  # fmt: skip
+        names = {operand.rstrip("?") for operand in COMPOSITES[self.operation].operands}
+        settings = {
+            name: self._buffer(first, name, value)
+            if name in names and not isinstance(value, (Tensor, int, float))
+            else value
+            for name, value in self.settings.items()
+            if value is not None
+        }
+        result = call_operation(first.builder, self.operation, (), {**values, **settings})
+        assert isinstance(result, Tensor)
+        return result
+
+    def _buffer(self, first: Tensor, name: str, array: Any) -> Tensor:
+        """The input of the graph that holds `array`, the same for every call in one graph."""
+        builder = first.builder
+        known = self._values.get((id(builder), name))
+        if known is None:
+            if not isinstance(builder, GraphBuilder):
+                raise LirError(f"{name} of {type(self).__name__} is an array, and the values belong to no lossc.Graph",
+                               "make it a value there")  # fmt: skip
+            graph, base = builder.graph, f"{self.operation}.{name}"
+            names = chain([base], (f"{base}_{number}" for number in count(2)))
+            free = next(candidate for candidate in names if candidate not in graph.parameters)
+            known = builder, graph.buffer(free, array, "f64" if first.dtype == "f64" else "f32")
+            self._values[id(builder), name] = known
+        return known[1]
+
+
+def class_name(operation: str) -> str:
+    """`bce_with_logits_loss` is `BCEWithLogitsLoss`."""
+    name = "".join(WORDS.get(word, word.capitalize()) for word in operation.split("_"))
+    return RENAMED.get(name, name)
+
+
+def constructor_arguments(composite: Composite) -> dict[str, tuple[str, Any]]:
+    """What is set once, with its type and default: attributes and weights, first those of torch in their order."""
+    optional = [operand.rstrip("?") for operand in composite.operands if operand.endswith("?")]
+    weights = [name for name in optional if name not in composite.attributes and name.endswith("weight")]
+    found: dict[str, tuple[str, Any]] = dict.fromkeys(weights, (WEIGHT_TYPE, None))
+    for name, attribute in composite.attributes.items():
+        if name != "operands":
+            kind = _TYPES[attribute.kind] + (" | Tensor" if name in optional else "")
+            found[name] = (kind if attribute.default is not None else f"{kind} | None", attribute.default)
+    order = TORCH_ORDER.get(class_name(composite.name), tuple(found))
+    return {name: found[name] for name in (*order, *(name for name in found if name not in order))}
+
+
+def call_arguments(composite: Composite) -> dict[str, bool]:
+    """What comes with every batch, and whether it may be left out."""
+    settings = constructor_arguments(composite)
+    operands = {operand.rstrip("?"): operand.endswith("?") for operand in composite.operands}
+    return {name: optional for name, optional in operands.items() if name not in settings}
+
+
+def _signature(composite: Composite) -> inspect.Signature:
+    positional = TORCH_ORDER.get(class_name(composite.name), tuple(constructor_arguments(composite)))
+    parameters = [
+        inspect.Parameter(
+            name, inspect.Parameter.POSITIONAL_OR_KEYWORD if name in positional else inspect.Parameter.KEYWORD_ONLY,
+            default=default, annotation=kind,
+        )
+        for name, (kind, default) in constructor_arguments(composite).items()
+    ]  # fmt: skip
+    return inspect.Signature(parameters)
+
+
+def _call_signature(composite: Composite) -> inspect.Signature:
+    parameters = [
+        inspect.Parameter(
+            name, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation="Tensor | None" if optional else "Tensor",
+            default=None if optional else inspect.Parameter.empty,
+        )
+        for name, optional in call_arguments(composite).items()
+    ]  # fmt: skip
+    weight = inspect.Parameter(SAMPLE_WEIGHT, inspect.Parameter.KEYWORD_ONLY, annotation="Tensor | None", default=None)
+    return inspect.Signature([*parameters, weight], return_annotation="Tensor")
+
+
+def _class_of(composite: Composite) -> type[Loss]:
+    signature = _signature(composite)
+
+    def __init__(self: Loss, *arguments: Any, **keywords: Any) -> None:
+        bound = signature.bind(*arguments, **keywords)
+        bound.apply_defaults()
+        Loss.__init__(self, **bound.arguments)
+
+    call = _call_signature(composite)
+    body = {
+        "__init__": __init__, "__doc__": inspect.getdoc(composite.function), "operation": composite.name,
+        "__signature__": signature, "call_signature": call, "__module__": "lossc.nn",
+    }  # fmt: skip
+    return type(class_name(composite.name), (Loss,), body)
+
+
+LOSSES: Mapping[str, type[Loss]] = {
+    class_name(composite.name): _class_of(composite) for composite in COMPOSITES.values() if composite.kind == "loss"
+}
+
+__all__ = ["Loss", *LOSSES]  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> type[Loss]:
+    if name not in LOSSES:
+        raise AttributeError(f"there is no loss {name}")
+    return LOSSES[name]
+
+
+def stub() -> str:
+    """The text of `loss_classes.pyi`."""
+    return "\n".join(_stub_lines()) + "\n"
+
+
+def _stub_lines() -> Iterator[str]:
+    yield "# ruff: noqa"
+    yield '"""Written by `python -m lossc.loss_classes`; a test compares."""\n'
+    yield "from collections.abc import Mapping"
+    yield "from typing import Any\n"
+    yield "from numpy.typing import ArrayLike\n"
+    yield "from lossc.ir.builder import Tensor\n"
+    names = sorted(["Loss", *LOSSES])
+    yield "__all__ = [\n" + "".join(f'    "{name}",\n' for name in names) + "]\n"
+    yield "class Loss:"
+    yield "    operation: str"
+    yield "    settings: dict[str, Any]"
+    yield "    def __call__(self, *operands: Any, **keywords: Any) -> Tensor: ...\n"
+    for name, cls in sorted(LOSSES.items()):
+        composite = COMPOSITES[cls.operation]
+        yield f"class {name}(Loss):"
+        yield f'    """{composite.help}"""\n'
+        yield from _stub_function("__init__", _signature(composite), "None")
+        yield from _stub_function("__call__", cls.call_signature, "Tensor", "  # type: ignore[override]")
+        yield ""
+    yield "LOSSES: Mapping[str, type[Loss]]\n"
+    yield "def stub() -> str: ..."
+    yield "def class_name(operation: str) -> str: ..."
+
+
+def _stub_function(name: str, signature: inspect.Signature, result: str, comment: str = "") -> Iterator[str]:
+    yield f"    def {name}({comment}"
+    yield "        self,"
+    named = False
+    for parameter in signature.parameters.values():
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY and not named:
+            named = True
+            yield "        *,"
+        default = "" if parameter.default is inspect.Parameter.empty else f" = {_literal(parameter.default)}"
+        yield f"        {parameter.name}: {parameter.annotation}{default},"
+    yield f"    ) -> {result}: ..."
+
+
+def _literal(value: Any) -> str:
+    return f'"{value}"' if isinstance(value, str) else repr(value)
+
+
+if __name__ == "__main__":
+    print(stub(), end="")

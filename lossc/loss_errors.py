@@ -1,0 +1,48 @@
+"""Exceptions and warnings of `lossc.functional` and `lossc.torch`: lossc's own, which are torch's kinds as well.
+
+torch raises IndexError, RuntimeError, NotImplementedError or TypeError where lossc raises LirError, a ValueError. Code
+that was written for torch catches these as it catches torch's; `except lossc.LirError` catches all of them.
+"""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+
+from lossc.ir.diagnostics import CheckFailed, Limitation, LirError
+
+
+class RefusedArgument(LirError, RuntimeError):
+    """Shapes or settings that do not go together, where torch raises RuntimeError."""
+
+
+class RefusedElementType(LirError, NotImplementedError):
+    """An element type that a loss has no arithmetic for."""
+
+
+class RefusedKind(LirError, TypeError):
+    """Something that is no tensor."""
+
+
+class OutOfRange(CheckFailed, IndexError):
+    """A class label out of range, seen while the loss ran."""
+
+
+class RefusedValue(CheckFailed, RuntimeError):
+    """A value that a loss does not take, such as a probability above 1, seen while the loss ran."""
+
+
+class Unsupported(Limitation, RuntimeError):
+    """What torch does and lossc does not; the message names the way round."""
+
+
+class NothingThere(LirError, IndexError):
+    """An axis or a class that a tensor does not have."""
+
+
+def warn(message: str) -> None:
+    """A warning that points at the first caller outside of lossc."""
+    frame, level = inspect.currentframe(), 1
+    while frame is not None and frame.f_globals.get("__name__", "").startswith("lossc."):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, stacklevel=level)

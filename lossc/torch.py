@@ -1,0 +1,207 @@
+"""Losses of torch tensors, compiled: `import lossc.torch as F` in place of `import torch.nn.functional as F`.
+
+    import lossc.torch as F
+
+    loss = F.cross_entropy(model(images), labels)      # a tensor, with its gradient from the same kernel
+    loss.backward()
+
+The losses of torch.nn.functional have its names, arguments, defaults, shapes, results and refusals; lossc's own losses
+stand beside them. Every other name (`relu`, `linear`, `dropout`, ...) is torch.nn.functional's own. Tensors are on the
+CPU and their memory is read in place; results and gradients are new tensors. Any float tensor may require a gradient,
+targets and weights too, and `create_graph=True` gives gradients of gradients, of any order.
+
+Beyond torch: labels may be of any integer type, and element types may be mixed where torch wants them equal.
+Under `torch.autocast("cpu")` losses compute in f32 as torch's do. `torch.compile` leaves a loss out of the graph and
+calls it. Not supported, and refused by name: other devices, `ctc_loss`, torch.func transforms, forward-mode derivatives,
+tracing, sparse and quantized tensors. A tensor that a loss was computed from must not change before backward.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+try:
+    import torch
+except ImportError as error:
+    raise ImportError("lossc.torch needs torch, which is not installed: pip install 'lossc[torch]'") from error
+
+from torch import Tensor
+from torch.overrides import handle_torch_function, has_torch_function
+
+from lossc.ir.diagnostics import LirError
+from lossc.ir.types import Type
+from lossc.loss_calls import loss_program
+from lossc.loss_errors import RefusedArgument, RefusedKind, Unsupported, warn
+from lossc.loss_shapes import axis_of_softmax
+from lossc.loss_table import LOSSES, REDUCTIONS, Row, reduction_of
+from lossc.torch_autograd import Differentiable, Plan, ReducedLoss, bound_sizes
+from lossc.torch_tensors import check_modes, check_tensor, dtype_name
+
+MOST_PLANS = 1024
+
+Loss = Callable[..., Tensor]
+
+
+class _Losses:
+    """One function: its row, and a plan for each combination of settings, element types and shapes met so far."""
+
+    def __init__(self, row: Row) -> None:
+        self.row = row
+        self.plans: dict[Any, tuple[Plan, str]] = {}
+
+    def __call__(self, values: Mapping[str, Any]) -> Tensor:
+        row = self.row
+        settings = {name: values[name] for name in row.settings}
+        if "reduction" in settings:
+            settings["reduction"] = reduction_of(values, REDUCTIONS.get(row.name, REDUCTIONS[""]))
+        tensors = self._tensors(values, settings)
+        key = (tuple(settings.values()), *[(name, t.shape, t.dtype) for name, t in tensors.items()])
+        found = self.plans.get(key)
+        if found is None:
+            found = self._plan(tensors, settings)
+            if len(self.plans) >= MOST_PLANS:
+                self.plans.pop(next(iter(self.plans)), None)
+            self.plans[key] = found
+        plan, warning = found
+        if warning:
+            warn(warning)
+        return self._run(plan, tuple(tensors.values()), settings)
+
+    def _tensors(self, values: Mapping[str, Any], settings: dict[str, Any]) -> dict[str, Tensor]:
+        row = self.row
+        tensors: dict[str, Tensor] = {}
+        for name in row.tensors:
+            tensor = values[name]
+            if tensor is None and name not in row.required:
+                continue
+            if isinstance(tensor, float) and tensors:
+                tensor = torch.full_like(next(iter(tensors.values())), tensor)
+            check_tensor(row.name, name, tensor)
+            tensors[name] = tensor
+        check_modes(row.name, tensors.values())
+        if "dim" in settings:
+            settings["dim"] = axis_of_softmax(row.name, settings["dim"], tensors["input"].ndim)
+            if values["dtype"] is not None:
+                tensors["input"] = tensors["input"].to(values["dtype"])
+        if torch.is_autocast_enabled("cpu") and row.name not in NOT_CAST:
+            tensors = {name: t.float() if t.dtype in NARROW else t for name, t in tensors.items()}
+        return tensors
+
+    def _plan(self, tensors: Mapping[str, Tensor], settings: Mapping[str, Any]) -> tuple[Plan, str]:
+        row = self.row
+        types = {name: Type(dtype_name(row.name, name, t), tuple(t.shape)) for name, t in tensors.items()}
+        layout = row.layout(types, settings)
+        program = loss_program(row, types, layout, settings, narrow=True)
+        sizes = bound_sizes(program, [layout.views[name] for name in tensors])
+        result = () if settings.get("reduction", "none") != "none" else layout.result
+        shapes = tuple(tuple(t.shape) for t in tensors.values())
+        return Plan(row, program, sizes, shapes, (result,)), layout.warning
+
+    def _run(self, plan: Plan, tensors: tuple[Tensor, ...], settings: Mapping[str, Any]) -> Tensor:
+        wanted = tuple(i for i, tensor in enumerate(tensors) if tensor.requires_grad)
+        if not wanted or not torch.is_grad_enabled():
+            return plan.run(tensors)[0]
+        if settings.get("reduction", "none") != "none":
+            return ReducedLoss.apply(plan, wanted, *tensors)
+        return Differentiable.apply(plan, *tensors)
+
+
+NARROW = (torch.float16, torch.bfloat16)
+NOT_CAST: frozenset[str] = frozenset()
+"""Losses that autocast leaves in 16 bits."""
+
+
+def _function(name: str) -> Loss:
+    row = LOSSES[name]
+    losses = _Losses(row)
+
+    def loss(*arguments: Any, **keywords: Any) -> Tensor:
+        values = row.bind(arguments, keywords)
+        given = [values[name] for name in row.tensors]
+        if has_torch_function(given):
+            return handle_torch_function(loss, given, *arguments, **keywords)
+        return losses(values)
+
+    loss.__name__ = loss.__qualname__ = name
+    loss.__signature__ = row.signature  # type: ignore[attr-defined]
+    loss.__doc__ = row.help
+    # torch.compile calls the function as it is, between two graphs.
+    loss._torchdynamo_disable = True  # type: ignore[attr-defined]
+    return loss
+
+
+def triplet_margin_with_distance_loss(
+    anchor: Tensor, positive: Tensor, negative: Tensor, *,
+    distance_function: Callable[[Tensor, Tensor], Tensor] | None = None,
+    margin: float = 1.0, swap: bool = False, reduction: str = "mean",
+) -> Tensor:  # fmt: skip
+    """max(0, d(a, p) - d(a, n) + margin) with a distance of your own, by default the Euclidean one.
+
+    `distance_function` takes two tensors and gives one of distances, which torch differentiates. With `swap` the
+    distance of positive and negative counts where it is smaller than that of anchor and negative.
+    """
+    if distance_function is None:
+        return triplet_margin_loss(anchor, positive, negative, margin, swap=swap, reduction=reduction)
+    if not margin > 0:
+        raise LirError(f"margin must be positive, found {margin}")
+    if len({x.ndim for x in (anchor, positive, negative)}) > 1:
+        raise RefusedArgument("anchor, positive and negative must have equally many axes", code="LIR0030")
+    near, far = distance_function(anchor, positive), distance_function(anchor, negative)
+    if swap:
+        far = torch.minimum(far, distance_function(positive, negative))
+    return margin_ranking_loss(near, far, torch.full_like(near, -1.0), margin, reduction=reduction)
+
+
+def ctc_loss(*arguments: Any, **keywords: Any) -> Tensor:
+    """Not there yet: lossc has no CTC loss. Raises Unsupported."""
+    raise Unsupported("lossc has no CTC loss yet", "torch.nn.functional.ctc_loss computes it")
+
+
+cross_entropy = _function("cross_entropy")
+nll_loss = _function("nll_loss")
+linear_cross_entropy = _function("linear_cross_entropy")
+binary_cross_entropy = _function("binary_cross_entropy")
+binary_cross_entropy_with_logits = _function("binary_cross_entropy_with_logits")
+mse_loss = _function("mse_loss")
+l1_loss = _function("l1_loss")
+smooth_l1_loss = _function("smooth_l1_loss")
+huber_loss = _function("huber_loss")
+kl_div = _function("kl_div")
+poisson_nll_loss = _function("poisson_nll_loss")
+gaussian_nll_loss = _function("gaussian_nll_loss")
+cosine_embedding_loss = _function("cosine_embedding_loss")
+hinge_embedding_loss = _function("hinge_embedding_loss")
+margin_ranking_loss = _function("margin_ranking_loss")
+soft_margin_loss = _function("soft_margin_loss")
+multi_margin_loss = _function("multi_margin_loss")
+multilabel_margin_loss = _function("multilabel_margin_loss")
+multilabel_soft_margin_loss = _function("multilabel_soft_margin_loss")
+triplet_margin_loss = _function("triplet_margin_loss")
+softmax = _function("softmax")
+log_softmax = _function("log_softmax")
+hinge_loss = _function("hinge_loss")
+squared_hinge_loss = _function("squared_hinge_loss")
+log_cosh_loss = _function("log_cosh_loss")
+sigmoid_focal_loss = _function("sigmoid_focal_loss")
+focal_cross_entropy_loss = _function("focal_cross_entropy_loss")
+poly_cross_entropy_loss = _function("poly_cross_entropy_loss")
+dice_loss = _function("dice_loss")
+tversky_loss = _function("tversky_loss")
+js_div_loss = _function("js_div_loss")
+distillation_loss = _function("distillation_loss")
+info_nce_loss = _function("info_nce_loss")
+l2_loss = _function("l2_loss")
+l1_regularization = _function("l1_regularization")
+
+
+def __getattr__(name: str) -> Any:
+    # What is no loss is torch's: layers, activations, pooling, ...
+    try:
+        return getattr(torch.nn.functional, name)
+    except AttributeError:
+        raise AttributeError(f"module 'lossc.torch' has no attribute {name!r}, nor has torch.nn.functional") from None
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *dir(torch.nn.functional)})

@@ -1,0 +1,140 @@
+"""Programs of losses as differentiable functions of torch.
+
+In: a program and tensors. Out: tensors with a history. A reduced loss and its gradients come out of one run; an
+unreduced one computes its gradients when the incoming gradient is known. With `create_graph=True` the gradients are
+functions with a history, too, and so on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lossc.ir.diagnostics import CheckFailed
+from lossc.ir.shapes import bind_dimensions
+from lossc.ir.types import Type, dim_value
+from lossc.loss_calls import LossProgram
+from lossc.loss_table import Row
+from lossc.torch_tensors import as_array, as_tensor
+
+Sizes = tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A program for tensors of known shapes. `shapes` are those of its inputs in torch, `results` of its outputs."""
+
+    row: Row
+    program: LossProgram
+    sizes: dict[str, int]
+    shapes: tuple[Sizes, ...]
+    results: tuple[Sizes, ...]
+    _derived: dict[Any, Plan] = field(default_factory=dict)
+
+    def views(self) -> tuple[Sizes, ...]:
+        """The shapes of the inputs in the program."""
+        return tuple(self._size(value.type) for value in self.program.function.inputs)
+
+    def _size(self, type_: Type) -> Sizes:
+        return tuple(dim_value(dim, self.sizes) for dim in type_.shape)
+
+    def run(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        arrays = [as_array(tensor, view) for tensor, view in zip(tensors, self.views())]
+        try:
+            found = self.program.run(arrays)
+        except CheckFailed as error:
+            raise self.row.failed(error) from None
+        return [as_tensor(array, shape) for array, shape in zip(found, self.results)]
+
+    def gradient(self, wanted: tuple[int, ...]) -> Plan:
+        """The plan of the gradients by the inputs `wanted`; it takes one incoming gradient an output."""
+        key = ("gradient", wanted)
+        if key not in self._derived:
+            shapes = (*self.shapes, *self.results)
+            results = tuple(self.shapes[position] for position in wanted)
+            self._derived[key] = Plan(self.row, self.program.gradient(wanted), self.sizes, shapes, results)
+        return self._derived[key]
+
+    def with_gradient(self, wanted: tuple[int, ...]) -> Plan:
+        """The plan of the outputs and their gradients under an incoming gradient of 1."""
+        key = ("with_gradient", wanted)
+        if key not in self._derived:
+            results = (*self.results, *(self.shapes[position] for position in wanted))
+            program = self.program.with_gradient(wanted)
+            self._derived[key] = Plan(self.row, program, self.sizes, self.shapes, results)
+        return self._derived[key]
+
+
+def bound_sizes(program: LossProgram, views: Sequence[Sizes]) -> dict[str, int]:
+    """The sizes of the named dimensions for arrays of these shapes."""
+    inputs = [(value.name, value.type) for value in program.function.inputs]
+    return bind_dimensions(inputs, {name: view for (name, _), view in zip(inputs, views)})
+
+
+class ReducedLoss(torch.autograd.Function):
+    """One number. The gradients are computed with it and handed out once; a second backward computes them again, so
+    that what somebody does to the first ones is of no account."""
+
+    @staticmethod
+    def forward(ctx: Any, plan: Plan, wanted: tuple[int, ...], *tensors: Tensor) -> Tensor:
+        value, *gradients = plan.with_gradient(wanted).run(tensors)
+        ctx.plan, ctx.wanted, ctx.gradients = plan, wanted, gradients
+        ctx.save_for_backward(*tensors)
+        return value
+
+    @staticmethod
+    def backward(ctx: Any, *upstreams: Tensor) -> Any:
+        tensors = ctx.saved_tensors
+        (upstream,) = upstreams
+        if torch.is_grad_enabled():
+            return (None, None, *_differentiable(ctx.plan, ctx.needs_input_grad[2:], (*tensors, upstream)))
+        gradients, ctx.gradients = ctx.gradients, None
+        factor = upstream.item()
+        if gradients is not None and factor != 1.0:
+            if any(gradient.itemsize < 4 for gradient in gradients):
+                # What is scaled so that 16 bits hold it must be scaled before it is rounded.
+                gradients = None
+            else:
+                for gradient in gradients:
+                    gradient.mul_(factor)
+        if gradients is None:
+            gradients = ctx.plan.gradient(ctx.wanted).run((*tensors, upstream))
+        return (None, None, *_placed(gradients, ctx.wanted, len(tensors)))
+
+
+class Differentiable(torch.autograd.Function):
+    """Any program: an unreduced loss, or gradients of a loss."""
+
+    @staticmethod
+    def forward(ctx: Any, plan: Plan, *tensors: Tensor) -> Any:
+        ctx.plan = plan
+        ctx.save_for_backward(*tensors)
+        found = plan.run(tensors)
+        return found[0] if len(found) == 1 else tuple(found)
+
+    @staticmethod
+    def backward(ctx: Any, *upstreams: Tensor) -> Any:
+        tensors = (*ctx.saved_tensors, *upstreams)
+        needed = ctx.needs_input_grad[1:]
+        if torch.is_grad_enabled():
+            return (None, *_differentiable(ctx.plan, needed, tensors))
+        wanted = tuple(position for position, needs in enumerate(needed) if needs)
+        return (None, *_placed(ctx.plan.gradient(wanted).run(tensors), wanted, len(needed)))
+
+
+def _differentiable(plan: Plan, needed: Sequence[bool], tensors: Sequence[Tensor]) -> list[Tensor | None]:
+    """The gradients by what is needed, with a history."""
+    wanted = tuple(position for position, needs in enumerate(needed) if needs)
+    found = Differentiable.apply(plan.gradient(wanted), *tensors)
+    return _placed([found] if isinstance(found, Tensor) else list(found), wanted, len(needed))
+
+
+def _placed(gradients: Sequence[Tensor], wanted: Sequence[int], count: int) -> list[Tensor | None]:
+    placed: list[Tensor | None] = [None] * count
+    for position, gradient in zip(wanted, gradients):
+        placed[position] = gradient
+    return placed

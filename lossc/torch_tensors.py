@@ -1,0 +1,84 @@
+"""Tensors of torch as arrays and back, without copying on the CPU, and the tensors that lossc.torch does not take.
+
+In: tensors. Out: NumPy arrays over the same memory; results as tensors over the memory of arrays. Whatever lossc cannot
+read, or would give a wrong gradient for, is refused by name with the way round.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+from lossc.arrays import to_dtype
+from lossc.loss_errors import RefusedElementType, RefusedKind, Unsupported
+
+DTYPES = {
+    torch.float32: "f32", torch.float64: "f64", torch.float16: "f16", torch.bfloat16: "bf16",
+    torch.int64: "i64", torch.int32: "i32", torch.int16: "i16", torch.int8: "i8", torch.uint8: "u8",
+    torch.bool: "bool",
+}  # fmt: skip
+TORCH_DTYPES = {name: dtype for dtype, name in DTYPES.items()}
+
+_PLAIN = (Tensor, torch.nn.Parameter)
+
+
+def as_array(tensor: Tensor, shape: tuple[int, ...]) -> np.ndarray:
+    """The tensor's elements, in its own memory where they lie one after another."""
+    tensor = tensor.detach()
+    if not tensor.is_contiguous() or tensor.is_neg():
+        tensor = tensor.resolve_neg().contiguous()
+    if tensor.dtype is torch.bfloat16:
+        # NumPy has no bfloat16 of its own.
+        return tensor.view(torch.int16).numpy().view(to_dtype("bf16")).reshape(shape)
+    return tensor.numpy().reshape(shape)
+
+
+def as_tensor(array: np.ndarray, shape: tuple[int, ...]) -> Tensor:
+    """A tensor over the array's memory."""
+    if array.dtype.name == "bfloat16":
+        return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16).view(shape)
+    return torch.from_numpy(array).view(shape)
+
+
+def dtype_name(function: str, name: str, tensor: Tensor) -> str:
+    """The LIR element type. Raises RefusedElementType."""
+    found = DTYPES.get(tensor.dtype)
+    if found is None:
+        raise RefusedElementType(f"{function}: {name} has element type {tensor.dtype}, which lossc does not have",
+                                 f"convert it, or call torch.nn.functional.{function}")  # fmt: skip
+    return found
+
+
+def check_tensor(function: str, name: str, tensor: object) -> None:
+    """Refuse what is no plain tensor in the host's memory."""
+    if not isinstance(tensor, Tensor):
+        raise RefusedKind(f"{function}: {name} must be a torch.Tensor, found {type(tensor).__name__}",
+                          "lossc.functional takes NumPy arrays")  # fmt: skip
+    if not tensor.is_cpu:
+        raise Unsupported(f"{function}: {name} is on {tensor.device}: lossc.torch takes tensors on the CPU",
+                          f"move it there with .cpu(), or call torch.nn.functional.{function}")  # fmt: skip
+    if tensor.layout is not torch.strided:
+        raise Unsupported(f"{function}: {name} is stored as {tensor.layout}",
+                          "make it dense with .to_dense()")  # fmt: skip
+    if type(tensor) not in _PLAIN and type(tensor).__torch_dispatch__ is not Tensor.__torch_dispatch__:
+        raise Unsupported(f"{function}: {name} is a {type(tensor).__name__}, which has no memory that lossc can read",
+                          f"call torch.nn.functional.{function} there")  # fmt: skip
+
+
+def check_modes(function: str, tensors: Iterable[Tensor]) -> None:
+    """Refuse the ways of running in which a result of lossc would silently have no derivative."""
+    instead = f"call torch.nn.functional.{function} there"
+    if torch._C._are_functorch_transforms_active() and any(
+        torch._C._functorch.is_functorch_wrapped_tensor(tensor) for tensor in tensors
+    ):
+        raise Unsupported(f"{function}: lossc.torch does not run inside torch.func.vmap, grad and their like",
+                          "use .backward() or torch.autograd.grad, with create_graph=True for second derivatives; "
+                          f"or {instead}")  # fmt: skip
+    if forward_ad._current_level >= 0 and any(forward_ad.unpack_dual(t).tangent is not None for t in tensors):
+        raise Unsupported(f"{function}: lossc.torch has no forward-mode derivatives", instead)
+    if torch.jit.is_tracing():
+        raise Unsupported(f"{function}: lossc.torch cannot be traced into TorchScript", instead)

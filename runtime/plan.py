@@ -1,0 +1,229 @@
+"""Plans: everything about a run that depends on sizes alone, worked out once for each set of sizes.
+
+In: a program with its sources and a device, sizes of its dimension names. Out: a `Plan`: the chosen variants, memory
+for temporaries, kernel objects whose other arguments are set, and where the arguments go that change from call to call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ..ir.kernel import Kernel, WorkItem, evaluate_integer, expressions_of, walk_expressions, walk_statements
+from ..ir.program import CHECK_HOLDS, Buffer, Launch, Program, Turn, Variant, largest_sizes, turns
+from ..ir.types import dim_value, numpy_dtype
+from .build import BuiltProgram, build
+from .device import Device
+from .memory import POOL, Argument, argument_for, buffer_argument, device_memory, send
+
+SMALL_WORK = 1 << 16
+"""Elements up to which a launch is quicker in the calling thread than handed to others."""
+
+Use = tuple[Callable[[int, Any], None], int]
+"""Where an argument goes: the `set_arg` of a kernel, and the position."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A program with all that plans are made from. `fixed_inputs` and `fixed_outputs` have memory for good."""
+
+    program: Program
+    device: Device
+    sources: Mapping[str, str]
+    options: str
+    fixed_inputs: Mapping[str, Argument]
+    fixed_outputs: Mapping[str, Argument]
+
+    @cached_property
+    def roots(self) -> dict[str, str]:
+        """For each buffer the one whose memory it is."""
+        return {name: _root(self.program.buffers, name) for name in self.program.buffers}
+
+    @cached_property
+    def input_buffers(self) -> dict[str, str]:
+        # The buffers of the inputs stand first, in the order of the inputs.
+        buffers = [name for name, buffer in self.program.buffers.items() if buffer.role == "input"]
+        return {name: buffer for (name, _), buffer in zip(self.program.inputs, buffers)}
+
+    @cached_property
+    def free_inputs(self) -> tuple[str, ...]:
+        return tuple(name for name, _ in self.program.inputs if name not in self.fixed_inputs)
+
+    @cached_property
+    def free_buffers(self) -> tuple[str, ...]:
+        return tuple(self.input_buffers[name] for name in self.free_inputs)
+
+
+@dataclass(frozen=True)
+class PlannedOutput:
+    """One output of the program: the buffer behind it, and whether the caller gets a copy of that."""
+
+    name: str
+    root: str
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    copied: bool
+
+
+@dataclass(frozen=True)
+class Fresh:
+    """An output that each run makes anew."""
+
+    root: str
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    uses: tuple[Use, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`input_uses` are those of each free input, in order. `launches` are kernel, global and local size.
+
+    `plain`: the outputs are `fresh` ones, in order. `status` holds a word a check, which only a failure changes.
+    `programs` must live as long as their kernels.
+    """
+
+    sizes: Mapping[str, int]
+    launches: tuple[tuple[Any, tuple[int], tuple[int] | None], ...]
+    input_uses: tuple[tuple[Use, ...], ...]
+    fresh: tuple[Fresh, ...]
+    outputs: tuple[PlannedOutput, ...]
+    plain: bool
+    status: Argument | None
+    status_holds: list[int]
+    keep: Mapping[str, Argument]
+    queue: Any
+    programs: tuple[BuiltProgram, ...]
+
+
+def make_plan(loaded: Loaded, sizes: Mapping[str, int], in_background: bool) -> Plan:
+    """A plan for these sizes. One for runs that go on `in_background` has all its memory from the driver, which keeps
+    it until the kernels are done, and uses the device's ordinary queue."""
+    program, device, roots = loaded.program, loaded.device, loaded.roots
+    taken = [(turn, choose_variant(turn.step.variants, turn.sizes)) for turn in turns(program, sizes)]
+    elements = _elements(program, sizes, taken)
+    # Where there is nothing to do, even one work-item would touch memory that does not exist.
+    launches = [(turn, launch) for turn, variant in taken for launch in variant.launches
+                if evaluate_integer(launch.global_size, turn.sizes)]  # fmt: skip
+    outputs = _planned_outputs(loaded, sizes)
+    keep = {loaded.input_buffers[name]: argument for name, argument in loaded.fixed_inputs.items()}
+    for output in outputs:
+        if output.name in loaded.fixed_outputs and not output.copied:
+            keep[output.root] = loaded.fixed_outputs[output.name]
+    used = {turn.instead.get(name, name) for turn, launch in launches for name in launch.buffers}
+    wanted = {o.root: o for o in outputs if not o.copied and o.root not in keep}
+    status = None
+    for name, buffer in program.buffers.items():
+        # An output that regroups what a kernel stores is that kernel's own result: new in each run.
+        kept = buffer.role == "status" or (buffer.role == "temporary" and name in used)
+        if kept and buffer.alias_of is None and name not in wanted:
+            shape, dtype = (elements[name],), numpy_dtype(buffer.dtype)
+            if in_background:
+                keep[name] = buffer_argument(device, np.empty(shape, dtype))
+            else:
+                keep[name] = argument_for(device, POOL.empty(shape, dtype), "write")
+            status = keep[name] if buffer.role == "status" else status
+    if status is not None:
+        reset(device, status)
+    names = dict.fromkeys(launch.kernel.name for _, launch in launches)
+    programs = {name: build(device, loaded.sources[name], loaded.options) for name in names}
+    uses: dict[str, list[Use]] = {}
+    planned = []
+    for turn, launch in launches:
+        # A kernel object of this launch alone: its preset arguments are nobody else's.
+        kernel = programs[launch.kernel.name].new_kernel(launch.kernel.name)
+        for position, name in enumerate(launch.buffers):
+            root = roots[turn.instead.get(name, name)]
+            if root in keep:
+                kernel.set_arg(position, keep[root].value)
+            else:
+                uses.setdefault(root, []).append((kernel.set_arg, position))
+        for position, scalar in enumerate(launch.kernel.scalars, len(launch.buffers)):
+            kernel.set_arg(position, np.int64(evaluate_integer(launch.scalars[scalar.name], turn.sizes)))
+        planned.append((kernel, (evaluate_integer(launch.global_size, turn.sizes),), _local_size(launch)))
+    work = max((elements[name] for name in used), default=0)
+    small = work <= SMALL_WORK and not in_background and device.local_thread_queue is not None
+    held: dict[str, Argument] = {}
+    for root, targets in uses.items():
+        if not elements[root]:
+            # No driver takes zero bytes.
+            held[root] = device_memory(device, 0)
+            for set_argument, position in targets:
+                set_argument(position, held[root].value)
+            targets.clear()
+    return Plan(
+        sizes, tuple(planned), tuple(tuple(uses.get(name, ())) for name in loaded.free_buffers),
+        tuple(Fresh(root, o.shape, o.dtype, tuple(uses.get(root, ()))) for root, o in wanted.items()), outputs,
+        all(not o.copied and o.name not in loaded.fixed_outputs for o in outputs), status,
+        [CHECK_HOLDS] * len(program.checks), {**keep, **held},
+        device.local_thread_queue if small else device.queue, tuple(programs.values()),
+    )  # fmt: skip
+
+
+def _elements(program: Program, sizes: Mapping[str, int], taken: Sequence[tuple[Turn, Variant]]) -> dict[str, int]:
+    """How many elements each buffer needs."""
+    largest = largest_sizes(program, sizes)
+    elements = {name: evaluate_integer(buffer.size, largest) for name, buffer in program.buffers.items()}
+    # Variants may give a temporary of one name different sizes.
+    chosen: dict[str, int] = {}
+    for turn, variant in taken:
+        for buffer in variant.temporaries:
+            chosen[buffer.name] = max(chosen.get(buffer.name, 0), evaluate_integer(buffer.size, turn.sizes))
+    return {**elements, **chosen}
+
+
+def reset(device: Device, status: Argument) -> None:
+    """Have every check hold."""
+    status.array[...] = CHECK_HOLDS
+    send(device, status)
+
+
+def choose_variant(variants: Sequence[Variant], sizes: Mapping[str, int]) -> Variant:
+    """The first variant whose guard holds; the last one has none."""
+    for variant in variants:
+        if variant.guard is None or evaluate_integer(variant.guard, sizes):
+            return variant
+    raise AssertionError("the last variant has no guard")
+
+
+def _planned_outputs(loaded: Loaded, sizes: Mapping[str, int]) -> tuple[PlannedOutput, ...]:
+    """Outputs that are inputs, or views of them, or twice the same, are copies of those."""
+    planned: list[PlannedOutput] = []
+    seen: set[str] = set()
+    for (name, type_), buffer in zip(loaded.program.outputs, loaded.program.output_buffers):
+        root = loaded.roots[buffer]
+        shape = tuple(dim_value(dim, sizes) for dim in type_.shape)
+        copied = loaded.program.buffers[root].role == "input" or root in seen
+        planned.append(PlannedOutput(name, root, shape, numpy_dtype(type_.dtype), copied))
+        seen.add(root)
+    return tuple(planned)
+
+
+def _local_size(launch: Launch) -> tuple[int] | None:
+    """Work-items on their own: the driver groups them as it likes."""
+    local = launch.kernel.local_size
+    # PoCL puts the private arrays of a whole group on one thread's stack: groups of one where there are any.
+    grouped = local > 1 or bool(launch.kernel.private_arrays) or _asks_for_its_group(launch.kernel)
+    return (local,) if grouped else None
+
+
+def _asks_for_its_group(kernel: Kernel) -> bool:
+    """Whether a kernel's answers depend on how work-items are grouped."""
+    queries = {
+        inner.query
+        for statement in walk_statements(kernel.body)
+        for expression in expressions_of(statement)
+        for inner in walk_expressions(expression)
+        if isinstance(inner, WorkItem)
+    }
+    return bool(queries & {"local_id", "group_id", "group_count"})
+
+
+def _root(buffers: Mapping[str, Buffer], name: str) -> str:
+    while (alias := buffers[name].alias_of) is not None:
+        name = alias
+    return name

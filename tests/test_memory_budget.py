@@ -1,0 +1,127 @@
+"""linear_cross_entropy_loss, and what else hangs on a product with a memory budget, piece by piece: the same values and
+gradients, and no more memory than said."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import lossc
+from lossc.ir.diagnostics import CheckFailed, Limitation
+from lossc.ir.interp import interpret
+from lossc.ir.kernel import evaluate_integer
+from lossc.ir.parser import parse
+from lossc.ir.printer import print_module
+from lossc.ir.program import largest_sizes, turns
+from lossc.ir.program_text import parse_program, print_program
+from lossc.ir.types import ITEM_SIZE
+from lossc.runtime.simulate import simulate
+
+BUDGET = 40_000
+CLASSES, FEATURES = 100, 24
+ALL = ["hidden", "weight", "bias"]
+
+
+def graph(attributes: str = "", target: str = "i32[N]", class_weight: bool = False) -> lossc.Graph:
+    extra = f", %cw: f32[{CLASSES}]" if class_weight else ""
+    return lossc.parse(
+        f"""
+        func @f(%hidden: f32[N, {FEATURES}], %weight: f32[{CLASSES}, {FEATURES}], %bias: f32[{CLASSES}],
+                %t: {target}{extra}) -> ({"f32[N]" if "none" in attributes else "f32[1]"}) {{
+          %loss = linear_cross_entropy_loss %hidden, %weight, %t, %bias{", %cw" if class_weight else ""}
+                  {{memory_budget = {BUDGET}{attributes}}}
+          return %loss
+        }}""".replace("\n                  {", " {")
+    )
+
+
+def arrays(rows: int, floats: bool = False, class_weight: bool = False) -> dict[str, np.ndarray]:
+    random = np.random.default_rng(rows)
+    normal = {"hidden": random.normal(size=(rows, FEATURES)), "weight": random.normal(size=(CLASSES, FEATURES)),
+             "bias": random.normal(size=CLASSES)}  # fmt: skip
+    found: dict[str, np.ndarray] = {name: array.astype(np.float32) for name, array in normal.items()}
+    if floats:
+        found["t"] = random.dirichlet(np.ones(CLASSES), size=rows).astype(np.float32)
+    else:
+        found["t"] = random.integers(0, CLASSES, rows).astype(np.int32)
+    if class_weight:
+        found["cw"] = random.uniform(0.5, 2, CLASSES).astype(np.float32)
+    return found
+
+
+@pytest.mark.parametrize("rows", [0, 1, 15, 16, 50, 333])
+@pytest.mark.parametrize("attributes", ["", ", ignore_index = 3, label_smoothing = 0.1", ', reduction = "sum"'])
+def test_pieces_give_what_the_whole_gives(rows: int, attributes: str) -> None:
+    compare(graph(attributes), arrays(rows))
+
+
+def test_distribution_targets() -> None:
+    compare(graph(target=f"f32[N, {CLASSES}]"), arrays(120, floats=True))
+
+
+def test_class_weights() -> None:
+    compare(graph(class_weight=True), arrays(120, class_weight=True), [*ALL, "cw"])
+
+
+def compare(g: lossc.Graph, given: dict[str, np.ndarray], names: list[str] = ALL) -> None:
+    fn = g.compile(grad=names)
+    program, prepared = fn.compiled.program, fn.compiled.prepared
+    assert program.repeats
+    expected = interpret(prepared.entry, given)
+    (loss,), gradients = fn(**given)
+    for found in ([loss, *gradients.values()], simulate(program, given)):
+        for one, other in zip(found, expected):
+            scale = np.abs(np.nan_to_num(other)).max(initial=0)
+            assert np.array_equal(np.isnan(one), np.isnan(other))
+            assert np.abs(np.nan_to_num(one - other)).max(initial=0) <= 3e-6 * scale
+
+
+def test_unreduced_with_an_upstream_gradient() -> None:
+    g = graph(', reduction = "none"')
+    fn, given = g.compile(grad=ALL, of="loss", upstream=True), arrays(200)
+    given["grad_loss"] = np.random.default_rng(1).normal(size=200).astype(np.float32)
+    expected = interpret(fn.compiled.prepared.entry, given)
+    (loss,), gradients = fn(**given)
+    for one, other in zip([loss, *gradients.values()], expected):
+        assert np.abs(one - other).max() <= 3e-6 * np.abs(other).max()
+
+
+@pytest.mark.parametrize("rows", [64, 10_000])
+def test_what_is_held_fits_the_budget(rows: int) -> None:
+    program = graph().compile(grad=ALL).compiled.program
+    sizes = {"N": rows}
+    held = {
+        name: evaluate_integer(buffer.size, largest_sizes(program, sizes)) * ITEM_SIZE[buffer.dtype]
+        for name, buffer in program.buffers.items()
+        if buffer.role == "temporary" and buffer.shape is not None and len(buffer.shape) == 2 and "before" not in name
+    }
+    assert 0 < sum(held.values()) <= BUDGET
+    pieces = {turn.sizes[program.repeats[0].start] for turn in turns(program, sizes) if turn.step.repeat is not None}
+    assert len(pieces) == -(-rows // 48)  # 2 x 48 x 100 floats: the largest multiple of 16 within the budget
+
+
+def test_the_split_function_and_its_program_are_text() -> None:
+    compiled = graph().compile(grad=ALL).compiled
+    module = compiled.outlined.module
+    assert print_module(parse(print_module(module))) == print_module(module)
+    assert parse_program(print_program(compiled.program)) == compiled.program
+    prepared, split = compiled.prepared, compiled.split
+    given = arrays(37)
+    for one, other in zip(interpret(prepared.entry, given), interpret(split.entry, given, functions=split.functions)):
+        np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-15)
+
+
+def test_a_label_out_of_range_names_its_row_in_the_whole() -> None:
+    fn, given = graph().compile(grad=ALL), arrays(333)
+    given["t"][200] = CLASSES
+    with pytest.raises(CheckFailed) as failure:
+        fn(**given)
+    assert (failure.value.row, failure.value.value) == (200, CLASSES)
+    given["t"][200] = 0
+    fn(**given)
+
+
+def test_what_must_be_whole_says_so() -> None:
+    g = graph(target=f"f32[N, {CLASSES}]")
+    with pytest.raises(Limitation, match=r"memory budget: .* is needed whole"):
+        g.compile(grad=["t"])

@@ -1,0 +1,141 @@
+"""Cutting into kernels: what one loop nest can do is one kernel, what cannot says why, and values stay."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from device_runs import run
+
+from lossc.compiler.outline import Outlined, outline
+from lossc.compiler.pipeline import run_passes
+from lossc.ir.parser import parse
+from lossc.runtime.device import Device
+
+
+def outlined(text: str) -> Outlined:
+    return outline(run_passes(parse(text), ("prepare",)))
+
+
+def layers(count: int) -> str:
+    parameters = ", ".join(f"%w{i}: f32[8, 8], %b{i}: f32[8]" for i in range(count))
+    body = "\n".join(
+        f"%h{i} = linear %a{i}, %w{i}, %b{i}\n%a{i + 1} = relu %h{i}" for i in range(count)
+    )  # fmt: skip
+    gradients = ", ".join(f"%gw{i}, %gb{i}" for i in range(count))
+    wanted = ", ".join(f"%w{i}, %b{i}" for i in range(count))
+    types = ", ".join("f32[8, 8], f32[8]" for _ in range(count))
+    return f"""func @main(%a0: f32[B, 8], %t: i32[B], {parameters}) -> (f32[1], {types}) {{
+      {body}
+      %loss = cross_entropy_loss %a{count}, %t
+      {gradients} = grad %loss, {wanted}
+      return %loss, {gradients}
+    }}"""
+
+
+def test_a_layer_costs_four_kernels() -> None:
+    """Product with bias and activation; the gradients by its input, its weights and its bias."""
+    counts = [len(outlined(layers(count)).schedules) for count in (2, 3, 12)]
+    assert counts[1] - counts[0] == 4
+    assert counts[2] - counts[1] == 9 * 4
+
+
+def test_what_stays_apart_says_why() -> None:
+    found = outlined("""func @main(%x: f32[B, 10], %labels: i32[B]) -> (f32[1], f32[B, 10]) {
+      %loss = cross_entropy_loss %x, %labels {ignore_index = -100}
+      %g = grad %loss, %x
+      return %loss, %g
+    }""")
+    assert len(found.schedules) == 2
+    (reason,) = found.refused
+    assert "%g" in reason and "stay apart" in reason and "known only after all rows" in reason
+
+
+def test_a_group_between_is_named() -> None:
+    found = outlined("""func @main(%x: f32[B, 8], %w: f32[8, 8]) -> (f32[B, 8]) {
+      %e = exp %x
+      %m = matmul %e, %w
+      %s = mul %m, %e
+      return %s
+    }""")
+    assert len(found.schedules) == 2
+    assert not [line for line in found.refused if "%s and %s" in line]
+
+
+def test_nothing_is_said_of_groups_that_came_together() -> None:
+    chain = "\n".join(f"%y{i + 1} = exp %y{i}" for i in range(6))
+    found = outlined(f"func @main(%y0: f32[B, 8]) -> (f32[B, 8], f32[B, 8]) {{\n{chain}\nreturn %y2, %y6\n}}")
+    assert len(found.schedules) == 1 and not found.refused
+
+
+SPLIT = {
+    # name: (text, sizes of inputs, what it is in NumPy)
+    "two_axes": (
+        """func @main(%x: f32[B, 4, 33]) -> (f32[B, 4]) {
+          %p = softmax %x {axis = 1}
+          %s = reduce_sum %p {axes = [2]}
+          return %s
+        }""",
+        lambda x: (np.exp(x) / np.exp(x).sum(1, keepdims=True)).sum(2),
+        {"x": (3, 4, 33)},
+    ),
+    "two_axes_and_back": (
+        """func @main(%x: f32[B, 4, 33]) -> (f32[B, 4, 33]) {
+          %p = softmax %x {axis = 1}
+          %q = softmax %p {axis = 2}
+          %r = softmax %q {axis = 1}
+          return %r
+        }""",
+        lambda x: _softmax(_softmax(_softmax(x, 1), 2), 1),
+        {"x": (3, 4, 33)},
+    ),
+    "shared_constants": (
+        """func @main(%x: f32[B, 20], %y: f32[B, 20]) -> (f32[B, 20]) {
+          %zero = constant {value = 0.0, dtype = f32, shape = [B, 20]}
+          %yz = max %y, %zero
+          %xz = max %x, %zero
+          %yj = broadcast %yz {dims = [0, 1], shape = [B, 20, 20]}
+          %xi = broadcast %xz {dims = [0, 2], shape = [B, 20, 20]}
+          %z = sub %xi, %yj
+          %a = abs %z
+          %s = reduce_sum %a {axes = [1]}
+          return %s
+        }""",
+        lambda x, y: np.abs(np.maximum(x, 0)[:, None, :] - np.maximum(y, 0)[:, :, None]).sum(1),
+        {"x": (3, 20), "y": (3, 20)},
+    ),
+    "one_tensor_along_two_loops": (
+        """func @main(%x: f32[B, 20]) -> (f32[B, 20]) {
+          %xj = broadcast %x {dims = [0, 1], shape = [B, 20, 20]}
+          %xi = broadcast %x {dims = [0, 2], shape = [B, 20, 20]}
+          %z = sub %xi, %xj
+          %a = abs %z
+          %s = reduce_sum %a {axes = [1]}
+          return %s
+        }""",
+        lambda x: np.abs(x[:, None, :] - x[:, :, None]).sum(1),
+        {"x": (3, 20)},
+    ),
+    "a_matrix_and_its_transpose": (
+        """func @main(%x: f32[20, 20]) -> (f32[20, 20]) {
+          %y = transpose %x {permutation = [1, 0]}
+          %s = add %x, %y
+          return %s
+        }""",
+        lambda x: x + x.T,
+        {"x": (20, 20)},
+    ),
+}
+
+
+def _softmax(x: np.ndarray, axis: int) -> np.ndarray:
+    return np.exp(x) / np.exp(x).sum(axis, keepdims=True)
+
+
+@pytest.mark.parametrize("name", SPLIT)
+def test_what_no_loop_nest_does_is_cut(name: str, device: Device) -> None:
+    text, expected, shapes = SPLIT[name]
+    generator = np.random.default_rng(1)
+    arrays = {name: generator.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    (found,) = run(text, device, **arrays).values()
+    wide = {name: array.astype(np.float64) for name, array in arrays.items()}
+    np.testing.assert_allclose(found, expected(**wide), rtol=2e-5, atol=1e-6)
