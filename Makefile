@@ -19,6 +19,9 @@ format:  ## rewrite the code in the project's style
 bench:  ## print the speed table (needs: pip install -e '.[bench]')
 	$(PYTHON) -m bench
 
+docs:  ## write docs/losses.md from the docstrings of the losses
+	$(PYTHON) docs/losses.py
+
 bless:  ## accept what the code prints now as what the golden files expect
 	$(PYTHON) -m pytest --bless
 
@@ -28,4 +31,4 @@ links:
 	@for folder in ir compiler runtime; do ln -sfn ../../$$folder .typing/lossc/$$folder; done
 	@for file in lossc/*; do ln -sfn ../../$$file .typing/$$file; done
 
-.PHONY: help test lint format bench bless links
+.PHONY: help test lint format bench docs bless links

@@ -6,8 +6,9 @@ needs whom, and whether one loop nest serves. It decides nothing: the policy is 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ..ir.diagnostics import CompilerBug
 from ..ir.function import Function, Op, Value
@@ -197,7 +198,7 @@ class Groups:
     def group_of(self, number: int, targets: Sequence[Target]) -> Group | Refusal:
         """A new group with these targets; it is not yet one of these."""
         ops, leaves = self.body(targets)
-        return self._scheduled(number, targets, ops, leaves, ())
+        return self._scheduled(number, targets, ops, leaves, (), True)
 
     def group_of_repeat(self, op: Op) -> Group:
         """A repeat stands for itself, and merges with nothing: it has kernels of its own."""
@@ -205,8 +206,8 @@ class Groups:
         nothing = Schedule(function, (), frozenset(), frozenset(), {}, {}, {}, (), (), frozenset())
         return Group(self._position[op] + len(self.function.ops), op.results, (op,), op.operands, nothing)
 
-    def joined(self, a: Group, b: Group) -> Group | Refusal:
-        """One group in place of two, with the number of the first."""
+    def joined(self, a: Group, b: Group, may_copy: bool) -> Group | Refusal:
+        """One group in place of two, with the number of the first. `may_copy`: what both read may be read twice."""
         targets = self.in_order([*a.targets, *b.targets])
         own = set(targets)
         ops = sorted({*a.ops, *b.ops}, key=self._position.__getitem__)
@@ -237,15 +238,62 @@ class Groups:
         return any(group not in inside for group in self._dependents.get(value, ()))
 
 
+Use = tuple[Op, int]  # an operation and the position of an operand
+
+
 def with_copies(function: Function) -> tuple[Schedule, list[Value]] | None:
-    """A schedule of `function` in which each loop reads its own copy of inputs, constants and counts; and for each
+    """A schedule of `function` in which every loop reads its own copy of inputs, constants and counts; and for each
     input of the schedule's function that of `function` which it copies. None if that does not help either."""
-    schedule, copies = _copied(function, lambda value, use: use)
+    apart, copies = _copied(function, {})
+    schedule = schedule_of(apart)
     if isinstance(schedule, Refusal):
         return None
     # Copies that run along the same loops become one again.
-    schedule, copies = _copied(function, lambda value, use: schedule.where.get(copies.get((value, use), value)))  # type: ignore[union-attr]
+    loops = {use: schedule.where[copy] for use, (copy, _) in copies.items()}
+    together, copies = _copied(function, loops)
+    schedule = schedule_of(together)
     if isinstance(schedule, Refusal):
         return None
-    original = {copy: value for (value, _), copy in copies.items()}
-    return schedule, [original.get(value, value) for value in schedule.function.inputs]
+    original = dict(copies.values())
+    return schedule, [original[value] for value in together.inputs]
+
+
+def _copied(function: Function, loops: Mapping[Use, Any]) -> tuple[Function, dict[Use, tuple[Value, Value]]]:
+    """`function` with a copy of each input, constant and count for every use, but one for uses with equal `loops`.
+    Also, for each use, the copy and what it copies."""
+    makers: dict[Value, Op | None] = dict.fromkeys(function.inputs)
+    makers.update((op.result, op) for op in function.ops if op.name in _COPIED and op.result not in function.outputs)
+    taken = {value.name for value in function.inputs}
+    made: dict[Any, Value] = {}
+    copies: dict[Use, tuple[Value, Value]] = {}
+    inputs: list[Value] = []
+    ops: list[Op] = []
+    for op in function.ops:
+        if op.results and op.results[0] in makers:
+            continue
+        operands: list[Value] = []
+        for position, operand in enumerate(op.operands):
+            if operand in makers:
+                use = (op, position)
+                key = (operand, loops.get(use, use))
+                if key not in made:
+                    maker = makers[operand]
+                    is_first = maker is None and operand not in inputs
+                    made[key] = operand if is_first else _copy(operand, taken)
+                    if maker is None:
+                        inputs.append(made[key])
+                    else:
+                        ops.append(replace(maker, results=(made[key],)))
+                copies[use] = (made[key], operand)
+                operand = made[key]
+            operands.append(operand)
+        ops.append(replace(op, operands=tuple(operands)))
+    return function.with_(inputs=tuple(inputs), ops=tuple(ops)), copies
+
+
+def _copy(value: Value, taken: set[str]) -> Value:
+    name, number = value.name, 2
+    while name in taken:
+        name, number = f"{value.name}_{number}", number + 1
+    taken.add(name)
+    return Value(name, value.type, value.span)

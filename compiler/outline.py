@@ -58,8 +58,11 @@ def _outline_function(module: Module, function: Function) -> Outlined:
     groups = Groups(function)
     _separate(groups)
     refusals: list[_Refused] = []
-    for partners in (groups.with_reductions_of, _neighbours(groups), groups.reading_the_same):
-        refusals += _merge(groups, partners)
+    # What is read along two loops is read twice: that pays only where a group's results need not be stored any more.
+    for partners, may_copy in (
+        (groups.with_reductions_of, True), (_neighbours(groups), True), (groups.reading_the_same, False),
+    ):  # fmt: skip
+        refusals += _merge(groups, partners, may_copy)
     _store_shared_reductions(groups)
     return _written(module, groups, _still_apart(groups, refusals))
 
@@ -167,7 +170,7 @@ def _neighbours(groups: Groups) -> Partners:
     return lambda group: (*groups.needed_by(group), *groups.needing(group))
 
 
-def _merge(groups: Groups, partners: Partners) -> list[_Refused]:
+def _merge(groups: Groups, partners: Partners, may_copy: bool) -> list[_Refused]:
     """Merge later groups into earlier ones wherever they have something in common and the result is one loop nest."""
     refused: list[_Refused] = []
     merged: set[Group] = set()
@@ -180,7 +183,7 @@ def _merge(groups: Groups, partners: Partners) -> list[_Refused]:
             other = min(later, key=lambda group: group.number)
             tried = other.number
             reason = groups.obstacle(other, host)
-            joined = groups.joined(other, host) if reason is None else Refusal(reason)
+            joined = groups.joined(other, host, may_copy) if reason is None else Refusal(reason)
             if isinstance(joined, Refusal):
                 refused.append(_Refused(other.targets[0], host.targets[0], joined.reason))
                 continue
@@ -251,7 +254,7 @@ def _written(module: Module, groups: Groups, refused: tuple[str, ...]) -> Outlin
             continue
         name = f"{base}_{number}"
         schedules[name] = replace(group.schedule, function=group.schedule.function.with_(name=name))
-        launches.append(Op("launch", group.leaves, {"callee": name}, group.stored))
+        launches.append(Op("launch", group.read, {"callee": name}, group.stored))
         _append_views(views, group.stored, launches)
     entry = function.with_(ops=tuple(launches))
     others = [f for f in module.functions.values() if f.name != entry.name]

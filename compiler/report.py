@@ -9,7 +9,6 @@ little more than these figures: the last elements of a row twice.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -19,7 +18,7 @@ from ..ir.program import Variant
 from ..ir.schedule import Schedule
 from ..ir.types import ITEM_SIZE, dim_names, dim_value
 from . import Compiled
-from .stages import COSTLY, Stage, stages_of
+from .stages import Stage, stages_of
 
 EXPONENTIALS = frozenset({"exp", "expm1", "tanh"})
 """What takes about as long as an exponential."""
@@ -126,19 +125,10 @@ def _bytes(value: Value, at: Value, sizes: Mapping[str, int]) -> int:
 
 def _kept(schedule: Schedule, variant: Variant) -> dict[Value, int]:
     """The values that a private array holds between passes, with the pass that computes them."""
-    arrays = [array.name for launch in variant.launches for array in launch.kernel.private_arrays]
+    arrays = (array for launch in variant.launches for array in launch.kernel.private_arrays)
+    held = {array.holds for array in arrays if array.holds is not None}
     stages = stages_of(schedule)
-    kept: dict[Value, int] = {}
-    for op in schedule.function.ops:
-        if not op.results or op.name not in COSTLY or schedule.varies[op.result] != schedule.looped:
-            continue
-        uses = [stage.number for stage in stages if stage.needs(op.result)]
-        # An array is named after the value that it holds.
-        array = next((a for a in arrays if re.fullmatch(rf"{re.escape(op.result.name)}_row(_\d+)?", a)), None)
-        if len(uses) > 1 and array is not None:
-            arrays.remove(array)
-            kept[op.result] = uses[0]
-    return kept
+    return {value: next(stage.number for stage in stages if stage.needs(value)) for value in held}
 
 
 def _passes(schedule: Schedule, kept: Mapping[Value, int]) -> list[tuple[list[Op], list[Value]]]:

@@ -166,7 +166,8 @@ def is_root(op: Op) -> bool:
 
     Losses may hold a `check` that shows only when they are expanded; calls and launches stay until they are inlined.
     """
-    return op.name in ("check", "call", "launch", "repeat") or (op.name in COMPOSITES and COMPOSITES[op.name].kind == "loss")
+    is_loss = op.name in COMPOSITES and COMPOSITES[op.name].kind == "loss"
+    return is_loss or op.name in ("check", "call", "launch", "repeat")
 
 
 def without_dead(function: Function) -> Function:

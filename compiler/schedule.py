@@ -194,9 +194,11 @@ def _classify(
 
 
 def _with_full_outputs(schedule: Schedule, varies: dict[Value, frozenset[int]]) -> Schedule:
-    """Outputs count as varying along every axis they are stored along, also where they only repeat."""
+    """What is stored, reduced or checked counts as varying along every axis it has, also where it only repeats."""
     stored = {value: varies[value] for value in schedule.function.outputs}
-    operands = {op.operands[0]: varies[op.operands[0]] for op in (*schedule.row_reductions, *schedule.whole_reductions)}
+    checks = (op for op in schedule.function.ops if op.name == "check" and op not in schedule.finish)
+    read = (*schedule.row_reductions, *schedule.whole_reductions, *checks)
+    operands = {op.operands[0]: varies[op.operands[0]] for op in read}
     return Schedule(**{**vars(schedule), "varies": {**schedule.varies, **operands, **stored}})
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..ir.function import Function, Op, Value
+from ..ir.function import Op, Value
 from ..ir.kernel import register_dtype
 from ..ir.schedule import Schedule
 from ..ir.types import ITEM_SIZE, DimLike
@@ -20,7 +20,6 @@ class Stage:
     """One pass. Values named here are computable once all earlier passes are done; `row_*` after this one."""
 
     number: int
-    function: Function
     reductions: tuple[Op, ...]
     element_outputs: tuple[Value, ...]
     element_sums: tuple[Op, ...]
@@ -39,29 +38,25 @@ def stages_of(schedule: Schedule) -> list[Stage]:
     """Every pass, in order. Row values are computed after the pass that makes them known."""
     function, level = schedule.function, schedule.stage
     producer = function.producers()
-    last = max([level[v] for v in level] or [0])
+    known = {op.result for op in schedule.row_reductions}
     checks = [op for op in function.ops if op.name == "check" and op not in schedule.finish]
-
-    def on_elements(value: Value) -> bool:
-        return schedule.varies[value] == schedule.looped
-
+    row_sums = [op for op in schedule.whole_reductions if op not in schedule.element_sums]
+    row_checks = [op for op in checks if op not in schedule.element_checks]
     stages = []
-    for number in range(last + 1):
+    for number in range(schedule.stages):
         reductions = tuple(op for op in schedule.row_reductions if level[op.operands[0]] == number)
-        outputs = tuple(v for v in schedule.element_outputs if level[v] == number and on_elements(v))
-        sums = tuple(op for op in schedule.whole_reductions
-                     if level[op.operands[0]] == number and on_elements(op.operands[0]))  # fmt: skip
-        own_checks = tuple(op for op in checks if level[op.operands[0]] == number and on_elements(op.operands[0]))
+        outputs = tuple(v for v in schedule.element_outputs if level[v] == number)
+        sums = tuple(op for op in schedule.element_sums if level[op.operands[0]] == number)
+        own_checks = tuple(op for op in schedule.element_checks if level[op.operands[0]] == number)
         # A row value of stage n is known after pass n - 1; those of stage 0 wait for the first pass.
         done = (0, 1) if number == 0 else (number + 1,)
-        later_sums = [op for op in schedule.whole_reductions if not on_elements(op.operands[0])]
         targets = [*outputs, *(op.operands[0] for op in (*reductions, *sums, *own_checks))]
         stages.append(Stage(
-            number, function, reductions, outputs, sums, own_checks,
+            number, reductions, outputs, sums, own_checks,
             tuple(v for v in schedule.row_outputs if level[v] in done),
-            tuple(op for op in later_sums if level[op.operands[0]] in done),
-            tuple(op for op in checks if not on_elements(op.operands[0]) and level[op.operands[0]] in done),
-            _used(targets, producer, {op.result for op in schedule.row_reductions}),
+            tuple(op for op in row_sums if level[op.operands[0]] in done),
+            tuple(op for op in row_checks if level[op.operands[0]] in done),
+            _used(targets, producer, known),
         ))  # fmt: skip
     return stages
 

@@ -32,10 +32,11 @@ Beside the pointwise primitives, `apply` knows:
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from .diagnostics import CompilerBug
+from .function import Value
 
 STORAGE_ONLY = {"f16": "f32", "bf16": "f32"}
 
@@ -233,11 +234,13 @@ class LocalArray:
 
 @dataclass(frozen=True)
 class PrivateArray:
-    """Memory of one work-item: a row between two passes."""
+    """Memory of one work-item: a row between two passes. `holds` is the value that it keeps from the pass that computes
+    it to later ones; printing forgets that."""
 
     name: str
     dtype: str
     size: int
+    holds: Value | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)

@@ -45,10 +45,20 @@ class Schedule:
 
     @property
     def stages(self) -> int:
-        """Passes over a row: one for each chained row reduction, and one where elements are stored after the last."""
-        last = max((self.stage[op.operands[0]] + 1 for op in self.row_reductions), default=0)
-        stored = [v for v in self.element_outputs if self.stage[v] == last]
-        return last + bool(stored or not last)
+        """Passes over a row: up to the last that reduces, stores, sums or checks elements."""
+        read = [op.operands[0] for op in (*self.row_reductions, *self.element_sums, *self.element_checks)]
+        return 1 + max((self.stage[value] for value in (*read, *self.element_outputs)), default=0)
+
+    @property
+    def element_sums(self) -> tuple[Op, ...]:
+        """The whole reductions over elements; the others are over rows."""
+        return tuple(op for op in self.whole_reductions if self.varies[op.operands[0]] == self.looped)
+
+    @property
+    def element_checks(self) -> tuple[Op, ...]:
+        """The checks of elements; the others are of rows or of what is known at the end."""
+        checks = (op for op in self.function.ops if op.name == "check" and op not in self.finish)
+        return tuple(op for op in checks if self.varies[op.operands[0]] == self.looped)
 
     @property
     def element_outputs(self) -> tuple[Value, ...]:

@@ -44,8 +44,8 @@ class KernelReport:
     def __str__(self) -> str:
         lines = [
             f"{self.name}: ({', '.join(self.inputs)}) -> ({', '.join(self.outputs) or 'checks only'})",
-            f"  {_count(self.stages, 'stage')}, {_count(self.exps_per_element, 'exponential')} an element, "
-            f"{_count(self.launches, 'launch')}, {_sum_text(self.bytes_moved)} bytes",
+            f"  {counted(self.stages, 'stage')}, {counted(self.exps_per_element, 'exponential')} an element, "
+            f"{counted(self.launches, 'launch')}, {_sum_text(self.bytes_moved)} bytes",
             f"  strategy {self.strategy}",
         ]
         if self.temporary_bytes:
@@ -185,7 +185,7 @@ def explanation(compiled: Compiled, conversions: Mapping[str, str] | None = None
     where = f" at {', '.join(f'{name} = {ASSUMED_SIZE}' for name in dims)}" if dims else ""
     parts = [
         f"@{compiled.program.name} for {compiled.device.name} ({compiled.device.platform}): "
-        f"{_count(len(reports), 'fused kernel')}, {_count(launches, 'launch')}",
+        f"{counted(len(reports), 'fused kernel')}, {counted(launches, 'launch')}",
         f"moves {_sum_text(bytes_moved(compiled))} bytes{_and_temporaries(compiled, where)}, "
         f"no program can move fewer than {_sum_text(bytes_needed(compiled))}: "
         f"traffic ratio {traffic_ratio(compiled):.2f}{where}",
@@ -208,7 +208,7 @@ def _section(title: str, lines: Iterable[str]) -> list[str]:
     return ["", f"{title}:", *(f"  {line}" for line in lines)] if lines else []
 
 
-def _count(number: int, noun: str) -> str:
+def counted(number: int, noun: str) -> str:
     plural = f"{noun}es" if noun.endswith("ch") else f"{noun}s"
     return f"{number} {noun if number == 1 else plural}"
 
@@ -222,7 +222,7 @@ def schedule_lines(schedule: Schedule) -> list[str]:
     lines = [f"domain {axes or 'one point'}"]
     if schedule.reduced:
         lines.append(f"rows along {_axes(schedule.rows)}, reduced along {_axes(schedule.columns)}, "
-                     f"{_count(schedule.stages, 'stage')}")  # fmt: skip
+                     f"{counted(schedule.stages, 'stage')}")  # fmt: skip
     if schedule.matmul is not None:
         lines.append(f"matrix product %{schedule.matmul.result.name}")
     values = [*schedule.function.inputs, *(result for op in schedule.function.ops for result in op.results)]

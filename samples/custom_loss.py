@@ -7,9 +7,10 @@ In: nothing. Out: the line that each loss finds, and how many kernels the loss a
 
 from __future__ import annotations
 
-import sys
+import argparse
 
 import numpy as np
+from _sample import run
 
 import lossc
 from lossc import nn, optim
@@ -33,7 +34,7 @@ def charbonnier(x: lossc.Tensor, t: lossc.Tensor, epsilon: lossc.Tensor) -> loss
     return ((x - t) ** 2 + epsilon**2).sqrt()
 
 
-def fit(which: str, points: np.ndarray, values: np.ndarray) -> tuple[float, float, int]:
+def fit(which: str, points: np.ndarray, values: np.ndarray, options: argparse.Namespace) -> tuple[float, float, int]:
     """Slope, intercept, and the number of kernels of the loss and its gradient."""
     graph = lossc.Graph(which)
     x, t = graph.input("x", (None, 1)), graph.input("t", (None,))
@@ -46,25 +47,23 @@ def fit(which: str, points: np.ndarray, values: np.ndarray) -> tuple[float, floa
         losses = graph.call(lossc.parse(CHARBONNIER), line, t, epsilon)
     assert isinstance(losses, lossc.Tensor)
     graph.set_outputs({"loss": losses.mean().reshape([1])})
-    step = graph.compile_step(optim.Adam(lr=lambda number: 0.1 if number < 500 else 0.01))
-    for number in range(1000):
-        step(x=points[:, None], t=values, epsilon=max(0.05, 1 - number / 500))
+    half = max(1, options.epochs // 2)
+    step = graph.compile_step(optim.Adam(optim.schedules.step_decay(0.1, half)), device=options.device)
+    for number in range(options.epochs):
+        step(x=points[:, None], t=values, epsilon=max(0.05, 1 - number / half))
     slope, intercept = graph.parameters["line.weight"][0, 0], graph.parameters["line.bias"][0]
     return float(slope), float(intercept), len(step.kernels)
 
 
-def main() -> None:
-    generator = np.random.default_rng(0)
+def main(options: argparse.Namespace) -> None:
+    generator = np.random.default_rng(options.seed)
     points = generator.uniform(-2, 2, 200)
     values = 3 * points - 1 + 0.1 * generator.standard_normal(200)
     values[::7] += 20  # outliers, which a squared error would follow
     for which in ("python", "lir"):
-        slope, intercept, kernels = fit(which, points, values)
+        slope, intercept, kernels = fit(which, points, values, options)
         print(f"{which}: y = {slope:.2f} x {intercept:+.2f}, {kernels} kernels a step")
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except lossc.LosscError as error:
-        sys.exit(str(error))
+    run(main, "Fit a line through outliers with a loss of one's own.", epochs=1000)

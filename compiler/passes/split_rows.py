@@ -47,8 +47,8 @@ def _has_budget(op: Op) -> bool:
 
 def _always_fits(product: Op) -> bool:
     """The product and one more value of its size: its gradient."""
-    count = product.result.type.count
-    return isinstance(count, int) and 2 * count * ITEM_SIZE[product.result.type.dtype] <= product.attributes["memory_budget"]  # fmt: skip
+    count, size = product.result.type.count, ITEM_SIZE[product.result.type.dtype]
+    return isinstance(count, int) and 2 * count * size <= product.attributes["memory_budget"]
 
 
 @dataclass(frozen=True)

@@ -131,7 +131,7 @@ def _variant(fused: Fused, device: DeviceInfo, width: int, guard: Expr | None, n
     launch = kernel_and_launch(
         fused, emitter, f"_row_item{width}" + "_stream" * nontemporal, scope.statements, items,
         partials=partial_dtypes(fused), comment=(f"one work-item a row, vectors of {width} along it",),
-        private_arrays=[PrivateArray(name, register_dtype(v.type.dtype), _length(schedule, axis))
+        private_arrays=[PrivateArray(name, register_dtype(v.type.dtype), _length(schedule, axis), v)
                         for v, (name, _) in kept.items()] + rows_done.arrays,
     )  # fmt: skip
     return with_finish(fused, device, launch, items, "row-item", guard)

@@ -142,7 +142,7 @@ def _variant(fused: Fused, device: DeviceInfo, width: int, guard: Expr | None) -
     launch = kernel_and_launch(
         fused, emitter, f"_row_lanes{width}", scope.statements, items, partials=partial_dtypes(fused),
         comment=(f"one row a lane, {width} rows at a time",),
-        private_arrays=[PrivateArray(name, register_dtype(v.type.dtype), length)
+        private_arrays=[PrivateArray(name, register_dtype(v.type.dtype), length, v)
                         for v, (name, _) in kept.items() if isinstance(length, int)],
     )  # fmt: skip
     return with_finish(fused, device, launch, items, "row-lanes", guard)

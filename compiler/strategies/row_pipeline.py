@@ -191,7 +191,7 @@ class _Pipeline:
 
     def _arrays(self) -> list[PrivateArray]:
         return [
-            PrivateArray(name, register_dtype(value.type.dtype), self._copies(value) * self.pitch[value])
+            PrivateArray(name, register_dtype(value.type.dtype), self._copies(value) * self.pitch[value], value)
             for value, (name, _) in self.kept.items()
         ]
 

@@ -8,6 +8,7 @@ from ..ops import check_axis
 from ..types import is_integer
 from ._labels import Labels, along_classes, class_batch, class_count, in_range, is_label, only_labels, reduce_rows
 from ._reduction import as_given, clamp_at_zero, like, reduce_loss, same_shape, widen
+from ._scalars import scalar
 
 
 def hinge_loss(x: Tensor, t: Tensor, *, reduction: str = "mean") -> Tensor:
@@ -60,17 +61,17 @@ def soft_margin_loss(x: Tensor, t: Tensor, *, reduction: str = "mean") -> Tensor
 
 def multi_margin_loss(
     x: Tensor, target: Tensor, weight: Tensor | None = None, *,
-    p: int = 1, margin: float = 1.0, axis: int | None = None, reduction: str = "mean",
+    p: int = 1, margin: float | Tensor = 1.0, axis: int | None = None, reduction: str = "mean",
 ) -> Tensor:  # fmt: skip
     """The mean over classes of max(0, margin - x[y] + x[c])^p for c other than the label y.
 
     Formula: w[y] / C sum_{c != y} max(0, margin - x[y] + x[c])^p.
     Shapes: x: [C], [N, C] or [N, C, d...], the class axis elsewhere with `axis`; target: integers of that shape
-        without the class axis; weight: [C]. Result: [1], or unreduced one element a row.
+        without the class axis; weight: [C]; margin: a number, [] or [1]. Result: [1], or unreduced one element a row.
     Rules: p is 1 or 2. The mean divides by the number of rows, also with weights. A label out of range refuses the
         run.
     Gradient: by x[c]: w[y] / C p max(0, margin - x[y] + x[c])^(p - 1) where that is positive, by x[y] minus their sum;
-        by weight: the sum of the unweighted rows of each class.
+        by margin the sum; by weight: the sum of the unweighted rows of each class.
     Kink: where margin - x[y] + x[c] = 0 the derivative is 0.
     Source: torch.nn.functional.multi_margin_loss.
     """
@@ -80,7 +81,7 @@ def multi_margin_loss(
     x, target, axis = class_batch(widen(x), target, axis)
     only_labels(target)
     labels = Labels(x, target, weight, axis)
-    z = x - x.gather(target, axis).insert_axis(axis, x.shape[axis]) + margin
+    z = x - x.gather(target, axis).insert_axis(axis, x.shape[axis]) + scalar(margin, x, "margin")
     missing = (is_label(x, target, axis) | (z <= 0)).select(0, z)
     return reduce_rows(given, labels.weigh((missing**p).sum(axis) / class_count(x, axis)), reduction)
 

@@ -8,17 +8,18 @@ from ..layers import softmax
 from ..types import is_integer
 from ._labels import Labels, class_batch, is_label
 from ._reduction import as_given, like, reduce_loss, same_shape, widen
+from ._scalars import Scalar, scalar
 
 
 def dice_loss(
-    probs: Tensor, t: Tensor, *, smooth: float = 1.0, from_logits: bool = False, reduction: str = "mean"
+    probs: Tensor, t: Tensor, *, smooth: float | Tensor = 1.0, from_logits: bool = False, reduction: str = "mean"
 ) -> Tensor:
     """1 - (tp + s) / (tp + fp / 2 + fn / 2 + s): one minus the Dice coefficient, for each sample and class.
 
     Formula: 1 - (tp + s) / (tp + fp / 2 + fn / 2 + s), with tp = sum p t, fp = sum p (1 - t), fn = sum (1 - p) t over
         d..., and s = smooth.
-    Shapes: probs: [N, C, d...]; t: floats or truth values of that shape, or integer labels [N, d...]. Result: [1], or
-        [N, C] unreduced.
+    Shapes: probs: [N, C, d...]; t: floats or truth values of that shape, or integer labels [N, d...]; smooth: a
+        number, [] or [1]. Result: [1], or [N, C] unreduced.
     Rules: the mean divides by N C. With `from_logits` p = softmax over C, sigmoid if C = 1. A label out of range
         refuses the run. Without smoothing a class that neither occurs nor is predicted gives 0/0.
     Gradient: by probs: -(t - (t + 1) / 2 (1 - loss)) / (tp + fp / 2 + fn / 2 + s), through softmax or sigmoid with
@@ -30,15 +31,15 @@ def dice_loss(
 
 
 def tversky_loss(
-    probs: Tensor, t: Tensor, *, smooth: float = 1.0, alpha: float = 0.5, beta: float = 0.5,
+    probs: Tensor, t: Tensor, *, smooth: float | Tensor = 1.0, alpha: float | Tensor = 0.5, beta: float | Tensor = 0.5,
     from_logits: bool = False, reduction: str = "mean",
 ) -> Tensor:  # fmt: skip
     """1 - (tp + s) / (tp + alpha fp + beta fn + s): false positives and negatives weigh apart.
 
     Formula: 1 - (tp + s) / (tp + alpha fp + beta fn + s), with tp = sum p t, fp = sum p (1 - t), fn = sum (1 - p) t
         over d..., and s = smooth. alpha = beta = 0.5 is dice_loss, alpha = beta = 1 one minus the Jaccard index.
-    Shapes: probs: [N, C, d...]; t: floats or truth values of that shape, or integer labels [N, d...]. Result: [1], or
-        [N, C] unreduced.
+    Shapes: probs: [N, C, d...]; t: floats or truth values of that shape, or integer labels [N, d...]; smooth, alpha,
+        beta: a number each, [] or [1]. Result: [1], or [N, C] unreduced.
     Rules: the mean divides by N C. With `from_logits` p = softmax over C, sigmoid if C = 1. A label out of range
         refuses the run. Without smoothing a class that neither occurs nor is predicted gives 0/0.
     Gradient: by probs: -(t - (alpha + (1 - alpha - beta) t) (1 - loss)) / (tp + alpha fp + beta fn + s), through
@@ -50,7 +51,7 @@ def tversky_loss(
 
 
 def _overlap(
-    given: Tensor, t: Tensor, smooth: float, alpha: float, beta: float, from_logits: bool, reduction: str
+    given: Tensor, t: Tensor, smooth: Scalar, alpha: Scalar, beta: Scalar, from_logits: bool, reduction: str
 ) -> Tensor:
     if given.rank < 2:
         raise LirError(f"expected probabilities [N, C, d...], found {given.type}")
@@ -63,6 +64,8 @@ def _overlap(
         same_shape(x, t, "probabilities and target")
         t = like(t, x)
     p = _probabilities(x) if from_logits else x
+    smooth = scalar(smooth, x, "smooth")
+    alpha, beta = scalar(alpha, x, "alpha"), scalar(beta, x, "beta")
     inside = range(2, x.rank)
     # tp + alpha fp + beta fn = sum(alpha p + beta t) + (1 - alpha - beta) tp
     hit = (p * t).sum(inside)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from . import check, compile, format, info, opt, run
+from . import bench, check, compile, format, graph, info, opt, run
 from .exits import statuses, version
 
 
@@ -51,6 +51,8 @@ COMMANDS = (
     (opt.opt, "lossc opt f.lir --grad --passes prepare --print-after-all"),
     (compile.dump, "lossc dump f.lir --grad -o out/"),
     (compile.explain, "lossc explain f.lir --grad"),
+    (bench.bench, "lossc bench f.lir --grad --bind B=8192"),
+    (graph.graph, "lossc graph f.lir --grad -o g.svg"),
     (format.fmt, "lossc fmt --diff f.lir"),
     (info.ops, "lossc ops cross_entropy_loss"),
     (info.devices, "lossc devices --json"),

@@ -131,7 +131,8 @@ def _facts(module: Module, compiled: Compiled) -> dict[str, object]:
         "not_rewritten": [_event(event) for event in log.missed],
         "kernels": [
             {
-                **dataclasses.asdict(report), "bytes_moved": [str(term) for term in report.bytes_moved],
+                **dataclasses.asdict(report),
+                "bytes_moved": [str(term) for term in report.bytes_moved],
                 "temporary_bytes": [readable(size) for size in report.temporary_bytes],
             }
             for report in kernel_reports(compiled)

@@ -15,7 +15,7 @@ from lossc.ir.builder import Builder, Tensor
 from lossc.ir.function import Function
 from lossc.ir.types import DimLike, Type, is_float, named
 
-from .signatures import ABSENT, build, composite
+from .signatures import ABSENT, build, composite, pairs_columns
 
 ANY = "any"
 """A size that has a name: one program, run with all of them."""
@@ -99,10 +99,16 @@ class Case:
         return {"N": sizing[0], "C": sizing[1], "H": height, "W": width}
 
     @property
+    def lengths(self) -> tuple[int, ...]:
+        """The row lengths that the operation is run with."""
+        pairs = pairs_columns(self.op, 4 if self.layout == "middle" else 2 - (self.layout == "row"), self.axis)
+        return COLUMNS[:-2] if pairs else COLUMNS
+
+    @property
     def sizings(self) -> tuple[Sizing, ...]:
         """Every number of rows and columns that one program is run with."""
         rows = ROWS if isinstance(self.rows, str) else (self.rows,)
-        columns = COLUMNS if isinstance(self.columns, str) else (self.columns,)
+        columns = self.lengths if isinstance(self.columns, str) else (self.columns,)
         runs = max(len(rows), len(columns))
         # Where both have names, each of one goes with some of the other.
         pairs = ((rows[-1 - index % len(rows)], columns[index % len(columns)]) for index in range(runs))

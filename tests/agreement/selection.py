@@ -108,6 +108,8 @@ def is_allowed(row: Row) -> bool:
     if ("reduction", "weights") in case.attributes and (case.strategy != AUTO or case.gradient != "none"):
         # Mostly a constant: it says nothing of a strategy.
         return False
+    if isinstance(case.columns, int) and case.columns not in case.lengths:
+        return False
     if case.strategy != AUTO and not _has_use(case):
         return False
     # Sizes that are all different: what fits only because two sizes are equal is left out.

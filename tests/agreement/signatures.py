@@ -15,10 +15,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
+from lossc.compiler.pipeline import run_passes
 from lossc.ir.builder import Builder
 from lossc.ir.composites import COMPOSITES, Composite, make_op
 from lossc.ir.diagnostics import LosscError
-from lossc.ir.function import Function
+from lossc.ir.function import Function, Module
 from lossc.ir.types import INTEGER_DTYPES, Type, named
 
 ABSENT = "-"
@@ -125,6 +126,19 @@ def operand_choices(name: str, rank: int, axis: int) -> Mapping[str, tuple[str, 
             taken += [choice for choice in converted if accepted(operand, choice)][:1]
         found[operand] = tuple(taken)
     return found if bases else {}
+
+
+@lru_cache(maxsize=1024)
+def pairs_columns(name: str, rank: int, axis: int) -> bool:
+    """Whether an operation has a value for each pair of columns: the interpreter computes such a tensor."""
+    operands = plain_operands(name, rank, axis)
+    if operands is None:
+        return False
+    x = Type("f32", PROBE.shape[:rank])
+    function = build(name, x, axis, operands, {"axis": axis}, PROBED_FEATURES)
+    primitives = run_passes(Module({function.name: function}), ("expand",)).entry
+    shapes = [result.type.shape for op in primitives.ops for result in op.results]
+    return any(shape.count(x.shape[axis]) > 1 for shape in shapes)
 
 
 def _all_choices(x: Type, axis: int, dtypes: Sequence[str]) -> Iterator[str]:

@@ -344,10 +344,49 @@ def labels_by_hand(log_probs: Any, t: Any, w: Any, ignore: int, smoothing: float
     return {"none": rows, "sum": rows.sum(), "mean": rows.sum() / row_weight.sum()}[reduction]
 
 
+# --- numbers given at run time ----------------------------------------------------------------------------------
+
+
+def run_time_numbers() -> Iterator[Problem]:
+    """With a gradient by each of them."""
+
+    def binary(x: Any, t: Any, gamma: Any) -> Any:
+        return focal(None, gamma)(x, t).mean()
+
+    def by_classes(x: Any, t: Any, gamma: Any) -> Any:
+        ce = F.cross_entropy(x, t, reduction="none")
+        return ((1 - torch.exp(-ce)) ** gamma * ce).mean()
+
+    def poly(x: Any, t: Any, epsilon: Any) -> Any:
+        ce = F.cross_entropy(x, t, reduction="none")
+        return (ce + epsilon * (1 - torch.exp(-ce))).mean()
+
+    def margins(x: Any, t: Any, margin: Any) -> Any:
+        z = torch.where(torch.arange(x.shape[1]) != t[:, None], margin - x.gather(1, t[:, None]) + x, 0)
+        return (torch.relu(z).sum(1) / x.shape[1]).mean()
+
+    def regions(x: Any, t: Any, alpha: Any) -> Any:
+        tp, fp, fn = x * t, x * (1 - t), (1 - x) * t
+        return (1 - (tp + 1) / (tp + alpha * fp + 0.5 * fn + 1)).mean()
+
+    soft, hard = unit(5, 4), labels((5,))
+    cases = [
+        ("sigmoid_focal_loss", ("logits", "t", "gamma"), 0.7, soft, binary),
+        ("focal_cross_entropy_loss", ("logits", "target", "gamma"), 1.3, hard, by_classes),
+        ("poly_cross_entropy_loss", ("logits", "target", "epsilon"), -0.5, hard, poly),
+        ("multi_margin_loss", ("x", "target", "margin"), 0.3, hard, margins),
+        ("tversky_loss", ("probs", "t", "alpha"), 0.2, soft, regions),
+    ]
+    for name, operands, number, t, reference in cases:
+        inputs = {"x": "f64[N, 4]", "t": "f64[N, 4]" if t is soft else "i64[N]", "number": "f64[]"}
+        arrays = {"x": unit(5, 4, seed=8) if "probs" in operands else real(5, 4), "t": t, "number": np.array(number)}
+        yield Problem(name, inputs, arrays, {"reduction": "mean", "operands": operands}, reference)
+
+
 # --- all of them ------------------------------------------------------------------------------------------------
 
 GROUPS = (elementwise, multi_margin, focal_cross_entropy, poly_cross_entropy, multilabel_margin,
-          multilabel_soft_margin, overlap, linear_cross_entropy)  # fmt: skip
+          multilabel_soft_margin, overlap, linear_cross_entropy, run_time_numbers)  # fmt: skip
 
 
 @pytest.mark.parametrize("group", GROUPS)

@@ -1,0 +1,160 @@
+"""`lossc bench`: how long a program takes, beside a copy of as many bytes as it must move.
+
+In: a program with inputs. Out: the median of many calls with the 10th and 90th percentile, and the fraction of the
+device's copy bandwidth that this is. Program and copy take turns, so that a machine that is busy slows down both.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+from lossc.compiler import Compiled, compile_module
+from lossc.explain import bytes_moved, bytes_needed, counted, kernel_reports
+from lossc.ir.builder import Builder, Tensor
+from lossc.ir.function import Module
+from lossc.ir.types import DimLike, Type, dim_value, named
+from lossc.runtime.device import Device
+from lossc.runtime.execute import Executable
+from lossc.runtime.memory import POOL, argument_for
+
+from . import options
+from .console import note, say, say_json
+from .programs import device_to_run_on, load_module, with_gradients
+from .run import gather_inputs
+
+FEWEST_ROUNDS = 5
+MOST_ROUNDS = 10_000
+WARM_UP = 3
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds a call."""
+
+    median: float
+    p10: float
+    p90: float
+    calls: int
+
+
+def bench(
+    file: options.Program,
+    inputs: options.Inputs,
+    bind: options.Bind,
+    params: options.Params = None,
+    random: Annotated[
+        int, typer.Option("--random", metavar="SEED", min=0, help="The seed of inputs that are not given.")
+    ] = 0,
+    grad: options.Grad = False,
+    wrt: options.Wrt = None,
+    of: options.Of = None,
+    function: options.FunctionName = None,
+    device: options.RunDevice = None,
+    strategy: options.Strategy = None,
+    seconds: Annotated[
+        float, typer.Option("--seconds", metavar="S", min=0.0, max=600.0, help="How long to measure, about.")
+    ] = 1.0,
+    json: options.Json = False,
+) -> None:
+    """Measure how long a program takes.
+
+    Prints the time of a call and the fraction of the device's copy bandwidth: the bytes that any program must move,
+    over the bytes that a copying kernel moves in the same time. What is not given is random; results go to memory that
+    is there already.
+    """
+    module = load_module(file, function)
+    arrays, sizes = gather_inputs(module, inputs, params, bind, random)
+    chosen = device_to_run_on(device)
+    compiled = compile_module(with_gradients(module, grad, wrt, of), chosen.info, strategy)
+    needed, moved = (_total(terms(compiled), sizes) for terms in (bytes_needed, bytes_moved))
+    # A copy of n elements moves 8 n bytes.
+    elements = max(1, needed // 8)
+    copy = compile_module(copying_module(), chosen.info)
+    run = call_of(compiled, chosen, {name: arrays[name] for name, _ in compiled.program.inputs}, sizes)
+    run_copy = call_of(copy, chosen, {"x": np.zeros(elements, np.float32)}, {})
+    timing, copy_timing = interleaved(run, run_copy, seconds)
+    reports = kernel_reports(compiled)
+    facts = {
+        "device": str(chosen), "function": compiled.program.name, "sizes": dict(sizes),
+        "fused_kernels": len(reports), "launches": sum(report.launches for report in reports),
+        "seconds": vars(timing), "bytes_needed": needed, "bytes_moved": moved,
+        "bytes_per_second": needed / timing.median, "copy_seconds": vars(copy_timing),
+        "copy_bytes_per_second": 8 * elements / copy_timing.median,
+        "fraction_of_copy": needed / timing.median / (8 * elements / copy_timing.median),
+    }  # fmt: skip
+    if json:
+        say_json(facts)
+        return
+    note(f"ran on {chosen}")
+    say(f"@{facts['function']}: {counted(len(reports), 'fused kernel')}, {counted(facts['launches'], 'launch')}"
+        + "".join(f", {name} = {size}" for name, size in sizes.items()))  # fmt: skip
+    say(f"time   {_told(timing)}")
+    say(f"copy   {_told(copy_timing)}")
+    say(f"bytes  {needed:,} are needed, {moved:,} moved: {facts['bytes_per_second'] / 1e9:.2f} GB/s")
+    say(f"this is {facts['fraction_of_copy']:.0%} of the device's copy bandwidth, "
+        f"{facts['copy_bytes_per_second'] / 1e9:.2f} GB/s for as many bytes")  # fmt: skip
+
+
+def copying_module() -> Module:
+    """-x of N elements: what a kernel that only moves data does, with a sign so that there is something to run."""
+    build = Builder()
+    x = Tensor(build.input("x", Type("f32", (named("N"),))), build)
+    function = build.function("copy", [(-x).value], ("result",))
+    return Module({function.name: function}, function.name)
+
+
+def call_of(
+    compiled: Compiled, device: Device, arrays: Mapping[str, np.ndarray], sizes: Mapping[str, int]
+) -> Callable[[], Any]:
+    """One run of a program, with inputs and results where the device has them."""
+    executable = Executable(compiled.program, device, compiled.sources(), compiled.build_options)
+    known = {name: size for name, size in sizes.items() if name in compiled.program.dims}
+    given = [arrays[name] for name in executable.free_inputs]
+    if device.info.shared_pointers:
+        results = executable.run(given, None, known)
+        names = [name for name, _ in compiled.program.outputs]
+        out = {name: POOL.empty(array.shape, array.dtype) for name, array in zip(names, results)}
+        return lambda: executable.run(given, out, known)
+    there = [argument_for(device, array) for array in given]
+
+    def run() -> None:
+        executable.start(there, known)
+        executable.settle()
+
+    return run
+
+
+def interleaved(first: Callable[[], Any], second: Callable[[], Any], seconds: float) -> tuple[Timing, Timing]:
+    """Times of two functions that are called in turn for about so many seconds."""
+    for _ in range(WARM_UP):
+        first()
+        second()
+    times: tuple[list[float], list[float]] = ([], [])
+    end = time.perf_counter() + seconds
+    while len(times[0]) < FEWEST_ROUNDS or (time.perf_counter() < end and len(times[0]) < MOST_ROUNDS):
+        for function, taken in zip((first, second), times):
+            started = time.perf_counter()
+            function()
+            taken.append(time.perf_counter() - started)
+    return _timing(times[0]), _timing(times[1])
+
+
+def _timing(taken: list[float]) -> Timing:
+    p10, median, p90 = np.percentile(taken, (10, 50, 90)).tolist()
+    return Timing(median, p10, p90, len(taken))
+
+
+def _total(terms: list[DimLike], sizes: Mapping[str, int]) -> int:
+    return sum(dim_value(term, sizes) for term in terms)
+
+
+def _told(timing: Timing) -> str:
+    unit, scale = ("ms", 1e3) if timing.median >= 1e-3 else ("us", 1e6)
+    return (f"{timing.median * scale:.3f} {unit} (p10 {timing.p10 * scale:.3f}, p90 {timing.p90 * scale:.3f}, "
+            f"{timing.calls} calls)")  # fmt: skip

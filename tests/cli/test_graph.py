@@ -1,0 +1,102 @@
+"""`lossc graph`: the text of a picture, and what happens where Graphviz is or is not."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Command = Callable[..., Any]
+PRESET = ("--device", "cpu-avx512")
+
+NETWORK = """\
+func @n(%x: f32[B, 8], param %w: f32[4, 8], %t: f32[B, 4]) -> (f32[1]) {
+  %y = linear %x, %w
+  %l = mse_loss %y, %t
+  return %l
+}
+"""
+
+
+def picture(lossc: Command, folder: Path, *words: str) -> str:
+    done = lossc("graph", *words, *PRESET, "-o", "g.dot")
+    assert done.status == 0, done.err
+    return (folder / "g.dot").read_text()
+
+
+def test_kernels_are_clusters(lossc: Command, folder: Path) -> None:
+    text = picture(lossc, folder, "f.lir", "--grad")
+    assert text.count("subgraph cluster_") == 1
+    assert re.search(r'label="f_0: row-\w+"', text)
+    for label in ("x\\nf32[B, 10]", "labels\\ni32[B]", "loss\\nf32[1]", "grad_x\\nf32[B, 10]", "reduce_max\\naxes = 1"):
+        assert f'"{label}"' in text
+
+
+def test_every_edge_has_nodes_and_braces_close(lossc: Command, folder: Path) -> None:
+    (folder / "n.lir").write_text(NETWORK)
+    text = picture(lossc, folder, "n.lir", "--grad")
+    assert text.count("subgraph cluster_") > 1
+    unquoted = re.sub(r'"(\\.|[^"\\])*"', '""', text)
+    assert unquoted.count("{") == unquoted.count("}")
+    nodes = re.findall(r"^ *(n\d+) \[", text, re.MULTILINE)
+    edges = re.findall(r"^ *(n\d+) -> (n\d+) \[", text, re.MULTILINE)
+    assert len(set(nodes)) == len(nodes)
+    assert edges
+    assert {end for edge in edges for end in edge} <= set(nodes)
+    # Every operation is reached from somewhere: nothing floats but constants, sizes and counters.
+    results = re.findall(r'^ *(n\d+) \[label="(?:l|grad_w)\\n', text, re.MULTILINE)
+    assert len(results) == 2
+    assert set(results) <= {end for _, end in edges}
+
+
+def test_the_text_goes_to_the_program_dot(lossc: Command, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = folder / "bin" / "dot"
+    program.parent.mkdir()
+    program.write_text(f"#!{sys.executable}\nimport sys\nprint('<svg>', len(sys.stdin.read()), *sys.argv[1:])\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent))
+    text = picture(lossc, folder, "f.lir")
+    done = lossc("graph", "f.lir", *PRESET, "-o", "g.svg")
+    assert done.status == 0, done.err
+    drawn = (folder / "g.svg").read_text().split()
+    assert drawn[0] == "<svg>"
+    assert int(drawn[1]) >= len(text) - 1
+    assert "-Tsvg" in drawn
+
+
+def test_a_missing_program_is_named(lossc: Command, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(folder))
+    (folder / "g.svg").write_text("before")
+    done = lossc("graph", "f.lir", *PRESET, "-o", "g.svg")
+    assert done.status == 1
+    assert "`dot`" in done.err
+    assert "-o FILE.dot" in done.err
+    assert (folder / "g.svg").read_text() == "before"
+
+
+def test_a_missing_package_is_named(lossc: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "graphviz", None)
+    done = lossc("graph", "f.lir", *PRESET, "-o", "g.png")
+    assert done.status == 1
+    assert "lossc[graph]" in done.err
+
+
+def test_a_program_that_fails_is_told(lossc: Command, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = folder / "bin" / "dot"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\necho out of ink >&2\nexit 7\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent))
+    done = lossc("graph", "f.lir", *PRESET, "-o", "g.svg")
+    assert done.status == 1
+    assert "out of ink" in done.err
+
+
+def test_an_unknown_kind_of_file_is_refused(lossc: Command) -> None:
+    done = lossc("graph", "f.lir", "-o", "g.gif")
+    assert done.status == 1
+    assert ".svg" in done.err

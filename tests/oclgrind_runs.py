@@ -1,0 +1,94 @@
+"""Run GPU-shaped kernels on the device there is, for `test_oclgrind`: python -m oclgrind_runs [mistake]
+
+Below oclgrind that device is its simulator, which complains on stderr of what no other device shows: reads of memory
+that nobody wrote, accesses out of bounds, races, barriers that a part of a group misses. Every tensor has a buffer of
+its own, so nothing hides an overflow. Prints how many launches gave the expected numbers. With a `mistake` the kernels
+have that one, and no numbers are expected.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+
+from agreement.agree import Problem
+from agreement.cases import parse_case
+
+from lossc.compiler.opencl import kernel_source
+from lossc.ir.kernel import Barrier, For, If, Kernel, Stmt, add, integer
+from lossc.ir.program import Program
+from lossc.ir.target import GPU_GENERIC
+from lossc.runtime.device import select
+from lossc.runtime.execute import Executable
+
+CASES = (
+    "cross_entropy_loss columns=100 target=i32:rows weight=x:classes ignore_index=1 label_smoothing=0.1",
+    "cross_entropy_loss columns=37 rows=any gradient=upstream target=x:same reduction='none'",
+    "cross_entropy_loss columns=any layout=middle target=u8:rows",
+    "bce_with_logits_loss columns=33 t=x:same weight=x:rows pos_weight=x:scalar",
+    "mse_loss columns=1000 dtype=f16 t=x:same weight=x:same",
+    "js_div_loss columns=67 q_logits=x:same",
+    "cosine_embedding_loss columns=130 x2=x:same t=x:rows",
+    "dice_loss columns=5 layout=middle t=x:same from_logits=True",
+)
+"""Losses with one reduction of a row, several, none; with checks, ragged ends, rows shorter than a group, 16 bits."""
+
+
+def main() -> int:
+    mistake = sys.argv[1] if len(sys.argv) > 1 else None
+    device = select(None)
+    launches, wrong = 0, []
+    for text in CASES[: 1 if mistake else None]:
+        problem = Problem(parse_case(f"{text} strategy=row-group"))
+        compiled = problem.compiled(GPU_GENERIC)
+        assert any(choice.strategy == "row-group" for choice in compiled.lowered.choices.values()), text
+        program = with_mistake(compiled.program, mistake)
+        sources = {kernel.name: kernel_source(kernel) for kernel in program.kernels}
+        run = Executable(program, device, sources, compiled.build_options)
+        for sizing, arrays in problem.arrays.items():
+            if sizing[0] * sizing[1] > 6000:
+                continue  # The simulator is slow.
+            found = run(arrays)
+            launches += 1
+            wrong += [] if mistake else problem.compare(text, sizing, found)
+    print(*wrong, sep="\n")
+    print(f"{launches} runs on {device}, {len(wrong)} wrong")
+    return 1 if wrong else 0
+
+
+def with_mistake(program: Program, mistake: str | None) -> Program:
+    """The program with one mistake in each of its kernels for work-groups."""
+    if mistake is None:
+        return program
+    changes = {"no barriers": without_barriers, "one row too many": one_row_too_many}
+    steps = []
+    for step in program.steps:
+        variants = []
+        for variant in step.variants:
+            launches = tuple(replace(launch, kernel=changes[mistake](launch.kernel)) for launch in variant.launches)
+            variants.append(replace(variant, launches=launches))
+        steps.append(replace(step, variants=tuple(variants)))
+    return replace(program, steps=tuple(steps))
+
+
+def without_barriers(kernel: Kernel) -> Kernel:
+    def change(body: tuple[Stmt, ...]) -> tuple[Stmt, ...]:
+        kept = (s for s in body if not isinstance(s, Barrier))
+        return tuple(replace(s, body=change(s.body)) if isinstance(s, (For, If)) else s for s in kept)
+
+    return replace(kernel, body=change(kernel.body))
+
+
+def one_row_too_many(kernel: Kernel) -> Kernel:
+    """Every loop over rows goes one row too far."""
+
+    def change(statement: Stmt) -> Stmt:
+        if isinstance(statement, For) and statement.var.name.startswith("row"):
+            return replace(statement, stop=add(statement.stop, integer(1)))
+        return statement
+
+    return replace(kernel, body=tuple(map(change, kernel.body)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,44 @@
+"""GPU-shaped kernels below Oclgrind, which sees races, bad addresses, unwritten memory and divergent barriers.
+
+Runs where Debian's `oclgrind` is installed. Oclgrind tells on stderr and leaves the exit status alone.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+OCLGRIND = shutil.which("oclgrind")
+COMPLAINT = re.compile("Invalid read|Invalid write|data race|[Uu]ninitialized|divergence|OCLGRIND FATAL")
+
+pytestmark = pytest.mark.skipif(OCLGRIND is None, reason="oclgrind is not installed")
+
+
+def oclgrind(*arguments: str) -> tuple[subprocess.CompletedProcess[str], list[str]]:
+    """The run of `oclgrind_runs`, and what Oclgrind complains of."""
+    command = [OCLGRIND or "", "--uninitialized", "--data-races", "--uniform-writes", "--max-errors", "20",
+               sys.executable, "-m", "oclgrind_runs", *arguments]  # fmt: skip
+    here = str(Path(__file__).parent)
+    path = os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH"))))
+    environment = {**os.environ, "PYTHONPATH": path, "LOSSC_DEVICE": "oclgrind"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    return done, [line for line in done.stderr.splitlines() if COMPLAINT.search(line)]
+
+
+def test_nothing_to_complain_of() -> None:
+    done, complaints = oclgrind()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not complaints, "\n".join(complaints)
+    assert re.search(r"^\d\d runs on Oclgrind Simulator .*, 0 wrong$", done.stdout.strip().splitlines()[-1])
+
+
+@pytest.mark.parametrize(("mistake", "complaint"), [("no barriers", "data race"), ("one row too many", "Invalid")])
+def test_a_mistake_is_seen(mistake: str, complaint: str) -> None:
+    done, complaints = oclgrind(mistake)
+    assert any(complaint in line for line in complaints), done.stdout + done.stderr[-2000:]
