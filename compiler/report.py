@@ -74,7 +74,6 @@ def _chosen(variants: Iterable[Variant], sizes: Mapping[str, int]) -> Variant:
 
 def _count(name: str, schedule: Schedule, variant: Variant, sizes: Mapping[str, int]) -> KernelCounts:
     passes = _passes(schedule, _kept(schedule, variant))
-    element = [op for ops, _ in passes for op in ops if schedule.varies[op.result] == schedule.looped]
     loads = [v for _, loads in passes for v in loads if schedule.varies[v] == schedule.looped]
     picked = _picked(schedule)
     # What varies along fewer axes than the loops is loaded outside of them, once.
@@ -85,10 +84,16 @@ def _count(name: str, schedule: Schedule, variant: Variant, sizes: Mapping[str, 
         variant.strategy,
         schedule.stages,
         len(variant.launches),
-        sum(op.name in EXPONENTIALS for op in element),
+        exps_per_element(schedule, variant),
         loaded,
         sum(_bytes(v, v, sizes) for v in schedule.function.outputs),
     )
+
+
+def exps_per_element(schedule: Schedule, variant: Variant) -> int:
+    """How many exponentials a variant of a kernel evaluates for each element of its domain."""
+    ops = [op for ops, _ in _passes(schedule, _kept(schedule, variant)) for op in ops]
+    return sum(op.name in EXPONENTIALS for op in ops if schedule.varies[op.result] == schedule.looped)
 
 
 def _picked(schedule: Schedule) -> list[tuple[Value, Value]]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from lossc.compiler import Compiled
 from lossc.compiler.pipeline import run_passes
+from lossc.compiler.report import ASSUMED_SIZE, exps_per_element
 from lossc.compiler.rewrite import Log
 from lossc.ir.diagnostics import CompilerBug
 from lossc.ir.function import Value
@@ -18,10 +19,6 @@ from lossc.ir.kernel import Apply, Const, Expr, Var, evaluate_integer, integer, 
 from lossc.ir.program import Step
 from lossc.ir.schedule import Schedule
 from lossc.ir.types import ITEM_SIZE, Dim, DimLike, dim_names, dim_value, multiply_dims
-
-ASSUMED_SIZE = 1024
-"""What a named dimension counts as where a figure needs a number."""
-EXPONENTIALS = frozenset({"exp", "expm1"})
 
 
 @dataclass(frozen=True)
@@ -75,16 +72,10 @@ def _report(compiled: Compiled, step: Step) -> KernelReport:
     last = step.variants[-1]
     return KernelReport(
         step.name, tuple(map(_typed, function.inputs)), tuple(map(_typed, function.outputs)),
-        schedule.stages, exponentials(schedule), choice.strategy, choice.against, tuple(_variants(step)),
+        schedule.stages, exps_per_element(schedule, last), choice.strategy, choice.against, tuple(_variants(step)),
         len(last.launches), tuple(_bytes_of(value) for value in (*function.inputs, *function.outputs)),
         tuple(mul(buffer.size, integer(ITEM_SIZE[buffer.dtype])) for buffer in last.temporaries),
     )  # fmt: skip
-
-
-def exponentials(schedule: Schedule) -> int:
-    """How many exponentials a kernel computes for each element of its domain."""
-    ops = (op for op in schedule.function.ops if op.name in EXPONENTIALS)
-    return sum(schedule.varies[op.result] == schedule.looped for op in ops)
 
 
 def _variants(step: Step) -> Iterator[str]:

@@ -1,8 +1,8 @@
 """Segmentation: which pixels of a photograph are the flower? (scikit-learn's flower.jpg, halved to 213 x 320.)
 
 The truth is where red exceeds green in the colours; the network sees only grey, a patch of 9 x 9 pixels around each
-pixel. It learns from the left part of the picture and is tested on the right one. Logits are [N, 2, H, W]; the loss is
-cross-entropy over pixels plus the Dice loss over regions, both from one pass over the logits.
+pixel. It learns from the left half of the picture and is tested on the right one. Logits are [N, 2, H, W]; the loss is
+cross-entropy over pixels plus the Dice loss over regions, which share their softmax.
 
     python samples/segmentation.py
 """

@@ -1,21 +1,22 @@
-"""Run GPU-shaped kernels on the device there is, for `test_oclgrind`: python -m oclgrind_runs [mistake]
+"""Run GPU-shaped kernels on the device there is, for `test_oclgrind`: python -m oclgrind_runs WIDTH [mistake]
 
 Below oclgrind that device is its simulator, which complains on stderr of what no other device shows: reads of memory
 that nobody wrote, accesses out of bounds, races, barriers that a part of a group misses. Every tensor has a buffer of
-its own, so nothing hides an overflow. Prints how many launches gave the expected numbers. With a `mistake` the kernels
+its own, so nothing hides an overflow. WIDTH is that of vectors. Prints how many launches gave the expected numbers. With a `mistake` the kernels
 have that one, and no numbers are expected.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 
 from agreement.agree import Problem
 from agreement.cases import parse_case
 
 from lossc.compiler.opencl import kernel_source
-from lossc.ir.kernel import Barrier, For, If, Kernel, Stmt, add, integer
+from lossc.ir.kernel import Barrier, For, If, Kernel, Stmt, Store, add, integer
 from lossc.ir.program import Program
 from lossc.ir.target import GPU_GENERIC
 from lossc.runtime.device import select
@@ -35,12 +36,13 @@ CASES = (
 
 
 def main() -> int:
-    mistake = sys.argv[1] if len(sys.argv) > 1 else None
+    width, mistake = int(sys.argv[1]), (sys.argv[2] if len(sys.argv) > 2 else None)
+    gpu = replace(GPU_GENERIC, vector_width=width)
     device = select(None)
     launches, wrong = 0, []
     for text in CASES[: 1 if mistake else None]:
         problem = Problem(parse_case(f"{text} strategy=row-group"))
-        compiled = problem.compiled(GPU_GENERIC)
+        compiled = problem.compiled(gpu)
         assert any(choice.strategy == "row-group" for choice in compiled.lowered.choices.values()), text
         program = with_mistake(compiled.program, mistake)
         sources = {kernel.name: kernel_source(kernel) for kernel in program.kernels}
@@ -60,7 +62,11 @@ def with_mistake(program: Program, mistake: str | None) -> Program:
     """The program with one mistake in each of its kernels for work-groups."""
     if mistake is None:
         return program
-    changes = {"no barriers": without_barriers, "one row too many": one_row_too_many}
+    changes = {
+        "no barriers": without_barriers,
+        "one row too many": one_row_too_many,
+        "nothing stored locally": without_local_stores,
+    }
     steps = []
     for step in program.steps:
         variants = []
@@ -71,12 +77,22 @@ def with_mistake(program: Program, mistake: str | None) -> Program:
     return replace(program, steps=tuple(steps))
 
 
-def without_barriers(kernel: Kernel) -> Kernel:
+def without(kernel: Kernel, unwanted: Callable[[Stmt], bool]) -> Kernel:
     def change(body: tuple[Stmt, ...]) -> tuple[Stmt, ...]:
-        kept = (s for s in body if not isinstance(s, Barrier))
+        kept = (s for s in body if not unwanted(s))
         return tuple(replace(s, body=change(s.body)) if isinstance(s, (For, If)) else s for s in kept)
 
     return replace(kernel, body=change(kernel.body))
+
+
+def without_barriers(kernel: Kernel) -> Kernel:
+    return without(kernel, lambda statement: isinstance(statement, Barrier))
+
+
+def without_local_stores(kernel: Kernel) -> Kernel:
+    """What the items of a group exchange is never written."""
+    local = {array.name for array in kernel.local_arrays}
+    return without(kernel, lambda statement: isinstance(statement, Store) and statement.buffer in local)
 
 
 def one_row_too_many(kernel: Kernel) -> Kernel:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import json
 import subprocess
 import sys
 import threading
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -415,9 +417,11 @@ def test_out_takes_aligned_arrays(device: Device) -> None:
         ({"y": lossc.empty((5, 2), "f64")}, "found float64"),
         ({"y": lossc.empty((2, 5)).T}, "64-byte aligned"),
         ({"z": lossc.empty((5, 2))}, "did you mean `y`|is no output"),
+        ([lossc.empty((5, 2))], "out is a dictionary .*\n.*the outputs are y"),
+        ({"y": [[0.0] * 2] * 5}, "must be a NumPy array, found list"),
     ],
 )  # fmt: skip
-def test_out_is_checked(out: dict[str, np.ndarray], message: str) -> None:
+def test_out_is_checked(out: Any, message: str) -> None:
     with pytest.raises(lossc.LirError, match=message):
         squares()(x=X[:, :2].copy(), out=out)
 
@@ -535,6 +539,21 @@ def test_importing_loads_nothing_heavy(tmp_path: Path) -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_plans_that_are_forgotten_let_go_of_everything(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lossc.runtime.execute.MOST_PLANS", 2)
+    g = lossc.Graph()
+    x = g.input("x", (None, 3))
+    g.set_outputs([x.sum(1).exp()])
+    fn = g.compile(device=device)
+    fn(x=np.ones((1, 3), "f4"))
+    first = weakref.ref(next(iter(fn._executable._of_thread.plans.values())))
+    for rows in range(2, 6):
+        fn(x=np.ones((rows, 3), "f4"))
+    gc.collect()
+    assert first() is None
+    assert len(fn._executable._of_thread.plans) == 2
+
+
 # --- looking inside -----------------------------------------------------------------------------------------
 
 
@@ -559,6 +578,16 @@ def test_a_dump_reads_back_and_says_how_to_launch(tmp_path: Path) -> None:
     for name in ("module.lir", "prepared.lir", "fused.lir"):
         parse((folder / name).read_text())
     assert "domain axis 0: B" in (folder / "fused.lir").read_text()
+
+
+def test_a_dump_replaces_the_kernels_of_an_earlier_one(tmp_path: Path) -> None:
+    classifier().compile(grad=True).dump(tmp_path / "dump")
+    (tmp_path / "dump" / "kernels" / "mine.cl").write_text("// not lossc's")
+    squares().dump(tmp_path / "dump")
+    manifest = json.loads((tmp_path / "dump" / "manifest.json").read_text())
+    files = {launch["file"] for step in manifest["steps"] for v in step["variants"] for launch in v["launches"]}
+    there = {f"kernels/{path.name}" for path in (tmp_path / "dump" / "kernels").iterdir()}
+    assert there == {*files, "kernels/mine.cl"}
 
 
 def test_a_dump_that_cannot_be_written_is_told(tmp_path: Path) -> None:

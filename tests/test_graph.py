@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -388,3 +389,20 @@ def test_two_functions_of_one_name_are_refused() -> None:
     g.call(inner, x)
     with pytest.raises(lossc.LirError, match="there is a function @same already"):
         g.call(other, x)
+
+
+def test_an_unknown_parameter_is_a_key_error_that_helps() -> None:
+    g = lossc.Graph()
+    g.param("fc.weight", (2, 2), "zeros")
+    with pytest.raises(KeyError) as caught:
+        g.parameters["fc.wieght"]
+    assert isinstance(caught.value, lossc.LirError)
+    assert "did you mean `fc.weight`?" in str(caught.value)
+    assert "there are: fc.weight" in str(caught.value)
+    assert g.parameters.get("zz") is None
+
+
+@pytest.mark.parametrize("other", ["func @f() {}", lossc.Graph(), None])
+def test_a_graph_is_made_from_modules_alone(other: Any) -> None:
+    with pytest.raises(lossc.LirError, match=r"expected a Module, found \w+\n.*lossc.parse\(text\)"):
+        lossc.Graph.from_module(other)

@@ -20,10 +20,14 @@ COMPLAINT = re.compile("Invalid read|Invalid write|data race|[Uu]ninitialized|di
 pytestmark = pytest.mark.skipif(OCLGRIND is None, reason="oclgrind is not installed")
 
 
-def oclgrind(*arguments: str) -> tuple[subprocess.CompletedProcess[str], list[str]]:
+# Oclgrind 21.10 crashes where it follows unwritten memory into the components of a vector: there it has scalars.
+CHECKS = {1: ("--uninitialized",), 4: ("--data-races", "--uniform-writes")}
+
+
+def oclgrind(width: int, *arguments: str) -> tuple[subprocess.CompletedProcess[str], list[str]]:
     """The run of `oclgrind_runs`, and what Oclgrind complains of."""
-    command = [OCLGRIND or "", "--uninitialized", "--data-races", "--uniform-writes", "--max-errors", "20",
-               sys.executable, "-m", "oclgrind_runs", *arguments]  # fmt: skip
+    command = [OCLGRIND or "", *CHECKS[width], "--max-errors", "20"]
+    command += [sys.executable, "-m", "oclgrind_runs", str(width), *arguments]
     here = str(Path(__file__).parent)
     path = os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH"))))
     environment = {**os.environ, "PYTHONPATH": path, "LOSSC_DEVICE": "oclgrind"}
@@ -31,14 +35,22 @@ def oclgrind(*arguments: str) -> tuple[subprocess.CompletedProcess[str], list[st
     return done, [line for line in done.stderr.splitlines() if COMPLAINT.search(line)]
 
 
-def test_nothing_to_complain_of() -> None:
-    done, complaints = oclgrind()
+@pytest.mark.parametrize("width", CHECKS)
+def test_nothing_to_complain_of(width: int) -> None:
+    done, complaints = oclgrind(width)
     assert done.returncode == 0, done.stdout + done.stderr
     assert not complaints, "\n".join(complaints)
     assert re.search(r"^\d\d runs on Oclgrind Simulator .*, 0 wrong$", done.stdout.strip().splitlines()[-1])
 
 
-@pytest.mark.parametrize(("mistake", "complaint"), [("no barriers", "data race"), ("one row too many", "Invalid")])
-def test_a_mistake_is_seen(mistake: str, complaint: str) -> None:
-    done, complaints = oclgrind(mistake)
+MISTAKES = [
+    (4, "no barriers", "data race"),
+    (4, "one row too many", "Invalid read"),
+    (1, "nothing stored locally", "ninitialized"),
+]
+
+
+@pytest.mark.parametrize(("width", "mistake", "complaint"), MISTAKES)
+def test_a_mistake_is_seen(width: int, mistake: str, complaint: str) -> None:
+    done, complaints = oclgrind(width, mistake)
     assert any(complaint in line for line in complaints), done.stdout + done.stderr[-2000:]

@@ -63,26 +63,24 @@ def arrays_for(program: str, rows: int, columns: int) -> dict[str, np.ndarray]:
     return arrays
 
 
-def agree(name: str, rows: int, columns: int, device: Device | None) -> None:
+def agree(name: str, rows: tuple[int, ...], columns: int, device: Device | None) -> None:
     program = PROGRAMS[name].format(C=columns)
     runner = Runner(program, device, "row-pipeline")
-    arrays = arrays_for(program, rows, columns)
-    found = runner(**arrays)
     assert any("_stream" in kernel.name for kernel in runner.compiled.program.kernels)
-    expected = evaluate(passes(parse(program).entry, PLAIN), arrays)
-    for (output, _), wanted in zip(runner.compiled.program.outputs, expected):
-        np.testing.assert_allclose(found[output], wanted, rtol=2e-5, atol=2e-6, err_msg=output)
+    reference = passes(parse(program).entry, PLAIN)
+    for count in rows:
+        arrays = arrays_for(program, count, columns)
+        found = runner(**arrays)
+        for (output, _), wanted in zip(runner.compiled.program.outputs, evaluate(reference, arrays)):
+            np.testing.assert_allclose(found[output], wanted, rtol=2e-5, atol=2e-6, err_msg=output)
 
 
-@pytest.mark.parametrize("columns", [64, 65, 72, 79, 100])
+@pytest.mark.parametrize("columns", [64, 65, 72, 79])
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_in_the_simulator(name: str, columns: int) -> None:
-    for rows in (1, 2, 3, 19):
-        agree(name, rows, columns, None)
+    agree(name, (1, 2, 19), columns, None)
 
 
-@pytest.mark.parametrize("columns", [64, 71, 1000])
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_on_devices(name: str, columns: int, device: Device) -> None:
-    for rows in (0, 1, 40, 700):
-        agree(name, rows, columns, device)
+def test_on_devices(name: str, device: Device) -> None:
+    agree(name, (0, 1, 40, 700), 71, device)

@@ -64,7 +64,7 @@ def js_div_loss(
         (p, log_p), (q, log_q) = _distribution(p, axis), _distribution(q, axis)
         middle = p * beta + q * (1 - beta)
         log_middle = (middle == 0).select(1, middle).log()
-        rows = (p * (log_p - log_middle)).sum(axis) * beta + (q * (log_q - log_middle)).sum(axis) * (1 - beta)
+        rows = _mean_ratio(p, log_p - log_middle, axis) * beta + _mean_ratio(q, log_q - log_middle, axis) * (1 - beta)
     return as_given(reduce_loss(rows, reduction), p_logits, reduction)
 
 
@@ -100,6 +100,12 @@ def _kl_of_logits(p: Tensor, q: Tensor, axis: int) -> Tensor:
     nothing = p == -math.inf
     difference = nothing.select(0, p) - (nothing & (q == -math.inf)).select(0, q)
     return (mass * difference).sum(axis) / sum_p - sum_p.log() + sum_q.log()
+
+
+def _mean_ratio(p: Tensor, log_ratio: Tensor, axis: int) -> Tensor:
+    """sum_c P[c] log_ratio[c]. Its derivative leaves out that of the logarithms, which adds up to nothing:
+    sum_c P[c] d log P[c] = d sum_c P[c] = 0, and over both sums of js_div_loss the same holds for M."""
+    return (p * log_ratio).with_gradient((p, log_ratio)).sum(axis)
 
 
 def _distribution(x: Tensor, axis: int) -> tuple[Tensor, Tensor]:

@@ -302,3 +302,11 @@ def test_an_interrupt_is_quiet(lossc: Command, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("lossc.cli.info.found_devices", interrupted)
     done = lossc("devices")
     assert (done.status, done.err.strip()) == (130, "interrupted")
+
+
+@pytest.mark.parametrize("name", [".", "folder.npy", "folder.npz"])
+def test_a_folder_is_no_array(lossc: Command, folder: Path, name: str) -> None:
+    (folder / name).mkdir(exist_ok=True)
+    done = lossc("run", "f.lir", "--input", f"x={name}")
+    assert done.status == 1
+    assert done.err.count("it is a folder") == done.err.count("error[") == 1

@@ -1,0 +1,277 @@
+"""`lossc.functional`: torch's names and arguments on NumPy arrays. Values stand in torch_parity; here is everything else."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+import threading
+import warnings
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import lossc
+import lossc.functional as F
+from lossc import loss_calls
+from lossc.ir.composites import COMPOSITES
+from lossc.loss_table import LOSSES
+
+RANDOM = np.random.default_rng(0)
+LOGITS = RANDOM.standard_normal((6, 5)).astype(np.float32)
+LABELS = RANDOM.integers(0, 5, 6)
+
+
+def log_softmax(x: np.ndarray) -> np.ndarray:
+    x = x.astype(np.float64)
+    x = x - x.max(-1, keepdims=True)
+    return x - np.log(np.exp(x).sum(-1, keepdims=True))
+
+
+def cross_entropy(x: np.ndarray, y: np.ndarray) -> float:
+    return -log_softmax(x)[np.arange(len(y)), y].mean()
+
+
+def test_every_row_is_a_function_here_and_every_loss_has_a_row() -> None:
+    for name, row in LOSSES.items():
+        function = getattr(F, name)
+        assert inspect.signature(function) == row.signature
+        assert function.__name__ == name
+        assert "Formula:" in function.__doc__ or name in ("softmax", "log_softmax")
+    losses = {name for name, composite in COMPOSITES.items() if composite.kind == "loss"}
+    # torch averages it over the last axis and takes any weight, which the table spells out of the binary loss.
+    assert losses - {row.operation for row in LOSSES.values()} == {"multilabel_soft_margin_loss"}
+
+
+def test_a_reduced_loss_has_no_axes_and_an_unreduced_one_the_shape_of_the_rows() -> None:
+    value = F.cross_entropy(LOGITS, LABELS)
+    assert isinstance(value, np.ndarray)
+    assert value.shape == ()
+    np.testing.assert_allclose(value, cross_entropy(LOGITS, LABELS), rtol=1e-6)
+    assert F.cross_entropy(LOGITS, LABELS, reduction="none").shape == (6,)
+    assert F.mse_loss(LOGITS.reshape(2, 3, 5), LOGITS.reshape(2, 3, 5), reduction="none").shape == (2, 3, 5)
+    assert F.cross_entropy(LOGITS[0], LABELS[0], reduction="none").shape == ()
+
+
+def test_value_and_gradient() -> None:
+    value, gradient = F.value_and_grad(F.cross_entropy)(LOGITS, LABELS)
+    np.testing.assert_allclose(value, cross_entropy(LOGITS, LABELS), rtol=1e-6)
+    expected = np.exp(log_softmax(LOGITS))
+    expected[np.arange(6), LABELS] -= 1
+    np.testing.assert_allclose(gradient, expected / 6, atol=1e-6)
+    assert gradient.dtype == np.float32
+
+    weight = np.array([1, 2, 0.5, 1, 1], np.float32)
+    value, (by_logits, by_weight) = F.value_and_grad(F.cross_entropy, (0, 2))(LOGITS, LABELS, weight)
+    assert by_logits.shape == LOGITS.shape
+    assert by_weight.shape == (5,)
+    step = np.float32(1e-2) * np.eye(5, dtype=np.float32)[1]
+    difference = F.cross_entropy(LOGITS, LABELS, weight + step) - F.cross_entropy(LOGITS, LABELS, weight - step)
+    np.testing.assert_allclose(by_weight[1], difference / 2e-2, rtol=1e-2, atol=1e-4)
+
+    # The order, and repetitions, are the caller's.
+    _, (by_target, by_input) = F.value_and_grad(F.mse_loss, (1, 0))(LOGITS, LOGITS + 1)
+    np.testing.assert_allclose(by_target, -by_input)
+
+
+def test_value_and_grad_says_what_it_does_not_take() -> None:
+    with pytest.raises(lossc.LirError, match="takes a loss of lossc.functional"):
+        F.value_and_grad(lambda x: x)
+    with pytest.raises(lossc.LirError, match="from 0 to 7"):
+        F.value_and_grad(F.cross_entropy, 8)
+    with pytest.raises(lossc.LirError, match="reduction, is no tensor"):
+        F.value_and_grad(F.cross_entropy, 6)
+    with pytest.raises(lossc.LirError, match="not reduced"):
+        F.value_and_grad(F.cross_entropy)(LOGITS, LABELS, reduction="none")
+    with pytest.raises(lossc.LirError, match="only floats"):
+        F.value_and_grad(F.cross_entropy, 1)(LOGITS, LABELS)
+    with pytest.raises(lossc.LirError, match="not given weight"):
+        F.value_and_grad(F.cross_entropy, 2)(LOGITS, LABELS)
+
+
+def test_a_new_batch_size_compiles_nothing() -> None:
+    def programs() -> int:
+        return loss_calls._program.cache_info().misses
+
+    for rows in (3, 4):
+        F.cross_entropy(LOGITS[:rows], LABELS[:rows])
+        F.mse_loss(LOGITS[:rows], LOGITS[:rows])
+    before = programs()
+    for rows in (1, 2, 5, 6):
+        np.testing.assert_allclose(
+            F.cross_entropy(LOGITS[:rows], LABELS[:rows]), cross_entropy(LOGITS[:rows], LABELS[:rows]), rtol=1e-6
+        )
+        assert F.mse_loss(LOGITS[:rows], LOGITS[:rows] + 1) == 1
+    # Elementwise losses of equal shapes are one program for all ranks.
+    assert F.mse_loss(np.float32(1), np.float32(3)) == 4
+    assert F.mse_loss(LOGITS.reshape(1, 2, 3, 5), LOGITS.reshape(1, 2, 3, 5)) == 0
+    assert programs() == before
+    assert loss_calls._program.cache_info().maxsize == loss_calls.MOST_PROGRAMS
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16, np.int32, np.int64])
+def test_labels_of_every_integer_type(dtype: Any) -> None:
+    np.testing.assert_allclose(F.cross_entropy(LOGITS, LABELS.astype(dtype)), cross_entropy(LOGITS, LABELS), rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16, ml_dtypes.bfloat16])
+def test_float_types(dtype: Any) -> None:
+    x = LOGITS.astype(dtype)
+    value, gradient = F.value_and_grad(F.cross_entropy)(x, LABELS)
+    assert gradient.dtype == dtype
+    # 16-bit floats are storage: what is reduced is f32.
+    assert value.dtype == (np.float64 if dtype == np.float64 else np.float32)
+    np.testing.assert_allclose(value, cross_entropy(x, LABELS), rtol=1e-6)
+    assert F.cross_entropy(x, LABELS, reduction="none").dtype == dtype
+
+
+def test_element_types_are_mixed_as_torch_promotes_them() -> None:
+    assert F.mse_loss(LOGITS, LOGITS.astype(np.float64)).dtype == np.float64
+    assert F.mse_loss(LOGITS, np.ones((6, 5), np.int64)).dtype == np.float32
+    _, (by_x, by_t) = F.value_and_grad(F.mse_loss, (0, 1))(LOGITS, LOGITS.astype(np.float64) + 1)
+    assert (by_x.dtype, by_t.dtype) == (np.float32, np.float64)
+
+
+def test_memory_order_and_lists() -> None:
+    expected = F.mse_loss(LOGITS, LOGITS[::-1].copy())
+    assert F.mse_loss(np.asfortranarray(LOGITS), LOGITS[::-1]) == expected
+    assert F.mse_loss([1.0, 2.0], [2.0, 4.0]) == 2.5
+    swapped = LOGITS.astype(LOGITS.dtype.newbyteorder())
+    assert F.mse_loss(swapped, LOGITS) == 0
+
+
+def test_results_are_arrays_of_their_own() -> None:
+    first, gradient = F.value_and_grad(F.mse_loss)(LOGITS, LOGITS + 1)
+    kept, kept_gradient = first.copy(), gradient.copy()
+    F.value_and_grad(F.mse_loss)(LOGITS, LOGITS + 3)
+    assert first == kept
+    np.testing.assert_array_equal(gradient, kept_gradient)
+
+
+def test_retired_arguments() -> None:
+    with pytest.warns(UserWarning, match="reduction='sum'"):
+        assert F.mse_loss(LOGITS, LOGITS + 1, False) == 30
+    with pytest.warns(UserWarning, match="reduction='none'"):
+        assert F.mse_loss(LOGITS, LOGITS + 1, None, False).shape == (6, 5)
+    with pytest.warns(UserWarning, match="reduction='mean'"):
+        assert F.mse_loss(LOGITS, LOGITS + 1, True, reduction="sum") == 1
+    with pytest.warns(UserWarning, match="elementwise_mean") as caught:
+        assert F.mse_loss(LOGITS, LOGITS + 1, reduction="elementwise_mean") == 1
+    assert caught[0].filename == __file__
+
+
+def test_broadcasting_that_is_rarely_meant_is_said() -> None:
+    with pytest.warns(UserWarning, match=r"\[6, 1\] differs from the input's, \[6\]"):
+        assert F.mse_loss(np.zeros(6), np.ones((6, 1)), reduction="none").shape == (6, 6)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        F.mse_loss(np.zeros(6), np.ones(6))
+
+
+REFUSED: tuple[tuple[str, Any, type[Exception], str], ...] = (
+    ("label", lambda: F.cross_entropy(LOGITS, LABELS * 0 + 7), IndexError, "found 7 at row 0"),
+    ("negative label", lambda: F.nll_loss(LOGITS, LABELS * 0 - 1), IndexError, "found -1 at row 0"),
+    ("rows", lambda: F.cross_entropy(LOGITS, LABELS[:3]), ValueError, r"the shape \[6\], found i64\[3\]"),
+    ("one-hot", lambda: F.cross_entropy(LOGITS, np.eye(6, 5, dtype=int)), RuntimeError, "one-hot"),
+    ("weight", lambda: F.cross_entropy(LOGITS, LABELS, np.ones(3)), RuntimeError, r"\[5\], found \[3\]"),
+    ("smoothing", lambda: F.cross_entropy(LOGITS, LABELS, label_smoothing=1.5), RuntimeError, r"\[0, 1\], found 1.5"),
+    ("reduction", lambda: F.cross_entropy(LOGITS, LABELS, reduction="avg"), ValueError, "'avg'"),
+    ("probability", lambda: F.binary_cross_entropy(LOGITS, LOGITS * 0), RuntimeError, "probability"),
+    ("target", lambda: F.binary_cross_entropy(LOGITS * 0, LOGITS * 0 + 2), RuntimeError, "target"),
+    ("variance", lambda: F.gaussian_nll_loss(LOGITS, LOGITS, LOGITS * 0 - 1), ValueError, "variance"),
+    ("shapes", lambda: F.mse_loss(LOGITS, np.zeros((4, 3))), RuntimeError, r"target \[4, 3\]"),
+    ("integers", lambda: F.cross_entropy(LABELS[:, None], LABELS), NotImplementedError, "floats"),
+    ("dtype", lambda: F.cross_entropy(LOGITS, LABELS.astype(np.uint64)), NotImplementedError, "uint64"),
+    ("none", lambda: F.cross_entropy(LOGITS, None), TypeError, "target"),
+    ("missing", lambda: F.cross_entropy(LOGITS), TypeError, "target"),
+    ("surplus", lambda: F.l2_loss(LOGITS, "sum", 3), TypeError, "too many"),
+    ("twice", lambda: F.l2_loss(LOGITS, input=LOGITS), TypeError, "input"),
+    ("unknown", lambda: F.l2_loss(LOGITS, reductoin="sum"), TypeError, "reductoin"),
+    ("margin", lambda: F.triplet_margin_loss(LOGITS, LOGITS, LOGITS, margin=0), ValueError, "margin"),
+    ("axis", lambda: F.softmax(LOGITS, 2), IndexError, "dim 2"),
+    ("ctc", lambda: F.ctc_loss(LOGITS, LABELS, 1, 1), RuntimeError, "no CTC loss yet"),
+)
+
+
+@pytest.mark.parametrize(("call", "kind", "message"), [pytest.param(*row[1:], id=row[0]) for row in REFUSED])
+def test_what_torch_refuses_is_refused(call: Any, kind: type[Exception], message: str) -> None:
+    with pytest.raises(kind, match=message):
+        call()
+
+
+def test_a_failed_check_is_an_error_of_lossc_and_harms_nothing() -> None:
+    labels = LABELS.copy()
+    labels[4] = 9
+    with pytest.raises(lossc.LirError) as caught:
+        F.cross_entropy(LOGITS, labels)
+    error = caught.value
+    assert isinstance(error, (lossc.CheckFailed, IndexError))
+    assert (error.code, error.row, error.value) == ("label", 4, 9)
+    np.testing.assert_allclose(F.cross_entropy(LOGITS, LABELS), cross_entropy(LOGITS, LABELS), rtol=1e-6)
+
+
+def test_a_distance_of_ones_own() -> None:
+    def distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return np.abs(a - b).sum(-1)
+
+    anchor, positive, negative = RANDOM.standard_normal((3, 7, 4))
+    expected = np.maximum(0, distance(anchor, positive) - distance(anchor, negative) + 0.5)
+    found = F.triplet_margin_with_distance_loss(
+        anchor, positive, negative, distance_function=distance, margin=0.5, reduction="none"
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    near = np.minimum(distance(anchor, negative), distance(positive, negative))
+    found = F.triplet_margin_with_distance_loss(anchor, positive, negative, distance_function=distance, swap=True)
+    np.testing.assert_allclose(found, np.maximum(0, distance(anchor, positive) - near + 1).mean(), rtol=1e-12)
+    np.testing.assert_allclose(
+        F.triplet_margin_with_distance_loss(anchor, positive, negative),
+        F.triplet_margin_loss(anchor, positive, negative),
+    )
+
+
+def test_from_several_threads() -> None:
+    found: dict[int, list[float]] = {}
+
+    def work(number: int) -> None:
+        x = np.full((50, 5), float(number))
+        found[number] = [float(F.value_and_grad(F.mse_loss)(x, np.zeros_like(x))[1].sum()) for _ in range(20)]
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for number, sums in found.items():
+        np.testing.assert_allclose(sums, 2 * number, rtol=1e-12)
+
+
+def test_importing_loads_no_driver_and_no_torch() -> None:
+    code = "import sys, lossc.functional; print([m for m in ('pyopencl', 'torch', 'lossc.compiler') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_lossc_torch_without_torch_says_what_to_install() -> None:
+    code = "import sys; sys.modules['torch'] = None; import lossc, lossc.functional\nimport lossc.torch"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "ImportError: lossc.torch needs torch, which is not installed: pip install 'lossc[torch]'" in done.stderr
+
+
+@given(
+    shape=st.lists(st.integers(0, 4), max_size=4),
+    repeated=st.lists(st.booleans(), min_size=8, max_size=8),
+    missing=st.integers(0, 4),
+)
+@settings(max_examples=40, deadline=None)
+def test_broadcasting_is_numpys(shape: list[int], repeated: list[bool], missing: int) -> None:
+    random = np.random.default_rng(len(shape))
+    x = random.standard_normal([1 if one else size for size, one in zip(shape, repeated)])
+    t = random.standard_normal([1 if one else size for size, one in zip(shape, repeated[4:])][min(missing, len(shape)) :])
+    found = F.poisson_nll_loss(x, t, reduction="none")
+    np.testing.assert_allclose(found, np.exp(x) - t * x, rtol=1e-12, atol=1e-12)
+    assert found.shape == (np.exp(x) - t * x).shape
+    np.testing.assert_allclose(F.poisson_nll_loss(x, t, reduction="sum"), (np.exp(x) - t * x).sum(), rtol=1e-9, atol=1e-9)
