@@ -19,8 +19,9 @@ format:  ## rewrite the code in the project's style
 bench:  ## print the speed table (needs: pip install -e '.[bench]')
 	$(PYTHON) -m bench
 
-docs:  ## write docs/losses.md from the docstrings of the losses
+docs:  ## write docs/losses.md and lossc/loss_classes.pyi from the docstrings and signatures of the losses
 	$(PYTHON) docs/losses.py
+	$(PYTHON) -m lossc.loss_classes > lossc/loss_classes.pyi
 
 bless:  ## accept what the code prints now as what the golden files expect
 	$(PYTHON) -m pytest --bless

@@ -1,114 +1,179 @@
-"""Who is measured: each system is a function from a case and its data to a call that returns loss and gradient.
+"""Who is measured: each system is a function from a case, its data and the setting to a call.
 
-Every call computes the mean loss and its gradient from arrays in memory to arrays in memory and waits for both.
+A call takes the number of a set of inputs, computes the mean loss and its gradients from arrays in memory to arrays in
+memory, and waits for both.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 import lossc
 
-from .cases import Case, Data
+from .cases import Arrays, Case, Data
 
-Call = Callable[[], tuple[np.ndarray, np.ndarray]]
+Call = Callable[[int], tuple[Any, Arrays]]
+PAGE = 4096
 
 
-def compiled_loss(case: Case, device: str | None) -> Any:
-    """The loss with its gradient by the logits, rows named, columns known."""
+class Absent(Exception):
+    """There is no such system for this case."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The device, and threads for what runs on the host: one where the time of the calling thread is measured."""
+
+    device: Any
+    threads: int
+
+
+def compiled_loss(case: Case, data: Data, device: Any) -> Any:
+    """The loss with its gradients, the first axis named, the others known."""
     g = lossc.Graph()
-    if case.loss == "cross_entropy":
-        logits, targets = g.input("logits", (None, case.columns)), g.input("targets", (None,), dtype="i32")
-        loss = g.cross_entropy_loss(logits, targets)
-    else:
-        logits, targets = g.input("logits", (None,)), g.input("targets", (None,))
-        loss = g.bce_with_logits_loss(logits, targets)
-    g.set_outputs({"loss": loss})
-    return g.compile(grad=["logits"], device=device)
+    values = []
+    for name, array in data.sets[0].items():
+        has_rows = array.shape[:1] == case.shape[:1]
+        values.append(g.input(name, (None, *array.shape[1:]) if has_rows else array.shape, dtype=array.dtype))
+    g.set_outputs({"loss": getattr(g, case.loss.function)(*values, **case.loss.attributes)})
+    return g.compile(grad=list(case.loss.by), device=device)
 
 
-def lossc_fresh(case: Case, data: Data, device: str | None) -> Call:
+def lossc_fresh(case: Case, data: Data, setting: Setting) -> Call:
     """As users call it: results are new arrays every time."""
-    compiled = compiled_loss(case, device)
+    compiled = compiled_loss(case, data, setting.device)
 
-    def call() -> tuple[np.ndarray, np.ndarray]:
-        (loss,), gradients = compiled(logits=data.logits, targets=data.targets)
-        return loss, gradients["logits"]
+    def call(number: int) -> tuple[Any, Arrays]:
+        (loss,), gradients = compiled(**data.sets[number])
+        return loss, gradients
 
     return call
 
 
-def lossc_reused(case: Case, data: Data, device: str | None) -> Call:
+def lossc_reused(case: Case, data: Data, setting: Setting) -> Call:
     """Into arrays that are there: what the hand-written kernel does too."""
-    compiled = compiled_loss(case, device)
-    out = {"loss": lossc.empty((1,), np.float32), "grad_logits": lossc.empty(data.logits.shape, np.float32)}
+    compiled = compiled_loss(case, data, setting.device)
+    outs = [
+        {"loss": lossc.empty((1,), np.float32), **{f"grad_{name}": _beside(inputs[name]) for name in case.loss.by}}
+        for inputs in data.sets
+    ]
 
-    def call() -> tuple[np.ndarray, np.ndarray]:
-        (loss,), gradients = compiled(logits=data.logits, targets=data.targets, out=out)
-        return loss, gradients["logits"]
+    def call(number: int) -> tuple[Any, Arrays]:
+        (loss,), gradients = compiled(**data.sets[number], out=outs[number])
+        return loss, gradients
 
     return call
 
 
-def handwritten(case: Case, data: Data, device: str | None) -> Call:
-    """The kernel in bench/handwritten, on the same device."""
-    from lossc.runtime.device import select
+def _beside(array: np.ndarray) -> np.ndarray:
+    """An array of the same shape, half a page further in its page: a load whose low 12 address bits are those of a
+    store still under way waits for it."""
+    block = lossc.empty((array.nbytes + PAGE,), np.uint8)
+    start = (array.ctypes.data + PAGE // 2 - block.ctypes.data) % PAGE
+    return block[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
 
+
+def handwritten(case: Case, data: Data, setting: Setting) -> Call:
+    """The kernel in bench/handwritten, on the same device."""
     from .handwritten import kernels
 
-    chosen = select(device)
-    make = {"cross_entropy": lambda c, q: kernels.cross_entropy(c, q, case.rows, case.columns),
-            "bce_with_logits": lambda c, q: kernels.bce_with_logits(c, q, case.elements)}[case.loss]  # fmt: skip
-    kernel = make(chosen.context, chosen.queue)
-    loss, gradient = lossc.empty((1,), np.float32), lossc.empty(data.logits.shape, np.float32)
+    device = setting.device
+    match case.name.split():
+        case ["cross_entropy", shape] if shape.count("x") == 1:
+            kernel = kernels.cross_entropy(device.context, device.queue, *case.shape)
+        case ["bce_with_logits", _]:
+            kernel = kernels.bce_with_logits(device.context, device.queue, case.shape[0])
+        case _:
+            raise Absent
+    outs = [(lossc.empty((1,), np.float32), _beside(inputs["x"])) for inputs in data.sets]
 
-    def call() -> tuple[np.ndarray, np.ndarray]:
-        kernel.run(data.logits, data.targets, loss, gradient)
-        return loss, gradient
+    def call(number: int) -> tuple[Any, Arrays]:
+        loss, gradient = outs[number]
+        kernel.run(data.sets[number]["x"], data.sets[number]["t"], loss, gradient)
+        return loss, {"x": gradient}
 
     return call
 
 
-def _torch_loss(case: Case, data: Data) -> tuple[Any, Any, Callable[[Any], Any]]:
+def _torch_call(case: Case, data: Data, setting: Setting, compiled: bool) -> Call:
     import torch
     from torch.nn import functional
 
-    torch.set_num_threads(2)
-    logits = torch.from_numpy(data.logits).requires_grad_()
-    if case.loss == "cross_entropy":
-        targets = torch.from_numpy(data.targets.astype(np.int64))
-        return torch, logits, lambda x: functional.cross_entropy(x, targets)
-    targets = torch.from_numpy(data.targets)
-    return torch, logits, lambda x: functional.binary_cross_entropy_with_logits(x, targets)
+    torch.set_num_threads(setting.threads)
+    sets = [
+        {name: torch.from_numpy(array.astype(np.int64) if array.dtype.kind == "i" else array)
+         for name, array in inputs.items()}
+        for inputs in data.sets
+    ]  # fmt: skip
+    for tensors in sets:
+        for name in case.loss.by:
+            tensors[name].requires_grad_()
 
+    def loss_of(*tensors: Any) -> Any:
+        return case.loss.torch(functional, *tensors)
 
-def _torch_call(torch: Any, logits: Any, loss_of: Callable[[Any], Any]) -> Call:
-    def call() -> tuple[np.ndarray, np.ndarray]:
-        loss = loss_of(logits)
-        (gradient,) = torch.autograd.grad(loss, logits)
-        return loss.detach().numpy(), gradient.numpy()
+    run = torch.compile(loss_of, dynamic=False) if compiled else loss_of
+
+    def call(number: int) -> tuple[Any, Arrays]:
+        tensors = sets[number]
+        loss = run(*tensors.values())
+        gradients = torch.autograd.grad(loss, [tensors[name] for name in case.loss.by])
+        return loss.detach().numpy(), {name: g.numpy() for name, g in zip(case.loss.by, gradients)}
 
     return call
 
 
-def torch_eager(case: Case, data: Data, device: str | None) -> Call:
+def torch_eager(case: Case, data: Data, setting: Setting) -> Call:
     """loss(x) and autograd.grad, eager."""
-    return _torch_call(*_torch_loss(case, data))
+    return _torch_call(case, data, setting, compiled=False)
 
 
-def torch_compile(case: Case, data: Data, device: str | None) -> Call:
+def torch_compile(case: Case, data: Data, setting: Setting) -> Call:
     """The same through torch.compile, for exactly this shape."""
-    torch, logits, loss_of = _torch_loss(case, data)
-    return _torch_call(torch, logits, torch.compile(loss_of, dynamic=False))
+    return _torch_call(case, data, setting, compiled=True)
 
 
-SYSTEMS: Mapping[str, Callable[[Case, Data, str | None], Call]] = {
+def jax_jit(case: Case, data: Data, setting: Setting) -> Call:
+    """jax.jit of value_and_grad, for the losses that are written for it below."""
+    import jax
+
+    if case.loss.name not in JAX:
+        raise Absent
+    names = list(case.loss.inputs)
+    wrt = tuple(names.index(name) for name in case.loss.by)
+    run = jax.jit(jax.value_and_grad(lambda *arrays: JAX[case.loss.name](jax, *arrays), argnums=wrt))
+    sets = [[jax.numpy.asarray(array) for array in inputs.values()] for inputs in data.sets]
+
+    def call(number: int) -> tuple[Any, Arrays]:
+        loss, gradients = jax.block_until_ready(run(*sets[number]))
+        return np.asarray(loss), {name: np.asarray(g) for name, g in zip(case.loss.by, gradients)}
+
+    return call
+
+
+def _jax_cross_entropy(jax: Any, x: Any, t: Any) -> Any:
+    if x.ndim > 2:
+        x = jax.numpy.moveaxis(x, 1, -1)
+    return -jax.numpy.take_along_axis(jax.nn.log_softmax(x), t[..., None], -1).mean()
+
+
+JAX: Mapping[str, Callable[..., Any]] = {
+    "cross_entropy": _jax_cross_entropy,
+    "bce_with_logits": lambda jax, x, t: (jax.nn.softplus(x) - x * t).mean(),
+    "mse": lambda jax, x, t: ((x - t) ** 2).mean(),
+    "l1": lambda jax, x, t: jax.numpy.abs(x - t).mean(),
+    "kl_div": lambda jax, x, t: (t * (jax.numpy.log(t) - x)).sum() / x.shape[0],
+}
+
+SYSTEMS: Mapping[str, Callable[[Case, Data, Setting], Call]] = {
     "handwritten": handwritten,
     "lossc": lossc_reused,
     "lossc fresh": lossc_fresh,
     "torch.compile": torch_compile,
     "torch eager": torch_eager,
+    "jax.jit": jax_jit,
 }

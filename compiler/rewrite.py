@@ -84,6 +84,7 @@ class Rebuild(Builder):
         self.inputs = list(function.inputs)
         self.replaced: dict[Value, Value] = {}
         self._producers: dict[Value, Op] = {}
+        self._is_differentiated: bool | None = None
         self._counts: dict[Value, int] | None = None
         self._readers: dict[Value, list[Op]] | None = None
 
@@ -114,6 +115,14 @@ class Rebuild(Builder):
         """Whether one place reads `value`, in the original function or instead of a value that it replaces. False
         for what else was made in this round."""
         return self._count().get(value) == 1
+
+    def rounds_gradient(self, op: Op) -> bool:
+        """Whether a gradient that is still to be taken will be rounded where it passes `op`."""
+        if not rounds_gradient(op):
+            return False
+        if self._is_differentiated is None:
+            self._is_differentiated = has_grad(self.original)
+        return self._is_differentiated
 
     def _count(self) -> dict[Value, int]:
         if self._counts is None:
@@ -159,6 +168,17 @@ def count_readers(function: Function) -> dict[Value, int]:
     for output in function.outputs:
         readers[output] = readers.get(output, 0) + 1
     return readers
+
+
+def has_grad(function: Function) -> bool:
+    """Whether a gradient is still to be taken in `function`."""
+    return any(op.name == "grad" for op in function.ops)
+
+
+def rounds_gradient(op: Op) -> bool:
+    """Whether a gradient that passes `op` is rounded to 16 bits. Where gradients are still to be taken such an
+    operation stays where it is: sums of gradients then round where the text says."""
+    return op.name == "cast" and op.operands[0].type.dtype in ("f16", "bf16") and op.result.type.dtype in ("f32", "f64")
 
 
 def is_root(op: Op) -> bool:
@@ -255,7 +275,11 @@ def _first_match(op: Op, rules: Iterable[Rule], build: Rebuild, log: Log | None)
             raise CompilerBug(f"the rule {_name(rule)} makes {found} of a `{op.name}` of {expected}", span=op.span)
         if log is not None:
             log.add(_event(log, rule, op, build.original, None))
-        return tuple([named_like(value, result, build) for value, result in zip(values, op.results)])
+        # What a rule finds instead of making it may have other readers by now, and keeps its name.
+        return tuple([
+            named_like(value, result, build) if len(build.ops) > length else value
+            for value, result in zip(values, op.results)
+        ])  # fmt: skip
     return None
 
 

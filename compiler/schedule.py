@@ -175,6 +175,9 @@ def _classify(
         elif op.name == "matmul":
             if matmul is not None:
                 return Refusal("two matrix products do not share a kernel")
+            computed = next((operand for operand in op.operands if operand not in function.inputs), None)
+            if computed is not None:
+                return Refusal(f"a matrix product reads %{computed.name} from memory")
             matmul = op
         level = max((stage[operand] for operand in op.operands), default=0)
         for result in op.results:

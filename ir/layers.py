@@ -83,9 +83,7 @@ def _positions(x: Tensor) -> Tensor:
     return position
 
 
-def linear(
-    x: Tensor, weight: Tensor, bias: Tensor | None = None, *, memory_budget: int | None = None
-) -> Tensor:
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, memory_budget: int | None = None) -> Tensor:
     """x @ weight^T + bias, for x[..., in], weight[out, in], bias[out].
 
     With `memory_budget` the result, and what is computed from it row by row, is never held for more rows at a time

@@ -6,7 +6,9 @@ far, each times what it counts. The sums are LIR, compiled like everything else.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -14,10 +16,18 @@ from lossc.arena import Arena
 from lossc.arrays import to_dtype
 from lossc.compiler import compile_module
 from lossc.ir.builder import Builder, Tensor
+from lossc.ir.diagnostics import LirError
 from lossc.ir.function import Module
 from lossc.ir.types import Type, named
 from lossc.runtime.execute import Executable
 from lossc.runtime.memory import Argument, argument_for, send
+
+
+def checked_share(share: Any) -> float:
+    """What a batch counts beside others. Raises LirError unless it is a positive number."""
+    if isinstance(share, bool) or not isinstance(share, (int, float, np.number)) or not 0 < share < math.inf:
+        raise LirError(f"the share of a batch must be a positive number, found {share!r}")
+    return float(share)
 
 
 def begin(gradient: Tensor, share: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from lossc.arena import Arena
 from lossc.arrays import to_dtype
 from lossc.compiler import Compiled, compile_module
 from lossc.ir.builder import Builder, Tensor
+from lossc.ir.diagnostics import LirError
 from lossc.ir.function import Function, Module
 from lossc.ir.types import Type, named
 from lossc.runtime.device import Device
@@ -24,6 +25,15 @@ from lossc.runtime.memory import Argument, argument_for, send
 SCALE = "scale"
 LEAST = 1e-6
 """Added to the norm, as torch's clip_grad_norm_ does: gradients that are all 0 divide nothing by 0."""
+
+
+def check_limits(norm: float | None, value: float | None) -> None:
+    """Raise LirError for limits that mean nothing."""
+    for name, limit in (("clip_norm", norm), ("clip_value", value)):
+        if limit is not None and not limit > 0:
+            raise LirError(f"{name} must be positive, found {limit}")
+    if norm is not None and value is not None:
+        raise LirError("gradients are clipped by their norm or by value, not by both", "give clip_norm or clip_value")
 
 
 def clip_function(norm: float, dtypes: tuple[str, ...]) -> Function:

@@ -3,7 +3,7 @@
 In: the losses of the IR, and the order of torch's constructors. Out: one class a loss, made from its signature: what is
 set once (weights, reduction, margins) is an argument of the constructor, what comes with every batch one of the call.
 A new loss has its class by itself. `loss_classes.pyi` is written from the same signatures, for editors and type
-checkers: `python -m lossc.loss_classes` prints it.
+checkers: `python -m lossc.loss_classes` prints it, `make docs` writes it.
 """
 
 from __future__ import annotations
@@ -159,10 +159,15 @@ def _class_of(composite: Composite) -> type[Loss]:
         bound.apply_defaults()
         Loss.__init__(self, **bound.arguments)
 
+    def __call__(self: Loss, *operands: Any, **keywords: Any) -> Tensor:
+        return Loss.__call__(self, *operands, **keywords)
+
     call = _call_signature(composite)
+    this = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
+    __call__.__signature__ = call.replace(parameters=[this, *call.parameters.values()])
     body = {
-        "__init__": __init__, "__doc__": inspect.getdoc(composite.function), "operation": composite.name,
-        "__signature__": signature, "call_signature": call, "__module__": "lossc.nn",
+        "__init__": __init__, "__call__": __call__, "__doc__": inspect.getdoc(composite.function),
+        "operation": composite.name, "__signature__": signature, "call_signature": call, "__module__": "lossc.nn",
     }  # fmt: skip
     return type(class_name(composite.name), (Loss,), body)
 
@@ -187,7 +192,7 @@ def stub() -> str:
 
 def _stub_lines() -> Iterator[str]:
     yield "# ruff: noqa"
-    yield '"""Written by `python -m lossc.loss_classes`; a test compares."""\n'
+    yield '"""Written by `make docs`; a test compares."""\n'
     yield "from collections.abc import Mapping"
     yield "from typing import Any\n"
     yield "from numpy.typing import ArrayLike\n"
@@ -197,6 +202,7 @@ def _stub_lines() -> Iterator[str]:
     yield "class Loss:"
     yield "    operation: str"
     yield "    settings: dict[str, Any]"
+    yield "    def __init__(self, **settings: Any) -> None: ..."
     yield "    def __call__(self, *operands: Any, **keywords: Any) -> Tensor: ...\n"
     for name, cls in sorted(LOSSES.items()):
         composite = COMPOSITES[cls.operation]
@@ -205,7 +211,8 @@ def _stub_lines() -> Iterator[str]:
         yield from _stub_function("__init__", _signature(composite), "None")
         yield from _stub_function("__call__", cls.call_signature, "Tensor", "  # type: ignore[override]")
         yield ""
-    yield "LOSSES: Mapping[str, type[Loss]]\n"
+    yield "LOSSES: Mapping[str, type[Loss]]"
+    yield "TORCH_ORDER: Mapping[str, tuple[str, ...]]\n"
     yield "def stub() -> str: ..."
     yield "def class_name(operation: str) -> str: ..."
 

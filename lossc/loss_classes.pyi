@@ -1,5 +1,5 @@
 # ruff: noqa
-"""Written by `python -m lossc.loss_classes`; a test compares."""
+"""Written by `make docs`; a test compares."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -48,6 +48,7 @@ __all__ = [
 class Loss:
     operation: str
     settings: dict[str, Any]
+    def __init__(self, **settings: Any) -> None: ...
     def __call__(self, *operands: Any, **keywords: Any) -> Tensor: ...
 
 class BCELoss(Loss):
@@ -126,7 +127,7 @@ class DiceLoss(Loss):
 
     def __init__(
         self,
-        smooth: float = 1.0,
+        smooth: float | Tensor = 1.0,
         from_logits: bool = False,
         reduction: str = "mean",
     ) -> None: ...
@@ -161,7 +162,7 @@ class FocalCrossEntropyLoss(Loss):
     def __init__(
         self,
         weight: Tensor | ArrayLike | None = None,
-        gamma: float = 2.0,
+        gamma: float | Tensor = 2.0,
         ignore_index: int | None = None,
         axis: int | None = None,
         reduction: str = "mean",
@@ -336,7 +337,7 @@ class L2Loss(Loss):
     ) -> Tensor: ...
 
 class LinearCrossEntropyLoss(Loss):
-    """cross_entropy_loss of the logits hidden @ weight^T + bias."""
+    """cross_entropy_loss of the logits hidden @ weight^T + bias, never holding more of them than `memory_budget` bytes."""
 
     def __init__(
         self,
@@ -345,6 +346,7 @@ class LinearCrossEntropyLoss(Loss):
         label_smoothing: float = 0.0,
         reduction: str = "mean",
         empty: str = "nan",
+        memory_budget: int = 67108864,
     ) -> None: ...
     def __call__(  # type: ignore[override]
         self,
@@ -444,7 +446,7 @@ class MultiMarginLoss(Loss):
     def __init__(
         self,
         p: int = 1,
-        margin: float = 1.0,
+        margin: float | Tensor = 1.0,
         weight: Tensor | ArrayLike | None = None,
         reduction: str = "mean",
         *,
@@ -502,7 +504,7 @@ class PolyCrossEntropyLoss(Loss):
     def __init__(
         self,
         weight: Tensor | ArrayLike | None = None,
-        epsilon: float = 2.0,
+        epsilon: float | Tensor = 2.0,
         ignore_index: int | None = None,
         axis: int | None = None,
         reduction: str = "mean",
@@ -522,7 +524,7 @@ class SigmoidFocalLoss(Loss):
     def __init__(
         self,
         alpha: float | None = None,
-        gamma: float = 2.0,
+        gamma: float | Tensor = 2.0,
         reduction: str = "mean",
     ) -> None: ...
     def __call__(  # type: ignore[override]
@@ -604,9 +606,9 @@ class TverskyLoss(Loss):
 
     def __init__(
         self,
-        smooth: float = 1.0,
-        alpha: float = 0.5,
-        beta: float = 0.5,
+        smooth: float | Tensor = 1.0,
+        alpha: float | Tensor = 0.5,
+        beta: float | Tensor = 0.5,
         from_logits: bool = False,
         reduction: str = "mean",
     ) -> None: ...
@@ -619,6 +621,7 @@ class TverskyLoss(Loss):
     ) -> Tensor: ...
 
 LOSSES: Mapping[str, type[Loss]]
+TORCH_ORDER: Mapping[str, tuple[str, ...]]
 
 def stub() -> str: ...
 def class_name(operation: str) -> str: ...

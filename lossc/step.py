@@ -7,7 +7,6 @@ then one kernel updates everything. An error in a batch is raised before that, s
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -17,11 +16,19 @@ from typing import Any
 
 import numpy as np
 
-from lossc.accumulate import Accumulator
+from lossc.accumulate import Accumulator, checked_share
 from lossc.arena import Arena, arena_alignment, segments_of
 from lossc.arrays import to_dtype
-from lossc.checkpoint import parameters_in, read_tensors, state_key, write_tensors
-from lossc.clip import Clip
+from lossc.checkpoint import (
+    Progress,
+    parameters_in,
+    progress_in,
+    read_tensors,
+    state_in,
+    state_key,
+    write_tensors,
+)
+from lossc.clip import Clip, check_limits
 from lossc.compiled import Inputs, as_device
 from lossc.compiler import Compiled, compile_module
 from lossc.dropout import DROPOUT_KEY, has_key, key_at
@@ -65,7 +72,7 @@ class Step:
     ) -> None:  # fmt: skip
         self.device = as_device(device)
         self.optimizer, self.count = optimizer, 0
-        _check_clipping(clip_norm, clip_value)
+        check_limits(clip_norm, clip_value)
         self._store = parameters
         if not any(value in module.entry.params for value in module.entry.inputs):
             raise LirError("a training step needs parameters, and none reaches the outputs",
@@ -111,7 +118,7 @@ class Step:
         Raises LirError for inputs that are missing, unknown or do not fit, and where a check fails, as for a label
         out of range: then nothing has changed.
         """
-        share = self._take_share(share, inputs)
+        share = self._share(share, inputs)
         with self._lock:
             results = self._gradients(inputs)
             if self._batches:
@@ -136,19 +143,11 @@ class Step:
         The average of batches of different sizes is that of one large batch where `share` is what each mean divides
         by: the number of rows.
         """
-        share = self._take_share(share, inputs)
+        share = self._share(share, inputs)
         with self._lock:
             results = self._gradients(inputs)
             self._accumulate(share)
             return results[0] if len(results) == 1 else results
-
-    def _take_share(self, share: Any, inputs: dict[str, Any]) -> float:
-        """What a batch counts. An input of the graph may have that name: then every batch counts 1."""
-        if "share" in self._inputs.types:
-            inputs["share"], share = share, 1.0
-        if isinstance(share, bool) or not isinstance(share, (int, float, np.number)) or not 0 < share < math.inf:
-            raise LirError(f"the share of a batch must be a positive number, found {share!r}")
-        return float(share)
 
     def gradient(self, name: str) -> np.ndarray:
         """The gradient of a parameter by the last batch: a copy. Raises LirError for an unknown name."""
@@ -183,29 +182,18 @@ class Step:
                 for state, arena in self._of(name).state.items():
                     arena.receive()
                     tensors[state_key(state, name)] = arena.view(name)
-            about = {"step": str(self.count), "optimizer": type(self.optimizer).__name__, "seed": str(self._seed),
-                     "batches": str(self._drawn)}  # fmt: skip
-            write_tensors(path, tensors, about)
+            progress = Progress(self.count, self._drawn, self._seed)
+            write_tensors(path, tensors, progress.about(type(self.optimizer).__name__))
 
     def load(self, path: str | PathLike[str]) -> None:
         """Go on from a file that `save` wrote. Raises LirError where it does not fit; then nothing has changed."""
         tensors, about = read_tensors(path)
-        optimizer = type(self.optimizer).__name__
-        counted = all(about.get(name, "").isdigit() for name in ("step", "seed", "batches"))
-        if not counted or about.get("optimizer") != optimizer:
-            kind = about.get("optimizer", "no optimizer")
-            raise LirError(f"{path} holds the state of {kind}, this step has {optimizer}",
-                           "graph.parameters.load reads the parameters alone")  # fmt: skip
-        states = {}
-        for name in self.names:
-            for state, arena in self._of(name).state.items():
-                values = tensors.get(state_key(state, name))
-                segment = arena.segments[name]
-                if values is None or values.shape != segment.shape or values.dtype != to_dtype(arena.dtype):
-                    found = "nothing" if values is None else f"{values.dtype}{list(values.shape)}"
-                    wanted = f"{arena.dtype}{list(segment.shape)} as `{state_key(state, name)}`"
-                    raise LirError(f"{path}: expected {wanted}, found {found}")
-                states[state, name] = values
+        progress = progress_in(about, type(self.optimizer).__name__, path)
+        states = {
+            (state, name): state_in(tensors, state_key(state, name), arena.segments[name].shape, arena.dtype, path)
+            for name in self.names
+            for state, arena in self._of(name).state.items()
+        }
         with self._lock:
             self._store.replace_all(parameters_in(tensors), path)
             self._take_parameters()
@@ -215,8 +203,8 @@ class Step:
                 for arena in trained.state.values():
                     arena.device_is_newer = False
                     arena.send()
-            self.count, self._batches, self._shares = int(about["step"]), 0, 0.0
-            self._seed, self._drawn = int(about["seed"]), int(about["batches"])
+            self.count, self._drawn, self._seed = progress.step, progress.batches, progress.seed
+            self._batches, self._shares = 0, 0.0
 
     # --- looking inside ---
 
@@ -310,17 +298,15 @@ class Step:
             trained.gradients.device_is_newer = trained.gradients.argument.copied
         return results
 
+    def _share(self, share: Any, inputs: dict[str, Any]) -> float:
+        """What a batch counts. An input of the graph may have that name: then every batch counts 1."""
+        if "share" in self._inputs.types:
+            inputs["share"], share = share, 1.0
+        return checked_share(share)
+
     def _accumulate(self, share: float) -> None:
         for dtype, trained in self._trained.items():
             if dtype not in self._accumulators:
                 self._accumulators[dtype] = Accumulator(trained.gradients)
             self._accumulators[dtype].add(share, first=self._batches == 0)
         self._batches, self._shares = self._batches + 1, self._shares + share
-
-
-def _check_clipping(norm: float | None, value: float | None) -> None:
-    for name, limit in (("clip_norm", norm), ("clip_value", value)):
-        if limit is not None and not limit > 0:
-            raise LirError(f"{name} must be positive, found {limit}")
-    if norm is not None and value is not None:
-        raise LirError("gradients are clipped by their norm or by value, not by both", "give clip_norm or clip_value")

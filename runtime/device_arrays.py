@@ -90,10 +90,11 @@ class DeviceArray(pyopencl.array.Array):
         return other
 
 
-def new_array(device: Device, shape: tuple[int, ...], dtype: np.dtype) -> DeviceArray:
-    """An uninitialised array on the device's ordinary queue."""
+def new_array(device: Device, shape: tuple[int, ...], dtype: np.dtype) -> Argument:
+    """An uninitialised `DeviceArray` on the device's ordinary queue, and what kernels take for it."""
     with driver_errors(f"cannot allocate an array of shape {list(shape)} on {device}"):
-        return DeviceArray(device.queue, shape, dtype)
+        array: Any = DeviceArray(device.queue, shape, dtype)
+    return Argument(array.base_data, array, copied=True)
 
 
 def lies_on(device: Device, array: Any) -> bool:

@@ -78,8 +78,9 @@ class Executable:
         arguments = self._bind(plan, given)
         taken = self._take_out(plan, out, arguments) if out else {}
         arrays: list[Any] = []
+        beside = 0 if plan.largest is None else _address(given[plan.largest])
         for fresh in plan.fresh:
-            array = taken[fresh.root] if fresh.root in taken else POOL.empty(fresh.shape, fresh.dtype)
+            array = taken[fresh.root] if fresh.root in taken else POOL.empty(fresh.shape, fresh.dtype, beside)
             value, arguments[fresh.root] = self._memory(array, "write")
             arrays.append(array)
             for set_argument, position in fresh.uses:
@@ -102,23 +103,20 @@ class Executable:
         plan = self._plan(given, sizes, in_background=True)
         arguments = self._bind(plan, given)
         for fresh in plan.fresh:
-            array = new_array(self.device, fresh.shape, fresh.dtype)
-            arguments[fresh.root] = Argument(array.base_data, array, copied=True)
+            arguments[fresh.root] = argument = new_array(self.device, fresh.shape, fresh.dtype)
             for set_argument, position in fresh.uses:
-                set_argument(position, array.base_data)
+                set_argument(position, argument.value)
         # What the host may write over, or let go, must have been read when this returns.
         self._launch(plan, wait=any(map(_on_the_host, arguments.values())))
-        results = []
+        results: list[Any] = []
         for output in plan.outputs:
-            source = _as_argument(arguments[output.root])
+            source = result = _as_argument(arguments[output.root])
             if output.copied:
-                array = new_array(self.device, output.shape, output.dtype)
-                copy(self.device, source, Argument(array.base_data, array, copied=True))
-            else:
-                array = source.array
-            results.append(array)
-        known = [_as_argument(argument).array for argument in arguments.values()]
-        before = [array.pending for array in known if getattr(array, "pending", None)]
+                result = new_array(self.device, output.shape, output.dtype)
+                copy(self.device, source, result)
+            results.append(result.array)
+        pending = [getattr(_as_argument(memory).array, "pending", None) for memory in arguments.values()]
+        before = [run for run in pending if run is not None]
         if plan.status is not None or before:
             self._of_thread.pending = Pending(lambda: self._failure(plan, arguments), before)
             for array in results:
@@ -259,6 +257,11 @@ class Executable:
                 plans.pop(next(iter(plans)))
             plan = plans[key] = make_plan(self._loaded, bound, in_background)
         return plan
+
+
+def _address(memory: Given) -> int:
+    """Where an array lies on the host, 0 if it does not."""
+    return memory.__array_interface__["data"][0] if isinstance(memory, np.ndarray) else 0
 
 
 def _as_argument(memory: Given) -> Argument:

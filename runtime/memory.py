@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 ALIGNMENT = 64
 """Bytes: a cache line and a vector of 16 f32, what non-temporal stores need."""
+PAGE = 4 * KIB
 SMALLEST_POOLED = 64 * KIB
 """Bytes: what is smaller comes from the allocator's own free lists without new pages."""
 PLACEHOLDER_BYTES = 64
@@ -82,13 +83,18 @@ class OutputPool:
             self._collect()
             return sum(block.nbytes for block in self._idle)
 
-    def empty(self, shape: Sequence[int], dtype: np.dtype) -> np.ndarray:
-        """A C-contiguous array aligned to 64 bytes. Raises DeviceError where there is no memory for it."""
+    def empty(self, shape: Sequence[int], dtype: np.dtype, apart_from: int = 0) -> np.ndarray:
+        """A C-contiguous array aligned to 64 bytes. Raises DeviceError where there is no memory for it.
+
+        A large one lies half a page away from the address `apart_from`, counted within pages: a load whose low 12
+        address bits are those of a store that is under way waits for it (cross-entropy of 1008 classes, input and
+        gradient at the same place in their pages: 0.37 ns an element, half a page apart 0.21).
+        """
         nbytes = math.prod(shape) * dtype.itemsize
         if nbytes < SMALLEST_POOLED:
             memory = np.empty(nbytes + ALIGNMENT, np.uint8)
             return np.ndarray(shape, dtype, memory, -_address(memory) % ALIGNMENT)
-        size = _block_size(nbytes)
+        size = _block_size(nbytes + PAGE)
         with self._lock:
             self._collect()
             block = next((block for block in reversed(self._idle) if block.nbytes == size), None)
@@ -96,7 +102,8 @@ class OutputPool:
                 self._idle = deque(other for other in self._idle if other is not block)
         if block is None:
             block = _new_block(size)
-        return np.asarray(_Lease(block, self))[:nbytes].view(dtype).reshape(shape)
+        start = (apart_from + PAGE // 2) % PAGE // ALIGNMENT * ALIGNMENT if apart_from else 0
+        return np.asarray(_Lease(block, self))[start : start + nbytes].view(dtype).reshape(shape)
 
     def clear(self) -> None:
         """Lets go of every idle block."""
@@ -122,16 +129,16 @@ class OutputPool:
 
 
 def _new_block(nbytes: int) -> np.ndarray:
-    """`nbytes` of aligned memory. NumPy asks the system for huge pages where the block is large."""
+    """`nbytes` from the start of a page. NumPy asks the system for huge pages where the block is large."""
     try:
-        memory = np.empty(nbytes + ALIGNMENT - 1, np.uint8)
+        memory = np.empty(nbytes + PAGE - 1, np.uint8)
     except MemoryError as error:
         raise DeviceError(f"no memory for an array of {nbytes} bytes", "use smaller batches") from error
-    start = -_address(memory) % ALIGNMENT
+    start = -_address(memory) % PAGE
     return memory[start : start + nbytes]
 
 
-def _address(memory: np.ndarray) -> int:
+def _address(memory: Any) -> int:
     # A fourth of the time that NumPy takes to say it.
     return ctypes.addressof(ctypes.c_char.from_buffer(memory))
 

@@ -15,10 +15,10 @@ import numpy as np
 
 from ..ir.kernel import Kernel, WorkItem, evaluate_integer, expressions_of, walk_expressions, walk_statements
 from ..ir.program import CHECK_HOLDS, Buffer, Launch, Program, Turn, Variant, largest_sizes, turns
-from ..ir.types import dim_value, numpy_dtype
+from ..ir.types import ITEM_SIZE, dim_value, numpy_dtype
 from .build import BuiltProgram, build
 from .device import Device
-from .memory import POOL, Argument, argument_for, buffer_argument, device_memory, send
+from .memory import POOL, SMALLEST_POOLED, Argument, argument_for, buffer_argument, device_memory, send
 
 SMALL_WORK = 1 << 16
 """Elements up to which a launch is quicker in the calling thread than handed to others."""
@@ -83,8 +83,9 @@ class Fresh:
 class Plan:
     """`input_uses` are those of each free input, in order. `launches` are kernel, global and local size.
 
-    `plain`: the outputs are `fresh` ones, in order. `status` holds a word a check, which only a failure changes.
-    `programs` must live as long as their kernels.
+    `largest` is the input that large outputs lie apart from, None where all is small. `plain`: the outputs are `fresh`
+    ones, in order. `status` holds a word a check, which only a failure changes. `programs` must live as long as their
+    kernels.
     """
 
     sizes: Mapping[str, int]
@@ -92,6 +93,7 @@ class Plan:
     input_uses: tuple[tuple[Use, ...], ...]
     fresh: tuple[Fresh, ...]
     outputs: tuple[PlannedOutput, ...]
+    largest: int | None
     plain: bool
     status: Argument | None
     status_holds: list[int]
@@ -158,6 +160,7 @@ def make_plan(loaded: Loaded, sizes: Mapping[str, int], in_background: bool) -> 
     return Plan(
         sizes, tuple(planned), tuple(tuple(uses.get(name, ())) for name in loaded.free_buffers),
         tuple(Fresh(root, o.shape, o.dtype, tuple(uses.get(root, ()))) for root, o in wanted.items()), outputs,
+        _largest(loaded, elements),
         all(not o.copied and o.name not in loaded.fixed_outputs for o in outputs), status,
         [CHECK_HOLDS] * len(program.checks), {**keep, **held},
         device.local_thread_queue if small else device.queue, tuple(programs.values()),
@@ -174,6 +177,12 @@ def _elements(program: Program, sizes: Mapping[str, int], taken: Sequence[tuple[
         for buffer in variant.temporaries:
             chosen[buffer.name] = max(chosen.get(buffer.name, 0), evaluate_integer(buffer.size, turn.sizes))
     return {**elements, **chosen}
+
+
+def _largest(loaded: Loaded, elements: Mapping[str, int]) -> int | None:
+    buffers = loaded.program.buffers
+    sizes = [elements[name] * ITEM_SIZE[buffers[name].dtype] for name in loaded.free_buffers]
+    return sizes.index(max(sizes)) if max(sizes, default=0) >= SMALLEST_POOLED else None
 
 
 def reset(device: Device, status: Argument) -> None:

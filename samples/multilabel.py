@@ -33,6 +33,7 @@ def main(options: argparse.Namespace) -> None:
     step = graph.compile_step(optim.Adam(5e-3), device=options.device)
 
     generator = np.random.default_rng(options.seed)
+    loss, share = np.zeros(1), np.zeros(1)
     for _ in range(options.epochs):
         for rows in batches(len(data.train_x), 64, generator):
             loss, share = step(x=data.train_x[rows], truth=data.train_y[rows])

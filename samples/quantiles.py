@@ -22,15 +22,17 @@ PINBALL = Path(__file__).with_name("pinball.lir")
 
 
 def main(options: argparse.Namespace) -> None:
-    x_all, y_all = load_diabetes(return_X_y=True)
+    x_all, y_all = map(np.asarray, load_diabetes(return_X_y=True))
     data = split(x_all, ((y_all - y_all.mean()) / y_all.std()).astype(np.float32), standardise=True)
 
     graph = lossc.Graph("quantiles", seed=options.seed)
     x, y = graph.input("x", (None, 10)), graph.input("y", (None,))
     bounds = {name: nn.Mlp(graph, name, 10, 8, 1, "tanh")(x).reshape(y.shape) for name in ("low", "high")}
     pinball = lossc.load(PINBALL, function="pinball")
-    losses = [graph.call(pinball, bounds[name], y, y.constant(q)) for name, q in (("low", 0.1), ("high", 0.9))]
-    graph.set_outputs({"loss": (losses[0] + losses[1]).mean().reshape([1]), **bounds})
+    low_loss, high_loss = (
+        graph.call(pinball, bounds[name], y, y.constant(q)) for name, q in (("low", 0.1), ("high", 0.9))
+    )
+    graph.set_outputs({"loss": graph.add(low_loss, high_loss).mean().reshape([1]), **bounds})
     step = graph.compile_step(optim.AdamW(5e-3, weight_decay=0.1), device=options.device)
 
     generator = np.random.default_rng(options.seed)

@@ -20,7 +20,7 @@ from lossc.optim import schedules
 
 
 def main(options: argparse.Namespace) -> None:
-    x_all, y_all = load_diabetes(return_X_y=True)
+    x_all, y_all = map(np.asarray, load_diabetes(return_X_y=True))
     centre, scale = y_all.mean(), y_all.std()
     data = split(x_all, ((y_all - centre) / scale).astype(np.float32), standardise=True)
 

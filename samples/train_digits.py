@@ -84,6 +84,11 @@ def train(data: Data, seed: int, epochs: int, batch: int, rate: float, device: s
     return Trained(float(np.mean(logits.argmax(axis=1) == data.test_labels)), np.array(losses))
 
 
+def beside(path: Path) -> Path:
+    """Where the picture grows, so that it is there whole or not at all."""
+    return path.with_name(f".{path.name}.{os.getpid()}.part")
+
+
 def draw(results: dict[int, Trained], epochs: int, path: Path) -> None:
     """The mean loss of each epoch for each seed."""
     import matplotlib
@@ -98,7 +103,7 @@ def draw(results: dict[int, Trained], epochs: int, path: Path) -> None:
     axes.set(xlabel="epoch", ylabel="cross-entropy", yscale="log", title="Digits, 64-128-10, Adam")
     axes.legend(frameon=False)
     figure.tight_layout()
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    partial = beside(path)
     try:
         figure.savefig(partial, format=path.suffix[1:], dpi=120)
         partial.replace(path)
@@ -120,11 +125,14 @@ def main() -> None:
         parser.error("--epochs and --batch are numbers from 1")
     if not 0 < options.rate < math.inf:
         parser.error(f"--rate {options.rate}: a learning rate is a positive number")
-    folder = options.out.absolute().parent
-    if options.out.suffix not in PICTURES or options.out.is_dir() or not folder.is_dir():
+    if options.out.suffix not in PICTURES or options.out.is_dir() or not options.out.absolute().parent.is_dir():
         parser.error(f"--out {options.out}: a picture is a {' or '.join(PICTURES)} file in a folder that exists")
-    if not os.access(folder, os.W_OK):
-        parser.error(f"--out {options.out}: the folder {folder} cannot be written")
+    try:
+        # Before the training, not after it.
+        beside(options.out).touch()
+        beside(options.out).unlink()
+    except OSError as error:
+        parser.error(f"--out {options.out} cannot be written: {error.strerror}")
 
     print(f"device: {as_device(options.device)}")
     data = load_data()

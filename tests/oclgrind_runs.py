@@ -2,8 +2,8 @@
 
 Below oclgrind that device is its simulator, which complains on stderr of what no other device shows: reads of memory
 that nobody wrote, accesses out of bounds, races, barriers that a part of a group misses. Every tensor has a buffer of
-its own, so nothing hides an overflow. WIDTH is that of vectors. Prints how many launches gave the expected numbers. With a `mistake` the kernels
-have that one, and no numbers are expected.
+its own, so nothing hides an overflow. WIDTH is that of vectors. Prints how many runs there were and which gave wrong
+numbers. With a `mistake` the kernels have that one, and no numbers are expected.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
 from agreement.agree import Problem
-from agreement.cases import parse_case
+from agreement.cases import Sizing, parse_case
 
 from lossc.compiler.opencl import kernel_source
 from lossc.ir.kernel import Barrier, For, If, Kernel, Stmt, Store, add, integer
@@ -25,8 +26,8 @@ from lossc.runtime.execute import Executable
 CASES = (
     "cross_entropy_loss columns=100 target=i32:rows weight=x:classes ignore_index=1 label_smoothing=0.1",
     "cross_entropy_loss columns=37 rows=any gradient=upstream target=x:same reduction='none'",
-    "cross_entropy_loss columns=any layout=middle target=u8:rows",
-    "bce_with_logits_loss columns=33 t=x:same weight=x:rows pos_weight=x:scalar",
+    "cross_entropy_loss columns=any layout=middle target=i32:rows",
+    "bce_with_logits_loss columns=33 t=x:same weight=x:classes pos_weight=x:scalar",
     "mse_loss columns=1000 dtype=f16 t=x:same weight=x:same",
     "js_div_loss columns=67 q_logits=x:same",
     "cosine_embedding_loss columns=130 x2=x:same t=x:rows",
@@ -46,16 +47,25 @@ def main() -> int:
         assert any(choice.strategy == "row-group" for choice in compiled.lowered.choices.values()), text
         program = with_mistake(compiled.program, mistake)
         sources = {kernel.name: kernel_source(kernel) for kernel in program.kernels}
-        run = Executable(program, device, sources, compiled.build_options)
+        # What looks for unwritten memory does not know all that LLVM's optimizer makes of a loop.
+        options = compiled.build_options + " -cl-opt-disable" * (width == 1)
+        run = Executable(program, device, sources, options)
         for sizing, arrays in problem.arrays.items():
             if sizing[0] * sizing[1] > 6000:
                 continue  # The simulator is slow.
             found = run(arrays)
             launches += 1
-            wrong += [] if mistake else problem.compare(text, sizing, found)
+            wrong += [] if mistake else disagreements(problem, sizing, found)
     print(*wrong, sep="\n")
     print(f"{launches} runs on {device}, {len(wrong)} wrong")
     return 1 if wrong else 0
+
+
+def disagreements(problem: Problem, sizing: Sizing, found: list[np.ndarray]) -> list[str]:
+    """Outputs that are far off. Oclgrind rounds the product of an fma: other devices show what is a little off."""
+    expected, allowed = problem.references[sizing], problem.allowed[sizing]
+    close = [np.allclose(a, b, rtol=0, atol=1e-6 + 4 * c.max(initial=0)) for a, b, c in zip(found, expected, allowed)]
+    return [f"{problem.case}, {sizing}, output {index}" for index, fine in enumerate(close) if not fine]
 
 
 def with_mistake(program: Program, mistake: str | None) -> Program:

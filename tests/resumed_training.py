@@ -1,6 +1,6 @@
 """A training with everything that has a state: dropout, a schedule, momentum, clipping, accumulation, a weighted loss.
 
-    python resumed_training.py DEVICE KIND FIRST LAST SOURCE TARGET     prints the losses of steps FIRST to LAST
+python resumed_training.py DEVICE KIND FIRST LAST SOURCE TARGET     prints the losses of steps FIRST to LAST
 """
 
 from __future__ import annotations

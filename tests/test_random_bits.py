@@ -55,7 +55,7 @@ def test_every_width_and_strategy_gives_the_same_bits(device: Device) -> None:
 def test_bits_are_even() -> None:
     """Each bit along counters and along keys, and pairs of neighbours: within 5 standard deviations."""
     counter = np.arange(2**16)
-    for bits in (random_bits(np.int64(7), counter), random_bits(counter, np.int64(7))):
+    for bits in (random_bits(np.array(7), counter), random_bits(counter, np.array(7))):
         ones = np.unpackbits(bits.view(np.uint8).reshape(-1, 4), axis=1).mean(0)
         assert np.abs(ones - 0.5).max() < 5 * 0.5 / 2**8
         uniform = bits / 2**32 + 0.5
@@ -79,7 +79,7 @@ def test_dropout_drops_a_share_and_scales_the_rest(device: Device, p: float) -> 
     dropped = y == 0
     assert abs(dropped.mean() - p) < 5 * np.sqrt(p * (1 - p) / y.size)
     assert np.allclose(y[~dropped], 1 / (1 - p))
-    assert np.array_equal(y, interpret(g.to_module().entry, {"x": x, "key": np.int64(3)})[0].astype("f4"))
+    assert np.array_equal(y, interpret(g.to_module().entry, {"x": x, "key": np.array(3)})[0].astype("f4"))
 
 
 def test_the_gradient_uses_the_same_mask_and_stores_none(device: Device) -> None:

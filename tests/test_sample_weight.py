@@ -17,9 +17,7 @@ LOSSES = sorted(name for name, composite in COMPOSITES.items() if composite.kind
 SHARED = ("linear_cross_entropy_loss", "info_nce_loss")
 """Losses with an operand that is not one row a sample: leaving out a sample is not leaving out a row of everything."""
 
-WITH_CLASS_WEIGHT = sorted(
-    name for name in LOSSES if {"weight?", "class_weight?"} & set(COMPOSITES[name].operands)
-)
+WITH_CLASS_WEIGHT = sorted(name for name in LOSSES if {"weight?", "class_weight?"} & set(COMPOSITES[name].operands))
 
 
 def graph_of(operation: str, arrays: Arrays, settings: dict[str, Any], sample_weight: bool) -> lossc.Graph:
@@ -28,7 +26,7 @@ def graph_of(operation: str, arrays: Arrays, settings: dict[str, Any], sample_we
         name: g.input(name, array.shape, "f64" if array.dtype.kind == "f" else "i64") for name, array in arrays.items()
     }
     weights = {"sample_weight": g.input("s", (ROWS,), "f64")} if sample_weight else {}
-    g.set_outputs([getattr(g, operation)(**{k: v for k, v in values.items()}, **settings, **weights)])
+    g.set_outputs([getattr(g, operation)(**values, **settings, **weights)])
     return g
 
 

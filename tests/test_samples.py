@@ -92,11 +92,11 @@ def test_a_sample_learns(tmp_path: Path, sample: str) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("sample", [*ENDS, "custom_loss"])
 @pytest.mark.parametrize(
-    ("arguments", "status", "message"),
-    [(["--device", "quantum"], 3, "no OpenCL device answers to `quantum`"), (["--epochs", "0"], 2, "number from 1"),
-     (["--seed", "one"], 2, "invalid int value")],
+    ("sample", "arguments", "status", "message"),
+    [*((name, ["--device", "quantum"], 3, "no OpenCL device answers to `quantum`") for name in (*ENDS, "custom_loss")),
+     ("binary", ["--epochs", "0"], 2, "number from 1"), ("binary", ["--seed", "one"], 2, "invalid int value"),
+     ("binary", ["--seed", "-1"], 2, "one from 0"), ("binary", ["--sed", "1", "2"], 2, "unrecognized arguments")],
 )  # fmt: skip
 def test_wrong_arguments_of_samples(
     tmp_path: Path, sample: str, arguments: list[str], status: int, message: str

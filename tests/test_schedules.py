@@ -44,7 +44,7 @@ def test_schedules_compose() -> None:
     [
         (lambda: schedules.cosine(1.0, 0), "cosine: steps must be a whole number from 1, found 0"),
         (lambda: schedules.step_decay(1.0, True), "every must be a whole number"),
-        (lambda: schedules.linear(0, 1, 2.5), "found 2.5"),
+        (lambda: schedules.linear(0, 1, 2.5), "found 2.5"),  # pyright: ignore[reportArgumentType]
         (lambda: schedules.one_cycle(1.0, 10, warm=0.0), "leaves no steps to go up or down"),
         (lambda: schedules.sequence(), "at least one"),
     ],

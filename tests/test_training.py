@@ -43,9 +43,7 @@ def kernel_names(compiled: lossc.CompiledFunction | lossc.Step) -> list[str]:
 
 
 def test_clipping_is_one_reduction_before_the_update(device: Device) -> None:
-    plain, clipped, by_value = (
-        step for _, step in steps({}, {"clip_norm": 0.1}, {"clip_value": 0.1}, device=device)
-    )
+    plain, clipped, by_value = (step for _, step in steps({}, {"clip_norm": 0.1}, {"clip_value": 0.1}, device=device))
     assert [name for name in kernel_names(clipped) if name not in kernel_names(plain)] == ["clip_0"]
     assert kernel_names(by_value) == kernel_names(plain)
 
@@ -100,7 +98,7 @@ def test_clipping_by_value(device: Device) -> None:
     [({"clip_norm": 0.0}, "clip_norm must be positive"), ({"clip_value": float("nan")}, "clip_value must be positive"),
      ({"clip_norm": 1.0, "clip_value": 1.0}, "not by both")],
 )  # fmt: skip
-def test_wrong_limits_are_refused(settings: dict[str, float], message: str) -> None:
+def test_wrong_limits_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(lossc.LirError, match=message):
         network().compile_step(optim.SGD(1.0), **settings)
 
@@ -194,6 +192,7 @@ def test_a_step_gives_them_too(device: Device) -> None:
 
 
 # --- going on in another process ----------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize("kind", ["adamw", "nesterov"])
 def test_twenty_steps_are_ten_and_ten_in_a_new_process(device: Device, tmp_path: Path, kind: str) -> None:

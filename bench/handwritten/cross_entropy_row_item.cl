@@ -118,33 +118,17 @@ __kernel void cross_entropy(__global const float *restrict X, __global const int
       float *scratch = (float *)scratches[here] + p * C;
       __global const float *next = k + p + 1 < ROWS ? x + C : x;
       const float shift = m * LOG2E;
-      float16 s0 = 0, s1 = 0, s2 = 0, s3 = 0;
-      float16 m0 = vload16(0, next), m1 = m0, m2 = m0, m3 = m0;
+      float16 s0 = 0, s1 = 0;
+      float16 m0 = vload16(0, next), m1 = m0;
       int j = 0, v = whole_from;
       if (k) {
         const float f = factor_before[p];
-        for (; v + 4 <= whole_to; j += 4, v += 4) {
-          EXP_AND_NEXT_MAX(s0, m0, j * 16)
-          EXP_AND_NEXT_MAX(s1, m1, j * 16 + 16)
-          EXP_AND_NEXT_MAX(s2, m2, j * 16 + 32)
-          EXP_AND_NEXT_MAX(s3, m3, j * 16 + 48)
-          SCALE_AND_STORE(v, f);
-          SCALE_AND_STORE(v + 1, f);
-          SCALE_AND_STORE(v + 2, f);
-          SCALE_AND_STORE(v + 3, f);
-        }
         for (; v < whole_to; j++, v++) {
           EXP_AND_NEXT_MAX(s0, m0, j * 16)
           SCALE_AND_STORE(v, f);
         }
         if (p + 1 < GROUP)  /* the vector that rows p and p + 1 share */
           SCALE_AND_STORE(v, (LANE < (p + 1) * C - 16 * v) ? (float16)(f) : (float16)(factor_before[p + 1]));
-      }
-      for (; j + 4 <= VECTORS; j += 4) {
-        EXP_AND_NEXT_MAX(s0, m0, j * 16)
-        EXP_AND_NEXT_MAX(s1, m1, j * 16 + 16)
-        EXP_AND_NEXT_MAX(s2, m2, j * 16 + 32)
-        EXP_AND_NEXT_MAX(s3, m3, j * 16 + 48)
       }
       for (; j < VECTORS; j++) EXP_AND_NEXT_MAX(s0, m0, j * 16)
 #if RAGGED  /* the last 16 columns again; only those not yet summed count */
@@ -155,13 +139,13 @@ __kernel void cross_entropy(__global const float *restrict X, __global const int
         m1 = MAX(vload16(0, next + C - 16), m1);
       }
 #endif
-      const float s = horizontal_sum((s0 + s1) + (s2 + s3));
+      const float s = horizontal_sum(s0 + s1);
       const int y = Y[first_row + k + p];
       offsets[k + p] = m - x[y];
       sums[k + p] = s;
       scratch[y] -= s;  /* here, not in G: reading back a line after its non-temporal store costs a trip to DRAM */
       factors[here][p] = scale / s;
-      m = horizontal_max(MAX(MAX(m0, m1), MAX(m2, m3)));
+      m = horizontal_max(MAX(m0, m1));
       x += C;
     }
     if (k) g += GROUP * C;

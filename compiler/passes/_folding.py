@@ -63,6 +63,8 @@ def compute_before_repeating(op: Op, build: Rebuild) -> Value | None:
 
     The operands' views are taken to the axes that any of them has; constants and iotas fit any shape.
     """
+    if build.rounds_gradient(op):
+        return None
     shape = op.result.type.shape
     sources: list[tuple[Value, tuple[int, ...]]] = []
     for operand in op.operands:

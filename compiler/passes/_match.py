@@ -151,6 +151,15 @@ def size_value(build: Rebuild, dim: DimLike) -> Value | None:
     return product
 
 
+def unless_empty(build: Rebuild, total: Value, dim: DimLike, size: Value) -> Value:
+    """`total`, but 0 where `dim`, the number of its terms, is 0: factors may be infinite then, as 1 / N is in a mean.
+    `size` is `dim` as a value."""
+    if isinstance(dim, int) and dim > 0:
+        return total
+    some = expand(build, build.emit("ne", size, build.constant(0, "i64")), (), total.type.shape)
+    return build.emit("select", some, total, constant_like(build, 0, total))
+
+
 def softmax_total(build: Rebuild, value: Value) -> bool:
     """Whether `value` is sum(exp(x - max(x))) along some axes: at least 1, unless it is NaN."""
     total = build.match(value, "reduce_sum")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from ...ir.function import Op, Value
 from ...ir.types import Dim, DimLike, is_float, multiply_dims
 from ..rewrite import Rebuild, Rules
@@ -12,6 +14,7 @@ from ._match import (
     kept_axes,
     size_source,
     size_value,
+    unless_empty,
     view_of,
     without_axes,
 )
@@ -146,10 +149,7 @@ def reduce_whole_reshape(op: Op, build: Rebuild) -> Value | None:
 
 
 def sum_of_repeated(op: Op, build: Rebuild) -> Value | None:
-    """sum of (broadcast g) = g * size  rounding
-
-    Where the size is 0 and g infinite, as the gradient of a mean over nothing is, this gives NaN instead of 0.
-    """
+    """sum of (broadcast g) = g * size, 0 where the size is  rounding"""
     (x,) = op.operands
     if x.type.dtype in ("f16", "bf16"):
         return None  # the size may be beyond what the type counts
@@ -162,12 +162,14 @@ def sum_of_repeated(op: Op, build: Rebuild) -> Value | None:
         if view is None or set(axes) <= set(view[1]):
             return None
         source, dims = view
-    repeated = [axis for axis in axes if axis not in dims]
-    size = size_value(build, multiply_dims(x.type.shape[axis] for axis in repeated))
+    repeated = multiply_dims(x.type.shape[axis] for axis in axes if axis not in dims)
+    size = size_value(build, repeated)
     if size is None:
         return None
     count = build.emit("cast", size, dtype=x.type.dtype)
     total = build.emit("mul", source, expand(build, count, (), source.type.shape))
+    if number is None or not math.isfinite(number):
+        total = unless_empty(build, total, repeated, size)
     summed = tuple(position for position, dim in enumerate(dims) if dim in axes)
     if summed:
         total = build.emit("reduce_sum", total, axes=summed)

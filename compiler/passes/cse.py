@@ -3,7 +3,9 @@
 Before:  %a = exp %x ; %b = exp %x ; %c = add %a, %b
 After:   %a = exp %x ; %c = add %a, %a
 
-Operands of commutative operations count in either order. Equal `check`s become one, too.
+Operands of commutative operations count in either order. Equal `check`s become one, too. A cast of a 16-bit float stays
+alone until gradients are taken: one in place of two would have one rounding of the sum of two gradients in place of
+the sum of two that are rounded.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...ir.function import Function, Module, Op, Value
-from ..rewrite import map_functions, with_operands
+from ..rewrite import has_grad, map_functions, rounds_gradient, with_operands
 
 COMMUTATIVE = frozenset({"add", "mul", "max", "min", "eq", "ne", "and", "or"})
 _EFFECTS = frozenset({"call", "launch", "repeat"})
@@ -27,10 +29,11 @@ def _share(function: Function) -> Function:
     known: dict[Any, Op] = {}
     replaced: dict[Value, Value] = {}
     ops: list[Op] = []
+    is_differentiated = has_grad(function)
     for op in function.ops:
         operands = tuple(replaced.get(operand, operand) for operand in op.operands) if replaced else op.operands
         op = with_operands(op, operands)
-        if op.name in _EFFECTS:
+        if op.name in _EFFECTS or (is_differentiated and rounds_gradient(op)):
             ops.append(op)
             continue
         first = known.setdefault(_key(op), op)

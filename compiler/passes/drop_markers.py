@@ -8,18 +8,13 @@ A function that still has a `grad` in it is left as it is.
 
 from __future__ import annotations
 
-from ...ir.function import Function, Module, Op, Value
-from ..rewrite import Log, Rebuild, map_functions, rewrite
+from ...ir.function import Module, Op, Value
+from ..rewrite import Log, Rebuild, has_grad, map_functions, rewrite
 
 
 def drop_markers(module: Module, log: Log | None = None) -> Module:
     """Replace stop_gradient and with_gradient by their value, once gradients are taken."""
     return map_functions(module, lambda function: function if has_grad(function) else rewrite(function, RULES, log))
-
-
-def has_grad(function: Function) -> bool:
-    """Whether a gradient is still to be taken in `function`."""
-    return any(op.name == "grad" for op in function.ops)
 
 
 def marked_value(op: Op, build: Rebuild) -> Value:

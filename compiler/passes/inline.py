@@ -20,8 +20,7 @@ from ...ir.diagnostics import LirError, Span
 from ...ir.function import Function, Module, Op, Value
 from ...ir.signature import substitute, unify
 from ...ir.types import Dim, DimLike, bind_dim
-from ..rewrite import Rebuild, with_names_of
-from .drop_markers import has_grad
+from ..rewrite import Rebuild, has_grad, with_names_of
 
 
 def inline(module: Module) -> Module:

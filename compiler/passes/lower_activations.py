@@ -11,8 +11,7 @@ from __future__ import annotations
 
 from ...ir.builder import Tensor
 from ...ir.function import Module, Op
-from ..rewrite import Log, Rebuild, map_functions, rewrite
-from .drop_markers import has_grad
+from ..rewrite import Log, Rebuild, has_grad, map_functions, rewrite
 
 
 def lower_activations(module: Module, log: Log | None = None) -> Module:

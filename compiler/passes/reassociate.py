@@ -9,8 +9,10 @@ are left alone, since (x - max) - log(sum) is exact where x - (max + log(sum)) i
 
 from __future__ import annotations
 
+import math
+
 from ...ir.function import Module, Op, Value
-from ...ir.types import is_float
+from ...ir.types import is_float, multiply_dims
 from ..rewrite import Log, Rebuild, Rules, rewrite_module
 from ._match import (
     Number,
@@ -20,7 +22,9 @@ from ._match import (
     kept_axes,
     round_to,
     same_value,
+    size_value,
     softmax_total,
+    unless_empty,
     view_of,
 )
 
@@ -149,7 +153,7 @@ def divide_rows(op: Op, build: Rebuild) -> Value | None:
 
 
 def small_factor_out_of_sum(op: Op, build: Rebuild) -> Value | None:
-    """sum(x * c) = sum(x) * c for c that repeats along what is summed, where that costs no further sum  rounding"""
+    """sum(x * c) = sum(x) * c, or 0 of nothing, for c that repeats, where that costs no further sum  rounding"""
     product = build.match(op.operands[0], "mul")
     if product is None or op.result.type.dtype not in ("f32", "f64"):
         return None
@@ -158,6 +162,10 @@ def small_factor_out_of_sum(op: Op, build: Rebuild) -> Value | None:
     for x, c in (product.operands, product.operands[::-1]):
         number, view = constant_of(build, c), view_of(build, c)
         if _is_small(build, x) or (number is None and (view is None or set(view[1]) & set(axes))):
+            continue
+        terms = multiply_dims(product.result.type.shape[axis] for axis in axes)
+        size = size_value(build, terms)
+        if size is None:
             continue
         total = _known_sum(op, x, axes, build)
         if total is None and build.used_once(product.result):
@@ -168,7 +176,8 @@ def small_factor_out_of_sum(op: Op, build: Rebuild) -> Value | None:
             factor = expand(build, view[0], tuple(kept.index(dim) for dim in view[1]), total.type.shape)
         else:
             factor = build.constant(number, x.type.dtype, total.type.shape)  # type: ignore[arg-type]
-        return build.emit("mul", total, factor)
+        scaled = build.emit("mul", total, factor)
+        return scaled if number is not None and math.isfinite(number) else unless_empty(build, scaled, terms, size)
     return None
 
 

@@ -17,8 +17,10 @@ from ...ir.kernel import (
     Declare,
     Expr,
     For,
+    Iota,
     Let,
     Load,
+    Splat,
     Stmt,
     Store,
     Var,
@@ -90,7 +92,7 @@ def _variant(fused: Fused, device: DeviceInfo, tile_rows: int, lanes: int, vecto
     packed = Buffer(f"{fused.name}_panels", dtype, mul(mul(panels, depth), integer(panel)), "temporary")
     suffix = f"_{tile_rows}x{vectors}x{lanes}"
     launches = (
-        _pack(fused, packed, depth, columns, panel, suffix),
+        _pack(fused, device, packed, depth, columns, lanes, vectors, suffix),
         _multiply(fused, device, packed, tile_rows, lanes, vectors, depth, suffix),
     )
     return Variant("matmul", launches, guard, (packed,))
@@ -100,32 +102,48 @@ def _panel_start(number: Expr, columns: Expr, panel: int) -> Expr:
     return minimum(mul(number, integer(panel)), sub(columns, integer(panel)))
 
 
-def _element(emitter: Emitter, fused: Fused, value: Value, transposed: bool, row: Expr, column: Expr) -> Load:
-    """One element of a stored matrix, by the row and column that it has in the product."""
+def _element(fused: Fused, value: Value, transposed: bool, row: Expr, column: Expr, lanes: int = 1) -> Load:
+    """One element of a stored matrix, by the row and column that it has in the product; or several along its memory."""
     stored = value.type.shape
     first, second = (column, row) if transposed else (row, column)
     index = add(mul(first, size_of(stored[1])), second)
-    return Load(fused.buffers[value], index, register_dtype(value.type.dtype))
+    return Load(fused.buffers[value], index, register_dtype(value.type.dtype), lanes)
 
 
-def _pack(fused: Fused, packed: Buffer, depth: Expr, columns: Expr, panel: int, suffix: str) -> Launch:
+def _pack(
+    fused: Fused, device: DeviceInfo, packed: Buffer, depth: Expr, columns: Expr, lanes: int, vectors: int, suffix: str
+) -> Launch:
     """panel[p][k][lane] = right(k, start of p + lane), one item a panel."""
+    panel = lanes * vectors
     matmul = fused.schedule.matmul
     assert matmul is not None
     emitter, scope = fused.emitter(), Scope()
     number = work_item(emitter, scope, "global_id")
     start = emitter.let(scope, "start", _panel_start(number, columns, panel))
     base = emitter.let(scope, "base", mul(mul(number, depth), integer(panel)))
-    k, lane = emitter.fresh("k", "i64"), emitter.fresh("lane", "i64")
     right, transposed = matmul.operands[1], matmul.attributes["transpose_right"]
-    loaded = _element(emitter, fused, right, transposed, k, add(start, lane))
-    store = Store(packed.name, add(add(base, mul(k, integer(panel))), lane), loaded)
-    # The inner loop runs along the operand's memory.
-    loops: tuple[Stmt, ...] = (store,)
-    order = [(lane, integer(panel)), (k, depth)]
-    for variable, stop in reversed(order) if transposed else order:
-        loops = (For(variable, integer(0), stop, integer(1), loops),)
-    scope.statements += loops
+    k = emitter.fresh("k", "i64")
+    to = add(base, mul(k, integer(panel)))
+    if not transposed:
+        # A row of the panel lies in one piece.
+        copies = tuple(
+            Store(packed.name, add(to, integer(v * lanes)),
+                  _element(fused, right, False, k, add(start, integer(v * lanes)), lanes))
+            for v in range(vectors)
+        )  # fmt: skip
+        scope.statements.append(For(k, integer(0), depth, integer(1), copies))
+    else:
+        # A vector along each column's memory, scattered over as many rows of the panel; then the rows that are left.
+        lane, count = emitter.fresh("lane", "i64"), vector_width(fused.schedule, device)
+        rows = Apply("mul", (Iota("i64", count), Splat(integer(panel), count)), "i64", count)
+        where = Apply("add", (Splat(add(to, lane), count), rows), "i64", count)
+        column = add(start, lane)
+        scattered = Store(packed.name, where, _element(fused, right, True, k, column, count))
+        single = Store(packed.name, add(to, lane), _element(fused, right, True, k, column))
+        whole = emitter.let(scope, "whole", mul(div(depth, integer(count)), integer(count)))
+        for begin, end, step, store in ((integer(0), whole, count, scattered), (whole, depth, 1, single)):
+            each = For(lane, integer(0), integer(panel), integer(1), (store,))
+            scope.statements.append(For(k, begin, end, integer(step), (each,)))
     return kernel_and_launch(fused, emitter, f"_pack{suffix}", scope.statements, ceil_div(columns, integer(panel)),
                              partials={packed.name: packed.dtype},
                              comment=(f"the right operand in panels of {panel} columns",))  # fmt: skip
@@ -188,7 +206,7 @@ def _tile(
     left, transposed = matmul.operands[0], matmul.attributes["transpose_left"]
     for r in range(tile_rows):
         scalar = emitter.fresh("left", dtype)
-        body.append(Let(scalar, _element(emitter, fused, left, transposed, add(row, integer(r)), k)))
+        body.append(Let(scalar, _element(fused, left, transposed, add(row, integer(r)), k)))
         for v in range(vectors):
             product = Apply("fma", (widen(scalar, lanes), panel_row[v], accumulators[r][v]), dtype, lanes)
             body.append(Assign(accumulators[r][v], product))

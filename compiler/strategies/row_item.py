@@ -40,7 +40,7 @@ ROWS_AHEAD = 8
 """Rows an item has at least where there are many: so that the next row can be fetched while one is computed."""
 UNROLL = 4
 PRIVATE_BYTES = 256 * 1024
-"""The longest row kept between passes: a quarter of a second-level cache."""
+"""The longest row kept between passes: a quarter of a second-level cache of 1 MiB."""
 
 
 def applies(fused: Fused, device: DeviceInfo) -> str | None:

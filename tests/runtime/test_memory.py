@@ -311,3 +311,10 @@ def test_one_piece_larger_than_the_device_allows(device: Device, monkeypatch: py
     argument_for(device, np.zeros(1000, np.uint8))
     with pytest.raises(DeviceError, match="1001 bytes are more than"):
         argument_for(device, np.zeros(1001, np.uint8))
+
+
+def test_a_large_array_lies_half_a_page_from_another(pool: OutputPool) -> None:
+    for place in (4096 * 17 + 16, 4096 * 17 + 2048, 4096 * 17 + 4032):
+        found = address(pool.empty((LARGE,), F32, place))
+        assert found % 64 == 0
+        assert min((found - place) % 4096, (place - found) % 4096) >= 2048 - 64
