@@ -139,7 +139,7 @@ def torch_compile(case: Case, data: Data, setting: Setting) -> Call:
 
 def jax_jit(case: Case, data: Data, setting: Setting) -> Call:
     """jax.jit of value_and_grad, for the losses that are written for it below."""
-    import jax
+    import jax  # pyright: ignore[reportMissingImports]
 
     if case.loss.name not in JAX:
         raise Absent

@@ -315,10 +315,14 @@ class Emitter:
             place = Apply("add", (Splat(index, width), Iota("i64", width)), "i64", width)
         last = CHECK_HOLDS - 1
         place = Apply("cast", (Apply("min", (place, Const(last, "i64", width)), "i64", width),), "i32", width)
-        failed = Apply("select", (condition, Const(CHECK_HOLDS, "i32", width), place), "i32", width)
-        first = self.let(scope, "failed", Reduce("min", failed) if width > 1 else failed)
+        fails: Expr = Apply("not", (condition,), "bool", width)
+        first: Expr = place
+        if width > 1:
+            # Where it is, only once it is known that there is one.
+            fails = Reduce("or", fails)
+            first = Reduce("min", Apply("select", (condition, Const(CHECK_HOLDS, "i32", width), place), "i32", width))
         report = AtomicMin("status", integer(self.slots[op]), first)
-        scope.statements.append(If(Apply("lt", (first, Const(CHECK_HOLDS, "i32")), "bool"), (report,)))
+        scope.statements.append(If(fails, (report,)))
 
 
 def fused_multiply_add(name: str, operands: Sequence[Expr]) -> Expr | None:

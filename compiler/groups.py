@@ -204,9 +204,7 @@ class Groups:
         """A repeat stands for itself, and merges with nothing: it has kernels of its own."""
         function = Function("repeat", op.operands, (op,), op.results)
         nothing = Schedule(function, (), frozenset(), frozenset(), {}, {}, {}, (), (), frozenset())
-        return Group(
-            self._position[op] + len(self.function.ops), op.results, (op,), op.operands, op.operands, nothing
-        )
+        return Group(self._position[op] + len(self.function.ops), op.results, (op,), op.operands, op.operands, nothing)
 
     def joined(self, a: Group, b: Group, may_copy: bool) -> Group | Refusal:
         """One group in place of two, with the number of the first. `may_copy`: what both read may be read twice."""

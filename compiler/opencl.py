@@ -7,7 +7,7 @@ with a prefix of ours, numbers only as literals.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -54,10 +54,6 @@ BUILD_OPTIONS = "-cl-std=CL1.2"
 def kernel_source(kernel: Kernel) -> str:
     """One kernel as a complete OpenCL C translation unit."""
     return _Printer(kernel).source()
-
-
-def program_source(kernels: Iterable[Kernel]) -> dict[str, str]:
-    return {kernel.name: kernel_source(kernel) for kernel in kernels}
 
 
 # --- spellings ----------------------------------------------------------------------------------------------
@@ -110,10 +106,6 @@ def spell(op: str, operands: list[str], types: list[tuple[str, int]], dtype: str
     if op == "cast":
         return _cast(operands[0], first, dtype, width)
     raise CompilerBug(f"no C spelling for `{op}`")
-
-
-SPELLED = frozenset({*_INFIX, *_COMPARE, *_CALLS, "and", "or", "not", "isnan", "abs", "sign", "max", "min", "select",
-                     "cast", "max_number", "min_number"})  # fmt: skip
 
 
 def _type(dtype: str, width: int) -> str:
@@ -181,23 +173,25 @@ def literal(value: float | int | bool, dtype: str) -> str:
 
 
 def _reduce_helper(op: str, dtype: str, width: int) -> str:
-    """Halve until a scalar is left: a fixed order."""
-    lines = [f"static {C_TYPE[dtype]} lossc_reduce_{op}_{C_TYPE[dtype]}{width}({_type(dtype, width)} x) {{"]
+    """Halve until a scalar is left: a fixed order. For masks there is a function that is one instruction."""
+    head = f"static {C_TYPE[dtype]} lossc_reduce_{op}_{C_TYPE[dtype]}{width}({_type(dtype, width)} x) {{"
+    if op in _OF_MASKS:
+        return f"{head} return {_OF_MASKS[op]}(x); }}"
+    lines = [head]
     name, lanes = "x", width
     while lanes > 1:
         half = lanes // 2
-        types = [(dtype, half)] * 2
-        if op == "or" and half == 1:
-            combined = f"{name}.lo | {name}.hi"
-        else:
-            combined = spell(op, [f"{name}.lo", f"{name}.hi"], types, dtype, half)
+        combined = spell(op, [f"{name}.lo", f"{name}.hi"], [(dtype, half)] * 2, dtype, half)
         lines.append(f"  const {_type(dtype, half)} x{half} = {combined};")
         name, lanes = f"x{half}", half
-    lines.append(f"  return {name}{' != 0' if op == 'or' else ''};\n}}")
+    lines.append(f"  return {name};\n}}")
     return "\n".join(lines)
 
 
-def _f16_helper(dtype: str, width: int) -> str:
+_OF_MASKS = {"or": "any", "and": "all"}
+
+
+def _f16_helper(width: int) -> str:
     # Through bits of our own: PoCL's vstore_half16 takes its address for a multiple of 16 bytes.
     suffix = "" if width == 1 else str(width)
     f, s = f"float{suffix}", f"ushort{suffix}"
@@ -211,7 +205,7 @@ def _f16_helper(dtype: str, width: int) -> str:
     )
 
 
-def _bf16_helper(dtype: str, width: int) -> str:
+def _bf16_helper(width: int) -> str:
     suffix = "" if width == 1 else str(width)
     u, f, s = f"uint{suffix}", f"float{suffix}", f"ushort{suffix}"
     nan = f"select(r, ({u})(0x7fc0), x != x)" if width > 1 else "(x != x) ? 0x7fc0u : r"
@@ -225,7 +219,7 @@ def _bf16_helper(dtype: str, width: int) -> str:
     )
 
 
-def _random_bits_helper(dtype: str, width: int) -> str:
+def _random_bits_helper(width: int) -> str:
     """Threefry-2x32: the words of the key and their parity are added after every fourth round."""
     suffix = "" if width == 1 else str(width)
     u, wide = f"uint{suffix}", f"long{suffix}"
@@ -323,13 +317,13 @@ class _Printer:
                 key = f"{e.op} {e.dtype} {e.operand.width}"
                 found.setdefault(key, _reduce_helper(e.op, e.dtype, e.operand.width))
             if isinstance(e, Apply) and e.op in _HELPERS and e.width > 0:
-                found.setdefault(f"{e.op} {e.width}", _HELPERS[e.op](e.dtype, e.width))
+                found.setdefault(f"{e.op} {e.width}", _HELPERS[e.op](e.width))
             if isinstance(e, Load) and self.storage[e.buffer] == "bf16":
-                found.setdefault(f"round_bf16 {e.width}", _bf16_helper("f32", e.width))
+                found.setdefault(f"round_bf16 {e.width}", _bf16_helper(e.width))
         for statement in walk_statements(self.kernel.body):
             if isinstance(statement, Store) and self.storage[statement.buffer] in ("f16", "bf16"):
                 dtype, width = self.storage[statement.buffer], statement.value.width
-                found.setdefault(f"round_{dtype} {width}", _HELPERS[f"round_{dtype}"]("f32", width))
+                found.setdefault(f"round_{dtype} {width}", _HELPERS[f"round_{dtype}"](width))
         return list(found.values())
 
     def block(self, body: tuple[Stmt, ...], depth: int) -> list[str]:

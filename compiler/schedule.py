@@ -78,7 +78,7 @@ def join_axes(op: Op, axes: Axes) -> None:
         axes.join((left, rows), (op.result, 0))
         axes.join((right, columns), (op.result, 1))
         axes.join((left, inner_left), (right, inner_right))
-    elif op.name not in ("constant", "iota", "size") and not is_whole_reduction(op):
+    elif op.name not in ("constant", "iota", "size", "repeat") and not is_whole_reduction(op):
         values = [*op.operands, *op.results]
         for value in values[1:]:
             for axis in range(value.type.rank):

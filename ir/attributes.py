@@ -36,7 +36,7 @@ def complete_attributes(
 
 
 def _checked(op_name: str, name: str, attribute: Attribute, value: Any) -> Any:
-    if value is None and attribute.default is None:
+    if value is None and (attribute.optional or attribute.default is None):
         return None
     convert = _CONVERSIONS[attribute.kind]
     converted = convert(value)
@@ -48,6 +48,8 @@ def _checked(op_name: str, name: str, attribute: Attribute, value: Any) -> Any:
 
 def attribute_text(value: Any) -> str:
     """How an attribute is written in LIR. Floats and strings read back as exactly the same value."""
+    if value is None:
+        return "none"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):

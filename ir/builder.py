@@ -108,9 +108,6 @@ def broadcast_shapes(left: Shape, right: Shape) -> Shape:
     return tuple(result)
 
 
-Operand = "Tensor | float | int | bool"
-
-
 class Tensor:
     """A value under construction, with NumPy's operators. `x == y` compares elements: use `is` for identity."""
 

@@ -3,7 +3,7 @@ this.
 
 A code stays what it is for ever: a new kind of mistake gets a new one. 0001-0009 are classes of error,
 0010-0019 text, 0020-0029 names and operations, 0030-0039 types, 0040-0059 functions, 0100-0199 what only
-shows while a program runs.
+shows while a program runs, 0200-0299 warnings.
 """
 
 from __future__ import annotations
@@ -173,5 +173,30 @@ CODES: Mapping[str, tuple[str, str]] = {
         "A check failed",
         "The data broke a rule of the program: a label out of range, a probability above 1. The message names the "
         "first position and the value there. No result is handed out.",
+    ),
+    "LIR0200": (
+        "Probabilities where logits are meant",
+        "The loss takes logits and has a softmax or sigmoid inside; what it is given went through one already. A "
+        "warning: the program runs, but learns slowly, since its gradients are those of a flattened function.",
+    ),
+    "LIR0201": (
+        "Binary cross-entropy of probabilities that lossc or another loss computes better",
+        "`bce_loss` of a sigmoid is rewritten to `bce_with_logits_loss`, which is exact far from 0; `bce_loss` of a "
+        "softmax treats classes that exclude each other as separate questions. A warning.",
+    ),
+    "LIR0202": (
+        "Not the logarithms of probabilities, or not the probabilities, that the loss takes",
+        "`kl_div_loss` and `nll_loss` take log-probabilities, as log_softmax gives them; the target of `kl_div_loss` "
+        "is probabilities, or with `log_target` their logarithms. A warning.",
+    ),
+    "LIR0203": (
+        "A class that is ignored",
+        "`ignore_index` is the number of a class: rows with that label count for nothing, in the loss, its mean and "
+        "its gradient. A warning, since that is sometimes meant.",
+    ),
+    "LIR0204": (
+        "Smoothing of a target that is soft already",
+        "`label_smoothing` mixes the target with the uniform distribution; this target comes from a softmax or sigmoid "
+        "and is no distribution of zeros and a one. A warning.",
     ),
 }  # fmt: skip

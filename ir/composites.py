@@ -53,7 +53,8 @@ def composite_of(function: Callable[..., Any], kind: str) -> Composite:
         required = parameter.default is inspect.Parameter.empty
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
             default = REQUIRED if required else parameter.default
-            attributes[parameter.name] = Attribute(_KINDS[parameter.annotation], default)
+            optional = parameter.annotation.endswith("| None")
+            attributes[parameter.name] = Attribute(_KINDS[parameter.annotation], default, optional)
             if parameter.annotation == _ATTRIBUTE_OR_OPERAND:
                 operands.append(parameter.name + "?")
         else:

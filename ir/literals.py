@@ -96,4 +96,6 @@ def attribute_value(value: Token | ListText, source: Source) -> Any:
         return [string(item, source) if isinstance(item, Token) else dimension(item, source) for item in value.items]
     if value.type == "STRING":
         return string(value, source)
-    return Word(str(value)) if value.type == "NAME" else number(value, source)
+    if value.type == "NAME":
+        return None if value == "none" else Word(str(value))
+    return number(value, source)

@@ -24,10 +24,12 @@ REQUIRED = object()
 
 @dataclass(frozen=True)
 class Attribute:
-    """`kind` is one of int, float, bool, str, ints, dims, dtype, number."""
+    """`kind` is one of int, float, bool, str, ints, dims, dtype, number. It may be none where it is `optional` or its
+    default is None."""
 
     kind: str
     default: Any = REQUIRED
+    optional: bool = False
 
 
 @dataclass(frozen=True)
@@ -395,7 +397,7 @@ _TABLE: list[OpDef] = [
     _row("gather", "index", "x indices", _gather, _gather_values,
          "one element a position along `axis`; 0 where the index is out of range", axis=Attribute("int")),
     _row("matmul", "matmul", "left right", _matmul, _matmul_values,
-         "matrix product; with memory_budget, what hangs on it is computed for as many rows at a time as fit in so many bytes",
+         "matrix product; with memory_budget, all that hangs on it is computed for so few rows at a time that it fits",
          transpose_left=Attribute("bool", False), transpose_right=Attribute("bool", False),
          memory_budget=Attribute("int", None)),
     _row("check", "effect", "ok value?", _check, None,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -32,6 +33,7 @@ def numpy_dtype(dtype: str) -> np.dtype:
     return np.dtype(_NUMPY[dtype])
 
 
+@lru_cache(maxsize=256)
 def dtype_of(array_dtype: np.dtype) -> str | None:
     """The LIR dtype of a NumPy dtype, or None where LIR has none (uint32, complex, ...)."""
     if array_dtype.name == "bfloat16":

@@ -18,6 +18,7 @@ from lossc.arrays import empty
 from lossc.graph import Graph, load, parse
 from lossc.ir.builder import Tensor
 from lossc.ir.diagnostics import CheckFailed, CompilerBug, DeviceError, Diagnostic, Limitation, LirError, LosscError
+from lossc.loss_warnings import LossWarning
 
 if TYPE_CHECKING:
     from lossc.compiled import CompiledFunction
@@ -33,6 +34,7 @@ __all__ = [
     "Graph",
     "Limitation",
     "LirError",
+    "LossWarning",
     "LosscError",
     "Step",
     "Tensor",

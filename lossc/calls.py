@@ -135,7 +135,7 @@ def _append(
     except LirError as error:
         if error.diagnostics[0].code != "LIR0030":
             raise
-        stretched = _broadcast(builder, definition, given)
+        stretched = _broadcast(definition, given)
         if stretched is None:
             raise
         return _emit(builder, definition.name, list(stretched.values()), attributes)
@@ -147,9 +147,7 @@ def _emit(builder: Builder, name: str, operands: Sequence[Tensor], attributes: M
     return results[0] if len(results) == 1 else results
 
 
-def _broadcast(
-    builder: Builder, definition: OpDef | Composite, given: Mapping[str, Tensor]
-) -> dict[str, Tensor] | None:
+def _broadcast(definition: OpDef | Composite, given: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
     """The required operands of a loss or pointwise operation in their common shape; None where there is none.
 
     Only those: `linear` and its like give their operands' shapes a meaning of their own.

@@ -23,7 +23,8 @@ from lossc.ir.types import ITEM_SIZE, Dim, DimLike, dim_names, dim_value, multip
 
 @dataclass(frozen=True)
 class KernelReport:
-    """One fused kernel: what it is, how it is lowered, and why not otherwise."""
+    """One fused kernel: what it is, how it is lowered, and why not otherwise. Figures are those of the variant that
+    is taken where every dimension name is 1024."""
 
     name: str
     inputs: tuple[str, ...]
@@ -68,13 +69,13 @@ def kernel_reports(compiled: Compiled) -> tuple[KernelReport, ...]:
 def _report(compiled: Compiled, step: Step) -> KernelReport:
     schedule = compiled.outlined.schedules[step.name]
     function, choice = schedule.function, compiled.lowered.choices[step.name]
-    # The one variant that every size may take.
-    last = step.variants[-1]
+    sizes = defaultdict(lambda: ASSUMED_SIZE)
+    usual = next(v for v in step.variants if v.guard is None or evaluate_integer(v.guard, sizes))
     return KernelReport(
         step.name, tuple(map(_typed, function.inputs)), tuple(map(_typed, function.outputs)),
-        schedule.stages, exps_per_element(schedule, last), choice.strategy, choice.against, tuple(_variants(step)),
-        len(last.launches), tuple(_bytes_of(value) for value in (*function.inputs, *function.outputs)),
-        tuple(mul(buffer.size, integer(ITEM_SIZE[buffer.dtype])) for buffer in last.temporaries),
+        schedule.stages, exps_per_element(schedule, usual), choice.strategy, choice.against, tuple(_variants(step)),
+        len(usual.launches), tuple(_bytes_of(value) for value in (*function.inputs, *function.outputs)),
+        tuple(mul(buffer.size, integer(ITEM_SIZE[buffer.dtype])) for buffer in usual.temporaries),
     )  # fmt: skip
 
 

@@ -9,8 +9,8 @@
 In: NumPy arrays of f64, f32, f16 and bf16 (ml_dtypes), labels of any integer type; anything else that NumPy makes an
 array of. Out: new arrays; a reduced loss has shape () and is f32 for 16-bit input, an unreduced loss and a gradient
 have the element type of what they belong to. Where element types differ, the widest of the predictions' counts.
-A program is compiled for each combination of settings, element types and number of classes; other sizes, such as that of
-the batch, are free. What torch refuses is refused, by exceptions that are both lossc's and of torch's kind.
+A program is compiled for each combination of settings, element types and number of classes; other sizes, as that of the
+batch, are free. What torch refuses is refused, by exceptions that are both lossc's and of torch's kind.
 """
 
 from __future__ import annotations
@@ -21,13 +21,12 @@ from typing import Any
 
 import numpy as np
 
-from lossc.arrays import to_dtype
 from lossc.ir.diagnostics import CheckFailed, LirError
 from lossc.ir.types import Type, dtype_of, is_float
 from lossc.loss_calls import LossProgram, loss_program
 from lossc.loss_errors import RefusedArgument, RefusedElementType, RefusedKind, Unsupported, warn
 from lossc.loss_shapes import Layout, axis_of_softmax
-from lossc.loss_table import LOSSES, REDUCTIONS, Row, reduction_of
+from lossc.loss_table import LOSSES, Row
 
 Loss = Callable[..., np.ndarray]
 
@@ -48,18 +47,15 @@ class _Call:
 
 def _prepare(row: Row, arguments: Sequence[Any], keywords: Mapping[str, Any]) -> _Call:
     values = row.bind(arguments, keywords)
-    settings = {name: values[name] for name in row.settings}
-    if "reduction" in settings:
-        settings["reduction"] = reduction_of(values, REDUCTIONS.get(row.name, REDUCTIONS[""]))
+    settings = dict(zip(row.settings, row.settings_of(values)))
     arrays: dict[str, np.ndarray] = {}
-    for name in row.tensors:
-        if values[name] is None and name not in row.required:
-            continue
-        arrays[name] = _array(row, name, values[name], arrays)
+    for name, place in zip(row.tensors, row.tensors_at):
+        if values[place] is not None or name in row.required:
+            arrays[name] = _array(row, name, values[place], arrays)
     if "dim" in settings:
         settings["dim"] = axis_of_softmax(row.name, settings["dim"], arrays["input"].ndim)
-        if values["dtype"] is not None:
-            arrays["input"] = arrays["input"].astype(values["dtype"])
+        dtype = row.value_of(values, "dtype")
+        arrays["input"] = arrays["input"] if dtype is None else arrays["input"].astype(dtype)
     types = {name: Type(_dtype(row, name, array), array.shape) for name, array in arrays.items()}
     layout = row.layout(types, settings)
     if layout.warning:
@@ -75,6 +71,8 @@ def _array(row: Row, name: str, value: Any, others: Mapping[str, np.ndarray]) ->
         # A Python number has neither an element type nor a shape of its own.
         value = np.full_like(next(iter(others.values())), value)
     array = np.asarray(value)
+    if array.flags.c_contiguous and array.flags.aligned and array.dtype.isnative:
+        return array
     # Not np.ascontiguousarray, which makes a scalar an array of shape [1].
     return np.require(array, array.dtype.newbyteorder("="), ("C", "A")).reshape(array.shape)
 
@@ -83,7 +81,7 @@ def _dtype(row: Row, name: str, array: np.ndarray) -> str:
     found = dtype_of(array.dtype)
     if found is None:
         raise RefusedElementType(f"{row.name}: {name} is an array of {array.dtype}, which lossc does not have",
-                                 "convert it, labels to an integer of at most 64 signed bits", code="LIR0031")  # fmt: skip
+                                 "convert it; labels are integers of up to 64 signed bits", code="LIR0031")  # fmt: skip
     return found
 
 
@@ -140,7 +138,8 @@ def value_and_grad(function: Loss, argnums: int | Sequence[int] = 0) -> Callable
                 raise LirError(f"{row.name} was not given {name}: there is nothing to differentiate by")
             array = call.arrays[call.names.index(name)]
             if not is_float(_dtype(row, name, array)):
-                raise RefusedArgument(f"{name} is an array of {array.dtype}: only floats have gradients", code="LIR0031")
+                raise RefusedArgument(f"{name} is an array of {array.dtype}: only floats have gradients",
+                                      code="LIR0031")  # fmt: skip
         places = tuple(sorted({call.names.index(name) for name in wanted}))
         value, *found = _run(row, call.program.with_gradient(places), call.views())
         gradients = {place: found[i].reshape(call.arrays[place].shape) for i, place in enumerate(places)}

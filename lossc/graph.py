@@ -25,6 +25,7 @@ from lossc.ir.printer import print_function, print_module
 from lossc.ir.signature import make_call
 from lossc.ir.types import Type, dtype_of, is_float
 from lossc.ir.verify import check_module, check_type
+from lossc.loss_warnings import warn_once
 from lossc.naming import Dimension, as_shape, check_name
 from lossc.parameters import Initializer, Parameter, Parameters
 
@@ -59,14 +60,17 @@ class Graph:
         self._builder = GraphBuilder(self)
         self._functions: dict[str, Function] = {}
         self._outputs: dict[str, Value] = {}
+        self._told: set[str] = set()
         self._template = Function(name, (), (), ())
 
     @classmethod
     def from_module(cls, module: Module, seed: int = 0) -> Graph:
         """A graph over the entry of a module. Its params have no values yet: `initialize`, assign or load them."""
         if not isinstance(module, Module):
-            raise LirError(f"expected a Module, found {type(module).__name__}",
-                           "a text is read by lossc.parse(text), a file by lossc.load(path); a Graph is one already")
+            raise LirError(
+                f"expected a Module, found {type(module).__name__}",
+                "a text is read by lossc.parse(text), a file by lossc.load(path); a Graph is one already",
+            )
         entry = module.entry
         graph = cls(entry.name, seed)
         graph._template = entry
@@ -273,6 +277,7 @@ class Graph:
         from lossc.gradients import differentiate
 
         module, _ = self._part(outputs, training=training)
+        warn_once(module, self._told)
         known = {"parameters": self.parameters, "accepted": self.inputs, "device": device, "strategy": strategy}
         if grad is False or grad is None:
             if of is not None or upstream or inplace:
@@ -302,6 +307,7 @@ class Graph:
         from lossc.step import Step
 
         module, _ = self._part(None, training=True)
+        warn_once(module, self._told)
         return Step(module, self.parameters, optimizer, clip_norm=clip_norm, clip_value=clip_value,
                     accepted=self.inputs, device=device, strategy=strategy)  # fmt: skip
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from lossc.ir.builder import Builder, Tensor
+from lossc.ir.diagnostics import CompilerBug
 from lossc.ir.function import Function, Module, Value
 from lossc.ir.types import Type, is_float
 from lossc.loss_errors import RefusedElementType
@@ -54,7 +55,7 @@ class LossProgram:
 
     def run(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """The outputs for these arrays, which have exactly the types of the inputs."""
-        return self.executable()(dict(zip((value.name for value in self.function.inputs), arrays)))
+        return self.executable().run(arrays)
 
     def gradient(self, wanted: tuple[int, ...]) -> LossProgram:
         """The program of the inputs, and then one incoming gradient an output, that gives the gradients by the inputs
@@ -102,7 +103,10 @@ def _compiled(function: Function) -> Any:
 
     device = default_device()
     compiled = compile_module(Module({function.name: function}, function.name), device.info)
-    return Executable(compiled.program, device, compiled.sources(), compiled.build_options)
+    executable = Executable(compiled.program, device, compiled.sources(), compiled.build_options)
+    if executable.free_inputs != tuple(value.name for value in function.inputs):
+        raise CompilerBug(f"@{function.name} lost inputs while it was compiled: {executable.free_inputs} are left")
+    return executable
 
 
 def result_dtype(row: Row, types: Types) -> str:

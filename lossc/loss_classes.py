@@ -163,11 +163,13 @@ def _class_of(composite: Composite) -> type[Loss]:
         return Loss.__call__(self, *operands, **keywords)
 
     call = _call_signature(composite)
-    this = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
-    __call__.__signature__ = call.replace(parameters=[this, *call.parameters.values()])
+    # What `help` and tab completion show.
+    for function, shown in ((__init__, signature), (__call__, call)):
+        this = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
+        function.__signature__ = shown.replace(parameters=[this, *shown.parameters.values()])
     body = {
         "__init__": __init__, "__call__": __call__, "__doc__": inspect.getdoc(composite.function),
-        "operation": composite.name, "__signature__": signature, "call_signature": call, "__module__": "lossc.nn",
+        "operation": composite.name, "call_signature": call, "__module__": "lossc.nn",
     }  # fmt: skip
     return type(class_name(composite.name), (Loss,), body)
 

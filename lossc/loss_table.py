@@ -2,7 +2,7 @@
 
 In: nothing. Out: `LOSSES`, one row a function. A row says which operation of the IR the function is, which of its
 parameters are tensors (in the order of the operation's operands), how their shapes are read, and which exception a
-failed check becomes. What is neither a tensor nor one of torch's two retired arguments is an attribute of the same name.
+failed check becomes. What is neither a tensor nor one of torch's two retired arguments is an attribute of that name.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import Any
 
 from lossc import loss_bodies as bodies
+from lossc import loss_class_shapes as of_classes
 from lossc import loss_shapes as shapes
 from lossc.ir.composites import definition_of
 from lossc.ir.diagnostics import CheckFailed, LirError
@@ -23,6 +24,8 @@ RETIRED = ("size_average", "reduce")
 """Arguments that torch has replaced by `reduction`."""
 WITHOUT_MEANING = ("options", "_stacklevel", "dtype")
 """Arguments that are no attributes: of torch's ways of working, or taken care of before."""
+
+_NUMBERS = frozenset({int, float, bool, str, type(None)})
 
 _OLD = "size_average=None, reduce=None, reduction='mean'"
 
@@ -80,27 +83,65 @@ class Row:
         return f"{text}\n\n{head}{tail}".rstrip() + "\n"
 
     @cached_property
-    def _binding(self) -> tuple[tuple[str, ...], tuple[Any, ...], int, int]:
-        """Names, defaults, how many may stand by position, how many have to be given."""
+    def _binding(self) -> tuple[dict[str, int], tuple[Any, ...], int, int]:
+        """The places of the names, the defaults, how many stand by position at most, how many at least."""
         parameters = self.signature.parameters.values()
         by_position = sum(p.kind is not inspect.Parameter.KEYWORD_ONLY for p in parameters)
         least = sum(p.default is inspect.Parameter.empty for p in parameters)
-        return tuple(self.signature.parameters), tuple(p.default for p in parameters), by_position, least
+        places = {name: place for place, name in enumerate(self.signature.parameters)}
+        return places, tuple(p.default for p in parameters), by_position, least
 
-    def bind(self, arguments: Sequence[Any], keywords: Mapping[str, Any]) -> dict[str, Any]:
-        """Every parameter with its value. Raises TypeError as a function of that signature does."""
-        names, defaults, by_position, least = self._binding
+    def bind(self, arguments: Sequence[Any], keywords: Mapping[str, Any]) -> list[Any]:
+        """The value of every parameter, in order. Raises TypeError as a function of that signature does."""
+        places, defaults, by_position, least = self._binding
         given = len(arguments)
         if given > by_position or given < least:
             bound = self.signature.bind(*arguments, **keywords)
             bound.apply_defaults()
-            return bound.arguments
-        values = dict(zip(names, (*arguments, *defaults[given:])))
+            return list(bound.arguments.values())
+        values = [*arguments, *defaults[given:]]
         for name, value in keywords.items():
-            if name not in values or names.index(name) < given:
+            place = places.get(name, -1)
+            if place < given:
                 self.signature.bind(*arguments, **keywords)
-            values[name] = value
+            values[place] = value
         return values
+
+    @cached_property
+    def tensors_at(self) -> tuple[int, ...]:
+        """The places of the tensors among the parameters."""
+        return tuple(self._binding[0][name] for name in self.tensors)
+
+    @cached_property
+    def _settings_at(self) -> tuple[int, ...]:
+        return tuple(self._binding[0][name] for name in self.settings)
+
+    @cached_property
+    def _reduction_at(self) -> int | None:
+        return self.settings.index("reduction") if "reduction" in self.settings else None
+
+    @cached_property
+    def _retired_at(self) -> tuple[int, ...]:
+        return tuple(self._binding[0][name] for name in RETIRED if name in self._binding[0])
+
+    @cached_property
+    def _reductions(self) -> tuple[str, ...]:
+        return _MORE_REDUCTIONS.get(self.name, ("mean", "sum", "none"))
+
+    def settings_of(self, values: Sequence[Any]) -> list[Any]:
+        """The attributes in the order of `settings`, with the reduction that is meant."""
+        settings = [values[place] for place in self._settings_at]
+        if not all(type(value) in _NUMBERS for value in settings):
+            # Numbers of NumPy and torch, of one element.
+            settings = [value.item() if hasattr(value, "item") else value for value in settings]
+        if self._reduction_at is not None:
+            retired = [values[place] for place in self._retired_at]
+            settings[self._reduction_at] = _reduction(settings[self._reduction_at], retired, self._reductions)
+        return settings
+
+    def value_of(self, values: Sequence[Any], name: str) -> Any:
+        """The value of one parameter."""
+        return values[self._binding[0][name]]
 
     def failed(self, error: CheckFailed) -> CheckFailed:
         """The exception for a check that failed."""
@@ -112,21 +153,16 @@ _FAILURES: Mapping[str, type[CheckFailed]] = {"label": OutOfRange, "probability"
 _LABELS_AS_VALUES: Mapping[str, type[CheckFailed]] = {"label": RefusedValue}
 
 
-REDUCTIONS: Mapping[str, tuple[str, ...]] = {
-    "": ("mean", "sum", "none"),
-    "kl_div": ("mean", "batchmean", "sum", "none"),
-}
-"""The reductions of every function, and of those that have more."""
+_MORE_REDUCTIONS: Mapping[str, tuple[str, ...]] = {"kl_div": ("mean", "batchmean", "sum", "none")}
 
 
-def reduction_of(values: Mapping[str, Any], accepted: Sequence[str]) -> str:
+def _reduction(reduction: Any, retired: Sequence[Any], accepted: Sequence[str]) -> str:
     """The reduction that is meant: torch's retired arguments count before `reduction`. Raises LirError."""
-    if values.get("size_average") is not None or values.get("reduce") is not None:
-        averages, reduces = (values.get(name) is None or bool(values.get(name)) for name in RETIRED)
-        reduction = "none" if not reduces else "mean" if averages else "sum"
-        warn(f"size_average and reduce are retired: write reduction={reduction!r}")
-        return reduction
-    reduction = values["reduction"]
+    if any(value is not None for value in retired):
+        averages, reduces = (value is None or bool(value) for value in retired)
+        meant = "none" if not reduces else "mean" if averages else "sum"
+        warn(f"size_average and reduce are retired: write reduction={meant!r}")
+        return meant
     if reduction == "elementwise_mean":
         warn("reduction='elementwise_mean' is retired: write reduction='mean'")
         return "mean"
@@ -142,14 +178,14 @@ _ROWS = (
     # --- torch's, in its order of arguments ---
     Row("cross_entropy", "cross_entropy_loss",
         "input, target, weight=None, size_average=None, ignore_index=-100, reduce=None, reduction='mean', "
-        "label_smoothing=0.0", "input target weight", shapes.classes, bodies.labels_or_distribution),
+        "label_smoothing=0.0", "input target weight", of_classes.classes, bodies.labels_or_distribution),
     Row("nll_loss", "nll_loss",
         "input, target, weight=None, size_average=None, ignore_index=-100, reduce=None, reduction='mean'",
-        "input target weight", shapes.classes, bodies.labels_or_distribution),
+        "input target weight", of_classes.classes, bodies.labels_or_distribution),
     Row("linear_cross_entropy", "linear_cross_entropy_loss",
         "input, linear_weight, target, *, linear_bias=None, weight=None, reduction='mean', ignore_index=None, "
         "label_smoothing=0.0, options=None",
-        "input linear_weight target linear_bias weight", shapes.layer_and_classes, bodies.after_a_layer),
+        "input linear_weight target linear_bias weight", of_classes.layer_and_classes, bodies.after_a_layer),
     Row("binary_cross_entropy", "bce_loss", f"input, target, weight=None, {_OLD}",
         "input target weight", shapes.alike, bodies.of_probabilities),
     Row("binary_cross_entropy_with_logits", "bce_with_logits_loss",
@@ -178,8 +214,8 @@ _ROWS = (
         "input1 input2 target", shapes.ranked, bodies.stretched, whole=True),
     Row("soft_margin_loss", "soft_margin_loss", _PLAIN, "input target", deciding="input", **_ELEMENTS),
     Row("multi_margin_loss", "multi_margin_loss", f"input, target, p=1, margin=1.0, weight=None, {_OLD}",
-        "input target weight", shapes.few_classes, failures=_LABELS_AS_VALUES),
-    Row("multilabel_margin_loss", "multilabel_margin_loss", _PLAIN, "input target", shapes.label_lists,
+        "input target weight", of_classes.few_classes, failures=_LABELS_AS_VALUES),
+    Row("multilabel_margin_loss", "multilabel_margin_loss", _PLAIN, "input target", of_classes.label_lists,
         failures=_LABELS_AS_VALUES),
     Row("multilabel_soft_margin_loss", "bce_with_logits_loss", f"input, target, weight=None, {_OLD}",
         "input target weight", shapes.labelled_classes, bodies.over_classes),
@@ -198,19 +234,19 @@ _ROWS = (
         "input target", shapes.same_logits),
     Row("focal_cross_entropy_loss", "focal_cross_entropy_loss",
         "input, target, gamma=2.0, weight=None, ignore_index=-100, reduction='mean'", "input target weight",
-        shapes.classes),
+        of_classes.classes),
     Row("poly_cross_entropy_loss", "poly_cross_entropy_loss",
         "input, target, epsilon=2.0, weight=None, ignore_index=-100, reduction='mean'", "input target weight",
-        shapes.classes, bodies.labels_or_distribution),
+        of_classes.classes, bodies.labels_or_distribution),
     Row("dice_loss", "dice_loss", "input, target, smooth=1.0, from_logits=False, reduction='mean'", "input target",
-        shapes.regions),
+        of_classes.regions),
     Row("tversky_loss", "tversky_loss",
         "input, target, smooth=1.0, alpha=0.5, beta=0.5, from_logits=False, reduction='mean'", "input target",
-        shapes.regions),
+        of_classes.regions),
     Row("js_div_loss", "js_div_loss", "p_logits, q_logits, beta=0.5, reduction='mean'", "p_logits q_logits",
-        shapes.logits_pair),
+        of_classes.logits_pair),
     Row("distillation_loss", "distillation_loss", "student, teacher, temperature=1.0, reduction='mean'",
-        "student teacher", shapes.logits_pair),
+        "student teacher", of_classes.logits_pair),
     Row("info_nce_loss", "info_nce_loss", "queries, keys, temperature=0.07, reduction='mean'", "queries keys",
         shapes.queries),
     Row("l2_loss", "l2_loss", "input, reduction='mean'", "input", shapes.elements),

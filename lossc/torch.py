@@ -11,9 +11,9 @@ CPU and their memory is read in place; results and gradients are new tensors. An
 targets and weights too, and `create_graph=True` gives gradients of gradients, of any order.
 
 Beyond torch: labels may be of any integer type, and element types may be mixed where torch wants them equal.
-Under `torch.autocast("cpu")` losses compute in f32 as torch's do. `torch.compile` leaves a loss out of the graph and
-calls it. Not supported, and refused by name: other devices, `ctc_loss`, torch.func transforms, forward-mode derivatives,
-tracing, sparse and quantized tensors. A tensor that a loss was computed from must not change before backward.
+Under `torch.autocast("cpu")` losses compute in f32 as torch's do. `torch.compile` leaves a loss out of its graphs and
+calls it. Not supported, and refused by name: other devices, `ctc_loss`, transforms of torch.func, forward-mode
+derivatives, tracing, sparse and quantized tensors. What a loss was computed from must not change before backward.
 """
 
 from __future__ import annotations
@@ -32,102 +32,107 @@ from torch.overrides import handle_torch_function, has_torch_function
 from lossc.ir.diagnostics import LirError
 from lossc.ir.types import Type
 from lossc.loss_calls import loss_program
-from lossc.loss_errors import RefusedArgument, RefusedKind, Unsupported, warn
+from lossc.loss_errors import RefusedArgument, Unsupported, warn
 from lossc.loss_shapes import axis_of_softmax
-from lossc.loss_table import LOSSES, REDUCTIONS, Row, reduction_of
+from lossc.loss_table import LOSSES, Row
 from lossc.torch_autograd import Differentiable, Plan, ReducedLoss, bound_sizes
-from lossc.torch_tensors import check_modes, check_tensor, dtype_name
+from lossc.torch_tensors import check_modes, check_tensor, dtype_name, keep_out_of_graphs
 
 MOST_PLANS = 1024
 
 Loss = Callable[..., Tensor]
 
 
-class _Losses:
-    """One function: its row, and a plan for each combination of settings, element types and shapes met so far."""
+class _Calls:
+    """Calls of one function, with a plan for each combination of settings, shapes and element types met so far."""
 
     def __init__(self, row: Row) -> None:
         self.row = row
         self.plans: dict[Any, tuple[Plan, str]] = {}
 
-    def __call__(self, values: Mapping[str, Any]) -> Tensor:
+    def __call__(self, values: Sequence[Any], given: list[Any]) -> Tensor:
         row = self.row
-        settings = {name: values[name] for name in row.settings}
-        if "reduction" in settings:
-            settings["reduction"] = reduction_of(values, REDUCTIONS.get(row.name, REDUCTIONS[""]))
-        tensors = self._tensors(values, settings)
-        key = (tuple(settings.values()), *[(name, t.shape, t.dtype) for name, t in tensors.items()])
+        settings = row.settings_of(values)
+        tensors = [tensor for tensor in given if tensor is not None]
+        for tensor in tensors:
+            if type(tensor) is not Tensor or not tensor.is_cpu or tensor.layout is not torch.strided:
+                given, tensors = self._checked(given)
+                break
+        check_modes(row.name, tensors)
+        if row.settings == ("dim",):
+            self._cast_and_count(settings, values, tensors)
+        if torch.is_autocast_enabled("cpu") and row.name not in NOT_CAST:
+            tensors = [tensor.float() if tensor.dtype in NARROW else tensor for tensor in tensors]
+        present = [tensor is not None for tensor in given]
+        key = (*settings, *present, *[tensor.shape for tensor in tensors], *[tensor.dtype for tensor in tensors])
         found = self.plans.get(key)
         if found is None:
-            found = self._plan(tensors, settings)
-            if len(self.plans) >= MOST_PLANS:
-                self.plans.pop(next(iter(self.plans)), None)
-            self.plans[key] = found
+            names = [name for name, there in zip(row.tensors, present) if there]
+            found = self._keep(key, settings, dict(zip(names, tensors)))
         plan, warning = found
         if warning:
             warn(warning)
-        return self._run(plan, tuple(tensors.values()), settings)
+        if torch.is_grad_enabled():
+            wanted = tuple([place for place, tensor in enumerate(tensors) if tensor.requires_grad])
+            if wanted and plan.reduced:
+                return ReducedLoss.apply(plan, wanted, *tensors)
+            if wanted:
+                return Differentiable.apply(plan, *tensors)
+        return plan.run(tensors)[0]
 
-    def _tensors(self, values: Mapping[str, Any], settings: dict[str, Any]) -> dict[str, Tensor]:
+    def _checked(self, given: list[Any]) -> tuple[list[Any], list[Tensor]]:
+        """Only tensors that lossc can read; a Python number becomes one like the first tensor."""
         row = self.row
-        tensors: dict[str, Tensor] = {}
-        for name in row.tensors:
-            tensor = values[name]
+        for place, (name, tensor) in enumerate(zip(row.tensors, given)):
             if tensor is None and name not in row.required:
                 continue
-            if isinstance(tensor, float) and tensors:
-                tensor = torch.full_like(next(iter(tensors.values())), tensor)
+            if isinstance(tensor, float) and place:
+                given[place] = tensor = torch.full_like(given[0], tensor)
             check_tensor(row.name, name, tensor)
-            tensors[name] = tensor
-        check_modes(row.name, tensors.values())
-        if "dim" in settings:
-            settings["dim"] = axis_of_softmax(row.name, settings["dim"], tensors["input"].ndim)
-            if values["dtype"] is not None:
-                tensors["input"] = tensors["input"].to(values["dtype"])
-        if torch.is_autocast_enabled("cpu") and row.name not in NOT_CAST:
-            tensors = {name: t.float() if t.dtype in NARROW else t for name, t in tensors.items()}
-        return tensors
+        return given, [tensor for tensor in given if tensor is not None]
 
-    def _plan(self, tensors: Mapping[str, Tensor], settings: Mapping[str, Any]) -> tuple[Plan, str]:
+    def _cast_and_count(self, settings: list[Any], values: Sequence[Any], tensors: list[Tensor]) -> None:
+        """torch's `dtype` of softmax, and its axis where none is named."""
+        dtype = self.row.value_of(values, "dtype")
+        tensors[0] = tensors[0] if dtype is None else tensors[0].to(dtype)
+        settings[0] = axis_of_softmax(self.row.name, settings[0], tensors[0].ndim)
+
+    def _keep(self, key: Any, values: Sequence[Any], tensors: Mapping[str, Tensor]) -> tuple[Plan, str]:
         row = self.row
+        settings = dict(zip(row.settings, values))
         types = {name: Type(dtype_name(row.name, name, t), tuple(t.shape)) for name, t in tensors.items()}
         layout = row.layout(types, settings)
         program = loss_program(row, types, layout, settings, narrow=True)
         sizes = bound_sizes(program, [layout.views[name] for name in tensors])
-        result = () if settings.get("reduction", "none") != "none" else layout.result
+        reduced = settings.get("reduction", "none") != "none"
         shapes = tuple(tuple(t.shape) for t in tensors.values())
-        return Plan(row, program, sizes, shapes, (result,)), layout.warning
-
-    def _run(self, plan: Plan, tensors: tuple[Tensor, ...], settings: Mapping[str, Any]) -> Tensor:
-        wanted = tuple(i for i, tensor in enumerate(tensors) if tensor.requires_grad)
-        if not wanted or not torch.is_grad_enabled():
-            return plan.run(tensors)[0]
-        if settings.get("reduction", "none") != "none":
-            return ReducedLoss.apply(plan, wanted, *tensors)
-        return Differentiable.apply(plan, *tensors)
+        found = Plan(row, program, sizes, shapes, (() if reduced else layout.result,), reduced), layout.warning
+        if len(self.plans) >= MOST_PLANS:
+            self.plans.pop(next(iter(self.plans)), None)
+        self.plans[key] = found
+        return found
 
 
 NARROW = (torch.float16, torch.bfloat16)
-NOT_CAST: frozenset[str] = frozenset()
-"""Losses that autocast leaves in 16 bits."""
+NOT_CAST = ("gaussian_nll_loss", "multilabel_soft_margin_loss", "softmax", "log_softmax")
+"""What torch.autocast leaves in 16 bits on the CPU."""
 
 
 def _function(name: str) -> Loss:
     row = LOSSES[name]
-    losses = _Losses(row)
+    calls, places = _Calls(row), row.tensors_at
 
     def loss(*arguments: Any, **keywords: Any) -> Tensor:
         values = row.bind(arguments, keywords)
-        given = [values[name] for name in row.tensors]
+        given = [values[place] for place in places]
         if has_torch_function(given):
             return handle_torch_function(loss, given, *arguments, **keywords)
-        return losses(values)
+        return calls(values, given)
 
     loss.__name__ = loss.__qualname__ = name
     loss.__signature__ = row.signature  # type: ignore[attr-defined]
     loss.__doc__ = row.help
-    # torch.compile calls the function as it is, between two graphs.
-    loss._torchdynamo_disable = True  # type: ignore[attr-defined]
+    keep_out_of_graphs(loss)
     return loss
 
 

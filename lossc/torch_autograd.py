@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -16,10 +17,10 @@ from torch import Tensor
 
 from lossc.ir.diagnostics import CheckFailed
 from lossc.ir.shapes import bind_dimensions
-from lossc.ir.types import Type, dim_value
+from lossc.ir.types import dim_value
 from lossc.loss_calls import LossProgram
 from lossc.loss_table import Row
-from lossc.torch_tensors import as_array, as_tensor
+from lossc.torch_tensors import as_array, as_tensor, keep_out_of_graphs
 
 Sizes = tuple[int, ...]
 
@@ -33,17 +34,17 @@ class Plan:
     sizes: dict[str, int]
     shapes: tuple[Sizes, ...]
     results: tuple[Sizes, ...]
+    reduced: bool = False
     _derived: dict[Any, Plan] = field(default_factory=dict)
 
+    @cached_property
     def views(self) -> tuple[Sizes, ...]:
         """The shapes of the inputs in the program."""
-        return tuple(self._size(value.type) for value in self.program.function.inputs)
-
-    def _size(self, type_: Type) -> Sizes:
-        return tuple(dim_value(dim, self.sizes) for dim in type_.shape)
+        types = [value.type for value in self.program.function.inputs]
+        return tuple(tuple(dim_value(dim, self.sizes) for dim in type_.shape) for type_ in types)
 
     def run(self, tensors: Sequence[Tensor]) -> list[Tensor]:
-        arrays = [as_array(tensor, view) for tensor, view in zip(tensors, self.views())]
+        arrays = [as_array(tensor, view) for tensor, view in zip(tensors, self.views)]
         try:
             found = self.program.run(arrays)
         except CheckFailed as error:
@@ -138,3 +139,7 @@ def _placed(gradients: Sequence[Tensor], wanted: Sequence[int], count: int) -> l
     for position, gradient in zip(wanted, gradients):
         placed[position] = gradient
     return placed
+
+
+for _method in (ReducedLoss.forward, ReducedLoss.backward, Differentiable.forward, Differentiable.backward):
+    keep_out_of_graphs(_method)

@@ -6,11 +6,14 @@ read, or would give a wrong gradient for, is refused by name with the way round.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch._C._dynamo import eval_frame
+from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.autograd import forward_ad
 
 from lossc.arrays import to_dtype
@@ -24,6 +27,8 @@ DTYPES = {
 TORCH_DTYPES = {name: dtype for dtype, name in DTYPES.items()}
 
 _PLAIN = (Tensor, torch.nn.Parameter)
+# What a class of tensors has that does not say how its operations are done.
+_NOTHING = torch._C._disabled_torch_dispatch_impl
 
 
 def as_array(tensor: Tensor, shape: tuple[int, ...]) -> np.ndarray:
@@ -34,14 +39,17 @@ def as_array(tensor: Tensor, shape: tuple[int, ...]) -> np.ndarray:
     if tensor.dtype is torch.bfloat16:
         # NumPy has no bfloat16 of its own.
         return tensor.view(torch.int16).numpy().view(to_dtype("bf16")).reshape(shape)
-    return tensor.numpy().reshape(shape)
+    array = tensor.numpy()
+    return array if array.shape == shape else array.reshape(shape)
 
 
 def as_tensor(array: np.ndarray, shape: tuple[int, ...]) -> Tensor:
     """A tensor over the array's memory."""
-    if array.dtype.name == "bfloat16":
+    # bfloat16 is an extension type to NumPy.
+    if array.dtype.kind == "V":
         return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16).view(shape)
-    return torch.from_numpy(array).view(shape)
+    tensor = torch.from_numpy(array)
+    return tensor if array.shape == shape else tensor.view(shape)
 
 
 def dtype_name(function: str, name: str, tensor: Tensor) -> str:
@@ -64,7 +72,7 @@ def check_tensor(function: str, name: str, tensor: object) -> None:
     if tensor.layout is not torch.strided:
         raise Unsupported(f"{function}: {name} is stored as {tensor.layout}",
                           "make it dense with .to_dense()")  # fmt: skip
-    if type(tensor) not in _PLAIN and type(tensor).__torch_dispatch__ is not Tensor.__torch_dispatch__:
+    if type(tensor) not in _PLAIN and getattr(type(tensor), "__torch_dispatch__", _NOTHING) is not _NOTHING:
         raise Unsupported(f"{function}: {name} is a {type(tensor).__name__}, which has no memory that lossc can read",
                           f"call torch.nn.functional.{function} there")  # fmt: skip
 
@@ -72,13 +80,18 @@ def check_tensor(function: str, name: str, tensor: object) -> None:
 def check_modes(function: str, tensors: Iterable[Tensor]) -> None:
     """Refuse the ways of running in which a result of lossc would silently have no derivative."""
     instead = f"call torch.nn.functional.{function} there"
-    if torch._C._are_functorch_transforms_active() and any(
-        torch._C._functorch.is_functorch_wrapped_tensor(tensor) for tensor in tensors
-    ):
+    if torch._C._are_functorch_transforms_active() and any(is_functorch_wrapped_tensor(tensor) for tensor in tensors):
         raise Unsupported(f"{function}: lossc.torch does not run inside torch.func.vmap, grad and their like",
                           "use .backward() or torch.autograd.grad, with create_graph=True for second derivatives; "
                           f"or {instead}")  # fmt: skip
     if forward_ad._current_level >= 0 and any(forward_ad.unpack_dual(t).tangent is not None for t in tensors):
         raise Unsupported(f"{function}: lossc.torch has no forward-mode derivatives", instead)
-    if torch.jit.is_tracing():
+    if torch._C._is_tracing():
         raise Unsupported(f"{function}: lossc.torch cannot be traced into TorchScript", instead)
+
+
+def keep_out_of_graphs(function: Callable[..., Any]) -> None:
+    """Have torch.compile call a Python function as it is, with all that it calls, between two of its graphs."""
+    skip = eval_frame._FrameAction.SKIP
+    eval_frame.set_code_exec_strategy(function.__code__, eval_frame._FrameExecStrategy(skip, skip))
+    function._torchdynamo_disable = True  # type: ignore[attr-defined]

@@ -6,6 +6,7 @@
     // test: error                  every mistake in the file, and no other, is announced on its own line by
                                     `// error: CODE words`, words being a part of the message; where NAME.expect is
                                     there, all that is printed must be the same too
+    // test: warning                so with warnings, announced by `// warning: CODE words`, of a file that is right
     // test: counts [--grad]        compile (with gradients): `// fused-kernels: 1`, `// stages: 3` (passes over a row),
                                     `// exps-per-element: 2` and other counts of `compiler.report`, over all kernels
 
@@ -16,11 +17,12 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lossc.ir.diagnostics import LirError, LosscError, Source
+from lossc.compiler.lints import find_lints
+from lossc.ir.diagnostics import Diagnostic, LirError, LosscError, Source
 from lossc.ir.format import format_text
 from lossc.ir.function import Module
 from lossc.ir.parser import load, parse
@@ -29,7 +31,10 @@ from lossc.ir.verify import verify
 
 ROOT = Path(__file__).parent
 _HEADER = re.compile(r"// test: *(\S+) *(.*)")
-_ERROR = re.compile(r"// error: (LIR\d{4}) *((?:(?!// error:).)*)")
+_ANNOUNCED = {
+    severity: re.compile(rf"// {severity}: (LIR\d{{4}}) *((?:(?!// {severity}:).)*)")
+    for severity in ("error", "warning")
+}
 _COUNT = re.compile(r"// ([a-z-]+): ([0-9.]+)$", re.MULTILINE)
 
 
@@ -144,19 +149,34 @@ def _run_passes(test: LirTest) -> None:
 
 def _run_error(test: LirTest) -> None:
     """Every diagnostic has its announcement on its line, every announcement in this file its diagnostic."""
-    announced = {str(test.path): _announcements(test.path.read_bytes().decode("utf-8", "replace"))}
     try:
         load(test.path)
     except LosscError as error:
+        _compare_diagnostics(test, error.diagnostics, "error")
         found = error
     else:
         raise Mismatch("expected an error, found none")
+    if test.expectation.exists():
+        compare(test, str(found).replace(str(test.path.parent) + "/", "") + "\n")
+
+
+def _run_warning(test: LirTest) -> None:
+    found = find_lints(load(test.path))
+    _compare_diagnostics(test, found, "warning")
+    if test.expectation.exists():
+        shown = "\n".join(diagnostic.render() for diagnostic in found)
+        compare(test, shown.replace(str(test.path.parent) + "/", "") + "\n")
+
+
+def _compare_diagnostics(test: LirTest, found: Sequence[Diagnostic], severity: str) -> None:
+    """Raises Mismatch with what is found and not announced, and with what is announced and not found."""
+    announced = {str(test.path): _announcements(test.path.read_bytes().decode("utf-8", "replace"), severity)}
     wrong = []
-    for diagnostic in found.diagnostics:
+    for diagnostic in found:
         source = diagnostic.span.source if diagnostic.span else Source(str(test.path), "")
         place = source.line_column(diagnostic.span.start)[0] if diagnostic.span else 0
         # An error in an imported file is announced there.
-        there = announced.setdefault(source.name, _announcements(source.text))
+        there = announced.setdefault(source.name, _announcements(source.text, severity))
         match = next((a for a in there if a[:2] == (place, diagnostic.code) and a[2] in diagnostic.message), None)
         if match is None:
             wrong.append(f"not announced on line {place}:\n{diagnostic.render()}")
@@ -168,8 +188,6 @@ def _run_error(test: LirTest) -> None:
         ]
     if wrong:
         raise Mismatch("\n\n".join(wrong))
-    if test.expectation.exists():
-        compare(test, str(found).replace(str(test.path.parent) + "/", "") + "\n")
 
 
 def _run_counts(test: LirTest) -> None:
@@ -189,12 +207,12 @@ def count_fused(module: Module, gradients: bool) -> Mapping[str, float]:
     return total_counts(compile_module(asked, CPU_AVX512))
 
 
-def _announcements(text: str) -> list[tuple[int, str, str]]:
-    """Line, code and words of each `// error:`."""
+def _announcements(text: str, severity: str) -> list[tuple[int, str, str]]:
+    """Line, code and words of each `// error:` (or `// warning:`)."""
     return [
         (number, code, words.strip())
         for number, line in enumerate(text.split("\n"), 1)
-        for code, words in _ERROR.findall(line)
+        for code, words in _ANNOUNCED[severity].findall(line)
     ]
 
 
@@ -203,5 +221,6 @@ COMMANDS: dict[str, Callable[[LirTest], None]] = {
     "format": _run_format,
     "opt": _run_passes,
     "error": _run_error,
+    "warning": _run_warning,
     "counts": _run_counts,
 }

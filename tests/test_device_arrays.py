@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,16 @@ from lossc.ir.diagnostics import LirError
 from lossc.runtime.device import Device, from_queue
 
 ROWS, CLASSES = 37, 10
+
+
+@pytest.fixture(params=["shared", "separate"])
+def any_device(request: pytest.FixtureRequest, device: Device) -> Device:
+    """Devices that use the host's memory, and the same as if they had memory of their own."""
+    if request.param == "shared":
+        return device
+    apart = Device(device.handle, context=device.context)
+    apart.info = dataclasses.replace(device.info, shared_pointers=False)
+    return apart
 
 
 def cross_entropy(device: Any, **options: Any) -> CompiledFunction:
@@ -35,25 +46,25 @@ def on_device(device: Device, batch: dict[str, np.ndarray], queue: Any = None) -
     return {name: pyopencl.array.to_device(queue or device.queue, array) for name, array in batch.items()}
 
 
-def test_device_arrays_go_in_and_come_out(device: Device, batch: dict[str, np.ndarray]) -> None:
+def test_device_arrays_go_in_and_come_out(any_device: Device, batch: dict[str, np.ndarray]) -> None:
     import pyopencl.array
 
-    fn = cross_entropy(device, grad=["x"])
+    fn = cross_entropy(any_device, grad=["x"])
     (loss,), gradients = fn(**batch)
-    (same_loss,), same = fn(**on_device(device, batch), device_results=True)
+    (same_loss,), same = fn(**on_device(any_device, batch), device_results=True)
     assert isinstance(same_loss, pyopencl.array.Array)
     assert same_loss.shape == (1,)
     np.testing.assert_array_equal(same_loss.get(), loss)
     np.testing.assert_array_equal(same["x"].get(), gradients["x"])
-    (host_loss,), _ = fn(**on_device(device, batch))
+    (host_loss,), _ = fn(**on_device(any_device, batch))
     np.testing.assert_array_equal(host_loss, loss)
 
 
-def test_results_on_the_device_go_into_the_next_call(device: Device, batch: dict[str, np.ndarray]) -> None:
+def test_results_on_the_device_go_into_the_next_call(any_device: Device, batch: dict[str, np.ndarray]) -> None:
     graph = lossc.Graph()
     graph.set_outputs([graph.input("x", (None, CLASSES)) * 2])
-    double = graph.compile(device=device)
-    (twice,) = double(**on_device(device, {"x": batch["x"]}), device_results=True)
+    double = graph.compile(device=any_device)
+    (twice,) = double(**on_device(any_device, {"x": batch["x"]}), device_results=True)
     (four,) = double(x=twice, device_results=True)
     np.testing.assert_array_equal(four.get(), 4 * batch["x"])
     (eight,) = double(x=four)
@@ -95,22 +106,22 @@ def test_device_arrays_are_not_converted(device: Device, batch: dict[str, np.nda
         cross_entropy(device)(**arrays)
 
 
-def test_results_on_the_device_of_arrays_on_the_host(device: Device, batch: dict[str, np.ndarray]) -> None:
-    fn = cross_entropy(device)
+def test_results_on_the_device_of_arrays_on_the_host(any_device: Device, batch: dict[str, np.ndarray]) -> None:
+    fn = cross_entropy(any_device)
     x = batch["x"].copy()
     (loss,) = fn(x=x, labels=batch["labels"], device_results=True)
     x[...] = 0
     np.testing.assert_array_equal(loss.get(), fn(**batch)[0])
 
 
-def test_an_empty_batch_and_outputs_that_are_inputs(device: Device) -> None:
+def test_an_empty_batch_and_outputs_that_are_inputs(any_device: Device) -> None:
     graph = lossc.Graph()
     x = graph.input("x", (None, 3))
     graph.set_outputs({"same": x, "double": x * 2})
-    fn = graph.compile(device=device)
+    fn = graph.compile(device=any_device)
     for rows in (0, 2):
         values = np.ones((rows, 3), np.float32)
-        same, double = fn(**on_device(device, {"x": values}), device_results=True)
+        same, double = fn(**on_device(any_device, {"x": values}), device_results=True)
         np.testing.assert_array_equal(same.get(), values)
         np.testing.assert_array_equal(double.get(), 2 * values)
 
@@ -138,21 +149,21 @@ READS = [lambda a: a.get(), lambda a: a.finish(), lambda a: (a + 1).get(), lambd
 
 
 @pytest.mark.parametrize("read", READS)
-def test_an_error_is_raised_by_the_first_read(device: Device, batch: dict[str, np.ndarray], read: Any) -> None:
-    fn = cross_entropy(device)
-    (loss,) = fn(**on_device(device, wrong(batch)), device_results=True)
+def test_an_error_is_raised_by_the_first_read(any_device: Device, batch: dict[str, np.ndarray], read: Any) -> None:
+    fn = cross_entropy(any_device)
+    (loss,) = fn(**on_device(any_device, wrong(batch)), device_results=True)
     with pytest.raises(lossc.CheckFailed, match="77 at row 5") as caught:
         read(loss)
     assert (caught.value.code, caught.value.row, caught.value.value) == ("label", 5, 77)
     with pytest.raises(lossc.CheckFailed):
         loss.get()
     # The error was told: the next call works.
-    np.testing.assert_array_equal(fn(**on_device(device, batch), device_results=True)[0].get(), fn(**batch)[0])
+    np.testing.assert_array_equal(fn(**on_device(any_device, batch), device_results=True)[0].get(), fn(**batch)[0])
 
 
-def test_an_error_that_nobody_read_is_raised_by_the_next_call(device: Device, batch: dict[str, np.ndarray]) -> None:
-    fn = cross_entropy(device)
-    fn(**on_device(device, wrong(batch)), device_results=True)
+def test_an_error_that_nobody_read_is_raised_by_the_next_call(any_device: Device, batch: dict[str, np.ndarray]) -> None:
+    fn = cross_entropy(any_device)
+    fn(**on_device(any_device, wrong(batch)), device_results=True)
     with pytest.raises(lossc.CheckFailed, match="row 5"):
         fn(**batch)
     assert np.isfinite(fn(**batch)[0]).all()
@@ -171,9 +182,9 @@ def test_what_reads_a_wrong_result_is_wrong(device: Device, batch: dict[str, np.
 # --- gradients over inputs ---------------------------------------------------------------------------------------
 
 
-def test_a_gradient_is_written_over_its_input(device: Device, batch: dict[str, np.ndarray]) -> None:
-    _, expected = cross_entropy(device, grad=["x"])(**batch)
-    fn = cross_entropy(device, grad=["x"], inplace="x")
+def test_a_gradient_is_written_over_its_input(any_device: Device, batch: dict[str, np.ndarray]) -> None:
+    _, expected = cross_entropy(any_device, grad=["x"])(**batch)
+    fn = cross_entropy(any_device, grad=["x"], inplace="x")
     x = batch["x"].copy()
     _, gradients = fn(x=x, labels=batch["labels"])
     assert gradients["x"] is x
@@ -181,23 +192,23 @@ def test_a_gradient_is_written_over_its_input(device: Device, batch: dict[str, n
     assert "over it" in fn.explain()
 
 
-def test_a_gradient_is_written_over_a_device_array(device: Device, batch: dict[str, np.ndarray]) -> None:
-    _, expected = cross_entropy(device, grad=["x"])(**batch)
-    fn = cross_entropy(device, grad=["x"], inplace="x")
+def test_a_gradient_is_written_over_a_device_array(any_device: Device, batch: dict[str, np.ndarray]) -> None:
+    _, expected = cross_entropy(any_device, grad=["x"])(**batch)
+    fn = cross_entropy(any_device, grad=["x"], inplace="x")
     for device_results in (True, False):
-        arrays = on_device(device, batch)
+        arrays = on_device(any_device, batch)
         _, gradients = fn(**arrays, device_results=device_results)
         assert gradients["x"] is arrays["x"]
         np.testing.assert_array_equal(arrays["x"].get(), expected["x"])
 
 
-def test_a_failed_check_leaves_the_input(device: Device, batch: dict[str, np.ndarray]) -> None:
-    fn = cross_entropy(device, grad=["x"], inplace="x")
+def test_a_failed_check_leaves_the_input(any_device: Device, batch: dict[str, np.ndarray]) -> None:
+    fn = cross_entropy(any_device, grad=["x"], inplace="x")
     x = batch["x"].copy()
     with pytest.raises(lossc.CheckFailed):
         fn(x=x, labels=wrong(batch)["labels"])
     np.testing.assert_array_equal(x, batch["x"])
-    arrays = on_device(device, wrong(batch))
+    arrays = on_device(any_device, wrong(batch))
     with pytest.raises(lossc.CheckFailed):
         fn(**arrays, device_results=True)
     np.testing.assert_array_equal(arrays["x"].get(), batch["x"])

@@ -406,3 +406,14 @@ def test_an_unknown_parameter_is_a_key_error_that_helps() -> None:
 def test_a_graph_is_made_from_modules_alone(other: Any) -> None:
     with pytest.raises(lossc.LirError, match=r"expected a Module, found \w+\n.*lossc.parse\(text\)"):
         lossc.Graph.from_module(other)
+
+
+def test_what_is_probably_not_meant_is_warned_about() -> None:
+    for grad in (False, True):
+        # Each graph says it once.
+        g = lossc.Graph()
+        x, labels = g.input("x", (None, 5)), g.input("labels", (None,), dtype="i32")
+        g.set_outputs([g.cross_entropy_loss(g.softmax(x), labels)])
+        with pytest.warns(lossc.LossWarning, match="takes logits") as caught:
+            g.compile(grad=grad)
+        assert [Path(warning.filename) for warning in caught] == [Path(__file__)]

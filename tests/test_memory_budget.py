@@ -50,7 +50,7 @@ def arrays(rows: int, floats: bool = False, class_weight: bool = False) -> dict[
 
 
 @pytest.mark.parametrize("rows", [0, 1, 15, 16, 50, 333])
-@pytest.mark.parametrize("attributes", ["", ", ignore_index = 3, label_smoothing = 0.1", ', reduction = "sum"'])
+@pytest.mark.parametrize("attributes", ["", ", ignore_index = -1, label_smoothing = 0.1", ', reduction = "sum"'])
 def test_pieces_give_what_the_whole_gives(rows: int, attributes: str) -> None:
     compare(graph(attributes), arrays(rows))
 
@@ -61,6 +61,33 @@ def test_distribution_targets() -> None:
 
 def test_class_weights() -> None:
     compare(graph(class_weight=True), arrays(120, class_weight=True), [*ALL, "cw"])
+
+
+def test_what_waits_for_a_sum_over_all_rows_takes_a_second_turn() -> None:
+    # The mean divides by the sum of the weights, so the gradient by a weight needs the loss, and the logits again.
+    g = graph(", label_smoothing = 0.1", class_weight=True)
+    assert len(g.compile(grad=[*ALL, "cw"]).compiled.program.repeats) == 2
+    compare(g, arrays(120, class_weight=True), [*ALL, "cw"])
+
+
+def test_sixteen_bits() -> None:
+    text = f"""
+        func @f(%hidden: f16[N, {FEATURES}], %weight: f16[{CLASSES}, {FEATURES}], %t: i64[N]) -> (f32[1]) {{
+          %loss = linear_cross_entropy_loss %hidden, %weight, %t {{memory_budget = {BUDGET}}}
+          return %loss
+        }}"""
+    fn, given = lossc.parse(text).compile(grad=True), arrays(100)
+    inputs = {"hidden": given["hidden"].astype("f2"), "weight": given["weight"].astype("f2"), "t": given["t"]}
+    expected = interpret(fn.compiled.prepared.entry, inputs)
+    (loss,), gradients = fn(**inputs)
+    for one, other in zip([loss, *gradients.values()], expected):
+        assert np.abs(one - other).max() <= 1e-3 * np.abs(other).max()
+
+
+def test_no_budget_no_pieces() -> None:
+    text = graph().to_lir().replace(f"memory_budget = {BUDGET}", "memory_budget = none")
+    assert "memory_budget = none" in lossc.parse(text).to_lir()
+    assert not lossc.parse(text).compile(grad=ALL).compiled.program.repeats
 
 
 def compare(g: lossc.Graph, given: dict[str, np.ndarray], names: list[str] = ALL) -> None:

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from oclgrind_runs import CASES
 
 OCLGRIND = shutil.which("oclgrind")
 COMPLAINT = re.compile("Invalid read|Invalid write|data race|[Uu]ninitialized|divergence|OCLGRIND FATAL")
@@ -24,10 +25,10 @@ pytestmark = pytest.mark.skipif(OCLGRIND is None, reason="oclgrind is not instal
 CHECKS = {1: ("--uninitialized",), 4: ("--data-races", "--uniform-writes")}
 
 
-def oclgrind(width: int, *arguments: str) -> tuple[subprocess.CompletedProcess[str], list[str]]:
+def oclgrind(width: int, number: int, *arguments: str) -> tuple[subprocess.CompletedProcess[str], list[str]]:
     """The run of `oclgrind_runs`, and what Oclgrind complains of."""
     command = [OCLGRIND or "", *CHECKS[width], "--max-errors", "20"]
-    command += [sys.executable, "-m", "oclgrind_runs", str(width), *arguments]
+    command += [sys.executable, "-m", "oclgrind_runs", str(width), str(number), *arguments]
     here = str(Path(__file__).parent)
     path = os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH"))))
     environment = {**os.environ, "PYTHONPATH": path, "LOSSC_DEVICE": "oclgrind"}
@@ -35,12 +36,13 @@ def oclgrind(width: int, *arguments: str) -> tuple[subprocess.CompletedProcess[s
     return done, [line for line in done.stderr.splitlines() if COMPLAINT.search(line)]
 
 
-@pytest.mark.parametrize("width", CHECKS)
-def test_nothing_to_complain_of(width: int) -> None:
-    done, complaints = oclgrind(width)
+@pytest.mark.parametrize(("width", "number"), [(4, 0), *((1, number) for number in range(len(CASES)))])
+def test_nothing_to_complain_of(width: int, number: int) -> None:
+    done, complaints = oclgrind(width, number)
     assert done.returncode == 0, done.stdout + done.stderr
     assert not complaints, "\n".join(complaints)
-    assert re.search(r"^\d\d runs on Oclgrind Simulator .*, 0 wrong$", done.stdout.strip().splitlines()[-1])
+    runs = len(CASES) if width == 4 else 1
+    assert re.search(rf"^{runs} runs on Oclgrind Simulator .*, 0 wrong$", done.stdout.strip().splitlines()[-1])
 
 
 MISTAKES = [
@@ -52,5 +54,5 @@ MISTAKES = [
 
 @pytest.mark.parametrize(("width", "mistake", "complaint"), MISTAKES)
 def test_a_mistake_is_seen(width: int, mistake: str, complaint: str) -> None:
-    done, complaints = oclgrind(width, mistake)
+    done, complaints = oclgrind(width, 0, mistake)
     assert any(complaint in line for line in complaints), done.stdout + done.stderr[-2000:]

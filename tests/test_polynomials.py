@@ -71,5 +71,5 @@ def test_ends() -> None:
     tiny = compute("exp_of_negated", numbers(87.3, 88.3))
     assert ((tiny >= 0) & (tiny <= 2.0**-125)).all()
     np.testing.assert_array_equal(compute("log_from_one", np.array([1], np.float32)), [0])
-    for name in ("exp_nonpositive", "exp_of_negated", "log1p_unit", "log_from_one"):
+    for name, _ in POLYNOMIALS:
         assert np.isnan(compute(name, np.array([nan], np.float32))).all()

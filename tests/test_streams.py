@@ -44,6 +44,19 @@ PROGRAMS = {
     }}""",
 }
 
+LANES = {
+    "pixels": """func @f(%x: f32[N, 5, {C}], %t: i32[N, {C}]) -> (%loss: f32[1], %g: f32[N, 5, {C}]) {{
+      %loss = cross_entropy_loss %x, %t {{ignore_index = 1}}
+      %g = grad %loss, %x
+      return %loss, %g
+    }}""",
+    "pixels, distributions": """func @f(%x: f32[N, 5, {C}], %t: f32[N, 5, {C}]) -> (%l: f32[1], %g: f32[N, 5, {C}]) {{
+      %l = cross_entropy_loss %x, %t
+      %g = grad %l, %x
+      return %l, %g
+    }}""",
+}
+
 
 @pytest.fixture(autouse=True)
 def every_size_streams(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,20 +65,26 @@ def every_size_streams(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def arrays_for(program: str, rows: int, columns: int) -> dict[str, np.ndarray]:
     random = np.random.default_rng(rows * columns)
-    shape = (rows, 3, columns) if "3," in program else (rows, columns)
-    arrays = {"x": random.standard_normal(shape).astype(np.float32) * 4}
-    if "%t: i32" in program:
+    middle = 5 if "N, 5," in program else 3 if "N, 3," in program else None
+    shape = (rows, columns) if middle is None else (rows, middle, columns)
+    arrays: dict[str, np.ndarray] = {"x": random.standard_normal(shape).astype(np.float32) * 4}
+    if middle == 5 and "%t: i32" in program:
+        arrays["t"] = random.integers(0, 5, (rows, columns)).astype(np.int32)
+    elif "%t: i32" in program:
         arrays["t"] = random.integers(0, columns, rows).astype(np.int32)
         arrays["t"][:: max(1, rows // 2)] = columns - 1
     elif "%t: f32" in program:
         arrays["t"] = random.uniform(0, 1, shape).astype(np.float32)
-        arrays["w"] = random.uniform(0.5, 2, columns).astype(np.float32)
+        if "%w" in program:
+            arrays["w"] = random.uniform(0.5, 2, columns).astype(np.float32)
     return arrays
 
 
-def agree(name: str, rows: tuple[int, ...], columns: int, device: Device | None) -> None:
-    program = PROGRAMS[name].format(C=columns)
-    runner = Runner(program, device, "row-pipeline")
+def agree(
+    program: str, rows: tuple[int, ...], columns: int, device: Device | None, strategy: str = "row-pipeline"
+) -> None:
+    program = program.format(C=columns)
+    runner = Runner(program, device, strategy)
     assert any("_stream" in kernel.name for kernel in runner.compiled.program.kernels)
     reference = passes(parse(program).entry, PLAIN)
     for count in rows:
@@ -78,9 +97,15 @@ def agree(name: str, rows: tuple[int, ...], columns: int, device: Device | None)
 @pytest.mark.parametrize("columns", [64, 65, 72, 79])
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_in_the_simulator(name: str, columns: int) -> None:
-    agree(name, (1, 2, 19), columns, None)
+    agree(PROGRAMS[name], (1, 2, 19), columns, None)
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_on_devices(name: str, device: Device) -> None:
-    agree(name, (0, 1, 40, 700), 71, device)
+    agree(PROGRAMS[name], (0, 1, 40, 700), 71, device)
+
+
+@pytest.mark.parametrize("name", LANES)
+def test_rows_side_by_side(name: str, device: Device) -> None:
+    agree(LANES[name], (1, 3), 48, None, "row-lanes")
+    agree(LANES[name], (0, 1, 30), 48, device, "row-lanes")

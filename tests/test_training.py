@@ -148,6 +148,29 @@ def test_an_input_may_be_called_share(device: Device) -> None:
     assert g.parameters["w"] == pytest.approx([0.75])
 
 
+# --- one parameter in two places ----------------------------------------------------------------------------
+
+
+def test_a_tied_weight_is_trained_by_both_of_its_uses(device: Device) -> None:
+    """An autoencoder whose decoder is the encoder's weight again, beside the same formula in NumPy."""
+    g = lossc.Graph(seed=2)
+    down = nn.Linear(g, "down", 6, 3, bias=False)
+    x = g.input("x", (None, 6))
+    up = g.param("up.bias", np.zeros(6))
+    restored = g.matmul(down(x), down.weight) + up
+    g.set_outputs([nn.MSELoss()(restored, x)])
+    step = g.compile_step(optim.SGD(0.5), device=device)
+    w, b = g.parameters["down.weight"].astype(float), np.zeros(6)
+    for _ in range(5):
+        hidden = X @ w.T
+        d = 2 * (hidden @ w + b - X) / X.size
+        w, b = w - 0.5 * ((d @ w.T).T @ X + hidden.T @ d), b - 0.5 * d.sum(0)
+        step(x=X)
+        np.testing.assert_allclose(g.parameters["down.weight"], w, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(g.parameters["up.bias"], b, rtol=1e-4, atol=1e-6)
+    assert list(g.parameters) == ["down.weight", "up.bias"]
+
+
 # --- several outputs of one pass ----------------------------------------------------------------------------
 
 

@@ -98,12 +98,6 @@ def _inserted_units(source: Shape, result: Shape) -> tuple[int, ...] | None:
     return tuple(dims) if len(dims) == len(source) else None
 
 
-def repeats_along(build: Rebuild, value: Value, axes: Sequence[int]) -> tuple[Value, tuple[int, ...]] | None:
-    """The view behind `value` if it repeats along all of `axes`."""
-    view = view_of(build, value)
-    return view if view is not None and not set(view[1]) & set(axes) else None
-
-
 def without_axes(shape: Shape, axes: Sequence[int]) -> Shape:
     return tuple(dim for axis, dim in enumerate(shape) if axis not in axes)
 

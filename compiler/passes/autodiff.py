@@ -164,7 +164,10 @@ def _rule_of(op: Op, index: int) -> Vjp | None:
 
 
 def autodiff(module: Module) -> Module:
-    """Replace `grad` operations by the operations that compute them, in reverse mode."""
+    """Replace `grad` operations by the operations that compute them, in reverse mode.
+
+    grad(f(x), x) = g df/dx, row by row of VJP  exact
+    """
     return map_functions(module, lambda function: _differentiate(function, module))
 
 

@@ -21,7 +21,10 @@ _EFFECTS = frozenset({"call", "launch", "repeat"})
 
 
 def cse(module: Module) -> Module:
-    """Compute equal expressions once."""
+    """Compute equal expressions once.
+
+    f(x), f(x) = one of them  exact
+    """
     return map_functions(module, _share)
 
 

@@ -13,5 +13,8 @@ from ..rewrite import map_functions, without_dead
 
 
 def dce(module: Module) -> Module:
-    """Remove operations that no output and no check needs."""
+    """Remove operations that no output and no check needs.
+
+    what nobody reads = nothing  exact
+    """
     return map_functions(module, without_dead)

@@ -24,7 +24,10 @@ from ..rewrite import Rebuild, has_grad, with_names_of
 
 
 def inline(module: Module) -> Module:
-    """Replace calls by the body of the function that is called."""
+    """Replace calls by the body of the function that is called.
+
+    call @f(x) = the operations of f on x  exact
+    """
     if not any(op.name == "call" for function in module.functions.values() for op in function.ops):
         return module
     for error in call_errors(module):

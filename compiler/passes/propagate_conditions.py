@@ -27,7 +27,10 @@ MOST_OPERATIONS = 64  # of an arm that are looked through
 
 
 def propagate_conditions(module: Module) -> Module:
-    """Drop selects whose condition a check or an outer select has decided."""
+    """Drop selects whose condition a check or an outer select has decided.
+
+    select(p, select(p, x, y), z) = select(p, x, z)  exact
+    """
     return map_functions(module, _propagate)
 
 
@@ -120,7 +123,7 @@ class _Search:
         while pending and len(inside) < MOST_OPERATIONS:
             index, direct = heapq.heappop(pending)
             op = self.function.ops[-index]
-            if op in inside or not self._serves_only(op.result, root, arm, inside):
+            if op in inside or not self._serves_only(op.result, arm, inside):
                 continue
             facts = known[direct]
             if op.name == "broadcast":
@@ -144,7 +147,7 @@ class _Search:
         op = self.circuit.producers.get(arm)
         return op is not None and (op.name == "broadcast" or PRIMITIVES[op.name].kind == "pointwise")
 
-    def _serves_only(self, value: Value, root: Op, arm: Value, inside: set[Op]) -> bool:
+    def _serves_only(self, value: Value, arm: Value, inside: set[Op]) -> bool:
         if value is arm:
             return self.counts[arm] == 1
         return all(reader in inside for reader in self.readers[value])

@@ -6,8 +6,9 @@ After:   %dw, ... = repeat @f_rows(%x, %w, ...) {rows = [B], carried = 1, budget
 The equations: a row of a result needs only that row of the operands, and a sum over all rows is the sum over the
 pieces of their sums (rounding). So the operations that need the product go into a function of their own as far as they
 keep the rows apart, up to and including sums over rows: those are carried from piece to piece. What they need beside
-is cheap and goes along, or is an operand. In: primitives, after differentiation. A product that fits in its budget
-whatever happens is left as it is; where the equations do not hold, `Limitation` says why.
+is cheap and goes along, or is an operand. What waits for such a sum and needs the product as well is computed by a
+second turn over the pieces, with the product once more. In: primitives, after differentiation. A product that fits in
+its budget whatever happens is left as it is; where the equations do not hold, `Limitation` says why.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from ...ir.builder import Builder, Tensor
 from ...ir.diagnostics import Limitation
 from ...ir.function import Function, Module, Op, Value
 from ...ir.ops import PRIMITIVES
-from ...ir.repeat import make_repeat
+from ...ir.repeat import is_piece, make_repeat
 from ...ir.types import ITEM_SIZE, DimLike, dim_names, named
 from ..rewrite import with_names_of, without_dead
 from ..schedule import Axes, join_axes, reduced_axes
@@ -28,7 +29,10 @@ _ALWAYS_RECOMPUTED = ("constant", "iota", "size")
 
 
 def split_rows(module: Module) -> Module:
-    """Compute matrix products that have a memory budget, and what hangs on them, piece by piece."""
+    """Compute matrix products that have a memory budget, and what hangs on them, piece by piece.
+
+    f(rows) = f(piece), f(piece), ...; the sum over rows = the sum of the sums over pieces  rounding
+    """
     while (product := next(filter(_has_budget, module.entry.ops), None)) is not None:
         entry = module.entry
         if _always_fits(product):
@@ -67,8 +71,18 @@ class _Splitter:
         self.axes = Axes()
         for op in self.function.ops:
             join_axes(op, self.axes)
+            if op.name == "repeat":
+                self._join_rows(op)
         self.row = self.axes.find((product.result, 0))
         self.rows: DimLike = product.result.type.shape[0]
+
+    def _join_rows(self, repeat: Op) -> None:
+        """The rows of what a repeat cuts and of what it puts together are one axis."""
+        piece, step = self.module.functions[repeat.attributes["callee"]], repeat.attributes["step"]
+        pairs = [*zip(piece.inputs, repeat.operands), *zip(piece.outputs, repeat.results)]
+        cut = [whole for part, whole in pairs if is_piece(part, step)]
+        for value in cut[1:]:
+            self.axes.join((cut[0], 0), (value, 0))
 
     def split(self) -> tuple[Function, Function]:
         """The function of one piece, and the entry that repeats it."""
@@ -89,7 +103,7 @@ class _Splitter:
         depends: set[Value] = {self.product.result}
         chosen: list[Op] = [self.product]
         by_row: set[Value] = {self.product.result}
-        summed: list[Value] = []
+        summed: set[Value] = set()
         for op in self.function.ops:
             if op is self.product or not depends.intersection(op.operands):
                 continue
@@ -98,22 +112,25 @@ class _Splitter:
                 continue  # it waits for a sum over all rows
             if any(self._summed_axes(op)):
                 chosen.append(op)
-                summed += op.results
+                summed.update(op.results)
             elif all(self._in_front(result) for result in op.results) and op.results:
                 chosen.append(op)
                 by_row.update(op.results)
             else:
                 raise self._limitation(f"`{op.name}` does not keep its rows apart", op)
         ops = self._with_cheap_operands(_without_last_views(chosen))
-        chosen_set = set(ops)
-        outside = {v for op in self.function.ops if op not in chosen_set for v in op.operands} | set(
-            self.function.outputs
+        inside = set(ops)
+        outside = {v for op in self.function.ops if op not in inside for v in op.operands} | set(self.function.outputs)
+        results = [v for op in ops for v in op.results if v in depends and v in outside]
+        given = tuple(v for v in results if not self._is_as_large(v))
+        if not given:
+            raise self._limitation(f"%{results[0].name}: {results[0].type} is needed whole", self.producers[results[0]])
+        return Region(
+            _needed(ops, given), tuple(v for v in given if v in summed), tuple(v for v in given if v in by_row)
         )
-        kept = [v for op in ops for v in op.results if v in by_row and v in outside]
-        for value in kept:
-            if value.type.rank > 1 and value.type.count == self.product.result.type.count:
-                raise self._limitation(f"%{value.name}: {value.type} is needed whole", self.producers[value])
-        return Region(tuple(ops), tuple(v for v in summed if v in outside), tuple(kept))
+
+    def _is_as_large(self, value: Value) -> bool:
+        return self._in_front(value) and value.type.rank > 1 and value.type.count == self.product.result.type.count
 
     def _summed_axes(self, op: Op) -> Iterable[bool]:
         """For each axis that an operation sums over, whether it is the rows."""
@@ -152,7 +169,7 @@ class _Splitter:
     def _is_cheap(self, op: Op) -> bool:
         if op.name in _ALWAYS_RECOMPUTED:
             return not (op.name == "iota" and self._is_row(op.result, op.attributes["axis"]))
-        if PRIMITIVES[op.name].kind not in ("pointwise", "shape"):
+        if op.name not in PRIMITIVES or PRIMITIVES[op.name].kind not in ("pointwise", "shape"):
             return False
         return op.result.type.count == 1 or self._in_front(op.result)
 
@@ -165,8 +182,10 @@ class _Splitter:
         for value in leaves:
             if any(self._is_row(value, axis) for axis in range(value.type.rank)) and not self._in_front(value):
                 raise self._limitation(f"%{value.name}: {value.type} does not have the rows in front", self.product)
-            new[value] = Value(value.name, self._cut(value, step).type)
-        before = [Value(f"{value.name}_before", value.type) for value in region.summed]
+            new[value] = self._cut(value, step)
+        names = _distinct([*(leaf.name for leaf in leaves), *(f"{value.name}_before" for value in region.summed)])
+        new |= {leaf: Value(name, new[leaf].type, leaf.span) for name, leaf in zip(names, leaves)}
+        before = [Value(name, value.type) for name, value in zip(names[len(leaves) :], region.summed)]
         for op in region.ops:
             attributes = dict(op.attributes)
             if "shape" in attributes:
@@ -184,10 +203,10 @@ class _Splitter:
         for value, previous in zip(region.summed, before):
             so_far = is_first.broadcast_to(value.type.shape).select(0, Tensor(previous, build))
             totals.append((so_far + Tensor(new[value], build)).value)
-        names = [value.name for value in (*region.summed, *region.kept)]
         inputs = (*(new[leaf] for leaf in leaves), *before)
         outputs = (*totals, *(new[v] for v in region.kept))
-        return Function(self._fresh_function(), inputs, tuple(build.ops), outputs, output_names=_distinct(names))
+        results = _distinct([value.name for value in (*region.summed, *region.kept)])
+        return Function(self._fresh_function(), inputs, tuple(build.ops), outputs, output_names=results)
 
     def _cut(self, value: Value, step: DimLike) -> Value:
         """`value` with the rows of one piece."""
@@ -226,6 +245,16 @@ class _Splitter:
         return Limitation(f"a matrix product cannot be kept within its memory budget: {reason}",
                           "say memory_budget = None in Python, or leave memory_budget out of `matmul`",
                           span=op.span or self.product.span)  # fmt: skip
+
+
+def _needed(ops: Sequence[Op], results: Iterable[Value]) -> tuple[Op, ...]:
+    """The operations that lead to `results`, in order."""
+    needed, kept = set(results), list[Op]()
+    for op in reversed(ops):
+        if needed.intersection(op.results):
+            needed.update(op.operands)
+            kept.append(op)
+    return tuple(kept[::-1])
 
 
 def _without_last_views(ops: Sequence[Op]) -> list[Op]:

@@ -3,7 +3,7 @@
 A strategy is a module with three functions; its file name is its name on the command line (`--strategy row-item`):
 
     applies(fused, device) -> None, or the reason why not
-    cost(fused, device) -> estimated nanoseconds an element of the domain, to choose by
+    cost(fused, device) -> work an element of the domain, in no unit: only to compare strategies
     lower(fused, device) -> variants, the last one without a guard
 
 Adding a file adds a strategy: it is found by its name, joins the choice and the agreement tests.

@@ -108,7 +108,7 @@ def _variant(fused: Fused, device: DeviceInfo) -> Variant:
         start = emitter.let(inside, "start", mul(row, integer(RUN)))
         stop = emitter.let(inside, "stop", minimum(size, add(start, integer(RUN))))
     for stage in stages:
-        _pass(fused, emitter, inside, point, axis, width, group_size, start, stop, stage, sums, local_arrays)
+        _pass(emitter, inside, point, axis, width, group_size, start, stop, stage, sums, local_arrays)
         _row_values(emitter, inside, point, stage, row_sums, item)
     scope.statements.append(For(row, group, rows, WorkItem("group_count"), tuple(inside.statements)))
 
@@ -131,7 +131,7 @@ def _is_first(item: Expr) -> Expr:
 
 
 def _pass(
-    fused: Fused, emitter: Emitter, scope: Scope, point: Point, axis: int, width: int, group_size: int, start: Expr,
+    emitter: Emitter, scope: Scope, point: Point, axis: int, width: int, group_size: int, start: Expr,
     stop: Expr, stage: Stage, sums: Sequence[Accumulators], local_arrays: list[LocalArray],
 ) -> None:  # fmt: skip
     """Every item takes each `group_size`-th vector of the row; what is left over is taken element by element."""

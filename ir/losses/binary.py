@@ -22,7 +22,9 @@ def bce_loss(x: Tensor, t: Tensor, weight: Tensor | None = None, *, reduction: s
     given, x = x, widen(x)
     t = like(t, x)
     ((x >= 0) & (x <= 1)).check(x, code="probability", message="a probability must lie in [0, 1]")
-    log_x, log_rest = x.log().maximum(-100), (-x).log1p().maximum(-100)
+    # Declared for second derivatives: 0 / 0, as the derivative of a clamped logarithm of 0 would be, is no number.
+    log_x = x.log().maximum(-100).with_gradient((x, 1 / x.maximum(1e-12)))
+    log_rest = (-x).log1p().maximum(-100).with_gradient((x, -1 / (1 - x).maximum(1e-12)))
     value = -(t * log_x + (1 - t) * log_rest)
     by_x = (x - t) / ((1 - x) * x).maximum(1e-12)
     value = value.with_gradient((x, by_x), (t, log_rest - log_x))

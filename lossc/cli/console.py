@@ -66,8 +66,11 @@ def _color() -> bool | None:
 def _colored(line: str) -> str:
     if line.strip(" |").startswith("^"):
         return typer.style(line, fg="red")
-    head, found, rest = line.partition("error[")
-    return head + typer.style(found + rest, fg="red", bold=True) if found else line
+    for severity, color in (("error[", "red"), ("warning[", "yellow")):
+        head, found, rest = line.partition(severity)
+        if found:
+            return head + typer.style(found + rest, fg=color, bold=True)
+    return line
 
 
 def _plain(data: Any) -> Any:

@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 
 from lossc.compiler.gradient import request_module_gradients
+from lossc.compiler.lints import find_lints
+from lossc.cut import module_of
 from lossc.ir.diagnostics import DeviceError, LirError, Source
 from lossc.ir.drafts import file_source
 from lossc.ir.function import Module
@@ -19,7 +21,7 @@ from lossc.ir.target import CPU_AVX512, PRESETS, DeviceInfo
 from lossc.ir.types import is_float
 from lossc.runtime.device import DEVICE_VARIABLE, Device, devices, select
 
-from .console import note
+from .console import note, show_diagnostic
 
 STDIN = "-"
 
@@ -35,11 +37,13 @@ def read_source(path: str) -> Source:
 
 
 def load_module(path: str, function: str | None = None) -> Module:
-    """The module in a file, with `function` as its entry, else the one that nobody calls."""
+    """The module in a file, with `function` as its entry, else the one that nobody calls. Warnings about what the
+    entry needs go to stderr."""
     module = parse(read_source(path).text, "<stdin>", Path.cwd()) if path == STDIN else load(path)
     if function is not None:
         module = Module(module.functions, function.removeprefix("@"))
-    _ = module.entry
+    for finding in find_lints(module_of(module.entry, module.functions.values())):
+        show_diagnostic(finding)
     return module
 
 

@@ -192,7 +192,7 @@ def covering_cases(strength: int = 2, only: tuple[str, ...] = ()) -> tuple[Case,
 IN_COMMON = {"layout", "columns", "rows", "dtype", "gradient", "strategy", "executor", "attribute reduction"}
 """Factors whose choices mean the same for every operation."""
 
-TURNS = ("intel", "intel", "pocl", "gpu")
+TURNS = ("intel", "intel", "intel", "intel", "pocl", "gpu")
 """PoCL's compiler is slow: it has every pair of choices too, but is not chosen where another device would do."""
 
 MOST_SHAPES = 4

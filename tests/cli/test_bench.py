@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
-from lossc.cli.bench import FEWEST_ROUNDS, interleaved
+from lossc.cli.bench import FEWEST_ROUNDS, call_of, copying_module, interleaved
+from lossc.compiler import compile_module
+from lossc.runtime.device import Device
 
 Command = Callable[..., Any]
 
@@ -49,6 +53,14 @@ def test_a_failed_check_is_told(lossc: Command) -> None:
     done = lossc("bench", "f.lir", "--input", "x=x.npy", "--input", "labels=1,2,3,10")
     assert done.status == 1
     assert "found 10 at row 3" in done.err
+
+
+def test_a_device_with_memory_of_its_own(device: Device) -> None:
+    apart = Device(device.handle)
+    apart.info = dataclasses.replace(device.info, shared_pointers=False)
+    run = call_of(compile_module(copying_module(), apart.info), apart, {"x": np.ones(100, np.float32)}, {})
+    first, second = interleaved(run, run, 0.0)
+    assert min(first.p10, second.p10) > 0
 
 
 def test_functions_take_turns() -> None:

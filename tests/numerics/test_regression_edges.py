@@ -135,10 +135,10 @@ def test_batches_of_nothing_and_of_one(loss: str, device: Device) -> None:
     names = LOSSES[loss].split()
     for reduction, expected in (("mean", [NAN]), ("sum", [0.0]), ("none", [])):
         text = source(loss, LOSSES[loss], f'reduction = "{reduction}"')
-        nothing = run(text, device, **dict.fromkeys(names, np.zeros(0, np.float32)))
+        nothing = run(text, device, None, **dict.fromkeys(names, np.zeros(0, np.float32)))
         np.testing.assert_array_equal(nothing["loss"], expected)
         assert all(nothing[f"by_{name}"].shape == (0,) for name in names)
-        one = run(text, device, **dict.fromkeys(names, np.ones(1, np.float32)))
+        one = run(text, device, None, **dict.fromkeys(names, np.ones(1, np.float32)))
         value = {"poisson_nll_loss": math.e - 1, "l2_loss": 0.5, "l1_regularization": 1}.get(loss, 0)
         np.testing.assert_allclose(one["loss"], [value], rtol=1e-6)
 

@@ -59,7 +59,9 @@ def _log_probabilities(*shape: int) -> Callable[[np.random.Generator], np.ndarra
     return draw
 
 
-def _case(loss: str, by: str = "input", label: str = "", settings: dict[str, Any] | None = None, **tensors: Any) -> Case:
+def _case(
+    loss: str, by: str = "input", label: str = "", settings: dict[str, Any] | None = None, **tensors: Any
+) -> Case:
     def make(random: np.random.Generator) -> Arrays:
         return {name: draw(random) for name, draw in tensors.items()}
 
@@ -156,7 +158,8 @@ OWN = (
     _case("focal_cross_entropy_loss", "input weight", input=_normal(5, 4), target=_labels(4, 5), weight=_positive(4)),
     _case("poly_cross_entropy_loss", input=_normal(5, 4), target=_labels(4, 5)),
     _case("dice_loss", "input target", input=_unit(3, 4, 5), target=_unit(3, 4, 5)),
-    _case("tversky_loss", input=_normal(3, 4, 5), target=_labels(4, 3, 5), settings={"alpha": 0.3, "from_logits": True}),
+    _case("tversky_loss", input=_normal(3, 4, 5), target=_labels(4, 3, 5),
+          settings={"alpha": 0.3, "from_logits": True}),
     _case("js_div_loss", "p_logits q_logits", p_logits=_normal(5, 4), q_logits=_normal(5, 4), settings={"beta": 0.3}),
     _case("distillation_loss", "student teacher", student=_normal(5, 4), teacher=_normal(5, 4),
           settings={"temperature": 2.0}),

@@ -1,4 +1,4 @@
-"""`lossc.torch` and `lossc.functional` beside torch: values, gradients and second derivatives of every loss, in float64."""
+"""`lossc.torch` and `lossc.functional` beside torch: values, gradients and second derivatives, in float64."""
 
 from __future__ import annotations
 
@@ -88,7 +88,8 @@ def test_arrays(case: Case, reduction: str) -> None:
 def test_along_an_axis(case: Case) -> None:
     arrays = drawn(case)
     found, expected = tensors_of(arrays, "input"), tensors_of(arrays, "input")
-    one, other = getattr(ours, case.loss)(**found, **case.settings), getattr(theirs, case.loss)(**expected, **case.settings)
+    one, other = (getattr(functions, case.loss)(**tensors, **case.settings)
+                  for functions, tensors in ((ours, found), (theirs, expected)))  # fmt: skip
     torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
     upstream = torch.randn(other.shape, dtype=other.dtype, generator=torch.Generator().manual_seed(2))
     torch.testing.assert_close(
