@@ -4,7 +4,7 @@ a batch) and for rows too short for a vector along them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from ...ir.function import Value
 from ...ir.kernel import (
@@ -119,7 +119,7 @@ def _variant(fused: Fused, device: DeviceInfo, width: int, guard: Expr | None, n
     return with_finish(fused, device, launch, items, "row-lanes", guard)
 
 
-Kept = Mapping[Value, tuple[str, int]]
+Kept = dict[Value, tuple[str, int]]
 """Values in private arrays: the array, and the pass that fills it."""
 
 

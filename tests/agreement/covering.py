@@ -18,7 +18,7 @@ Combination = tuple[tuple[str, Any], ...]
 TRIES = 40
 """Candidates for each case: the best of them is taken."""
 
-MOST_TRIES = 400
+MOST_TRIES = 2000
 """Candidates until a combination counts as impossible."""
 
 

@@ -52,8 +52,17 @@ from lossc.runtime.simulate import simulate
 
 CASES = few_cases()
 
+LONG_CASES = tuple(map(parse_case, (
+    "bce_with_logits_loss columns=7 rows=2050 strategy=row-split executor=intel t=x:same weight=x:classes",
+    "cross_entropy_loss columns=33 rows=2050 strategy=row-split executor=pocl target=i32:rows weight=x:classes",
+    "linear columns=5 rows=3000 features=9 strategy=row-split executor=intel gradient=upstream weight=x:matrix"
+    " bias=x:features",
+    "mse_loss columns=33 rows=300 dtype=bf16 strategy=row-split executor=gpu t=x:same weight=x:classes",
+)))  # fmt: skip
+"""For the strategy that only long columns have a use for."""
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+
+@pytest.mark.parametrize("case", [*CASES, *LONG_CASES], ids=str)
 def test_agreement(case: Case) -> None:
     problem = Problem(case)
     wrong: list[str] = []
@@ -92,9 +101,10 @@ def test_every_choice_is_met() -> None:
 
 
 def test_strategies_meet_everything() -> None:
-    assert {case.strategy for case in CASES} == {AUTO, *strategies()}
+    short = {case.strategy for case in CASES}
+    assert short | {case.strategy for case in LONG_CASES} == {AUTO, *strategies()}
     met = {(case.strategy, value) for case in CASES for value in (case.executor, case.dtype, case.gradient)}
-    assert met >= {(s, value) for s in strategies() for value in (*EXECUTORS, *DTYPES, *GRADIENTS)}
+    assert met >= {(s, value) for s in short - {AUTO} for value in (*EXECUTORS, *DTYPES, *GRADIENTS)}
     lengths = {(case.strategy, case.columns) for case in CASES}
     assert lengths >= {(s, c) for c in (*COLUMNS, ANY) for s in _on_rows(c)}
     assert {(case.strategy, case.rows) for case in CASES} >= {(s, n) for n in (*ROWS, ANY) for s in _on_rows(1000)}
@@ -103,6 +113,12 @@ def test_strategies_meet_everything() -> None:
 def _on_rows(columns: Size) -> frozenset[str]:
     """The strategies for the rows of a loss."""
     return applicable("cross_entropy_loss", "last", length_kind(columns))
+
+
+def test_long_cases_are_split() -> None:
+    for case in LONG_CASES:
+        choices = Problem(case).compiled(SIMULATED.get(case.executor, CPU_AVX512)).lowered.choices.values()
+        assert "row-split" in {choice.strategy for choice in choices}, case
 
 
 def test_few_cases_for_each_operation() -> None:
