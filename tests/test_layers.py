@@ -24,6 +24,8 @@ LOSS_NAMES_ALLOWED = (
     "ir/losses/",
     "compiler/passes/stabilize.py",
     "compiler/passes/fuse_nll.py",
+    "compiler/lints.py",
+    "ir/codes.py",
     "lossc/cli/app.py",
     "lossc/loss_table.py",
     "lossc/loss_bodies.py",

@@ -217,7 +217,9 @@ def test_a_step_gives_them_too(device: Device) -> None:
 # --- going on in another process ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["adamw", "nesterov"])
+@pytest.mark.parametrize(
+    ("device", "kind"), [("intel", "adamw"), ("intel", "nesterov"), ("pocl", "nesterov")], indirect=["device"]
+)
 def test_twenty_steps_are_ten_and_ten_in_a_new_process(device: Device, tmp_path: Path, kind: str) -> None:
     number = next(i for i, other in enumerate(lossc.devices()) if other.key == device.key)
     step = resumed_training.make_step(kind, device, seed=4)
