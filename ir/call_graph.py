@@ -73,9 +73,7 @@ def depth_first(successors: Mapping[Node, Sequence[Node]]) -> tuple[list[Node], 
 
 def _calls(module: Module) -> dict[str, list[str]]:
     return {
-        name: list(
-            dict.fromkeys(str(op.attributes["callee"]) for op in function.ops if "callee" in op.attributes)
-        )
+        name: list(dict.fromkeys(str(op.attributes["callee"]) for op in function.ops if "callee" in op.attributes))
         for name, function in module.functions.items()
     }
 
