@@ -32,7 +32,7 @@ from ..ir.kernel import (
     mul,
     register_dtype,
 )  # fmt: skip
-from ..ir.program import CHECK_HOLDS
+from ..ir.program import CHECK_HOLDS, STATUS
 from ..ir.schedule import Schedule
 from ..ir.types import DimLike, dim_names, is_integer
 from .facts import Facts, facts_of
@@ -99,7 +99,7 @@ class Emitter:
         self.facts: Facts = facts_of(schedule.function)
         names = {name for dim in _all_dims(schedule) for name in dim_names(dim)}
         self.dims = tuple(sorted(names))
-        self.taken: set[str] = {*names, *buffers.values(), "status"}
+        self.taken: set[str] = {*names, *buffers.values(), STATUS}
         self.counter: dict[str, int] = {}
 
     # --- names and statements ---
@@ -321,7 +321,7 @@ class Emitter:
             # Where it is, only once it is known that there is one.
             fails = Reduce("or", fails)
             first = Reduce("min", Apply("select", (condition, Const(CHECK_HOLDS, "i32", width), place), "i32", width))
-        report = AtomicMin("status", integer(self.slots[op]), first)
+        report = AtomicMin(STATUS, integer(self.slots[op]), first)
         scope.statements.append(If(fails, (report,)))
 
 

@@ -34,7 +34,7 @@ from ..ir.kernel import (
     walk_expressions,
     walk_statements,
 )  # fmt: skip
-from ..ir.program import Buffer, Launch, Variant
+from ..ir.program import STATUS, Buffer, Launch, Variant
 from ..ir.schedule import Schedule
 from ..ir.target import DeviceInfo
 from .emit import Emitter, Scope
@@ -56,7 +56,7 @@ class Fused:
 
 def partial_name(fused: Fused, op: Op) -> str:
     """The buffer of a whole reduction's partial results."""
-    return f"{fused.name}_partials{fused.schedule.whole_reductions.index(op)}"
+    return f"{fused.name}.partials{fused.schedule.whole_reductions.index(op)}"
 
 
 def kernel_and_launch(
@@ -67,11 +67,11 @@ def kernel_and_launch(
     """The kernel with the buffers and dimension names that its body uses, and its launch."""
     function = fused.schedule.function
     dtypes = {fused.buffers[value]: value.type.dtype for value in (*function.inputs, *function.outputs)}
-    dtypes = {**dtypes, **(partials or {}), "status": "i32"}
+    dtypes = {**dtypes, **(partials or {}), STATUS: "i32"}
     read, written, names = _memory_and_names(body)
     order = [name for name in dtypes if name in read | written]
     buffers = tuple(
-        BufferArgument(name, dtypes[name], "readwrite" if name == "status" or name in read & written
+        BufferArgument(name, dtypes[name], "readwrite" if name == STATUS or name in read & written
                        else "write" if name in written else "read")
         for name in order
     )  # fmt: skip

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from ..ir.diagnostics import CompilerBug
 from ..ir.function import Function, Op, Value
 from ..ir.kernel import Expr, add, div, integer, maximum, mul
-from ..ir.program import Buffer, Check, Program, Repeat, Step
+from ..ir.program import STATUS, Buffer, Check, Program, Repeat, Step
 from ..ir.target import DeviceInfo
 from ..ir.types import ITEM_SIZE, DimLike, bind_dim, dim_names
 from .check import check_kernel
@@ -69,7 +69,7 @@ class _Lowering:
         self.allocate(_results(entry), _views(entry), outputs)
         self.function(entry)
         if self.checks:
-            self.buffers["status"] = Buffer("status", "i32", integer(len(self.checks)), "status")
+            self.buffers[STATUS] = Buffer(STATUS, "i32", integer(len(self.checks)), "status")
         for step in self.steps:
             for variant in step.variants:
                 self.buffers.update({buffer.name: buffer for buffer in variant.temporaries})
@@ -181,7 +181,8 @@ def _views(function: Function) -> dict[Value, Value]:
 def buffer_names(function: Function, others: Iterable[str] = ()) -> dict[Value, str]:
     """A distinct identifier for every value of a function, none of `others`."""
     names: dict[Value, str] = {}
-    taken: set[str] = {"status", *others, *(n for v in function.inputs for d in v.type.shape for n in dim_names(d))}
+    taken: set[str] = {*others, *(n for v in function.inputs for d in v.type.shape for n in dim_names(d))}
+    taken |= {op.attributes[key] for op in function.ops if op.name == "repeat" for key in ("step", "start")}
     for value in (*function.inputs, *_results(function)):
         base = re.sub(r"[^A-Za-z0-9_]", "_", value.name) or "value"
         candidate, number = base, 2

@@ -16,7 +16,7 @@ from ..ir.function import Op, Value
 from ..ir.kernel import evaluate_integer
 from ..ir.program import Variant
 from ..ir.schedule import Schedule
-from ..ir.types import ITEM_SIZE, dim_names, dim_value
+from ..ir.types import ITEM_SIZE, dim_value
 from . import Compiled
 from .stages import Stage, stages_of
 
@@ -43,7 +43,7 @@ class KernelCounts:
 
 def count_kernels(compiled: Compiled, sizes: Mapping[str, int] | None = None) -> tuple[KernelCounts, ...]:
     """The figures of each fused kernel, in the order in which they run."""
-    bound = {**dict.fromkeys(_names(compiled), ASSUMED_SIZE), **(sizes or {})}
+    bound = {**dict.fromkeys(compiled.program.dimension_names, ASSUMED_SIZE), **(sizes or {})}
     return tuple(
         _count(step.name, compiled.outlined.schedules[step.name], _chosen(step.variants, bound), bound)
         for step in compiled.program.steps
@@ -61,11 +61,6 @@ def total_counts(compiled: Compiled, sizes: Mapping[str, int] | None = None) -> 
         "bytes-loaded": sum(kernel.bytes_loaded for kernel in kernels),
         "bytes-stored": sum(kernel.bytes_stored for kernel in kernels),
     }
-
-
-def _names(compiled: Compiled) -> set[str]:
-    types = [type_ for _, type_ in compiled.program.inputs]
-    return {name for type_ in types for dim in type_.shape for name in dim_names(dim)}
 
 
 def _chosen(variants: Iterable[Variant], sizes: Mapping[str, int]) -> Variant:

@@ -19,6 +19,9 @@ from .types import DimLike, Type
 # The value of a status word while its check holds: larger than any position.
 CHECK_HOLDS = 2**31 - 1
 
+# The buffer of the status words. Neither a dimension nor the buffer of a value has a name with a dot in it.
+STATUS = "check.status"
+
 
 @dataclass(frozen=True)
 class Buffer:
@@ -136,6 +139,10 @@ def turns(program: Program, sizes: Mapping[str, int]) -> Iterator[Turn]:
         repeat = program.repeats[number]
         cut = pieces(evaluate_integer(repeat.rows, sizes), evaluate_integer(repeat.most, sizes))
         changed = {name: other for pair in repeat.carried for name, other in (pair, pair[::-1])}
+        # A view of one is a view of the other.
+        for name, buffer in program.buffers.items():
+            if buffer.alias_of in changed:
+                changed.setdefault(name, changed[buffer.alias_of])
         for position, (start, size) in enumerate(cut):
             instead = changed if (len(cut) - 1 - position) % 2 else {}
             yield from (Turn(step, {**sizes, repeat.step: size, repeat.start: start}, instead) for step in steps)

@@ -143,7 +143,7 @@ def traffic_ratio(compiled: Compiled, sizes: Mapping[str, int] | None = None) ->
 
 def temporary_traffic(compiled: Compiled, sizes: Mapping[str, int] | None = None) -> int:
     """Bytes that launches of one kernel hand to each other: each is written and read."""
-    bound = {**dict.fromkeys(compiled.program.dims, ASSUMED_SIZE), **(sizes or {})}
+    bound = {**dict.fromkeys(compiled.program.dimension_names, ASSUMED_SIZE), **(sizes or {})}
     terms = [term for report in kernel_reports(compiled) for term in report.temporary_bytes]
     return 2 * sum(evaluate_integer(term, bound) for term in terms)
 

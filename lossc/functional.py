@@ -69,7 +69,8 @@ def _array(row: Row, name: str, value: Any, others: Mapping[str, np.ndarray]) ->
         raise RefusedKind(f"{row.name}: {name} must be an array, found None")
     if isinstance(value, float) and others:
         # A Python number has neither an element type nor a shape of its own.
-        value = np.full_like(next(iter(others.values())), value)
+        like = next(iter(others.values()))
+        value = np.full(like.shape, value, like.dtype if is_float(_dtype(row, name, like)) else np.float32)
     array = np.asarray(value)
     if array.flags.c_contiguous and array.flags.aligned and array.dtype.isnative:
         return array

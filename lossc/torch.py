@@ -87,7 +87,8 @@ class _Calls:
             if tensor is None and name not in row.required:
                 continue
             if isinstance(tensor, float) and place:
-                given[place] = tensor = torch.full_like(given[0], tensor)
+                dtype = given[0].dtype if given[0].is_floating_point() else torch.get_default_dtype()
+                given[place] = tensor = torch.full_like(given[0], tensor, dtype=dtype)
             check_tensor(row.name, name, tensor)
         return given, [tensor for tensor in given if tensor is not None]
 

@@ -89,7 +89,7 @@ def _variant(fused: Fused, device: DeviceInfo, tile_rows: int, lanes: int, vecto
     inner = matmul.operands[0].type.shape[0 if matmul.attributes["transpose_left"] else 1]
     depth, columns = size_of(inner), size_of(matmul.result.type.shape[1])
     panels = ceil_div(columns, integer(panel))
-    packed = Buffer(f"{fused.name}_panels", dtype, mul(mul(panels, depth), integer(panel)), "temporary")
+    packed = Buffer(f"{fused.name}.panels", dtype, mul(mul(panels, depth), integer(panel)), "temporary")
     suffix = f"_{tile_rows}x{vectors}x{lanes}"
     launches = (
         _pack(fused, device, packed, depth, columns, lanes, vectors, suffix),

@@ -20,7 +20,6 @@ from ...ir.kernel import (
     Load,
     LocalArray,
     Store,
-    Var,
     WorkItem,
     add,
     ceil_div,
@@ -108,7 +107,7 @@ def _variant(fused: Fused, device: DeviceInfo) -> Variant:
         start = emitter.let(inside, "start", mul(row, integer(RUN)))
         stop = emitter.let(inside, "stop", minimum(size, add(start, integer(RUN))))
     for stage in stages:
-        _pass(emitter, inside, point, axis, width, group_size, start, stop, stage, sums, local_arrays)
+        _pass(emitter, inside, point, axis, width, group_size, item, start, stop, stage, sums, local_arrays)
         _row_values(emitter, inside, point, stage, row_sums, item)
     scope.statements.append(For(row, group, rows, WorkItem("group_count"), tuple(inside.statements)))
 
@@ -131,14 +130,13 @@ def _is_first(item: Expr) -> Expr:
 
 
 def _pass(
-    emitter: Emitter, scope: Scope, point: Point, axis: int, width: int, group_size: int, start: Expr,
+    emitter: Emitter, scope: Scope, point: Point, axis: int, width: int, group_size: int, item: Expr, start: Expr,
     stop: Expr, stage: Stage, sums: Sequence[Accumulators], local_arrays: list[LocalArray],
 ) -> None:  # fmt: skip
     """Every item takes each `group_size`-th vector of the row; what is left over is taken element by element."""
     work = Work((*stage.reductions, *stage.element_sums), stage.element_outputs, stage.element_checks)
     if work.is_empty:
         return
-    item = Var("local_id", "i64")
     wide = declare(emitter, scope, stage.reductions, width, 1)
     groups = [*wide, *(each for each in sums if each.op in stage.element_sums)]
     emitter.hoist(work.targets, frozenset({axis}), point, scope)
@@ -150,14 +148,14 @@ def _pass(
     first = add(start, mul(item, integer(width)))
     scope.statements.append(For(column, first, whole, integer(width * group_size), tuple(inner.statements)))
     if width > 1 and not (isinstance(count, Const) and int(count.value) % width == 0):
-        _left_over(emitter, scope, point, axis, whole, stop, group_size, work, groups)
+        _left_over(emitter, scope, point, axis, whole, stop, group_size, item, work, groups)
     for op, value in meet(emitter, scope, wide, group_size, item, local_arrays).items():
         scope.known[op.result] = value
 
 
 def _left_over(
-    emitter: Emitter, scope: Scope, point: Point, axis: int, whole: Expr, stop: Expr, group_size: int, work: Work,
-    groups: Sequence[Accumulators],
+    emitter: Emitter, scope: Scope, point: Point, axis: int, whole: Expr, stop: Expr, group_size: int, item: Expr,
+    work: Work, groups: Sequence[Accumulators],
 ) -> None:  # fmt: skip
     """The last few elements, one an item, joined into the first lane."""
     column = emitter.fresh("column", "i64")
@@ -167,7 +165,7 @@ def _left_over(
         width = each.variables[0].width
         first_lane = Apply("eq", (Iota("i32", width), Const(0, "i32", width)), "bool", width)
         accumulate(emitter, inner, each, 0, first_lane)
-    first = add(whole, Var("local_id", "i64"))
+    first = add(whole, item)
     scope.statements.append(For(column, first, stop, integer(group_size), tuple(inner.statements)))
 
 

@@ -117,7 +117,7 @@ class _Split:
 
     def partial(self, op: Op) -> Buffer:
         """One partial result for each part of each row, those of a part side by side."""
-        name = f"{self.fused.name}_parts{self.schedule.row_reductions.index(op)}"
+        name = f"{self.fused.name}.parts{self.schedule.row_reductions.index(op)}"
         return Buffer(name, monoid_of(op, self.fused.emitter().facts).dtype, mul(self.parts, self.rows), "temporary")
 
     def variant(self, guard: Expr | None) -> Variant:

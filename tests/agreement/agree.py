@@ -24,7 +24,7 @@ from lossc.ir.function import Function, Module, Op, Value
 from lossc.ir.interp import interpret
 from lossc.ir.program import Program
 from lossc.ir.target import CPU_AVX512, GPU_GENERIC, DeviceInfo
-from lossc.ir.types import dim_value
+from lossc.ir.types import dim_value, numpy_dtype
 from lossc.runtime import memory
 from lossc.runtime.device import Device, select
 from lossc.runtime.execute import Executable
@@ -84,7 +84,7 @@ class Problem:
         entry = in_float64(self.as_written.entry)
         types = [value.type for value in self.module.entry.outputs]
         return {
-            sizing: [_in_range(array, type_.dtype) for array, type_ in zip(interpret(entry, arrays), types)]
+            sizing: [_in_range(array, type_.dtype) for array, type_ in zip(interpret(entry, arrays), types, strict=True)]
             for sizing, arrays in self.arrays.items()
         }
 
@@ -132,7 +132,7 @@ class Problem:
         program = self.compiled(info).program
         for sizing, arrays in self.arrays.items():
             found = simulate(program, arrays)
-            yield from self._against_reference(f"the simulator ({info.name})", sizing, found, program)
+            yield from self.against_reference(f"the simulator ({info.name})", sizing, found, program)
 
     def check_device(self, device: Device) -> Iterator[str]:
         compiled = self.compiled(device.info)
@@ -140,23 +140,28 @@ class Problem:
         for sizing, arrays in self.arrays.items():
             with unwritten_memory_is_nan():
                 found = run(arrays)
-            yield from self._against_reference(str(device), sizing, found, compiled.program)
+            yield from self.against_reference(str(device), sizing, found, compiled.program)
             again = run(arrays)
-            for name, first, second in zip(_names(compiled.program), found, again):
+            for name, first, second in zip(_names(compiled.program), found, again, strict=True):
                 if first.tobytes() != second.tobytes():
                     yield f"{device}, {_text(sizing)}: `{name}` has other bits at the second run"
 
-    def _against_reference(self, where: str, sizing: Sizing, found: list[Array], program: Program) -> Iterator[str]:
-        for (name, type_), array in zip(program.outputs, found):
-            if array.shape != tuple(dim_value(dim, self.case.sizes(sizing)) for dim in type_.shape):
-                yield f"{where}, {_text(sizing)}: `{name}` has shape {array.shape}, its type is {type_}"
-                return
+    def against_reference(self, where: str, sizing: Sizing, found: list[Array], program: Program) -> Iterator[str]:
+        sizes = self.case.sizes(sizing)
+        types = [(numpy_dtype(type_.dtype), tuple(dim_value(dim, sizes) for dim in type_.shape))
+                 for _, type_ in program.outputs]  # fmt: skip
+        if [(array.dtype, array.shape) for array in found] != types:
+            of_those = ", ".join(f"{array.dtype}{list(array.shape)}" for array in found)
+            declared = ", ".join(f"`{name}`: {type_}" for name, type_ in program.outputs)
+            yield f"{where}, {_text(sizing)}: gives {of_those or 'nothing'}, its outputs are {declared}"
+            return
         yield from self.compare(where, sizing, found)
 
     def compare(self, where: str, sizing: Sizing, found: list[Array]) -> Iterator[str]:
         names = self.module.entry.names_of_outputs
         loss = self.references[sizing][0]
-        for name, array, reference, allowed in zip(names, found, self.references[sizing], self.allowed[sizing]):
+        results = zip(names, found, self.references[sizing], self.allowed[sizing], strict=True)
+        for name, array, reference, allowed in results:
             if sizing[0] == 0 and array.dtype.kind not in "iub" and name != names[0] and np.isnan(loss).any():
                 # The mean over nothing is 0/0. A sum over no rows times its derivative, 1/0, may be 0 or no number.
                 array = np.where(np.isnan(array) & (reference == 0), 0, array)

@@ -152,12 +152,8 @@ def applicable(op: str, layout: str, columns: int) -> frozenset[str]:
     case = Case(op, layout, columns, 1 if layout == "row" else 5, operands=operands)
     if not is_differentiable(op, layout):
         case = replace(case, gradient="none")
-    try:
-        function = case.function()
-        return frozenset(applicable_to(Module({function.name: function})))
-    except LosscError:
-        # What cannot be compiled fails as a case, not here.
-        return frozenset()
+    function = case.function()
+    return frozenset(applicable_to(Module({function.name: function})))
 
 
 def is_differentiable(op: str, layout: str = "last") -> bool:

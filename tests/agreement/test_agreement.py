@@ -254,3 +254,15 @@ def test_a_wrong_kernel_is_noticed(number: int) -> None:
     mutant = replace(program, steps=(*program.steps[:-1], replace(step, variants=(changed,))))
     assert list(problem.compare("the mutant", (5, 100), simulate(mutant, problem.arrays[5, 100])))
     assert not list(problem.compare("the kernel", (5, 100), simulate(program, problem.arrays[5, 100])))
+
+
+def test_a_missing_result_and_another_dtype_are_noticed() -> None:
+    problem = Problem(Case("mse_loss", operands=(("t", "x:same"),)))
+    program = problem.compiled(CPU_AVX512).program
+    (sizing,) = problem.arrays
+    right = simulate(program, problem.arrays[sizing])
+    wide = [array.astype(np.float64) for array in right]
+    flat = [array.reshape(-1) for array in right]
+    for wrong in ([], right[:-1], [*right, right[0]], wide, flat):
+        assert list(problem.against_reference("the simulator", sizing, wrong, program)), wrong
+    assert not list(problem.against_reference("the simulator", sizing, right, program))
