@@ -12,33 +12,32 @@ from typing import Any
 
 from ..ir.diagnostics import CompilerBug
 from ..ir.function import Function, Op, Value
+from ..ir.names import fresh
+from ..ir.ops import FREE
 from ..ir.schedule import Refusal, Schedule
 from .schedule import is_row_reduction, is_unit_reshape, schedule_of
 
 Target = Value | Op  # an Op is a check
-_COPIED = ("constant", "iota", "size")
 
 
 @dataclass(frozen=True, eq=False)
 class Group:
     """A kernel in the making. `ops` lead from other groups' targets, the `leaves`, to its own `targets`; what others
-    read of these is stored, and is the result of `schedule.function`. The inputs of that are `read`: a leaf that runs
-    along two loops is two inputs. Groups are merged in the order of `number`."""
+    read of these is `stored`, and is the result of `schedule.function`. The inputs of that are `read`: a leaf that runs
+    along two loops is two inputs. Groups are merged in the order of `number`. A `repeat` is a group without a schedule:
+    it has kernels of its own."""
 
     number: int
     targets: tuple[Target, ...]
     ops: tuple[Op, ...]
     leaves: tuple[Value, ...]
     read: tuple[Value, ...]
-    schedule: Schedule
+    stored: tuple[Value, ...]
+    schedule: Schedule | None
 
     @property
     def row_reductions(self) -> Iterator[Op]:
         return (op for op in self.ops if is_row_reduction(op))
-
-    @property
-    def stored(self) -> tuple[Value, ...]:
-        return self.schedule.function.outputs
 
     def __str__(self) -> str:
         return ", ".join(f"%{value.name}" for value in self.stored) or "a check"
@@ -134,7 +133,9 @@ class Groups:
         return (other for leaf in large for other in self._readers.get(leaf, ()))
 
     def obstacle(self, a: Group, b: Group) -> str | None:
-        """Why no kernel can be both groups, whatever they compute: one needs the other through memory."""
+        """Why no kernel can be both groups, whatever they compute: one needs the other through memory, or repeats."""
+        if a.schedule is None or b.schedule is None:
+            return "a repeat has kernels of its own"
         for start, goal in ((a, b), (b, a)):
             view = next((leaf for leaf in start.leaves if self.is_view(leaf)
                          and self.owner.get(self.source(leaf)) is goal), None)  # fmt: skip
@@ -201,10 +202,10 @@ class Groups:
         return self._scheduled(number, targets, ops, leaves, (), True)
 
     def group_of_repeat(self, op: Op) -> Group:
-        """A repeat stands for itself, and merges with nothing: it has kernels of its own."""
-        function = Function("repeat", op.operands, (op,), op.results)
-        nothing = Schedule(function, (), frozenset(), frozenset(), {}, {}, {}, (), (), frozenset())
-        return Group(self._position[op] + len(self.function.ops), op.results, (op,), op.operands, op.operands, nothing)
+        """A repeat stands for itself."""
+        # Numbers of other groups are fewer than the operations.
+        number = self._position[op] + len(self.function.ops)
+        return Group(number, op.results, (op,), op.operands, op.operands, op.results, None)
 
     def joined(self, a: Group, b: Group, may_copy: bool) -> Group | Refusal:
         """One group in place of two, with the number of the first. `may_copy`: what both read may be read twice."""
@@ -230,7 +231,8 @@ class Groups:
             schedule, read = found
         if isinstance(schedule, Refusal):
             return schedule
-        return Group(number, tuple(targets), tuple(ops), tuple(leaves), tuple(read), schedule)
+        return Group(number, tuple(targets), tuple(ops), tuple(leaves), tuple(read),
+                     schedule.function.outputs, schedule)  # fmt: skip
 
     def _is_read_outside(self, value: Value, inside: Collection[Group]) -> bool:
         if value in self.outputs or value in self._viewed:
@@ -262,7 +264,7 @@ def _copied(function: Function, loops: Mapping[Use, Any]) -> tuple[Function, dic
     """`function` with a copy of each input, constant and count for every use, but one for uses with equal `loops`.
     Also, for each use, the copy and what it copies."""
     makers: dict[Value, Op | None] = dict.fromkeys(function.inputs)
-    makers.update((op.result, op) for op in function.ops if op.name in _COPIED and op.result not in function.outputs)
+    makers.update((op.result, op) for op in function.ops if op.name in FREE and op.result not in function.outputs)
     taken = {value.name for value in function.inputs}
     made: dict[Any, Value] = {}
     copies: dict[Use, tuple[Value, Value]] = {}
@@ -292,8 +294,6 @@ def _copied(function: Function, loops: Mapping[Use, Any]) -> tuple[Function, dic
 
 
 def _copy(value: Value, taken: set[str]) -> Value:
-    name, number = value.name, 2
-    while name in taken:
-        name, number = f"{value.name}_{number}", number + 1
+    name = fresh(value.name, taken)
     taken.add(name)
     return Value(name, value.type, value.span)

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from ..ir.composites import COMPOSITES, bind_operands
+from ..ir.composites import ACTIVATIONS, COMPOSITES, bind_operands
 from ..ir.diagnostics import Diagnostic
 from ..ir.function import Function, Module, Op, Value
-from ..ir.ops import check_axis
+from ..ir.ops import class_axis
 from ..ir.types import is_float, is_integer
 
 LOGITS: Mapping[str, tuple[str, ...]] = {
@@ -31,7 +31,7 @@ LOGITS: Mapping[str, tuple[str, ...]] = {
 LOG_PROBABILITIES: Mapping[str, str] = {"kl_div_loss": "log_probs", "nll_loss": "log_probs"}
 
 _PASSED_THROUGH = ("cast", "reshape", "transpose", "broadcast", "stop_gradient")
-_SCORES = ("linear", "matmul", "relu", "gelu", "silu", "tanh")
+_SCORES = ("linear", "matmul", *ACTIVATIONS)
 
 
 @dataclass(frozen=True)
@@ -141,8 +141,7 @@ def _class_count(loss: Loss) -> int | None:
         scores = loss.operands.get("logits", loss.operands.get("log_probs"))
         if scores is None:
             return None
-        axis = loss.op.attributes.get("axis")
-        size = scores.type.shape[check_axis(min(1, scores.type.rank - 1) if axis is None else axis, scores.type.rank)]
+        size = scores.type.shape[class_axis(scores.type.rank, loss.op.attributes.get("axis"))]
     return size if isinstance(size, int) else None
 
 

@@ -13,9 +13,10 @@ from dataclasses import dataclass, replace
 from ..ir.diagnostics import CompilerBug
 from ..ir.function import Function, Op, Value
 from ..ir.kernel import Expr, add, div, integer, maximum, mul
+from ..ir.names import distinct
 from ..ir.program import STATUS, Buffer, Check, Program, Repeat, Step
 from ..ir.target import DeviceInfo
-from ..ir.types import ITEM_SIZE, DimLike, bind_dim, dim_names
+from ..ir.types import ITEM_SIZE, DimLike, bind_dim, dim_names, multiply_dims
 from .check import check_kernel
 from .check_program import check_program
 from .emit import product, size_of
@@ -126,7 +127,7 @@ class _Lowering:
             raise CompilerBug(f"@{function.name} gives a view, which no kernel writes piece by piece")
         inside = [value for value in (*before, *_results(function)) if value not in outside]
         self.allocate(inside, views, {})
-        first = len(self.steps)
+        first, first_check = len(self.steps), len(self.checks)
         self.function(function)
         # A view of something cut is cut as well.
         cut = {value for value in outside if _rows_in(value, step)}
@@ -139,14 +140,22 @@ class _Lowering:
         most = _rows_at_a_time(op.attributes["budget"], bytes_a_row)
         self.repeats.append(Repeat(size_of(op.attributes["rows"][0]), most, step, start, pairs))
         number = len(self.repeats) - 1
-        self.steps[first:] = [_moved(inner, number, start, row_elements) for inner in self.steps[first:]]
+        # A check is of all rows, and shows what is still there after the last piece.
+        checked = {check.slot: _elements_per_row(check.shape, step) for check in self.checks[first_check:]}
+        self.checks[first_check:] = [
+            replace(check, shape=tuple(bind_dim(dim, {step: op.attributes["rows"][0]}) for dim in check.shape),
+                    value_buffer=check.value_buffer if check.value_buffer in row_elements else None)
+            for check in self.checks[first_check:]
+        ]  # fmt: skip
+        self.steps[first:] = [_moved(inner, number, start, row_elements, checked) for inner in self.steps[first:]]
 
 
-def _moved(step: Step, repeat: int, start: str, row_elements: Mapping[str, Expr]) -> Step:
+def _moved(step: Step, repeat: int, start: str, row_elements: Mapping[str, Expr], checked: Mapping[int, Expr]) -> Step:
     variants = (
-        replace(variant, launches=tuple(move_to_piece(launch, start, row_elements) for launch in variant.launches))
+        replace(variant, launches=tuple(move_to_piece(launch, start, row_elements, checked)
+                                        for launch in variant.launches))
         for variant in step.variants
-    )
+    )  # fmt: skip
     return replace(step, variants=tuple(variants), repeat=repeat)
 
 
@@ -165,8 +174,11 @@ def _rows_in(value: Value, step: str) -> bool:
 
 def _per_row(value: Value, step: str) -> Expr:
     """How many elements of a value belong to one row."""
-    count: DimLike = bind_dim(value.type.count, {step: 1})
-    return size_of(count)
+    return _elements_per_row(value.type.shape, step)
+
+
+def _elements_per_row(shape: tuple[DimLike, ...], step: str) -> Expr:
+    return size_of(bind_dim(multiply_dims(shape), {step: 1}))
 
 
 def _results(function: Function) -> list[Value]:
@@ -180,17 +192,11 @@ def _views(function: Function) -> dict[Value, Value]:
 
 def buffer_names(function: Function, others: Iterable[str] = ()) -> dict[Value, str]:
     """A distinct identifier for every value of a function, none of `others`."""
-    names: dict[Value, str] = {}
     taken: set[str] = {*others, *(n for v in function.inputs for d in v.type.shape for n in dim_names(d))}
     taken |= {op.attributes[key] for op in function.ops if op.name == "repeat" for key in ("step", "start")}
-    for value in (*function.inputs, *_results(function)):
-        base = re.sub(r"[^A-Za-z0-9_]", "_", value.name) or "value"
-        candidate, number = base, 2
-        while candidate in taken:
-            candidate, number = f"{base}_{number}", number + 1
-        taken.add(candidate)
-        names[value] = candidate
-    return names
+    values = (*function.inputs, *_results(function))
+    wanted = (re.sub(r"[^A-Za-z0-9_]", "_", value.name) or "value" for value in values)
+    return dict(zip(values, distinct(wanted, taken)))
 
 
 def _slots(kernel: Function, stored: Mapping[Value, str | None], checks: list[Check]) -> dict[Op, int]:

@@ -248,8 +248,8 @@ def _written(module: Module, groups: Groups, refused: tuple[str, ...]) -> Outlin
         views.setdefault(view.operands[0], []).append(view)
     _append_views(views, function.inputs, launches)
     for number, group in enumerate(groups.ordered()):
-        if group.ops[0].name == "repeat":
-            launches.append(group.ops[0])
+        if group.schedule is None:
+            launches += group.ops
             _append_views(views, group.stored, launches)
             continue
         name = f"{base}_{number}"

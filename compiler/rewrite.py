@@ -22,6 +22,7 @@ from ..ir.composites import COMPOSITES, make_op
 from ..ir.diagnostics import CompilerBug, Span
 from ..ir.function import Function, Module, Op, Value
 from ..ir.ops import PRIMITIVES
+from ..ir.types import is_short
 
 ROUNDS = 16  # new operations are offered to the rules in the next round; real chains of rules take two to five
 
@@ -178,7 +179,7 @@ def has_grad(function: Function) -> bool:
 def rounds_gradient(op: Op) -> bool:
     """Whether a gradient that passes `op` is rounded to 16 bits. Where gradients are still to be taken such an
     operation stays where it is: sums of gradients then round where the text says."""
-    return op.name == "cast" and op.operands[0].type.dtype in ("f16", "bf16") and op.result.type.dtype in ("f32", "f64")
+    return op.name == "cast" and is_short(op.operands[0].type.dtype) and op.result.type.dtype in ("f32", "f64")
 
 
 def is_root(op: Op) -> bool:

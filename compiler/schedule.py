@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..ir.function import Function, Op, Value
+from ..ir.ops import FREE
 from ..ir.schedule import Refusal, Schedule
 from ..ir.types import DimLike, multiply_dims
 
@@ -78,7 +79,7 @@ def join_axes(op: Op, axes: Axes) -> None:
         axes.join((left, rows), (op.result, 0))
         axes.join((right, columns), (op.result, 1))
         axes.join((left, inner_left), (right, inner_right))
-    elif op.name not in ("constant", "iota", "size", "repeat") and not is_whole_reduction(op):
+    elif op.name not in FREE and not is_whole_reduction(op):
         values = [*op.operands, *op.results]
         for value in values[1:]:
             for axis in range(value.type.rank):
@@ -99,8 +100,6 @@ def schedule_of(function: Function) -> Schedule | Refusal:
     """The schedule of `function`, whose operations are the body of one kernel."""
     axes = Axes()
     for op in function.ops:
-        if op.name == "repeat":
-            return Refusal("a repeat is no kernel, it has kernels of its own")
         if op.name == "reshape" and not is_unit_reshape(op):
             return Refusal(f"reshape of {op.operands[0].type} to {op.result.type} regroups elements")
         join_axes(op, axes)

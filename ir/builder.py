@@ -138,8 +138,9 @@ class Tensor:
     def _wrap(self, value: Value) -> Tensor:
         return Tensor(value, self.builder)
 
-    def _emit(self, name: str, *others: Value, **attributes: Any) -> Tensor:
-        return self._wrap(self.builder.emit(name, self.value, *others, **attributes))
+    def apply(self, name: str, *others: Tensor, **attributes: Any) -> Tensor:
+        """The result of any primitive that has one, of this and `others`."""
+        return self._wrap(self.builder.emit(name, self.value, *(other.value for other in others), **attributes))
 
     def _lift(self, other: Any, dtype: str | None = None) -> Tensor:
         """A Python number as a constant of this tensor's shape; a tensor of the same builder as it is."""
@@ -207,13 +208,13 @@ class Tensor:
         return self.binary("or", other)
 
     def __invert__(self) -> Tensor:
-        return self._emit("not")
+        return self.apply("not")
 
     def __neg__(self) -> Tensor:
-        return self._emit("neg")
+        return self.apply("neg")
 
     def __abs__(self) -> Tensor:
-        return self._emit("abs")
+        return self.apply("abs")
 
     def __pow__(self, exponent: Any) -> Tensor:
         # Small whole powers are products: exact, and their gradient at 0 is right.
@@ -228,46 +229,46 @@ class Tensor:
         raise LirError(f"%{self.value.name} has no truth value while a graph is built", "use `.select(a, b)`")
 
     def exp(self) -> Tensor:
-        return self._emit("exp")
+        return self.apply("exp")
 
     def expm1(self) -> Tensor:
-        return self._emit("expm1")
+        return self.apply("expm1")
 
     def log(self) -> Tensor:
-        return self._emit("log")
+        return self.apply("log")
 
     def log1p(self) -> Tensor:
-        return self._emit("log1p")
+        return self.apply("log1p")
 
     def sqrt(self) -> Tensor:
-        return self._emit("sqrt")
+        return self.apply("sqrt")
 
     def abs(self) -> Tensor:
-        return self._emit("abs")
+        return self.apply("abs")
 
     def sign(self) -> Tensor:
-        return self._emit("sign")
+        return self.apply("sign")
 
     def erf(self) -> Tensor:
-        return self._emit("erf")
+        return self.apply("erf")
 
     def floor(self) -> Tensor:
-        return self._emit("floor")
+        return self.apply("floor")
 
     def tanh(self) -> Tensor:
-        return self._emit("tanh")
+        return self.apply("tanh")
 
     def sigmoid(self) -> Tensor:
-        return self._emit("sigmoid")
+        return self.apply("sigmoid")
 
     def softplus(self) -> Tensor:
-        return self._emit("softplus")
+        return self.apply("softplus")
 
     def isnan(self) -> Tensor:
-        return self._emit("isnan")
+        return self.apply("isnan")
 
     def stop_gradient(self) -> Tensor:
-        return self._emit("stop_gradient")
+        return self.apply("stop_gradient")
 
     def maximum(self, other: Any) -> Tensor:
         return self.binary("max", other)
@@ -277,7 +278,7 @@ class Tensor:
 
     def cast(self, dtype: str) -> Tensor:
         """The same values as `dtype`; nothing is emitted where they have it already."""
-        return self if self.dtype == dtype else self._emit("cast", dtype=dtype)
+        return self if self.dtype == dtype else self.apply("cast", dtype=dtype)
 
     def select(self, a: Any, b: Any) -> Tensor:
         """`a` where this condition holds, else `b`; at least one of the two is a tensor."""
@@ -296,22 +297,22 @@ class Tensor:
         """Repeat along a new axis that becomes axis `axis`: the inverse of reducing over it."""
         dims = tuple(a + (a >= axis) for a in range(self.rank))
         shape = (*self.shape[:axis], size, *self.shape[axis:])
-        return self._emit("broadcast", dims=dims, shape=shape)
+        return self.apply("broadcast", dims=dims, shape=shape)
 
     def reshape(self, shape: Sequence[DimLike]) -> Tensor:
-        return self if tuple(shape) == self.shape else self._emit("reshape", shape=tuple(shape))
+        return self if tuple(shape) == self.shape else self.apply("reshape", shape=tuple(shape))
 
     def transpose(self, permutation: Sequence[int] | None = None) -> Tensor:
-        return self._emit("transpose", permutation=tuple(permutation or range(self.rank)[::-1]))
+        return self.apply("transpose", permutation=tuple(permutation or range(self.rank)[::-1]))
 
     def gather(self, indices: Tensor, axis: int) -> Tensor:
         """One element a position along `axis`; 0 where the index is out of range."""
-        return self._emit("gather", indices.value, axis=axis)
+        return self.apply("gather", indices, axis=axis)
 
     def size(self, axis: int) -> Tensor:
         """The size of an axis as a float scalar of this tensor's element type."""
         dtype = self.dtype if is_float(self.dtype) else "f32"
-        return self._emit("dim", axis=axis).cast(dtype)
+        return self.apply("dim", axis=axis).cast(dtype)
 
     def iota(self, axis: int, dtype: str) -> Tensor:
         """0, 1, 2, ... along `axis`, in this tensor's shape."""
@@ -328,15 +329,14 @@ class Tensor:
 
     def with_gradient(self, *pairs: tuple[Tensor, Tensor]) -> Tensor:
         """This value, whose derivative by each `x` is declared to be `derivative` (both of this shape)."""
-        operands = [tensor.value for pair in pairs for tensor in pair]
-        return self._emit("with_gradient", *operands)
+        return self.apply("with_gradient", *(tensor for pair in pairs for tensor in pair))
 
     def _reduce(self, name: str, axis: int | Sequence[int] | None, keepdims: bool) -> Tensor:
         axes = range(self.rank) if axis is None else [axis] if isinstance(axis, int) else axis
         axes = sorted({a % self.rank if -self.rank <= a < self.rank else a for a in axes})
         if not axes:
             return self
-        reduced = self._emit(name, axes=tuple(axes))
+        reduced = self.apply(name, axes=tuple(axes))
         if not keepdims:
             return reduced
         return reduced.reshape([1 if a in axes else dim for a, dim in enumerate(self.shape)])

@@ -139,7 +139,7 @@ CODES: Mapping[str, tuple[str, str]] = {
     ),
     "LIR0043": (
         "A call of a kernel, or a launch of a function",
-        "`call` takes functions, `launch` takes kernels, and a kernel launches nothing.",
+        "`call` takes functions, `launch` takes kernels, and a kernel launches and repeats nothing.",
     ),
     "LIR0044": (
         "A function that does not end in return",

@@ -83,6 +83,13 @@ def _discover() -> dict[str, Composite]:
 
 COMPOSITES: Mapping[str, Composite] = _discover()
 
+ACTIVATIONS: tuple[str, ...] = (
+    *(row.name for row in COMPOSITES.values()
+      if row.kind == "layer" and row.operands == ("x",) and "axis" not in row.attributes),
+    "softplus", "sigmoid", "tanh",
+)  # fmt: skip
+"""Functions of each element of a layer's result: layers of one operand without an axis, and three primitives."""
+
 
 def definition_of(name: str) -> OpDef | Composite:
     """The row of an operation. Raises LirError, with the nearest name, for an unknown one."""

@@ -6,6 +6,7 @@ Out: arrays, floats as float64. Dimension names are bound from the shapes of the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,9 +30,10 @@ def bind_shapes(function: Function, shapes: Mapping[str, tuple[int, ...]]) -> di
 
 def interpret(
     function: Function, inputs: Mapping[str, np.ndarray], sizes: Mapping[str, int] | None = None,
-    functions: Mapping[str, Function] | None = None,
+    functions: Mapping[str, Function] | None = None, first_row: int = 0,
 ) -> list[np.ndarray]:  # fmt: skip
-    """Evaluate `function`; `functions` are those that it repeats. Raises LirError where a `check` fails."""
+    """Evaluate `function`; `functions` are those that it repeats. Raises LirError where a `check` fails; where the
+    arrays are one piece of the rows, `first_row` is where it begins."""
     arrays = {name: np.asarray(array) for name, array in inputs.items()}
     bound = {**bind_shapes(function, {name: array.shape for name, array in arrays.items()}), **(sizes or {})}
     environment: dict[Value, np.ndarray] = {}
@@ -45,6 +47,8 @@ def interpret(
                 operands = [environment[operand] for operand in op.operands]
                 results = evaluate_repeat(op, functions[op.attributes["callee"]], operands, bound, interpret)
                 environment.update(zip(op.results, results))
+            elif op.name == "check":
+                _evaluate_check(op, [environment[operand] for operand in op.operands], first_row)
             else:
                 evaluate_op(op, environment, bound)
     return [environment[value] for value in function.outputs]
@@ -60,7 +64,7 @@ def evaluate_op(op: Op, environment: dict[Value, np.ndarray], sizes: Mapping[str
     if op.name in COMPOSITES:
         _evaluate_composite(op, environment, sizes)
     elif op.name == "check":
-        _evaluate_check(op, operands)
+        _evaluate_check(op, operands, 0)
     elif op.name == "size":
         environment[op.result] = np.asarray(dim_value(multiply_dims(op.attributes["of"]), sizes), np.int64)
     elif op.name == "dim":
@@ -85,11 +89,15 @@ def _evaluate_composite(op: Op, environment: dict[Value, np.ndarray], sizes: Map
     environment.update(zip(op.results, (inner[result] for result in results)))
 
 
-def _evaluate_check(op: Op, operands: list[np.ndarray]) -> None:
-    failed = np.flatnonzero(~operands[0])
+def _evaluate_check(op: Op, operands: list[np.ndarray], first_row: int) -> None:
+    failed, shape = np.flatnonzero(~operands[0]), operands[0].shape
     if failed.size:
-        value = operands[1].reshape(-1)[failed[0]] if len(operands) > 1 else None
-        raise CheckFailed([failed_check(op.attributes, int(failed[0]), operands[0].shape, value, op.span)])
+        position = int(failed[0])
+        value = operands[1].reshape(-1)[position] if len(operands) > 1 else None
+        if first_row:
+            position += first_row * math.prod(shape[1:])
+            shape = (first_row + shape[0], *shape[1:])
+        raise CheckFailed([failed_check(op.attributes, position, shape, value, op.span)])
 
 
 def failed_check(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from ._softmax import shifted_exponentials
 from .builder import Tensor
 from .diagnostics import LirError
 from .ops import check_axis
@@ -60,10 +61,10 @@ def dropout(x: Tensor, key: Tensor, *, p: float = 0.5, stream: int = 0) -> Tenso
         raise LirError(f"dropout: expected a key of type {Type('i64')}, found {key.type}", code="LIR0031")
     if p == 0:
         return x
-    counter = _positions(x) + stream * _STREAM
-    bits = counter._wrap(counter.builder.emit("random_bits", key.broadcast_to(x.shape).value, counter.value))
     if p == 1:
         return x.constant(0)
+    counter = _positions(x) + stream * _STREAM
+    bits = key.broadcast_to(x.shape).apply("random_bits", counter)
     # Of 2^32 equally likely words the lowest p 2^32 drop.
     return (bits < min(round(p * 2**32), 2**32 - 1) - 2**31).select(0, x * (1 / (1 - p)))
 
@@ -78,7 +79,7 @@ def _positions(x: Tensor) -> Tensor:
     for axis in reversed(range(x.rank)):
         along = x.iota(axis, "i64")
         position = position + (along if stride is None else along * stride)
-        size = x._emit("dim", axis=axis)
+        size = x.apply("dim", axis=axis)
         stride = size if stride is None else stride * size
     return position
 
@@ -93,33 +94,23 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, memory_budg
         raise LirError(f"linear takes x[..., in] and weight[out, in], found {x.type} and {weight.type}",
                        code="LIR0030")  # fmt: skip
     rows = x.reshape([multiply_dims(x.shape[:-1]), x.shape[-1]])
-    product = rows._emit("matmul", weight.value, transpose_right=True, memory_budget=memory_budget)
+    product = rows.apply("matmul", weight, transpose_right=True, memory_budget=memory_budget)
     if bias is not None:
         product = product + bias
     return product.reshape([*x.shape[:-1], weight.shape[0]])
 
 
-def _shifted(x: Tensor, axis: int) -> tuple[Tensor, Tensor]:
-    """x minus its maximum along `axis`, and the sum of exponentials of that.
-
-    The maximum only moves the range: d/dx [m + log sum exp(x - m)] does not depend on m, so no gradient goes
-    through it. A row of -inf alone gives NaN, a +inf anywhere too.
-    """
-    shifted = x - x.amax(axis).stop_gradient().insert_axis(axis, x.shape[axis])
-    return shifted, shifted.exp().sum(axis)
-
-
 def softmax(x: Tensor, *, axis: int = -1) -> Tensor:
     """exp(x) / sum(exp(x)) along `axis`."""
     axis = check_axis(axis, x.rank)
-    shifted, total = _shifted(x, axis)
+    shifted, total = shifted_exponentials(x, axis)
     return shifted.exp() * (1 / total).insert_axis(axis, x.shape[axis])
 
 
 def log_softmax(x: Tensor, *, axis: int = -1) -> Tensor:
     """x - log(sum(exp(x))) along `axis`, without overflow."""
     axis = check_axis(axis, x.rank)
-    shifted, total = _shifted(x, axis)
+    shifted, total = shifted_exponentials(x, axis)
     return shifted - total.log().insert_axis(axis, x.shape[axis])
 
 
@@ -128,7 +119,7 @@ def logsumexp(x: Tensor, *, axis: int = -1) -> Tensor:
     axis = check_axis(axis, x.rank)
     # The same shift as in softmax, so that both come from one pass; where it is infinite, it is the result.
     largest = x.amax(axis).stop_gradient()
-    _, total = _shifted(x, axis)
+    _, total = shifted_exponentials(x, axis)
     return (largest.abs() == math.inf).select(largest, total.log() + largest)
 
 

@@ -126,6 +126,13 @@ def check_axis(axis: int, rank: int) -> int:
     return axis % rank
 
 
+def class_axis(rank: int, axis: int | None) -> int:
+    """The axis of the classes among those of logits: `axis`, by default the second, or the only one."""
+    if rank == 0:
+        raise _fail("logits need a class axis, found a scalar")
+    return min(1, rank - 1) if axis is None else check_axis(axis, rank)
+
+
 def _check_axes(axes: tuple[int, ...], rank: int) -> tuple[int, ...]:
     checked = tuple(check_axis(axis, rank) for axis in axes)
     if len(set(checked)) != len(checked):
@@ -411,3 +418,6 @@ _TABLE: list[OpDef] = [
 ]  # fmt: skip
 
 PRIMITIVES: Mapping[str, OpDef] = {row.name: row for row in _TABLE}
+
+FREE = ("constant", "iota", "size")
+"""What costs nothing to compute again wherever it is needed, and reads nothing."""

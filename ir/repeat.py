@@ -99,7 +99,7 @@ def pieces(rows: int, most: int) -> list[tuple[int, int]]:
 
 def evaluate_repeat(
     op: Op, function: Function, operands: Sequence[Array], sizes: Mapping[str, int],
-    interpret: Callable[[Function, Mapping[str, Array], Mapping[str, int]], list[Array]],
+    interpret: Callable[[Function, Mapping[str, Array], Mapping[str, int], None, int], list[Array]],
 ) -> list[Array]:  # fmt: skip
     """The meaning, in two pieces: a sum may round differently for other pieces, nothing else changes."""
     step, start, count = op.attributes["step"], op.attributes["start"], op.attributes["carried"]
@@ -111,7 +111,7 @@ def evaluate_repeat(
         cut = [array[first : first + size] if is_piece(value, step) else array
                for value, array in zip(given, operands)]  # fmt: skip
         inputs = {value.name: array for value, array in zip((*given, *before), (*cut, *carried))}
-        results = interpret(function, inputs, {**sizes, step: size, start: first})
+        results = interpret(function, inputs, {**sizes, step: size, start: first}, None, first)
         carried = results[:count]
         for parts, part in zip(kept, results[count:]):
             parts.append(part)

@@ -45,6 +45,11 @@ def is_float(dtype: str) -> bool:
     return dtype in FLOAT_DTYPES
 
 
+def is_short(dtype: str) -> bool:
+    """Whether a float has 16 bits: those are for storage, arithmetic is in f32."""
+    return dtype in ("f16", "bf16")
+
+
 def is_integer(dtype: str) -> bool:
     return dtype in INTEGER_DTYPES
 

@@ -207,13 +207,10 @@ def _call_again(op: Op, function: Function, module: Module) -> Op:
     if name not in module.functions:
         raise LirError(f"there is no function @{name}", *did_you_mean(name, module.functions), span=op.span,
                        code="LIR0040")  # fmt: skip
-    if op.name == "launch" and function.kind == "kernel":
-        raise LirError(
-            f"the kernel @{function.name} launches @{name}",
-            "a kernel launches nothing",
-            span=op.span,
-            code="LIR0043",
-        )
+    if op.name != "call" and function.kind == "kernel":
+        does = "repeats" if op.name == REPEAT else "launches"
+        raise LirError(f"the kernel @{function.name} {does} @{name}", f"a kernel {does} nothing", span=op.span,
+                       code="LIR0043")  # fmt: skip
     if op.name == REPEAT:
         attributes = {key: value for key, value in op.attributes.items() if key != "callee"}
         return make_repeat(module.functions[name], op.operands, attributes, span=op.span)

@@ -226,4 +226,4 @@ def _over_samples(operation: str, weight: Tensor, rows: Tensor) -> Tensor:
                        "it has the shape of that, or of its first axes", code="LIR0030")  # fmt: skip
     if weight.rank == 0:
         return weight.broadcast_to(rows.shape)
-    return weight._emit("broadcast", dims=tuple(range(weight.rank)), shape=rows.shape)
+    return weight.apply("broadcast", dims=tuple(range(weight.rank)), shape=rows.shape)

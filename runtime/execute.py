@@ -21,7 +21,7 @@ from ..ir.types import dim_value
 from .device import Device, device_error
 from .drivers import load_pyopencl
 from .memory import POOL, Access, Argument, argument_for, copy, fetch, is_aligned
-from .plan import Loaded, Plan, make_plan, reset
+from .plan import Loaded, Plan, Temporaries, make_plan, reset
 
 MOST_PLANS = 64
 
@@ -30,10 +30,12 @@ Given = np.ndarray | Argument
 
 
 class _OfThread(threading.local):
-    """What each thread has of its own: plans by shapes, and the run that it has started and not waited for."""
+    """What each thread has of its own: plans by shapes, memory for their temporaries, and the run that it has started
+    and not waited for."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: Device) -> None:
         self.plans: dict[Any, Plan] = {}
+        self.temporaries = {where: Temporaries(device, where, self.plans.clear) for where in (False, True)}
         self.pending: Any = None
 
 
@@ -53,7 +55,7 @@ class Executable:
         self._loaded = Loaded(program, device, dict(sources), options, fixed_inputs or {}, fixed_outputs or {})
         self.free_inputs = self._loaded.free_inputs
         self._pointer = load_pyopencl().SVM if device.info.shared_pointers else None
-        self._of_thread = _OfThread()
+        self._of_thread = _OfThread(device)
 
     def __call__(
         self, inputs: Mapping[str, Given], out: Mapping[str, Any] | None = None, sizes: Mapping[str, int] | None = None
@@ -255,7 +257,7 @@ class Executable:
             bound = bind_dimensions(self.program.inputs, found, sizes)
             while len(plans) >= MOST_PLANS:
                 plans.pop(next(iter(plans)))
-            plan = plans[key] = make_plan(self._loaded, bound, in_background)
+            plan = plans[key] = make_plan(self._loaded, bound, self._of_thread.temporaries[in_background])
         return plan
 
 

@@ -263,6 +263,13 @@ def buffer_argument(device: Device, array: np.ndarray) -> Argument:
     return Argument(_buffer(device, max(array.nbytes, PLACEHOLDER_BYTES)), array, copied=True)
 
 
+def working_memory(device: Device, nbytes: int, of_driver: bool) -> Argument:
+    """Uninitialised bytes for what kernels hand to each other. They are not of the pool: who has them keeps them.
+    Memory `of_driver` stays until the kernels that use it are done, whoever lets it go."""
+    block = _new_block(nbytes)
+    return buffer_argument(device, block) if of_driver else argument_for(device, block, "write")
+
+
 def _buffer(device: Device, nbytes: int) -> cl.Buffer:
     if nbytes > device.info.max_allocation:
         raise DeviceError(

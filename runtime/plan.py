@@ -18,7 +18,7 @@ from ..ir.program import CHECK_HOLDS, Buffer, Launch, Program, Turn, Variant, la
 from ..ir.types import ITEM_SIZE, dim_value, numpy_dtype
 from .build import BuiltProgram, build
 from .device import Device
-from .memory import POOL, SMALLEST_POOLED, Argument, argument_for, buffer_argument, device_memory, send
+from .memory import SMALLEST_POOLED, Argument, device_memory, send, working_memory
 
 SMALL_WORK = 1 << 16
 """Elements up to which a launch is quicker in the calling thread than handed to others."""
@@ -102,9 +102,37 @@ class Plan:
     programs: tuple[BuiltProgram, ...]
 
 
-def make_plan(loaded: Loaded, sizes: Mapping[str, int], in_background: bool) -> Plan:
-    """A plan for these sizes. One for runs that go on `in_background` has all its memory from the driver, which keeps
-    it until the kernels are done, and uses the device's ordinary queue."""
+class Temporaries:
+    """Memory for the temporaries of all plans of one thread. Their runs follow each other, so that plans for however
+    many sizes need as much as the largest of them.
+
+    `forget_plans` lets go of the plans made so far: it is called before memory is replaced by larger memory, so that
+    there are never both. Runs that go on `in_background` need memory of the driver's, which keeps it until the kernels
+    are done.
+    """
+
+    def __init__(self, device: Device, in_background: bool, forget_plans: Callable[[], None]) -> None:
+        self.in_background = in_background
+        self._device, self._forget_plans = device, forget_plans
+        self._held: dict[str, Argument] = {}
+
+    def take(self, name: str, elements: int, dtype: np.dtype) -> Argument:
+        """The memory for the temporary `name`, which the next plan gets, too."""
+        nbytes = elements * dtype.itemsize
+        held = self._held.get(name)
+        if held is None or held.array.nbytes < nbytes:
+            capacity = nbytes
+            if held is not None:
+                # Sizes that grow by one from batch to batch are not to make new memory for each.
+                capacity = max(nbytes, held.array.nbytes * 5 // 4)
+                del self._held[name], held
+                self._forget_plans()
+            held = self._held[name] = working_memory(self._device, capacity, self.in_background)
+        return held._replace(array=held.array[:nbytes].view(dtype), keep=(held,))
+
+
+def make_plan(loaded: Loaded, sizes: Mapping[str, int], temporaries: Temporaries) -> Plan:
+    """A plan for these sizes. One for runs that go on in the background uses the device's ordinary queue."""
     program, device, roots = loaded.program, loaded.device, loaded.roots
     taken = [(turn, choose_variant(turn.step.variants, turn.sizes)) for turn in turns(program, sizes)]
     elements = _elements(program, sizes, taken)
@@ -123,11 +151,7 @@ def make_plan(loaded: Loaded, sizes: Mapping[str, int], in_background: bool) -> 
         # An output that regroups what a kernel stores is that kernel's own result: new in each run.
         kept = buffer.role == "status" or (buffer.role == "temporary" and name in used)
         if kept and buffer.alias_of is None and name not in wanted:
-            shape, dtype = (elements[name],), numpy_dtype(buffer.dtype)
-            if in_background:
-                keep[name] = buffer_argument(device, np.empty(shape, dtype))
-            else:
-                keep[name] = argument_for(device, POOL.empty(shape, dtype), "write")
+            keep[name] = temporaries.take(name, elements[name], numpy_dtype(buffer.dtype))
             status = keep[name] if buffer.role == "status" else status
     if status is not None:
         reset(device, status)
@@ -148,7 +172,7 @@ def make_plan(loaded: Loaded, sizes: Mapping[str, int], in_background: bool) -> 
             kernel.set_arg(position, np.int64(evaluate_integer(launch.scalars[scalar.name], turn.sizes)))
         planned.append((kernel, (evaluate_integer(launch.global_size, turn.sizes),), _local_size(launch)))
     work = max((elements[name] for name in used), default=0)
-    small = work <= SMALL_WORK and not in_background and device.local_thread_queue is not None
+    small = work <= SMALL_WORK and not temporaries.in_background and device.local_thread_queue is not None
     held: dict[str, Argument] = {}
     for root, targets in uses.items():
         if not elements[root]:

@@ -78,7 +78,7 @@ class _Maker:
             self.floats.append(made)
 
     def _unary(self, x: Tensor) -> Tensor:
-        return x._emit(self.one_of(_SMOOTH if self.smooth else _UNARY))
+        return x.apply(self.one_of(_SMOOTH if self.smooth else _UNARY))
 
     def _binary(self, x: Tensor) -> Tensor:
         y = self.one_of(y for y in self.floats[-5:] + self.floats[:4] + [x] if _fit(x, y))

@@ -73,12 +73,12 @@ MIDDLES = {
     "gather": ((X, "i64[3]"), lambda x, t: x.gather(t, 1), -2, 2),
     "gather_outer": ((X, "i32[4]"), lambda x, t: x.gather(t, 0), -2, 2),
     "gather_small": ((X, "u8[3]"), lambda x, t: x.gather(t, 1), -2, 2),
-    "matmul": ((X, "f64[4, 2]"), lambda x, y: x._emit("matmul", y.value), -2, 2),
-    "matmul_left": (("f64[4, 3]", "f64[4, 2]"), lambda x, y: x._emit("matmul", y.value, transpose_left=True), -2, 2),
-    "matmul_right": ((X, "f64[2, 4]"), lambda x, y: x._emit("matmul", y.value, transpose_right=True), -2, 2),
+    "matmul": ((X, "f64[4, 2]"), lambda x, y: x.apply("matmul", y), -2, 2),
+    "matmul_left": (("f64[4, 3]", "f64[4, 2]"), lambda x, y: x.apply("matmul", y, transpose_left=True), -2, 2),
+    "matmul_right": ((X, "f64[2, 4]"), lambda x, y: x.apply("matmul", y, transpose_right=True), -2, 2),
     "matmul_both": (
         ("f64[4, 3]", "f64[2, 4]"),
-        lambda x, y: x._emit("matmul", y.value, transpose_left=True, transpose_right=True),
+        lambda x, y: x.apply("matmul", y, transpose_left=True, transpose_right=True),
         -2,
         2,
     ),
@@ -222,7 +222,7 @@ def test_stop_gradient_stops():
 
 
 def test_an_unasked_gradient_costs_nothing():
-    function = build({"x": "f32[8, 4]", "w": "f32[4, 4]"}, lambda x, w: x._emit("matmul", w.value).exp().sum())
+    function = build({"x": "f32[8, 4]", "w": "f32[4, 4]"}, lambda x, w: x.apply("matmul", w).exp().sum())
     one = passes(request_gradients(function, ["w"]), ("prepare",))
     assert sum(op.name == "matmul" for op in one.ops) == 2
     both = passes(request_gradients(function, ["w", "x"]), ("prepare",))

@@ -25,7 +25,7 @@ def rules_of(name: str) -> dict[str, str]:
 
 
 def emit(name: str, *operands: Tensor, **attributes) -> Tensor:
-    return operands[0]._emit(name, *(operand.value for operand in operands[1:]), **attributes)
+    return operands[0].apply(name, *operands[1:], **attributes)
 
 
 def full(x: Tensor, number: float) -> Tensor:

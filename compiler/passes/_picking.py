@@ -10,7 +10,7 @@ import numpy as np
 
 from ...ir.function import Op, Value
 from ...ir.ops import PRIMITIVES
-from ...ir.types import numpy_dtype
+from ...ir.types import is_short, numpy_dtype
 from ..rewrite import NoMatch, Rebuild
 from ._match import constant_like, expand, is_constant, size_value, view_of, without_axes
 
@@ -46,7 +46,7 @@ def _next(build: Rebuild, x: Value, axis: int) -> Op | None:
 
 
 def _is_short(value: Value) -> bool:
-    return value.type.dtype in ("f16", "bf16")
+    return is_short(value.type.dtype)
 
 
 def pick(build: Rebuild, x: Value, indices: Value, axis: int) -> Value | NoMatch:

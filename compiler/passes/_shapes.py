@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from ...ir.function import Op, Value
-from ...ir.types import Dim, DimLike, is_float, multiply_dims
+from ...ir.types import Dim, DimLike, is_float, is_short, multiply_dims
 from ..rewrite import Rebuild, Rules
 from ._match import (
     axes_of,
@@ -151,7 +151,7 @@ def reduce_whole_reshape(op: Op, build: Rebuild) -> Value | None:
 def sum_of_repeated(op: Op, build: Rebuild) -> Value | None:
     """sum of (broadcast g) = g * size, 0 where the size is  rounding"""
     (x,) = op.operands
-    if x.type.dtype in ("f16", "bf16"):
+    if is_short(x.type.dtype):
         return None  # the size may be beyond what the type counts
     axes = axes_of(op.attributes["axes"], x.type.rank)
     number = constant_of(build, x)

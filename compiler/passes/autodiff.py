@@ -37,7 +37,7 @@ Vjp = Callable[[Tensor, Any], Tensor]
 def _repeat(g: Tensor, o: Any) -> Tensor:
     """Along the axes that were reduced."""
     shape = o.x.shape
-    return g._emit("broadcast", dims=kept_axes(o.x.rank, _axes(o)), shape=shape)
+    return g.apply("broadcast", dims=kept_axes(o.x.rank, _axes(o)), shape=shape)
 
 
 def _axes(o: Any) -> tuple[int, ...]:
@@ -77,7 +77,7 @@ def _inverse(permutation: Sequence[int]) -> list[int]:
 
 
 def _matmul(a: Tensor, b: Tensor, transpose_a: bool, transpose_b: bool) -> Tensor:
-    return a._emit("matmul", b.value, transpose_left=transpose_a, transpose_right=transpose_b)
+    return a.apply("matmul", b, transpose_left=transpose_a, transpose_right=transpose_b)
 
 
 def _by_left(g: Tensor, o: Any) -> Tensor:

@@ -13,7 +13,7 @@ operations is those operations on gathers, and a sum over one-hot values is a ga
 from __future__ import annotations
 
 from ...ir.function import Module, Op, Value
-from ...ir.ops import check_axis
+from ...ir.ops import check_axis, class_axis
 from ...ir.types import is_float
 from ..rewrite import Log, NoMatch, Rebuild, Replacement, Rules, rewrite_module
 from ._match import axes_of, constant_like, expand, is_constant, view_of, without_axes
@@ -61,8 +61,7 @@ def cross_entropy_of_log_softmax(op: Op, build: Rebuild) -> Replacement | NoMatc
 def _other_axis(op: Op, inner: Op) -> NoMatch | None:
     """Why the classes of the loss are not those of the softmax."""
     rank = op.operands[0].type.rank
-    given = op.attributes["axis"]
-    classes = min(1, rank - 1) if given is None else check_axis(given, rank)
+    classes = class_axis(rank, op.attributes["axis"])
     along = check_axis(inner.attributes["axis"], rank)
     return None if along == classes else NoMatch(f"{inner.name} runs along axis {along}, the classes along {classes}")
 

@@ -5,27 +5,27 @@ After:   %dw, ... = repeat @f_rows(%x, %w, ...) {rows = [B], carried = 1, budget
 
 The equations: a row of a result needs only that row of the operands, and a sum over all rows is the sum over the
 pieces of their sums (rounding). So the operations that need the product go into a function of their own as far as they
-keep the rows apart, up to and including sums over rows: those are carried from piece to piece. What they need beside
-is cheap and goes along, or is an operand. What waits for such a sum and needs the product as well is computed by a
-second turn over the pieces, with the product once more. In: primitives, after differentiation. A product that fits in
-its budget whatever happens is left as it is; where the equations do not hold, `Limitation` says why.
+keep the rows apart, up to and including sums over rows: those are carried from piece to piece. Checks of its rows go
+along. What they need beside is cheap and goes along, or is an operand. What waits for such a sum and needs the product
+as well is computed by a second turn over the pieces, with the product once more. In: primitives, after
+differentiation. A product that fits in its budget whatever happens, or that nobody needs, is left as it is; where the
+equations do not hold, `Limitation` says why.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from ...ir.builder import Builder, Tensor
 from ...ir.diagnostics import Limitation
 from ...ir.function import Function, Module, Op, Value
-from ...ir.ops import PRIMITIVES
+from ...ir.names import distinct, fresh
+from ...ir.ops import FREE, PRIMITIVES
 from ...ir.repeat import is_piece, make_repeat
 from ...ir.types import ITEM_SIZE, DimLike, dim_names, named
 from ..rewrite import with_names_of, without_dead
 from ..schedule import Axes, join_axes, reduced_axes
-
-_ALWAYS_RECOMPUTED = ("constant", "iota", "size")
 
 
 def split_rows(module: Module) -> Module:
@@ -35,7 +35,7 @@ def split_rows(module: Module) -> Module:
     """
     while (product := next(filter(_has_budget, module.entry.ops), None)) is not None:
         entry = module.entry
-        if _always_fits(product):
+        if _always_fits(product) or not _is_needed(product, entry):
             unmarked = replace(product, attributes={**product.attributes, "memory_budget": None})
             module = module.with_function(
                 entry.with_(ops=tuple(unmarked if op is product else op for op in entry.ops)))  # fmt: skip
@@ -55,6 +55,10 @@ def _always_fits(product: Op) -> bool:
     return isinstance(count, int) and 2 * count * size <= product.attributes["memory_budget"]
 
 
+def _is_needed(product: Op, function: Function) -> bool:
+    return product in without_dead(function).ops
+
+
 @dataclass(frozen=True)
 class Region:
     """Operations in order; of their results those that are summed over rows and those kept row by row."""
@@ -70,9 +74,10 @@ class _Splitter:
         self.producers = self.function.producers()
         self.axes = Axes()
         for op in self.function.ops:
-            join_axes(op, self.axes)
             if op.name == "repeat":
                 self._join_rows(op)
+            else:
+                join_axes(op, self.axes)
         self.row = self.axes.find((product.result, 0))
         self.rows: DimLike = product.result.type.shape[0]
 
@@ -95,7 +100,7 @@ class _Splitter:
                       "budget": self.product.attributes["memory_budget"]}  # fmt: skip
         results = (*region.summed, *region.kept)
         made = make_repeat(piece, leaves, attributes, span=self.product.span)
-        return piece, self._entry(replace(made, results=results), leaves)
+        return piece, self._entry(replace(made, results=results), leaves, {op for op in region.ops if not op.results})
 
     # --- what belongs to it ---
 
@@ -113,7 +118,7 @@ class _Splitter:
             if any(self._summed_axes(op)):
                 chosen.append(op)
                 summed.update(op.results)
-            elif all(self._in_front(result) for result in op.results) and op.results:
+            elif all(self._in_front(value) for value in op.results or op.operands):
                 chosen.append(op)
                 by_row.update(op.results)
             else:
@@ -123,6 +128,8 @@ class _Splitter:
         outside = {v for op in self.function.ops if op not in inside for v in op.operands} | set(self.function.outputs)
         results = [v for op in ops for v in op.results if v in depends and v in outside]
         given = tuple(v for v in results if not self._is_as_large(v))
+        if not results:
+            raise self._limitation("nothing but a `check` needs it", self.product)
         if not given:
             raise self._limitation(f"%{results[0].name}: {results[0].type} is needed whole", self.producers[results[0]])
         return Region(
@@ -167,7 +174,7 @@ class _Splitter:
         return () if op.name == "matmul" else op.operands
 
     def _is_cheap(self, op: Op) -> bool:
-        if op.name in _ALWAYS_RECOMPUTED:
+        if op.name in FREE:
             return not (op.name == "iota" and self._is_row(op.result, op.attributes["axis"]))
         if op.name not in PRIMITIVES or PRIMITIVES[op.name].kind not in ("pointwise", "shape"):
             return False
@@ -183,7 +190,7 @@ class _Splitter:
             if any(self._is_row(value, axis) for axis in range(value.type.rank)) and not self._in_front(value):
                 raise self._limitation(f"%{value.name}: {value.type} does not have the rows in front", self.product)
             new[value] = self._cut(value, step)
-        names = _distinct([*(leaf.name for leaf in leaves), *(f"{value.name}_before" for value in region.summed)])
+        names = distinct([*(leaf.name for leaf in leaves), *(f"{value.name}_before" for value in region.summed)])
         new |= {leaf: Value(name, new[leaf].type, leaf.span) for name, leaf in zip(names, leaves)}
         before = [Value(name, value.type) for name, value in zip(names[len(leaves) :], region.summed)]
         for op in region.ops:
@@ -205,7 +212,7 @@ class _Splitter:
             totals.append((so_far + Tensor(new[value], build)).value)
         inputs = (*(new[leaf] for leaf in leaves), *before)
         outputs = (*totals, *(new[v] for v in region.kept))
-        results = _distinct([value.name for value in (*region.summed, *region.kept)])
+        results = distinct(value.name for value in (*region.summed, *region.kept))
         return Function(self._fresh_function(), inputs, tuple(build.ops), outputs, output_names=results)
 
     def _cut(self, value: Value, step: DimLike) -> Value:
@@ -214,11 +221,11 @@ class _Splitter:
             return Value(value.name, value.type, value.span)
         return Value(value.name, value.type.with_shape((step, *value.type.shape[1:])), value.span)
 
-    def _entry(self, repeat: Op, leaves: Sequence[Value]) -> Function:
-        """`repeat` after its last operand is there; what waits for it comes after."""
+    def _entry(self, repeat: Op, leaves: Sequence[Value], checks: Collection[Op]) -> Function:
+        """`repeat` after its last operand is there; what waits for it comes after. `checks` are done in it."""
         replaced = set(repeat.results)
         rest = without_dead(self.function.with_(
-            ops=tuple(op for op in self.function.ops if not replaced.intersection(op.results)),
+            ops=tuple(op for op in self.function.ops if op not in checks and not replaced.intersection(op.results)),
             outputs=(*self.function.outputs, *leaves),
         ))  # fmt: skip
         needed, waiting = set(leaves) - set(self.function.inputs), set(repeat.results)
@@ -236,22 +243,23 @@ class _Splitter:
 
     def _fresh_dim(self, base: str) -> str:
         values = (*self.function.inputs, *(r for op in self.function.ops for r in op.results))
-        return _fresh(base, {name for v in values for dim in v.type.shape for name in dim_names(dim)})
+        return fresh(base, {name for v in values for dim in v.type.shape for name in dim_names(dim)})
 
     def _fresh_function(self) -> str:
-        return _fresh(f"{self.function.name}_rows", self.module.functions)
+        return fresh(f"{self.function.name}_rows", self.module.functions)
 
     def _limitation(self, reason: str, op: Op) -> Limitation:
         return Limitation(f"a matrix product cannot be kept within its memory budget: {reason}",
-                          "say memory_budget = None in Python, or leave memory_budget out of `matmul`",
+                          "leave memory_budget out where the product is written; memory_budget = none in LIR, None in "
+                          "Python, where it has a default",
                           span=op.span or self.product.span)  # fmt: skip
 
 
 def _needed(ops: Sequence[Op], results: Iterable[Value]) -> tuple[Op, ...]:
-    """The operations that lead to `results`, in order."""
+    """The operations that lead to `results`, and the checks, in order."""
     needed, kept = set(results), list[Op]()
     for op in reversed(ops):
-        if needed.intersection(op.results):
+        if op.name == "check" or needed.intersection(op.results):
             needed.update(op.operands)
             kept.append(op)
     return tuple(kept[::-1])
@@ -266,17 +274,3 @@ def _without_last_views(ops: Sequence[Op]) -> list[Op]:
             kept.append(op)
             read.update(op.operands)
     return kept[::-1]
-
-
-def _fresh(base: str, taken: Iterable[str]) -> str:
-    taken, name, number = set(taken), base, 2
-    while name in taken:
-        name, number = f"{base}_{number}", number + 1
-    return name
-
-
-def _distinct(names: Sequence[str]) -> tuple[str, ...]:
-    found: list[str] = []
-    for name in names:
-        found.append(_fresh(name, found))
-    return tuple(found)

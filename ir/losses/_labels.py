@@ -9,7 +9,7 @@ import numpy as np
 
 from ..builder import Tensor
 from ..diagnostics import LirError
-from ..ops import check_axis
+from ..ops import class_axis
 from ..types import Type, is_float, is_integer, numpy_dtype
 from ._reduction import as_given, check_reduction, like, reduce_loss, total
 
@@ -19,12 +19,10 @@ def class_batch(x: Tensor, target: Tensor, axis: int | None) -> tuple[Tensor, Te
 
     The target is labels, of the shape of `x` without the class axis, or a float distribution of the shape of `x`.
     """
-    if x.rank == 0:
-        raise LirError("logits need a class axis, found a scalar")
-    class_axis = check_axis(axis, x.rank) if axis is not None else min(1, x.rank - 1)
-    if x.shape[class_axis] == 0:
-        raise LirError(f"logits {x.type} have no classes")
-    expected = x.shape[:class_axis] + x.shape[class_axis + 1 :]
+    axis = class_axis(x.rank, axis)
+    if x.shape[axis] == 0:
+        raise LirError(f"logits {x.type} have no classes", code="LIR0030")
+    expected = x.shape[:axis] + x.shape[axis + 1 :]
     if is_float(target.dtype):
         if target.shape != x.shape:
             raise LirError(f"a distribution target must have the logits' shape {x.type}, found {target.type}",
@@ -33,10 +31,10 @@ def class_batch(x: Tensor, target: Tensor, axis: int | None) -> tuple[Tensor, Te
         raise LirError(f"a target is integer labels or a float distribution, found {target.type}")
     elif target.shape != expected:
         one_hot = ("is it one-hot? cast it to float",) if target.shape == x.shape else ()
-        raise LirError(f"labels for logits {x.type} (class axis {class_axis}) must have type "
+        raise LirError(f"labels for logits {x.type} (class axis {axis}) must have type "
                        f"{Type(target.dtype, expected)}, found {target.type}", *one_hot)  # fmt: skip
     if x.rank > 1:
-        return x, target, class_axis
+        return x, target, axis
     return x.reshape([1, *x.shape]), target.reshape([1, *target.shape]), 1
 
 
@@ -55,15 +53,11 @@ def reduce_rows(
     return as_given(loss, given, reduction)
 
 
-def class_count(x: Tensor, axis: int) -> Tensor | float:
-    return x.count([axis])
-
-
 def along_classes(weight: Tensor, x: Tensor, axis: int) -> Tensor:
     """weight[C], repeated to the shape of x."""
     if weight.shape != (x.shape[axis],):
         raise LirError(f"expected one weight a class, {Type(x.dtype, (x.shape[axis],))}, found {weight.type}")
-    return like(weight, x)._emit("broadcast", dims=(axis,), shape=x.shape)
+    return like(weight, x).apply("broadcast", dims=(axis,), shape=x.shape)
 
 
 def is_label(x: Tensor, labels: Tensor, axis: int) -> Tensor:
@@ -150,5 +144,5 @@ def in_range(x: Tensor, target: Tensor, axis: int, least: int = 0) -> Tensor:
     classes, limits = x.shape[axis], np.iinfo(numpy_dtype(target.dtype))
     above = target >= max(least, int(limits.min))
     if not isinstance(classes, int):
-        return above & (target.cast("i64") < x._emit("dim", axis=axis))
+        return above & (target.cast("i64") < x.apply("dim", axis=axis))
     return above if classes > limits.max else above & (target < classes)

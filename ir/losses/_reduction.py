@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..builder import Tensor
 from ..diagnostics import LirError
+from ..types import is_short
 
 REDUCTIONS = ("mean", "sum", "none", "weights")
 """Besides the three that averages are known by: "weights" is what the mean divides by, element by element."""
@@ -11,7 +12,7 @@ REDUCTIONS = ("mean", "sum", "none", "weights")
 
 def widen(x: Tensor) -> Tensor:
     """16-bit floats are storage: arithmetic is in f32."""
-    return x.cast("f32") if x.dtype in ("f16", "bf16") else x
+    return x.cast("f32") if is_short(x.dtype) else x
 
 
 def like(target: Tensor, x: Tensor) -> Tensor:

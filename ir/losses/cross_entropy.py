@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import math
 
+from .._softmax import shifted_exponentials
 from ..builder import Tensor
 from ..diagnostics import LirError
-from ..layers import _shifted, linear
+from ..layers import linear
 from ..types import is_float
-from ._labels import Labels, along_classes, class_batch, class_count, reduce_rows
+from ._distributions import distribution_rows, weigh_classes
+from ._labels import Labels, class_batch, reduce_rows
 from ._reduction import like, widen
 
 
@@ -42,10 +44,10 @@ def cross_entropy_loss(
     x, target, axis = class_batch(widen(logits), target, axis)
     if is_float(target.dtype):
         _refuse_ignore_index(ignore_index)
-        rows = _distribution_rows(x, like(target, x), weight, label_smoothing, axis)
+        rows = distribution_rows(x, like(target, x), weight, label_smoothing, axis)
         return reduce_rows(logits, rows, reduction)
     labels = Labels(x, target, weight, axis, ignore_index)
-    shifted, sum_of_exp = _shifted(labels.masked(x), axis)
+    shifted, sum_of_exp = shifted_exponentials(labels.masked(x), axis)
     log_sum = sum_of_exp.log()
     rows = labels.weigh(log_sum - shifted.gather(target, axis))
     if label_smoothing:
@@ -53,10 +55,10 @@ def cross_entropy_loss(
         # nothing of the row's sum of exponentials.
         class_weights = labels.class_weights(x)
         if class_weights is None:
-            smooth = log_sum * class_count(x, axis) - shifted.sum(axis)
+            smooth = log_sum * x.count([axis]) - shifted.sum(axis)
         else:
             smooth = log_sum * class_weights.sum(axis) - (class_weights * shifted).sum(axis)
-        rows = rows * (1 - label_smoothing) + labels.drop_ignored(smooth) * (label_smoothing / class_count(x, axis))
+        rows = rows * (1 - label_smoothing) + labels.drop_ignored(smooth) * (label_smoothing / x.count([axis]))
     return labels.reduce(logits, rows, reduction, empty, by_weight=True)
 
 
@@ -79,7 +81,7 @@ def nll_loss(
     x, target, axis = class_batch(widen(log_probs), target, axis)
     if is_float(target.dtype):
         _refuse_ignore_index(ignore_index)
-        t = _weigh_classes(like(target, x), weight, axis)
+        t = weigh_classes(like(target, x), weight, axis)
         masked = ((t == 0) & (x == -math.inf)).select(0, x)
         return reduce_rows(log_probs, -(t * masked).sum(axis), reduction)
     labels = Labels(x, target, weight, axis, ignore_index)
@@ -121,17 +123,3 @@ def linear_cross_entropy_loss(
 def _refuse_ignore_index(ignore_index: int | None) -> None:
     if ignore_index is not None and ignore_index >= 0:
         raise LirError(f"ignore_index = {ignore_index} needs integer labels, the target is a distribution")
-
-
-def _weigh_classes(t: Tensor, weight: Tensor | None, axis: int) -> Tensor:
-    return t if weight is None else t * along_classes(weight, t, axis)
-
-
-def _distribution_rows(x: Tensor, t: Tensor, weight: Tensor | None, smoothing: float, axis: int) -> Tensor:
-    if smoothing:
-        t = t * (1 - smoothing) + smoothing / class_count(x, axis)
-    t = _weigh_classes(t, weight, axis)
-    shifted, sum_of_exp = _shifted(x, axis)
-    # 0 * log 0 = 0: a masked logit with no target mass contributes nothing.
-    masked = ((t == 0) & (shifted == -math.inf)).select(0, shifted)
-    return sum_of_exp.log() * t.sum(axis) - (t * masked).sum(axis)

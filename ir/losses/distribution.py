@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
+from .._softmax import shifted_exponentials
 from ..builder import Tensor
 from ..diagnostics import LirError
-from ..layers import _shifted
-from ..ops import check_axis
+from ..ops import class_axis
 from ._reduction import REDUCTIONS, as_given, check_reduction, like, reduce_loss, same_shape, total, widen
 from ._scalars import check_positive, scalar
 
@@ -94,8 +94,8 @@ def distillation_loss(
 
 def _kl_of_logits(p: Tensor, q: Tensor, axis: int) -> Tensor:
     """KL(P, Q) of P = softmax(p), Q = softmax(q): sum_c P[c] (p[c] - q[c]) - log sum exp(p) + log sum exp(q)."""
-    p, sum_p = _shifted(p, axis)
-    q, sum_q = _shifted(q, axis)
+    p, sum_p = shifted_exponentials(p, axis)
+    q, sum_q = shifted_exponentials(q, axis)
     mass = p.exp()
     nothing = p == -math.inf
     difference = nothing.select(0, p) - (nothing & (q == -math.inf)).select(0, q)
@@ -110,7 +110,7 @@ def _mean_ratio(p: Tensor, log_ratio: Tensor, axis: int) -> Tensor:
 
 def _distribution(x: Tensor, axis: int) -> tuple[Tensor, Tensor]:
     """softmax(x) and its logarithm, that 0 where x is -inf."""
-    shifted, sum_of_exp = _shifted(x, axis)
+    shifted, sum_of_exp = shifted_exponentials(x, axis)
     size = x.shape[axis]
     log = (shifted == -math.inf).select(0, shifted) - sum_of_exp.log().insert_axis(axis, size)
     return shifted.exp() * (1 / sum_of_exp).insert_axis(axis, size), log
@@ -118,9 +118,7 @@ def _distribution(x: Tensor, axis: int) -> tuple[Tensor, Tensor]:
 
 def _class_axis(x: Tensor, other: Tensor, axis: int | None) -> int:
     same_shape(x, other, "the logits of both distributions")
-    if x.rank == 0:
-        raise LirError("logits need a class axis, found a scalar", code="LIR0030")
-    axis = check_axis(axis, x.rank) if axis is not None else min(1, x.rank - 1)
+    axis = class_axis(x.rank, axis)
     if x.shape[axis] == 0:
         raise LirError(f"logits {x.type} have no classes", code="LIR0030")
     return axis

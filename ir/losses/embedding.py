@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
+from .._softmax import shifted_exponentials
 from ..builder import Tensor
 from ..diagnostics import LirError
-from ..layers import _shifted
 from ..types import Type
 from ._reduction import as_given, clamp_at_zero, like, reduce_loss, same_shape, widen
 from ._scalars import check_positive, scalar
@@ -124,8 +124,8 @@ def info_nce_loss(
     left = widen(queries)
     right = like(keys, left)
     left, right = (v * _inverse_norm(v, 1).insert_axis(1, v.shape[1]) for v in (left, right))
-    cosines = left._emit("matmul", right.value, transpose_right=True)
-    shifted, sum_of_exp = _shifted(cosines / scalar(temperature, left, "temperature"), 1)
+    cosines = left.apply("matmul", right, transpose_right=True)
+    shifted, sum_of_exp = shifted_exponentials(cosines / scalar(temperature, left, "temperature"), 1)
     own = sum_of_exp.iota(0, "i32")
     return as_given(reduce_loss(sum_of_exp.log() - shifted.gather(own, 1), reduction), queries, reduction)
 

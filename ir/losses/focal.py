@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 
+from .._softmax import shifted_exponentials
 from ..builder import Tensor
 from ..diagnostics import LirError
-from ..layers import _shifted
 from ..types import is_float
+from ._distributions import distribution_rows
 from ._labels import Labels, class_batch, only_labels, reduce_rows
 from ._reduction import as_given, like, reduce_loss, same_shape, widen
 from ._scalars import Scalar, scalar
-from .cross_entropy import _distribution_rows
 
 
 def sigmoid_focal_loss(
@@ -90,9 +90,9 @@ def poly_cross_entropy_loss(
         if weight is not None or ignore_index is not None:
             raise LirError("weight and ignore_index need integer labels, the target is a distribution")
         t = like(target, x)
-        shifted, sum_of_exp = _shifted(x, axis)
+        shifted, sum_of_exp = shifted_exponentials(x, axis)
         hit = (t * shifted.exp()).sum(axis) / sum_of_exp
-        return reduce_rows(logits, _distribution_rows(x, t, None, 0.0, axis) + (1 - hit) * factor, reduction)
+        return reduce_rows(logits, distribution_rows(x, t, None, 0.0, axis) + (1 - hit) * factor, reduction)
     labels = Labels(x, target, weight, axis, ignore_index)
     loss = _label_rows(x, labels)
     return labels.reduce(logits, labels.weigh(loss + _missed(loss) * factor), reduction, empty)
@@ -100,7 +100,7 @@ def poly_cross_entropy_loss(
 
 def _label_rows(x: Tensor, labels: Labels) -> Tensor:
     """lse(x) - x[y], of ignored rows a finite number."""
-    shifted, sum_of_exp = _shifted(labels.masked(x), labels.axis)
+    shifted, sum_of_exp = shifted_exponentials(labels.masked(x), labels.axis)
     return sum_of_exp.log() - shifted.gather(labels.target, labels.axis)
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from ..builder import Tensor
 from ..diagnostics import LirError
-from ..ops import check_axis
+from ..ops import class_axis
 from ..types import is_integer
-from ._labels import Labels, along_classes, class_batch, class_count, in_range, is_label, only_labels, reduce_rows
+from ._labels import Labels, along_classes, class_batch, in_range, is_label, only_labels, reduce_rows
 from ._reduction import as_given, clamp_at_zero, like, reduce_loss, same_shape, widen
 from ._scalars import scalar
 
@@ -83,7 +83,7 @@ def multi_margin_loss(
     labels = Labels(x, target, weight, axis)
     z = x - x.gather(target, axis).insert_axis(axis, x.shape[axis]) + scalar(margin, x, "margin")
     missing = (is_label(x, target, axis) | (z <= 0)).select(0, z)
-    return reduce_rows(given, labels.weigh((missing**p).sum(axis) / class_count(x, axis)), reduction)
+    return reduce_rows(given, labels.weigh((missing**p).sum(axis) / x.count([axis])), reduction)
 
 
 def multilabel_margin_loss(x: Tensor, y: Tensor, *, reduction: str = "mean") -> Tensor:
@@ -117,7 +117,7 @@ def multilabel_margin_loss(x: Tensor, y: Tensor, *, reduction: str = "mean") -> 
     of_class = (listed.insert_axis(2, classes) & ~(z <= 0)).select(z, 0).sum(1)
     hits = listed.insert_axis(2, classes) & is_label(scores, y, 2)
     is_target = hits.cast("i32").amax(1) > 0
-    return reduce_rows(given, is_target.select(0, of_class).sum(1) / class_count(x, 1), reduction)
+    return reduce_rows(given, is_target.select(0, of_class).sum(1) / x.count([1]), reduction)
 
 
 def multilabel_soft_margin_loss(
@@ -136,10 +136,8 @@ def multilabel_soft_margin_loss(
     same_shape(x, t, "logits and target")
     given, x = x, widen(x)
     t = like(t, x)
-    if x.rank == 0:
-        raise LirError("logits need a class axis, found a scalar")
-    class_axis = check_axis(axis, x.rank) if axis is not None else min(1, x.rank - 1)
+    axis = class_axis(x.rank, axis)
     values = x.softplus() - x * t
     if weight is not None:
-        values = values * along_classes(weight, x, class_axis)
-    return as_given(reduce_loss(values.sum(class_axis) / class_count(x, class_axis), reduction), given, reduction)
+        values = values * along_classes(weight, x, axis)
+    return as_given(reduce_loss(values.sum(axis) / x.count([axis]), reduction), given, reduction)

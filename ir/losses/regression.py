@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 
 from ..builder import Tensor
+from ..diagnostics import LirError
+from ..types import is_float
 from ._reduction import as_given, like, reduce_loss, same_shape, weighted, widen
 from ._scalars import check_positive, scalar
 
@@ -126,7 +128,7 @@ def gaussian_nll_loss(
 
     Formula: (log v + d^2 / v) / 2, with d = x - t and v = max(var, eps); full adds log(2 pi) / 2.
     Shapes: x, t, var: [...]. Result: [1], or [...] unreduced.
-    Rules: a negative variance refuses the run; eps > 0; t of any type; reduction mean, sum or none.
+    Rules: var is a float, a negative one refuses the run; eps > 0; t of any type; reduction mean, sum or none.
     Gradient: by x: d / v; by t: -d / v; by var: (1 - d^2 / v) / (2 v), also where var < eps.
     Kink: at var = eps; the clamp passes the gradient, as in torch.
     Source: D. A. Nix, A. S. Weigend, Estimating the mean and variance of the target probability distribution (1994);
@@ -135,6 +137,8 @@ def gaussian_nll_loss(
     check_positive(eps, "eps")
     d = _difference(x, t)
     same_shape(x, var, "prediction and variance")
+    if not is_float(var.dtype):
+        raise LirError(f"a variance is a float, found {var.type}", "cast it", code="LIR0031")
     variance = like(var, d)
     (~(variance < 0)).check(variance, code="variance", message="a variance must not be negative")
     clamped = variance.maximum(eps).with_gradient((variance, variance.constant(1)))

@@ -126,6 +126,12 @@ def test_a_negative_variance_is_refused(device: Device) -> None:
     np.testing.assert_array_equal(found["loss"], zeros)
 
 
+def test_a_variance_is_a_float() -> None:
+    text = "func @f(%x: f32[3], %v: i32[3]) -> (f32[1]) {\n  %l = gaussian_nll_loss %x, %x, %v\n  return %l\n}"
+    with pytest.raises(LirError, match="a variance is a float, found i32"):
+        run(text, None)
+
+
 LOSSES = {"huber_loss": "x t", "smooth_l1_loss": "x t", "log_cosh_loss": "x t", "poisson_nll_loss": "x t",
           "gaussian_nll_loss": "x t var", "l2_loss": "w", "l1_regularization": "w"}  # fmt: skip
 
