@@ -19,9 +19,11 @@ format:  ## rewrite the code in the project's style
 bench:  ## print the speed table (needs: pip install -e '.[bench]')
 	$(PYTHON) -m bench
 
-docs:  ## write docs/losses.md and lossc/loss_classes.pyi from the docstrings and signatures of the losses
+docs:  ## write docs/losses.md and the .pyi files of lossc/ from the docstrings and signatures of the losses
 	$(PYTHON) docs/losses.py
 	$(PYTHON) -m lossc.loss_classes > lossc/loss_classes.pyi
+	$(PYTHON) -m lossc.loss_stubs functional > lossc/functional.pyi
+	$(PYTHON) -m lossc.loss_stubs torch > lossc/torch.pyi
 
 bless:  ## accept what the code prints now as what the golden files expect
 	$(PYTHON) -m pytest --bless

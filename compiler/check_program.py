@@ -43,14 +43,17 @@ def program_problems(program: Program) -> Iterator[str]:
 
 
 def _interface(program: Program) -> Iterator[str]:
-    inputs = [buffer for buffer in program.buffers.values() if buffer.role == "input"]
-    if [buffer.dtype for buffer in inputs] != [type_.dtype for _, type_ in program.inputs]:
-        yield "the buffers of inputs are not those of the inputs, in order"
-    if len(program.output_buffers) != len(program.outputs):
-        yield f"{len(program.outputs)} outputs and {len(program.output_buffers)} buffers of outputs"
-    for (name, type_), buffer in zip(program.outputs, program.output_buffers):
-        if buffer not in program.buffers or program.buffers[buffer].dtype != type_.dtype:
-            yield f"output {name}: {type_} has no such buffer: {buffer}"
+    for what, values, buffers in (
+        ("input", program.inputs, program.input_buffers), ("output", program.outputs, program.output_buffers)
+    ):  # fmt: skip
+        if len(buffers) != len(values):
+            yield f"{len(values)} {what}s and {len(buffers)} buffers of {what}s"
+        for (name, type_), buffer in zip(values, buffers):
+            if buffer not in program.buffers or program.buffers[buffer].dtype != type_.dtype:
+                yield f"{what} {name}: {type_} has no such buffer: {buffer}"
+    for name in program.input_buffers:
+        if name in program.buffers and program.buffers[name].role != "input":
+            yield f"buffer {name} of an input has role {program.buffers[name].role}"
     unknown = set(program.params) - {name for name, _ in program.inputs}
     if unknown:
         yield f"parameters that are no inputs: {', '.join(sorted(unknown))}"

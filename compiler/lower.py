@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from ..ir.diagnostics import CompilerBug
+from ..ir.diagnostics import CompilerBug, Limitation
 from ..ir.function import Function, Op, Value
 from ..ir.kernel import Expr, add, div, integer, maximum, mul
 from ..ir.names import distinct
@@ -80,6 +80,7 @@ class _Lowering:
             tuple(zip(entry.names_of_outputs, (value.type for value in entry.outputs))), self.buffers,
             tuple(self.steps), tuple(self.checks), tuple(names[value] for value in entry.outputs), tuple(dims),
             tuple(value.name for value in entry.inputs if value in entry.params), tuple(self.repeats),
+            tuple(names[value] for value in entry.inputs),
         )  # fmt: skip
 
     def allocate(self, values: Iterable[Value], views: Mapping[Value, Value], roles: Mapping[Value, str]) -> None:
@@ -124,7 +125,8 @@ class _Lowering:
         self.names |= {value: self.names[whole] for value, whole in outside.items()}
         views = _views(function)
         if views.keys() & set(function.outputs):
-            raise CompilerBug(f"@{function.name} gives a view, which no kernel writes piece by piece")
+            raise Limitation(f"@{function.name} is repeated and gives a view, which no kernel writes piece by piece",
+                             "give what the view looks at, and reshape it outside", span=op.span)  # fmt: skip
         inside = [value for value in (*before, *_results(function)) if value not in outside]
         self.allocate(inside, views, {})
         first, first_check = len(self.steps), len(self.checks)

@@ -33,9 +33,7 @@ from ..ir.program import CHECK_HOLDS, Launch
 Node = TypeVar("Node")
 
 
-def move_to_piece(
-    launch: Launch, start: str, row_elements: Mapping[str, Expr], checked: Mapping[int, Expr]
-) -> Launch:
+def move_to_piece(launch: Launch, start: str, row_elements: Mapping[str, Expr], checked: Mapping[int, Expr]) -> Launch:
     """`launch` with indices into the buffers of `row_elements` moved on by `start` rows of so many elements, and so the
     positions in the status words of `checked`."""
     moved = {
@@ -44,7 +42,7 @@ def move_to_piece(
         if name in row_elements
     }
     kernel = launch.kernel
-    positions = {integer(slot): mul(index_var(start), elements) for slot, elements in checked.items()}
+    positions: dict[Expr, Expr] = {integer(slot): mul(index_var(start), elements) for slot, elements in checked.items()}
     reported = {s.index for s in walk_statements(kernel.body) if isinstance(s, AtomicMin)}
     offsets = [*moved.values(), *(offset for word, offset in positions.items() if word in reported)]
     needed = dict.fromkeys([*kernel.scalars, *(var for offset in offsets for var in _variables(offset))])

@@ -13,6 +13,7 @@ import pkgutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 from ..ir.diagnostics import CompilerBug, LirError, LosscError, did_you_mean
 from ..ir.function import Module
@@ -65,10 +66,11 @@ PIPELINES: Mapping[str, tuple[Step, ...]] = {
 }
 
 
-def pass_names() -> list[str]:
-    """The names of all passes, as on the command line."""
+@cache
+def pass_names() -> tuple[str, ...]:
+    """The names of all passes, as on the command line. The folder is read once."""
     names = [module.name for module in pkgutil.iter_modules(passes.__path__)]
-    return sorted(name.replace("_", "-") for name in names if not name.startswith("_"))
+    return tuple(sorted(name.replace("_", "-") for name in names if not name.startswith("_")))
 
 
 def find_pass(name: str) -> Pass:

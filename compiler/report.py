@@ -1,20 +1,22 @@
 """What a compiled program does, in numbers that do not depend on how fast a machine is.
 
 In: a `Compiled`, and sizes for its dimension names. Out: for each fused kernel its passes over a row, its launches, the
-exponentials that it evaluates for an element, and the bytes that its passes load and store. The figures are read off
-schedules; a test counts the same in the simulator. Where a row's length is no multiple of a vector's, kernels do a
-little more than these figures: the last elements of a row twice.
+exponentials that it evaluates for an element, and the bytes that its passes load and store; what runs piece by piece is
+counted for all pieces. The figures are read off schedules; a test counts the same in the simulator. Where a row's
+length is no multiple of a vector's, kernels do a little more than these figures: the last elements of a row twice.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from ..ir.function import Op, Value
 from ..ir.kernel import evaluate_integer
-from ..ir.program import Variant
+from ..ir.program import Program, Step, Variant, largest_sizes
+from ..ir.repeat import pieces
 from ..ir.schedule import Schedule
 from ..ir.types import ITEM_SIZE, dim_value
 from . import Compiled
@@ -43,11 +45,28 @@ class KernelCounts:
 
 def count_kernels(compiled: Compiled, sizes: Mapping[str, int] | None = None) -> tuple[KernelCounts, ...]:
     """The figures of each fused kernel, in the order in which they run."""
-    bound = {**dict.fromkeys(compiled.program.dimension_names, ASSUMED_SIZE), **(sizes or {})}
-    return tuple(
-        _count(step.name, compiled.outlined.schedules[step.name], _chosen(step.variants, bound), bound)
-        for step in compiled.program.steps
-    )
+    program, bound = compiled.program, assumed_sizes(compiled.program, sizes)
+    return tuple(_count(program, step, compiled.outlined.schedules[step.name], bound) for step in program.steps)
+
+
+def assumed_sizes(program: Program, sizes: Mapping[str, int] | None = None) -> dict[str, int]:
+    """`sizes`, and ASSUMED_SIZE for every dimension without one; pieces are as large as they get."""
+    given = {**dict.fromkeys(program.dims, ASSUMED_SIZE), **(sizes or {})}
+    return {**largest_sizes(program, given), **(sizes or {})}
+
+
+def sizes_of_turns(program: Program, step: Step, sizes: Mapping[str, int]) -> list[tuple[int, Mapping[str, int]]]:
+    """How often a step runs, and the sizes it has then; the last piece may be smaller than the others."""
+    if step.repeat is None:
+        return [(1, sizes)]
+    repeat = program.repeats[step.repeat]
+    cut = pieces(evaluate_integer(repeat.rows, sizes), evaluate_integer(repeat.most, sizes))
+    return [(times, {**sizes, repeat.step: size}) for size, times in Counter(size for _, size in cut).items()]
+
+
+def usual_variant(step: Step, sizes: Mapping[str, int]) -> Variant:
+    """The variant that some sizes choose."""
+    return next(v for v in step.variants if v.guard is None or evaluate_integer(v.guard, sizes))
 
 
 def total_counts(compiled: Compiled, sizes: Mapping[str, int] | None = None) -> dict[str, int]:
@@ -63,26 +82,25 @@ def total_counts(compiled: Compiled, sizes: Mapping[str, int] | None = None) -> 
     }
 
 
-def _chosen(variants: Iterable[Variant], sizes: Mapping[str, int]) -> Variant:
-    return next(v for v in variants if v.guard is None or evaluate_integer(v.guard, sizes))
+def _count(program: Program, step: Step, schedule: Schedule, sizes: Mapping[str, int]) -> KernelCounts:
+    usual = usual_variant(step, sizes)
+    launches = loaded = stored = 0
+    for times, there in sizes_of_turns(program, step, sizes):
+        variant = usual_variant(step, there)
+        launches += times * len(variant.launches)
+        loaded += times * _bytes_loaded(schedule, variant, there)
+        stored += times * sum(_bytes(v, v, there) for v in schedule.function.outputs)
+    exps = exps_per_element(schedule, usual)
+    return KernelCounts(step.name, usual.strategy, schedule.stages, launches, exps, loaded, stored)
 
 
-def _count(name: str, schedule: Schedule, variant: Variant, sizes: Mapping[str, int]) -> KernelCounts:
+def _bytes_loaded(schedule: Schedule, variant: Variant, sizes: Mapping[str, int]) -> int:
     passes = _passes(schedule, _kept(schedule, variant))
     loads = [v for _, loads in passes for v in loads if schedule.varies[v] == schedule.looped]
     picked = _picked(schedule)
     # What varies along fewer axes than the loops is loaded outside of them, once.
     once = [v for v in schedule.function.inputs if v not in loads and all(v is not source for source, _ in picked)]
-    loaded = sum(_bytes(v, v, sizes) for v in (*loads, *once)) + sum(_bytes(v, at, sizes) for v, at in picked)
-    return KernelCounts(
-        name,
-        variant.strategy,
-        schedule.stages,
-        len(variant.launches),
-        exps_per_element(schedule, variant),
-        loaded,
-        sum(_bytes(v, v, sizes) for v in schedule.function.outputs),
-    )
+    return sum(_bytes(v, v, sizes) for v in (*loads, *once)) + sum(_bytes(v, at, sizes) for v, at in picked)
 
 
 def exps_per_element(schedule: Schedule, variant: Variant) -> int:

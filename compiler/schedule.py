@@ -234,6 +234,8 @@ def _refusal(schedule: Schedule, varies: dict[Value, frozenset[int]], rows: froz
     if schedule.matmul is not None:
         if schedule.row_reductions or schedule.whole_reductions or schedule.finish:
             return Refusal("a matrix product takes elementwise work after it, not reductions")
+        if any(op.name == "check" for op in schedule.function.ops):
+            return Refusal("a matrix product takes elementwise work after it, not checks")
         if varies[schedule.matmul.result] != looped:
             return Refusal("what follows a matrix product must have its shape")
     return None

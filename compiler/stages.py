@@ -80,7 +80,7 @@ def kept_values(emitter: Emitter, stages: list[Stage], columns: DimLike, limit: 
 
     Only where the length of a row is known and all of them fit `limit` bytes.
     """
-    if not isinstance(columns, int):
+    if not isinstance(columns, int) or columns == 0:
         return {}
     schedule = emitter.schedule
     kept: dict[Value, tuple[str, int]] = {}

@@ -6,6 +6,7 @@ A module of functions (`.lir`), from text or from Python, to what the compiler s
     function      Value, Op, Function, Module: immutable SSA
     ops           the primitive operations, one row each: operands, attributes, type rule, meaning
     composites    the operations that are functions over primitives: layers.py and the files of losses/
+    sample_weight the same loss with a weight for each sample
     attributes    checking and writing what stands in the braces of an operation
     builder       building functions: Builder, and Tensor with NumPy's operators
     signature     calls: dimensions of the callee from the operands; call_graph: callees first, no recursion
@@ -22,6 +23,7 @@ The text of modules, in the order in which it is read:
     body          statements to operations
     parser        parse, load: a verified module, or every mistake at once
     printer       the exact inverse; format: the same layout with the author's names and comments
+    names         names that are not yet taken
     diagnostics   errors as data, with their places; codes: what each code means
 
 What the compiler makes of it:

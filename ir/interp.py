@@ -107,5 +107,8 @@ def failed_check(
     index = tuple(map(int, np.unravel_index(position, shape))) if shape else ()
     place = f" at row {index[0]}" if len(index) == 1 else f" at index {list(index)}" if index else ""
     found = "" if value is None else f": found {value}"
-    diagnostic = Diagnostic("LIR0100", f"{attributes['message']}{found}{place}", span)
+    # What torch ignores unless it is told otherwise.
+    usual = attributes["code"] == "label" and value == -100
+    notes = ("a loss with ignore_index = -100 ignores labels of -100",) if usual else ()
+    diagnostic = Diagnostic("LIR0100", f"{attributes['message']}{found}{place}", span, notes=notes)
     return FailedCheck(str(attributes["code"]), index, value, diagnostic)

@@ -103,8 +103,8 @@ class Check:
 
 @dataclass(frozen=True)
 class Program:
-    """Everything the runtime needs. `inputs` and `outputs` pair names with types, in order; `dims` are the names
-    that the shapes of the inputs bind."""
+    """Everything the runtime needs. `inputs` and `outputs` pair names with types, in order, and `input_buffers` and
+    `output_buffers` hold them; `dims` are the names that the shapes of the inputs bind."""
 
     name: str
     inputs: tuple[tuple[str, Type], ...]
@@ -116,6 +116,7 @@ class Program:
     dims: tuple[str, ...] = ()
     params: tuple[str, ...] = ()
     repeats: tuple[Repeat, ...] = ()
+    input_buffers: tuple[str, ...] = ()
 
     @property
     def kernels(self) -> tuple[Kernel, ...]:

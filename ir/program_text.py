@@ -28,6 +28,7 @@ def print_program(program: Program) -> str:
     lines += [f"  dims {_values(program.dims)}"] * bool(program.dims)
     lines += [f"  params {_values(program.params)}"] * bool(program.params)
     lines += [f"  input {value_name(name)}: {type_}" for name, type_ in program.inputs]
+    lines += [f"  given {_values(program.input_buffers)}"] * bool(program.input_buffers)
     lines += [f"  {_buffer(buffer, names)}" for buffer in program.buffers.values()]
     lines += [f"  {_repeat(repeat, names)}" for repeat in program.repeats]
     for step in program.steps:
@@ -117,7 +118,7 @@ class _ProgramReader(KernelReader):
     """The tree of a program to the program; a launch refers to one of the kernels that follow."""
 
     def program(self, tree: Node) -> Program:
-        symbol, dims, params, inputs, buffers, repeats, steps, checks, outputs, results, kernels = tree.children
+        symbol, dims, params, inputs, given, buffers, repeats, steps, checks, outputs, results, kernels = tree.children
         pieces = [self.name(token) for repeat in repeats.children for token in repeat.children[2:4]]
         names: Names = dict.fromkeys([*self.names(dims), *pieces], ("i64", 1))
         known = {kernel.name: kernel for kernel in map(self.kernel, kernels.children)}
@@ -132,6 +133,7 @@ class _ProgramReader(KernelReader):
             self.names(dims),
             self.names(params),
             tuple(self.repeat(repeat, names) for repeat in repeats.children),
+            self.names(given),
         )
 
     def names(self, tree: Node) -> tuple[str, ...]:

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from lossc.ir.builder import Builder, Tensor, broadcast_shapes
 from lossc.ir.composites import COMPOSITES, Composite, definition_of, make_op
 from lossc.ir.diagnostics import LirError, LosscError, did_you_mean
 from lossc.ir.ops import PRIMITIVES, OpDef
-from lossc.ir.types import Shape, is_integer
+from lossc.ir.sample_weight import weigh_samples
+from lossc.ir.types import Shape
 
 Result = Tensor | tuple[Tensor, ...]
 
@@ -56,7 +58,9 @@ def call_operation(builder: Builder, name: str, arguments: Sequence[Any], keywor
     try:
         given, attributes = bind_arguments(builder, definition, arguments, keywords)
         if weight is not None:
-            return _weighted(builder, definition, given, attributes, weight)
+            first = next(iter(given.values()))
+            weight = as_operand(builder, name, SAMPLE_WEIGHT, weight, first if first.dtype == "f64" else None)
+            return weigh_samples(partial(_reduced, builder, definition, attributes), given, weight, attributes)
         return _append(builder, definition, given, attributes)
     except LosscError:
         # Constants and broadcasts made for a call that is refused go with it.
@@ -123,7 +127,7 @@ def as_operand(builder: Builder, operation: str, name: str, value: Any, like: Te
 
 
 def _append(
-    builder: Builder, definition: OpDef | Composite, given: dict[str, Tensor], attributes: Mapping[str, Any]
+    builder: Builder, definition: OpDef | Composite, given: Mapping[str, Tensor], attributes: Mapping[str, Any]
 ) -> Result:
     attributes = dict(attributes)
     if isinstance(definition, Composite):
@@ -139,6 +143,16 @@ def _append(
         if stretched is None:
             raise
         return _emit(builder, definition.name, list(stretched.values()), attributes)
+
+
+def _reduced(
+    builder: Builder, definition: OpDef | Composite, attributes: Mapping[str, Any], given: Mapping[str, Tensor],
+    reduction: str,
+) -> Tensor:  # fmt: skip
+    """A loss under another reduction."""
+    result = _append(builder, definition, given, {**attributes, "reduction": reduction})
+    assert isinstance(result, Tensor)
+    return result
 
 
 def _emit(builder: Builder, name: str, operands: Sequence[Tensor], attributes: Mapping[str, Any]) -> Result:
@@ -162,68 +176,3 @@ def _broadcast(definition: OpDef | Composite, given: Mapping[str, Tensor]) -> di
     except LirError:
         return None
     return {name: value.broadcast_to(shape) if name in required else value for name, value in given.items()}
-
-
-def _weighted(
-    builder: Builder, definition: OpDef | Composite, given: dict[str, Tensor], attributes: Mapping[str, Any],
-    weight: Any,
-) -> Result:  # fmt: skip
-    """A loss whose unreduced values are each multiplied by the weight of their sample.
-
-    The mean divides by the sum of what the plain mean divides by, element by element, times the weight of the sample:
-    sum(s e) / sum(s), sum(s w e) / sum(s w) where the mean is a weighted one, and without what is ignored.
-    """
-    reduction = attributes.get("reduction", "mean")
-    if reduction not in ("mean", "sum", "none", "batchmean"):
-        raise LirError(f"sample_weight does not go with reduction {reduction!r}", "use mean, sum, none or batchmean")
-    stored = next(iter(given.values())).dtype
-    wide = {name: value.cast("f32") if value.dtype in ("f16", "bf16") else value for name, value in given.items()}
-
-    def values(kind: str) -> Tensor:
-        result = _append(builder, definition, wide, {**attributes, "reduction": kind})
-        assert isinstance(result, Tensor)
-        return result
-
-    rows = values("none")
-    given_weight = as_operand(builder, definition.name, SAMPLE_WEIGHT, weight, rows).cast(rows.dtype)
-    weight = _without_ignored(_over_samples(definition.name, given_weight, rows), wide, attributes)
-    if reduction == "none":
-        return (rows * weight).cast(stored)
-    total = (rows * weight).sum().reshape([1])
-    if reduction == "sum":
-        return total
-    if reduction == "batchmean":
-        if given_weight.rank > 1:
-            raise LirError(f"batchmean takes one sample_weight for each sample, found {given_weight.type}")
-        return total / given_weight.broadcast_to(rows.shape[:1]).sum().reshape([1])
-    return _divided(total, (values("weights") * weight).sum().reshape([1]), attributes.get("empty", "nan"))
-
-
-def _without_ignored(weight: Tensor, given: Mapping[str, Tensor], attributes: Mapping[str, Any]) -> Tensor:
-    """0 for samples that are ignored, so that a NaN there does not matter."""
-    ignored, target = attributes.get("ignore_index"), given.get("target")
-    if ignored is None or target is None or not is_integer(target.dtype):
-        return weight
-    return (target.cast("i64") == ignored).reshape(weight.shape).select(0, weight)
-
-
-def _divided(total: Tensor, divisor: Tensor, empty: str) -> Tensor:
-    """total / divisor; where nothing counts, what `empty` says."""
-    if empty == "nan":
-        return total / divisor
-    some = divisor != 0
-    if empty == "error":
-        some.check(code="empty", message="the mean of a loss needs at least one row that is not ignored")
-    return some.select(total / some.select(divisor, 1), 0)
-
-
-def _over_samples(operation: str, weight: Tensor, rows: Tensor) -> Tensor:
-    """`weight` in the shape of the unreduced loss: its axes are the first ones of that."""
-    if weight.rank == rows.rank:
-        return weight.broadcast_to(rows.shape)
-    if weight.rank > rows.rank or any(a not in (1, b) for a, b in zip(weight.shape, rows.shape)):
-        raise LirError(f"sample_weight {weight.type} of `{operation}` does not fit its unreduced loss {rows.type}",
-                       "it has the shape of that, or of its first axes", code="LIR0030")  # fmt: skip
-    if weight.rank == 0:
-        return weight.broadcast_to(rows.shape)
-    return weight.apply("broadcast", dims=tuple(range(weight.rank)), shape=rows.shape)

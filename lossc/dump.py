@@ -117,7 +117,6 @@ def kernel_files(compiled: Compiled) -> dict[str, str]:
 def manifest(compiled: Compiled) -> dict[str, Any]:
     """All that is needed to launch the kernels, as plain data for JSON."""
     program = compiled.program
-    buffers = [name for name, buffer in program.buffers.items() if buffer.role == "input"]
     return {
         "format": FORMAT,
         "program": program.name,
@@ -126,7 +125,7 @@ def manifest(compiled: Compiled) -> dict[str, Any]:
         "dims": list(program.dims),
         "inputs": [
             {"name": name, "type": str(type_), "buffer": buffer, "param": name in program.params}
-            for (name, type_), buffer in zip(program.inputs, buffers)
+            for (name, type_), buffer in zip(program.inputs, program.input_buffers)
         ],
         "outputs": [
             {"name": name, "type": str(type_), "buffer": buffer}

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from lossc.compiler import Compiled
 from lossc.compiler.pipeline import run_passes
-from lossc.compiler.report import ASSUMED_SIZE, exps_per_element
+from lossc.compiler.report import ASSUMED_SIZE, assumed_sizes, exps_per_element, sizes_of_turns, usual_variant
 from lossc.compiler.rewrite import Log
 from lossc.ir.diagnostics import CompilerBug
 from lossc.ir.function import Value
@@ -24,7 +24,7 @@ from lossc.ir.types import ITEM_SIZE, Dim, DimLike, dim_names, dim_value, multip
 @dataclass(frozen=True)
 class KernelReport:
     """One fused kernel: what it is, how it is lowered, and why not otherwise. Figures are those of the variant that
-    is taken where every dimension name is 1024."""
+    is taken where every dimension name is 1024, and of one piece where the kernel is `repeated`, piece by piece."""
 
     name: str
     inputs: tuple[str, ...]
@@ -36,21 +36,23 @@ class KernelReport:
     variants: tuple[str, ...]
     launches: int
     bytes_moved: tuple[DimLike, ...]
+    repeated: bool
     temporary_bytes: tuple[Expr, ...]
     """What launches of this kernel hand to each other: packed panels, partial results. Written once, read once."""
 
     def __str__(self) -> str:
+        piece = " a piece" if self.repeated else ""
         lines = [
             f"{self.name}: ({', '.join(self.inputs)}) -> ({', '.join(self.outputs) or 'checks only'})",
             f"  {counted(self.stages, 'stage')}, {counted(self.exps_per_element, 'exponential')} an element, "
-            f"{counted(self.launches, 'launch')}, {_sum_text(self.bytes_moved)} bytes",
+            f"{counted(self.launches, 'launch')}, {_sum_text(self.bytes_moved)} bytes{piece}",
             f"  strategy {self.strategy}",
         ]
         if self.temporary_bytes:
             # At 1024 for every name: the formulas of launch geometry are long.
             sizes = defaultdict(lambda: ASSUMED_SIZE)
             total = sum(evaluate_integer(size, sizes) for size in self.temporary_bytes)
-            lines.append(f"  {total} bytes written by one launch and read by the next")
+            lines.append(f"  {total} bytes{piece} written by one launch and read by the next")
         lines += [f"    not {', '.join(names)}: {reason}" for reason, names in self._by_reason().items()]
         return "\n".join([*lines, *(f"  {variant}" for variant in self.variants)])
 
@@ -69,12 +71,12 @@ def kernel_reports(compiled: Compiled) -> tuple[KernelReport, ...]:
 def _report(compiled: Compiled, step: Step) -> KernelReport:
     schedule = compiled.outlined.schedules[step.name]
     function, choice = schedule.function, compiled.lowered.choices[step.name]
-    sizes = defaultdict(lambda: ASSUMED_SIZE)
-    usual = next(v for v in step.variants if v.guard is None or evaluate_integer(v.guard, sizes))
+    usual = usual_variant(step, assumed_sizes(compiled.program))
     return KernelReport(
         step.name, tuple(map(_typed, function.inputs)), tuple(map(_typed, function.outputs)),
         schedule.stages, exps_per_element(schedule, usual), choice.strategy, choice.against, tuple(_variants(step)),
         len(usual.launches), tuple(_bytes_of(value) for value in (*function.inputs, *function.outputs)),
+        step.repeat is not None,
         tuple(mul(buffer.size, integer(ITEM_SIZE[buffer.dtype])) for buffer in usual.temporaries),
     )  # fmt: skip
 
@@ -123,8 +125,28 @@ def _bytes_of(value: Value) -> DimLike:
 
 
 def bytes_moved(compiled: Compiled) -> list[DimLike]:
-    """What the kernels read and write: every operand and result of each once."""
+    """What the kernels read and write: every operand and result of each once, for one piece where they are repeated."""
     return [size for report in kernel_reports(compiled) for size in report.bytes_moved]
+
+
+def total_moved(compiled: Compiled, sizes: Mapping[str, int] | None = None) -> int:
+    """What the kernels read and write, in all pieces; named dimensions without a size count as 1024."""
+    return sum(
+        times * dim_value(term, there)
+        for report, times, there in _turns(compiled, sizes)
+        for term in report.bytes_moved
+    )
+
+
+def _turns(
+    compiled: Compiled, sizes: Mapping[str, int] | None
+) -> Iterator[tuple[KernelReport, int, Mapping[str, int]]]:
+    """Each kernel, how often it runs, and the sizes that it has then."""
+    program = compiled.program
+    bound = assumed_sizes(program, sizes)
+    for step, report in zip(program.steps, kernel_reports(compiled)):
+        for times, there in sizes_of_turns(program, step, bound):
+            yield report, times, there
 
 
 def bytes_needed(compiled: Compiled) -> list[DimLike]:
@@ -137,21 +159,18 @@ def bytes_needed(compiled: Compiled) -> list[DimLike]:
 
 def traffic_ratio(compiled: Compiled, sizes: Mapping[str, int] | None = None) -> float:
     """Bytes moved, temporaries included, over the fewest possible; named dimensions without a size count as 1024."""
-    moved, needed = (_number(terms, sizes or {}) for terms in (bytes_moved(compiled), bytes_needed(compiled)))
-    return (moved + temporary_traffic(compiled, sizes)) / needed if needed else 1.0
+    bound = assumed_sizes(compiled.program, sizes)
+    needed = sum(dim_value(term, bound) for term in bytes_needed(compiled))
+    return (total_moved(compiled, sizes) + temporary_traffic(compiled, sizes)) / needed if needed else 1.0
 
 
 def temporary_traffic(compiled: Compiled, sizes: Mapping[str, int] | None = None) -> int:
     """Bytes that launches of one kernel hand to each other: each is written and read."""
-    bound = {**dict.fromkeys(compiled.program.dimension_names, ASSUMED_SIZE), **(sizes or {})}
-    terms = [term for report in kernel_reports(compiled) for term in report.temporary_bytes]
-    return 2 * sum(evaluate_integer(term, bound) for term in terms)
-
-
-def _number(terms: Iterable[DimLike], sizes: Mapping[str, int]) -> int:
-    terms = list(terms)
-    bound = {name: sizes.get(name, ASSUMED_SIZE) for term in terms for name in dim_names(term)}
-    return sum(dim_value(term, bound) for term in terms)
+    return 2 * sum(
+        times * evaluate_integer(term, there)
+        for report, times, there in _turns(compiled, sizes)
+        for term in report.temporary_bytes
+    )
 
 
 def _sum_text(terms: Iterable[DimLike]) -> str:
@@ -178,7 +197,7 @@ def explanation(compiled: Compiled, conversions: Mapping[str, str] | None = None
     parts = [
         f"@{compiled.program.name} for {compiled.device.name} ({compiled.device.platform}): "
         f"{counted(len(reports), 'fused kernel')}, {counted(launches, 'launch')}",
-        f"moves {_sum_text(bytes_moved(compiled))} bytes{_and_temporaries(compiled, where)}, "
+        f"moves {_moved(compiled, reports, where)}{_and_temporaries(compiled, where)}, "
         f"no program can move fewer than {_sum_text(bytes_needed(compiled))}: "
         f"traffic ratio {traffic_ratio(compiled):.2f}{where}",
         *_section("rewritten", map(str, log.fired)),
@@ -188,6 +207,16 @@ def explanation(compiled: Compiled, conversions: Mapping[str, str] | None = None
         *_section("converted inputs", (f"{name}: {what}" for name, what in (conversions or {}).items())),
     ]
     return "\n".join(parts)
+
+
+def _moved(compiled: Compiled, reports: Iterable[KernelReport], where: str) -> str:
+    terms: dict[bool, list[DimLike]] = {False: [], True: []}
+    for report in reports:
+        terms[report.repeated] += report.bytes_moved
+    if not terms[True]:
+        return f"{_sum_text(terms[False])} bytes"
+    return (f"{_sum_text(terms[False])} bytes and {_sum_text(terms[True])} a piece, "
+            f"{total_moved(compiled)} in all{where}")  # fmt: skip
 
 
 def _and_temporaries(compiled: Compiled, where: str) -> str:

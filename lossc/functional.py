@@ -24,9 +24,11 @@ import numpy as np
 from lossc.ir.diagnostics import CheckFailed, LirError
 from lossc.ir.types import Type, dtype_of, is_float
 from lossc.loss_calls import LossProgram, loss_program
-from lossc.loss_errors import RefusedArgument, RefusedElementType, RefusedKind, Unsupported, warn
+from lossc.loss_errors import RefusedArgument, RefusedElementType, RefusedKind
+from lossc.loss_functions import functions
 from lossc.loss_shapes import Layout, axis_of_softmax
 from lossc.loss_table import LOSSES, Row
+from lossc.loss_warnings import warn
 
 Loss = Callable[..., np.ndarray]
 
@@ -93,15 +95,13 @@ def _run(row: Row, program: LossProgram, arrays: Sequence[np.ndarray]) -> list[n
         raise row.failed(error) from None
 
 
-def _function(name: str) -> Loss:
-    row = LOSSES[name]
-
+def _function(row: Row) -> Loss:
     def loss(*arguments: Any, **keywords: Any) -> np.ndarray:
         call = _prepare(row, arguments, keywords)
         (value,) = _run(row, call.program, call.views())
         return value if call.reduced else value.reshape(call.layout.result)
 
-    loss.__name__ = loss.__qualname__ = name
+    loss.__name__ = loss.__qualname__ = row.name
     loss.__signature__ = row.signature  # type: ignore[attr-defined]
     loss.__doc__ = row.help
     return loss
@@ -114,7 +114,7 @@ def value_and_grad(function: Loss, argnums: int | Sequence[int] = 0) -> Callable
     The gradient has the shape and the element type of its argument, which is a float array.
     """
     row = LOSSES.get(getattr(function, "__name__", ""))
-    if row is None or globals().get(row.name) is not function:
+    if row is None or _FUNCTIONS.get(row.name) is not function:
         name = getattr(function, "__qualname__", repr(function))
         raise LirError(f"value_and_grad takes a loss of lossc.functional, found {name}",
                        "for a loss of your own write a Graph: lossc.Graph().compile(grad=True)")  # fmt: skip
@@ -132,8 +132,9 @@ def value_and_grad(function: Loss, argnums: int | Sequence[int] = 0) -> Callable
     def value_and_gradient(*arguments: Any, **keywords: Any) -> tuple[np.ndarray, Any]:
         call = _prepare(row, arguments, keywords)
         if not call.reduced:
-            raise LirError(f"value_and_grad differentiates one number, and {row.name} was not reduced",
-                           "take reduction='sum'")  # fmt: skip
+            way = "take reduction='sum'" if "reduction" in row.settings else \
+                "lossc.Graph().compile(grad=True, upstream=True) takes an incoming gradient"  # fmt: skip
+            raise LirError(f"value_and_grad differentiates one number, and {row.name} was not reduced", way)
         for name in wanted:
             if name not in call.names:
                 raise LirError(f"{row.name} was not given {name}: there is nothing to differentiate by")
@@ -152,64 +153,5 @@ def value_and_grad(function: Loss, argnums: int | Sequence[int] = 0) -> Callable
     return value_and_gradient
 
 
-def triplet_margin_with_distance_loss(
-    anchor: Any, positive: Any, negative: Any, *, distance_function: Callable[[Any, Any], Any] | None = None,
-    margin: float = 1.0, swap: bool = False, reduction: str = "mean",
-) -> np.ndarray:  # fmt: skip
-    """max(0, d(a, p) - d(a, n) + margin) with a distance of your own, by default the Euclidean one.
-
-    `distance_function` takes two arrays and gives one of distances. With `swap` the distance of positive and negative
-    counts where it is smaller than that of anchor and negative.
-    """
-    if distance_function is None:
-        return triplet_margin_loss(anchor, positive, negative, margin, swap=swap, reduction=reduction)
-    if not margin > 0:
-        raise LirError(f"margin must be positive, found {margin}")
-    if len({np.ndim(x) for x in (anchor, positive, negative)}) > 1:
-        raise RefusedArgument("anchor, positive and negative must have equally many axes", code="LIR0030")
-    near, far = np.asarray(distance_function(anchor, positive)), np.asarray(distance_function(anchor, negative))
-    if swap:
-        far = np.minimum(far, distance_function(positive, negative))
-    return margin_ranking_loss(near, far, np.full(near.shape, -1, np.int8), margin, reduction=reduction)
-
-
-def ctc_loss(*arguments: Any, **keywords: Any) -> np.ndarray:
-    """Not there yet: lossc has no CTC loss. Raises Unsupported."""
-    raise Unsupported("lossc has no CTC loss yet", "torch.nn.functional.ctc_loss computes it")
-
-
-cross_entropy = _function("cross_entropy")
-nll_loss = _function("nll_loss")
-linear_cross_entropy = _function("linear_cross_entropy")
-binary_cross_entropy = _function("binary_cross_entropy")
-binary_cross_entropy_with_logits = _function("binary_cross_entropy_with_logits")
-mse_loss = _function("mse_loss")
-l1_loss = _function("l1_loss")
-smooth_l1_loss = _function("smooth_l1_loss")
-huber_loss = _function("huber_loss")
-kl_div = _function("kl_div")
-poisson_nll_loss = _function("poisson_nll_loss")
-gaussian_nll_loss = _function("gaussian_nll_loss")
-cosine_embedding_loss = _function("cosine_embedding_loss")
-hinge_embedding_loss = _function("hinge_embedding_loss")
-margin_ranking_loss = _function("margin_ranking_loss")
-soft_margin_loss = _function("soft_margin_loss")
-multi_margin_loss = _function("multi_margin_loss")
-multilabel_margin_loss = _function("multilabel_margin_loss")
-multilabel_soft_margin_loss = _function("multilabel_soft_margin_loss")
-triplet_margin_loss = _function("triplet_margin_loss")
-softmax = _function("softmax")
-log_softmax = _function("log_softmax")
-hinge_loss = _function("hinge_loss")
-squared_hinge_loss = _function("squared_hinge_loss")
-log_cosh_loss = _function("log_cosh_loss")
-sigmoid_focal_loss = _function("sigmoid_focal_loss")
-focal_cross_entropy_loss = _function("focal_cross_entropy_loss")
-poly_cross_entropy_loss = _function("poly_cross_entropy_loss")
-dice_loss = _function("dice_loss")
-tversky_loss = _function("tversky_loss")
-js_div_loss = _function("js_div_loss")
-distillation_loss = _function("distillation_loss")
-info_nce_loss = _function("info_nce_loss")
-l2_loss = _function("l2_loss")
-l1_regularization = _function("l1_regularization")
+_FUNCTIONS = functions(_function, np.minimum, __name__)
+globals().update(_FUNCTIONS)

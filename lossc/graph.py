@@ -374,15 +374,15 @@ class Graph:
         chosen = self._outputs if outputs is None else self._resolve_outputs(outputs)
         if not chosen:
             raise LirError("the graph has no outputs", "say g.set_outputs([...]) or g.compile(outputs=[...])")
-        entry = self._entry()
+        entry, functions = self._entry(), self._functions
         if not training:
-            entry, instead = without_dropout(entry)
+            entry, functions, instead = without_dropout(entry, functions)
             chosen = {name: instead.get(value, value) for name, value in chosen.items()}
             also = None if also is None else instead.get(also, also)
         wanted = [*chosen.values(), *([] if also is None or also in chosen.values() else [also])]
         entry = cut(entry, wanted, every_check=outputs is None)
         entry = entry.with_(outputs=tuple(chosen.values()), output_names=tuple(chosen))
-        return check_module(module_of(entry, self._functions.values())), also
+        return check_module(module_of(entry, functions.values())), also
 
 
 def parse(

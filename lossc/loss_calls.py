@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from lossc.ir.builder import Builder, Tensor
-from lossc.ir.diagnostics import CompilerBug
+from lossc.ir.diagnostics import CompilerBug, LirError
 from lossc.ir.function import Function, Module, Value
 from lossc.ir.types import Type, is_float
-from lossc.loss_errors import RefusedElementType
+from lossc.loss_errors import RefusedArgument, RefusedElementType
 from lossc.loss_shapes import Layout, Types
 from lossc.loss_table import Row
 
@@ -123,7 +123,12 @@ def result_dtype(row: Row, types: Types) -> str:
 def loss_program(row: Row, types: Types, layout: Layout, settings: Mapping[str, Any], narrow: bool) -> LossProgram:
     """The program of a row. A reduced loss of 16-bit floats is f32, with `narrow` it is 16-bit as torch's."""
     inputs = tuple((name, Type(type_.dtype, layout.types[name])) for name, type_ in types.items())
-    return _program(row, inputs, result_dtype(row, types), tuple(settings.items()), narrow)
+    dtype = result_dtype(row, types)
+    try:
+        return _program(row, inputs, dtype, tuple(settings.items()), narrow)
+    except LirError as error:
+        # Values of settings are refused by the operation: torch raises RuntimeError or ValueError, and this is both.
+        raise RefusedArgument(error.diagnostics) from None
 
 
 @lru_cache(maxsize=MOST_PROGRAMS)

@@ -22,9 +22,6 @@ def classes(types: Types, settings: Settings) -> Layout:
     """
     (x_name, x_type), (t_name, t_type) = list(types.items())[:2]
     x, t = sizes(x_type), sizes(t_type)
-    smoothing = settings.get("label_smoothing", 0.0)
-    if not 0.0 <= smoothing <= 1.0:
-        raise RefusedArgument(f"label_smoothing must lie in [0, 1], found {smoothing}")
     if not x:
         raise RefusedArgument(f"{x_name} needs a class axis, found a scalar", code="LIR0030")
     axis = min(1, len(x) - 1)
@@ -74,8 +71,6 @@ def logits_pair(types: Types, settings: Settings) -> Layout:
 
 def few_classes(types: Types, settings: Settings) -> Layout:
     """Scores [N, C] or [C], and one label a row."""
-    if settings["p"] not in (1, 2):
-        raise LirError(f"p must be 1 or 2, found {settings['p']}")
     if "weight" in types and types["weight"].rank != 1:
         raise LirError(f"weight has one axis, found {types['weight']}", code="LIR0030")
     x, t = sizes(types["input"]), sizes(types["target"])

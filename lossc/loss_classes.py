@@ -10,14 +10,19 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Mapping
+from functools import partial
 from itertools import chain, count
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from lossc.calls import SAMPLE_WEIGHT, call_operation
 from lossc.graph import GraphBuilder
 from lossc.ir.builder import Builder, Tensor
 from lossc.ir.composites import COMPOSITES, Composite
 from lossc.ir.diagnostics import LirError
+from lossc.ir.function import Value
+from lossc.ir.losses._reduction import EMPTY, REDUCTIONS
+from lossc.loss_stubs import HEAD, function_lines
 
 # Words of operations that are not written like other words in a class's name.
 WORDS = {"mse": "MSE", "bce": "BCE", "nll": "NLL", "kl": "KL", "js": "JS", "nce": "NCE", "multilabel": "MultiLabel"}
@@ -47,6 +52,7 @@ TORCH_ORDER: Mapping[str, tuple[str, ...]] = {
 }
 
 _TYPES = {"int": "int", "float": "float", "bool": "bool", "str": "str"}
+CHOICES: Mapping[str, tuple[str, ...]] = {"reduction": REDUCTIONS, "empty": EMPTY}
 WEIGHT_TYPE = "Tensor | ArrayLike | None"
 
 
@@ -62,7 +68,11 @@ class Loss:
 
     def __init__(self, **settings: Any) -> None:
         self.settings = settings
-        self._values: dict[tuple[int, str], tuple[Builder, Tensor]] = {}
+        # What the inputs of each graph are that hold weights, as long as there is the graph.
+        self._values: WeakKeyDictionary[Builder, dict[str, Value]] = WeakKeyDictionary()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(type(self), **self.settings), ()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{key}={value!r}' for key, value in self.settings.items())})"
@@ -88,17 +98,16 @@ class Loss:
     def _buffer(self, first: Tensor, name: str, array: Any) -> Tensor:
         """The input of the graph that holds `array`, the same for every call in one graph."""
         builder = first.builder
-        known = self._values.get((id(builder), name))
-        if known is None:
+        known = self._values.setdefault(builder, {})
+        if name not in known:
             if not isinstance(builder, GraphBuilder):
                 raise LirError(f"{name} of {type(self).__name__} is an array, and the values belong to no lossc.Graph",
                                "make it a value there")  # fmt: skip
             graph, base = builder.graph, f"{self.operation}.{name}"
             names = chain([base], (f"{base}_{number}" for number in count(2)))
             free = next(candidate for candidate in names if candidate not in graph.parameters)
-            known = builder, graph.buffer(free, array, "f64" if first.dtype == "f64" else "f32")
-            self._values[id(builder), name] = known
-        return known[1]
+            known[name] = graph.buffer(free, array, "f64" if first.dtype == "f64" else "f32").value
+        return Tensor(known[name], builder)
 
 
 def class_name(operation: str) -> str:
@@ -153,10 +162,17 @@ def _call_signature(composite: Composite) -> inspect.Signature:
 
 def _class_of(composite: Composite) -> type[Loss]:
     signature = _signature(composite)
+    choices = {name: CHOICES[name] for name in signature.parameters if name in CHOICES}
+    if composite.name == "kl_div_loss":
+        choices["reduction"] += ("batchmean",)
 
     def __init__(self: Loss, *arguments: Any, **keywords: Any) -> None:
         bound = signature.bind(*arguments, **keywords)
         bound.apply_defaults()
+        for name, accepted in choices.items():
+            if bound.arguments[name] not in accepted:
+                raise LirError(f"{class_name(composite.name)}: unknown {name} {bound.arguments[name]!r}",
+                               f"expected one of {', '.join(accepted)}")  # fmt: skip
         Loss.__init__(self, **bound.arguments)
 
     def __call__(self: Loss, *operands: Any, **keywords: Any) -> Tensor:
@@ -165,13 +181,17 @@ def _class_of(composite: Composite) -> type[Loss]:
     call = _call_signature(composite)
     # What `help` and tab completion show.
     for function, shown in ((__init__, signature), (__call__, call)):
-        this = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
-        function.__signature__ = shown.replace(parameters=[this, *shown.parameters.values()])
+        function.__signature__ = _of_self(shown)
     body = {
         "__init__": __init__, "__call__": __call__, "__doc__": inspect.getdoc(composite.function),
         "operation": composite.name, "call_signature": call, "__module__": "lossc.nn",
     }  # fmt: skip
     return type(class_name(composite.name), (Loss,), body)
+
+
+def _of_self(signature: inspect.Signature) -> inspect.Signature:
+    this = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return signature.replace(parameters=[this, *signature.parameters.values()])
 
 
 LOSSES: Mapping[str, type[Loss]] = {
@@ -193,8 +213,7 @@ def stub() -> str:
 
 
 def _stub_lines() -> Iterator[str]:
-    yield "# ruff: noqa"
-    yield '"""Written by `make docs`; a test compares."""\n'
+    yield HEAD
     yield "from collections.abc import Mapping"
     yield "from typing import Any\n"
     yield "from numpy.typing import ArrayLike\n"
@@ -210,30 +229,14 @@ def _stub_lines() -> Iterator[str]:
         composite = COMPOSITES[cls.operation]
         yield f"class {name}(Loss):"
         yield f'    """{composite.help}"""\n'
-        yield from _stub_function("__init__", _signature(composite), "None")
-        yield from _stub_function("__call__", cls.call_signature, "Tensor", "  # type: ignore[override]")
+        yield from function_lines("__init__", _of_self(_signature(composite)), "None", indent="    ")
+        yield from function_lines("__call__", _of_self(cls.call_signature), "Tensor", indent="    ",
+                                  comment="  # type: ignore[override]")  # fmt: skip
         yield ""
     yield "LOSSES: Mapping[str, type[Loss]]"
     yield "TORCH_ORDER: Mapping[str, tuple[str, ...]]\n"
     yield "def stub() -> str: ..."
     yield "def class_name(operation: str) -> str: ..."
-
-
-def _stub_function(name: str, signature: inspect.Signature, result: str, comment: str = "") -> Iterator[str]:
-    yield f"    def {name}({comment}"
-    yield "        self,"
-    named = False
-    for parameter in signature.parameters.values():
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY and not named:
-            named = True
-            yield "        *,"
-        default = "" if parameter.default is inspect.Parameter.empty else f" = {_literal(parameter.default)}"
-        yield f"        {parameter.name}: {parameter.annotation}{default},"
-    yield f"    ) -> {result}: ..."
-
-
-def _literal(value: Any) -> str:
-    return f'"{value}"' if isinstance(value, str) else repr(value)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,10 @@
-"""Exceptions and warnings of `lossc.functional` and `lossc.torch`: lossc's own, which are torch's kinds as well.
+"""Exceptions of `lossc.functional` and `lossc.torch`: lossc's own, which are torch's kinds as well.
 
 torch raises IndexError, RuntimeError, NotImplementedError or TypeError where lossc raises LirError, a ValueError. Code
 that was written for torch catches these as it catches torch's; `except lossc.LirError` catches all of them.
 """
 
 from __future__ import annotations
-
-import inspect
-import warnings
 
 from lossc.ir.diagnostics import CheckFailed, Limitation, LirError
 
@@ -38,11 +35,3 @@ class Unsupported(Limitation, RuntimeError):
 
 class NothingThere(LirError, IndexError):
     """An axis or a class that a tensor does not have."""
-
-
-def warn(message: str) -> None:
-    """A warning that points at the first caller outside of lossc."""
-    frame, level = inspect.currentframe(), 1
-    while frame is not None and frame.f_globals.get("__name__", "").startswith("lossc."):
-        frame, level = frame.f_back, level + 1
-    warnings.warn(message, stacklevel=level)

@@ -17,7 +17,8 @@ from typing import Any
 
 from lossc.ir.diagnostics import LirError
 from lossc.ir.types import DimLike, Shape, Type, is_float, named
-from lossc.loss_errors import NothingThere, RefusedArgument, Unsupported, warn
+from lossc.loss_errors import NothingThere, RefusedArgument, Unsupported
+from lossc.loss_warnings import warn
 
 Sizes = tuple[int, ...]
 Types = Mapping[str, Type]
@@ -120,10 +121,6 @@ def warned(types: Types, settings: Settings) -> Layout:
     if "weight" in given and given["weight"] != given["input"]:
         raise LirError(f"weight and input must have the same shape, found {shown(given['weight'])} and "
                        f"{shown(given['input'])}", code="LIR0030")  # fmt: skip
-    if settings.get("delta", 1.0) <= 0:
-        raise RefusedArgument(f"delta must be positive, found {settings['delta']}")
-    if settings.get("beta", 1.0) < 0:
-        raise RefusedArgument(f"beta must not be negative, found {settings['beta']}")
     found = _joined(given)
     if given["input"] == given["target"]:
         return found
@@ -154,8 +151,6 @@ def normal(types: Types, settings: Settings) -> Layout:
         raise LirError(f"var {shown(var)} does not fit the input {shown(x)}",
                        "it has the input's shape, or that without the last axis, or with one axis of size 1",
                        code="LIR0030")  # fmt: skip
-    if settings["eps"] <= 0:
-        raise RefusedArgument(f"eps must be positive, found {settings['eps']}")
     return _joined(given)
 
 

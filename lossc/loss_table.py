@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -16,16 +17,23 @@ from typing import Any
 from lossc import loss_bodies as bodies
 from lossc import loss_class_shapes as of_classes
 from lossc import loss_shapes as shapes
+from lossc.ir.attributes import complete_attributes
 from lossc.ir.composites import definition_of
 from lossc.ir.diagnostics import CheckFailed, LirError
-from lossc.loss_errors import OutOfRange, RefusedValue, warn
+from lossc.ir.ops import Attribute
+from lossc.loss_errors import OutOfRange, RefusedKind, RefusedValue
+from lossc.loss_warnings import warn
 
 RETIRED = ("size_average", "reduce")
 """Arguments that torch has replaced by `reduction`."""
 WITHOUT_MEANING = ("options", "_stacklevel", "dtype")
 """Arguments that are no attributes: of torch's ways of working, or taken care of before."""
 
-_NUMBERS = frozenset({int, float, bool, str, type(None)})
+_KINDS: Mapping[str, frozenset[type]] = {
+    "int": frozenset({int}), "float": frozenset({float, int}), "bool": frozenset({bool}), "str": frozenset({str}),
+}  # fmt: skip
+"""The classes of Python that an attribute takes as they are, by its kind. Equal values of these mean the same."""
+_AXIS = Attribute("int", None)
 
 _OLD = "size_average=None, reduce=None, reduction='mean'"
 
@@ -92,7 +100,11 @@ class Row:
         return places, tuple(p.default for p in parameters), by_position, least
 
     def bind(self, arguments: Sequence[Any], keywords: Mapping[str, Any]) -> list[Any]:
-        """The value of every parameter, in order. Raises TypeError as a function of that signature does."""
+        """The value of every parameter, in order. Raises TypeError as a function of that signature does.
+
+        `signature.bind` and its defaults take twenty times as long, tens of microseconds in every call: here it only
+        words the refusals.
+        """
         places, defaults, by_position, least = self._binding
         given = len(arguments)
         if given > by_position or given < least:
@@ -128,12 +140,38 @@ class Row:
     def _reductions(self) -> tuple[str, ...]:
         return _MORE_REDUCTIONS.get(self.name, ("mean", "sum", "none"))
 
+    @cached_property
+    def attributes(self) -> Mapping[str, Attribute]:
+        """What the operation says of each setting but the reduction."""
+        known = definition_of(self.operation).attributes
+        return {name: known.get(name, _AXIS) for name in self.settings if name != "reduction"}
+
+    @cached_property
+    def _accepted(self) -> tuple[tuple[int, frozenset[type]], ...]:
+        """The place of each setting but the reduction, and the classes of values that need no second look."""
+        accepted = {
+            name: _KINDS[attribute.kind] | ({type(None)} if attribute.optional or attribute.default is None else set())
+            for name, attribute in self.attributes.items()
+        }
+        return tuple((place, accepted[name]) for place, name in enumerate(self.settings) if name in accepted)
+
+    def _setting(self, name: str, value: Any) -> Any:
+        """What the attribute takes, Python's number for one of NumPy or torch. Raises RefusedKind."""
+        if hasattr(value, "item"):
+            with suppress(ValueError, RuntimeError):
+                # Of several numbers there is none, and the attribute takes no list.
+                value = value.item()
+        try:
+            return complete_attributes(self.name, {name: self.attributes[name]}, {name: value})[name]
+        except LirError as error:
+            raise RefusedKind(error.diagnostics) from None
+
     def settings_of(self, values: Sequence[Any]) -> list[Any]:
         """The attributes in the order of `settings`, with the reduction that is meant."""
         settings = [values[place] for place in self._settings_at]
-        if not all(type(value) in _NUMBERS for value in settings):
-            # Numbers of NumPy and torch, of one element.
-            settings = [value.item() if hasattr(value, "item") else value for value in settings]
+        for place, accepted in self._accepted:
+            if type(settings[place]) not in accepted:
+                settings[place] = self._setting(self.settings[place], settings[place])
         if self._reduction_at is not None:
             retired = [values[place] for place in self._retired_at]
             settings[self._reduction_at] = _reduction(settings[self._reduction_at], retired, self._reductions)

@@ -1,7 +1,8 @@
-"""What the lints say of a graph, as warnings of Python."""
+"""Warnings, which point at the first caller outside of lossc; what the lints say of a graph is one kind."""
 
 from __future__ import annotations
 
+import inspect
 import warnings
 
 from lossc.ir.function import Module
@@ -12,8 +13,16 @@ class LossWarning(UserWarning):
     `warnings.simplefilter("error", lossc.LossWarning)` makes errors of these."""
 
 
+def warn(message: str, category: type[Warning] = UserWarning) -> None:
+    """A warning that points at the first caller outside of lossc."""
+    frame, level = inspect.currentframe(), 1
+    while frame is not None and frame.f_globals.get("__name__", "").startswith("lossc."):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)
+
+
 def warn_once(module: Module, told: set[str]) -> None:
-    """Warn the caller's caller of what is not in `told` yet, and put it there."""
+    """Warn of what is not in `told` yet, and put it there."""
     # Graphs are built without the compiler; who compiles loads it anyway.
     from lossc.compiler.lints import find_lints
 
@@ -21,4 +30,4 @@ def warn_once(module: Module, told: set[str]) -> None:
         text = diagnostic.render()
         if text not in told:
             told.add(text)
-            warnings.warn(text, LossWarning, stacklevel=3)
+            warn(text, LossWarning)

@@ -29,12 +29,12 @@ except ImportError as error:
 from torch import Tensor
 from torch.overrides import handle_torch_function, has_torch_function
 
-from lossc.ir.diagnostics import LirError
 from lossc.ir.types import Type
 from lossc.loss_calls import loss_program
-from lossc.loss_errors import RefusedArgument, Unsupported, warn
+from lossc.loss_functions import functions
 from lossc.loss_shapes import axis_of_softmax
-from lossc.loss_table import LOSSES, Row
+from lossc.loss_table import Row
+from lossc.loss_warnings import warn
 from lossc.torch_autograd import Differentiable, Plan, ReducedLoss, bound_sizes
 from lossc.torch_tensors import check_modes, check_tensor, dtype_name, keep_out_of_graphs
 
@@ -58,6 +58,8 @@ class _Calls:
             if type(tensor) is not Tensor or not tensor.is_cpu or tensor.layout is not torch.strided:
                 given, tensors = self._checked(given)
                 break
+        if not tensors:
+            self._checked(given)
         check_modes(row.name, tensors)
         if row.settings == ("dim",):
             self._cast_and_count(settings, values, tensors)
@@ -67,6 +69,8 @@ class _Calls:
         key = (*settings, *present, *[tensor.shape for tensor in tensors], *[tensor.dtype for tensor in tensors])
         found = self.plans.get(key)
         if found is None:
+            # Here and not in every call: a tensor that is missing never has a plan.
+            self._checked(given)
             names = [name for name, there in zip(row.tensors, present) if there]
             found = self._keep(key, settings, dict(zip(names, tensors)))
         plan, warning = found
@@ -119,8 +123,7 @@ NOT_CAST = ("gaussian_nll_loss", "multilabel_soft_margin_loss", "softmax", "log_
 """What torch.autocast leaves in 16 bits on the CPU."""
 
 
-def _function(name: str) -> Loss:
-    row = LOSSES[name]
+def _function(row: Row) -> Loss:
     calls, places = _Calls(row), row.tensors_at
 
     def loss(*arguments: Any, **keywords: Any) -> Tensor:
@@ -130,75 +133,15 @@ def _function(name: str) -> Loss:
             return handle_torch_function(loss, given, *arguments, **keywords)
         return calls(values, given)
 
-    loss.__name__ = loss.__qualname__ = name
+    loss.__name__ = loss.__qualname__ = row.name
     loss.__signature__ = row.signature  # type: ignore[attr-defined]
     loss.__doc__ = row.help
     keep_out_of_graphs(loss)
     return loss
 
 
-def triplet_margin_with_distance_loss(
-    anchor: Tensor, positive: Tensor, negative: Tensor, *,
-    distance_function: Callable[[Tensor, Tensor], Tensor] | None = None,
-    margin: float = 1.0, swap: bool = False, reduction: str = "mean",
-) -> Tensor:  # fmt: skip
-    """max(0, d(a, p) - d(a, n) + margin) with a distance of your own, by default the Euclidean one.
-
-    `distance_function` takes two tensors and gives one of distances, which torch differentiates. With `swap` the
-    distance of positive and negative counts where it is smaller than that of anchor and negative.
-    """
-    if distance_function is None:
-        return triplet_margin_loss(anchor, positive, negative, margin, swap=swap, reduction=reduction)
-    if not margin > 0:
-        raise LirError(f"margin must be positive, found {margin}")
-    if len({x.ndim for x in (anchor, positive, negative)}) > 1:
-        raise RefusedArgument("anchor, positive and negative must have equally many axes", code="LIR0030")
-    near, far = distance_function(anchor, positive), distance_function(anchor, negative)
-    if swap:
-        far = torch.minimum(far, distance_function(positive, negative))
-    return margin_ranking_loss(near, far, torch.full_like(near, -1.0), margin, reduction=reduction)
-
-
-def ctc_loss(*arguments: Any, **keywords: Any) -> Tensor:
-    """Not there yet: lossc has no CTC loss. Raises Unsupported."""
-    raise Unsupported("lossc has no CTC loss yet", "torch.nn.functional.ctc_loss computes it")
-
-
-cross_entropy = _function("cross_entropy")
-nll_loss = _function("nll_loss")
-linear_cross_entropy = _function("linear_cross_entropy")
-binary_cross_entropy = _function("binary_cross_entropy")
-binary_cross_entropy_with_logits = _function("binary_cross_entropy_with_logits")
-mse_loss = _function("mse_loss")
-l1_loss = _function("l1_loss")
-smooth_l1_loss = _function("smooth_l1_loss")
-huber_loss = _function("huber_loss")
-kl_div = _function("kl_div")
-poisson_nll_loss = _function("poisson_nll_loss")
-gaussian_nll_loss = _function("gaussian_nll_loss")
-cosine_embedding_loss = _function("cosine_embedding_loss")
-hinge_embedding_loss = _function("hinge_embedding_loss")
-margin_ranking_loss = _function("margin_ranking_loss")
-soft_margin_loss = _function("soft_margin_loss")
-multi_margin_loss = _function("multi_margin_loss")
-multilabel_margin_loss = _function("multilabel_margin_loss")
-multilabel_soft_margin_loss = _function("multilabel_soft_margin_loss")
-triplet_margin_loss = _function("triplet_margin_loss")
-softmax = _function("softmax")
-log_softmax = _function("log_softmax")
-hinge_loss = _function("hinge_loss")
-squared_hinge_loss = _function("squared_hinge_loss")
-log_cosh_loss = _function("log_cosh_loss")
-sigmoid_focal_loss = _function("sigmoid_focal_loss")
-focal_cross_entropy_loss = _function("focal_cross_entropy_loss")
-poly_cross_entropy_loss = _function("poly_cross_entropy_loss")
-dice_loss = _function("dice_loss")
-tversky_loss = _function("tversky_loss")
-js_div_loss = _function("js_div_loss")
-distillation_loss = _function("distillation_loss")
-info_nce_loss = _function("info_nce_loss")
-l2_loss = _function("l2_loss")
-l1_regularization = _function("l1_regularization")
+_FUNCTIONS = functions(_function, torch.minimum, __name__)
+globals().update(_FUNCTIONS)
 
 
 def __getattr__(name: str) -> Any:

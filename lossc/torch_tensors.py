@@ -12,23 +12,32 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch._C._dynamo import eval_frame
-from torch._C._functorch import is_functorch_wrapped_tensor
-from torch.autograd import forward_ad
 
 from lossc.arrays import to_dtype
 from lossc.loss_errors import RefusedElementType, RefusedKind, Unsupported
+
+try:
+    # torch has no public way to ask for these.
+    from torch._C import _are_functorch_transforms_active, _disabled_torch_dispatch_impl, _is_tracing
+    from torch._C._dynamo import eval_frame
+    from torch._C._functorch import is_functorch_wrapped_tensor
+    from torch.autograd import forward_ad
+
+    _SKIP = eval_frame._FrameExecStrategy(eval_frame._FrameAction.SKIP, eval_frame._FrameAction.SKIP)
+    _set_strategy, _ = eval_frame.set_code_exec_strategy, forward_ad._current_level
+except (ImportError, AttributeError) as error:
+    raise Unsupported(f"lossc.torch does not run with torch {torch.__version__}: {error}",
+                      "torch 2.13 is tested; lossc.functional takes NumPy arrays") from error  # fmt: skip
 
 DTYPES = {
     torch.float32: "f32", torch.float64: "f64", torch.float16: "f16", torch.bfloat16: "bf16",
     torch.int64: "i64", torch.int32: "i32", torch.int16: "i16", torch.int8: "i8", torch.uint8: "u8",
     torch.bool: "bool",
 }  # fmt: skip
-TORCH_DTYPES = {name: dtype for dtype, name in DTYPES.items()}
 
 _PLAIN = (Tensor, torch.nn.Parameter)
 # What a class of tensors has that does not say how its operations are done.
-_NOTHING = torch._C._disabled_torch_dispatch_impl
+_NOTHING = _disabled_torch_dispatch_impl
 
 
 def as_array(tensor: Tensor, shape: tuple[int, ...]) -> np.ndarray:
@@ -80,18 +89,17 @@ def check_tensor(function: str, name: str, tensor: object) -> None:
 def check_modes(function: str, tensors: Iterable[Tensor]) -> None:
     """Refuse the ways of running in which a result of lossc would silently have no derivative."""
     instead = f"call torch.nn.functional.{function} there"
-    if torch._C._are_functorch_transforms_active() and any(is_functorch_wrapped_tensor(tensor) for tensor in tensors):
+    if _are_functorch_transforms_active() and any(is_functorch_wrapped_tensor(tensor) for tensor in tensors):
         raise Unsupported(f"{function}: lossc.torch does not run inside torch.func.vmap, grad and their like",
                           "use .backward() or torch.autograd.grad, with create_graph=True for second derivatives; "
                           f"or {instead}")  # fmt: skip
     if forward_ad._current_level >= 0 and any(forward_ad.unpack_dual(t).tangent is not None for t in tensors):
         raise Unsupported(f"{function}: lossc.torch has no forward-mode derivatives", instead)
-    if torch._C._is_tracing():
+    if _is_tracing():
         raise Unsupported(f"{function}: lossc.torch cannot be traced into TorchScript", instead)
 
 
 def keep_out_of_graphs(function: Callable[..., Any]) -> None:
     """Have torch.compile call a Python function as it is, with all that it calls, between two of its graphs."""
-    skip = eval_frame._FrameAction.SKIP
-    eval_frame.set_code_exec_strategy(function.__code__, eval_frame._FrameExecStrategy(skip, skip))
+    _set_strategy(function.__code__, _SKIP)
     function._torchdynamo_disable = True  # type: ignore[attr-defined]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..ir.kernel import Kernel, WorkItem, evaluate_integer, expressions_of, walk_expressions, walk_statements
-from ..ir.program import CHECK_HOLDS, Buffer, Launch, Program, Turn, Variant, largest_sizes, turns
+from ..ir.program import CHECK_HOLDS, STATUS, Buffer, Launch, Program, Turn, Variant, largest_sizes, turns
 from ..ir.types import ITEM_SIZE, dim_value, numpy_dtype
 from .build import BuiltProgram, build
 from .device import Device
@@ -25,6 +25,9 @@ SMALL_WORK = 1 << 16
 
 Use = tuple[Callable[[int, Any], None], int]
 """Where an argument goes: the `set_arg` of a kernel, and the position."""
+
+PlannedLaunch = tuple[Any, tuple[int], tuple[int] | None]
+"""A kernel, its global size and its local size."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +48,7 @@ class Loaded:
 
     @cached_property
     def input_buffers(self) -> dict[str, str]:
-        # The buffers of the inputs stand first, in the order of the inputs.
-        buffers = [name for name, buffer in self.program.buffers.items() if buffer.role == "input"]
-        return {name: buffer for (name, _), buffer in zip(self.program.inputs, buffers)}
+        return {name: buffer for (name, _), buffer in zip(self.program.inputs, self.program.input_buffers)}
 
     @cached_property
     def free_inputs(self) -> tuple[str, ...]:
@@ -81,7 +82,7 @@ class Fresh:
 
 @dataclass(frozen=True)
 class Plan:
-    """`input_uses` are those of each free input, in order. `launches` are kernel, global and local size.
+    """`input_uses` are those of each free input, in order.
 
     `largest` is the input that large outputs lie apart from, None where all is small. `plain`: the outputs are `fresh`
     ones, in order. `status` holds a word a check, which only a failure changes. `programs` must live as long as their
@@ -89,7 +90,7 @@ class Plan:
     """
 
     sizes: Mapping[str, int]
-    launches: tuple[tuple[Any, tuple[int], tuple[int] | None], ...]
+    launches: tuple[PlannedLaunch, ...]
     input_uses: tuple[tuple[Use, ...], ...]
     fresh: tuple[Fresh, ...]
     outputs: tuple[PlannedOutput, ...]
@@ -133,44 +134,27 @@ class Temporaries:
 
 def make_plan(loaded: Loaded, sizes: Mapping[str, int], temporaries: Temporaries) -> Plan:
     """A plan for these sizes. One for runs that go on in the background uses the device's ordinary queue."""
-    program, device, roots = loaded.program, loaded.device, loaded.roots
+    program, device = loaded.program, loaded.device
     taken = [(turn, choose_variant(turn.step.variants, turn.sizes)) for turn in turns(program, sizes)]
     elements = _elements(program, sizes, taken)
     # Where there is nothing to do, even one work-item would touch memory that does not exist.
     launches = [(turn, launch) for turn, variant in taken for launch in variant.launches
                 if evaluate_integer(launch.global_size, turn.sizes)]  # fmt: skip
     outputs = _planned_outputs(loaded, sizes)
-    keep = {loaded.input_buffers[name]: argument for name, argument in loaded.fixed_inputs.items()}
-    for output in outputs:
-        if output.name in loaded.fixed_outputs and not output.copied:
-            keep[output.root] = loaded.fixed_outputs[output.name]
     used = {turn.instead.get(name, name) for turn, launch in launches for name in launch.buffers}
+    keep = _fixed_memory(loaded, outputs)
     wanted = {o.root: o for o in outputs if not o.copied and o.root not in keep}
-    status = None
     for name, buffer in program.buffers.items():
         # An output that regroups what a kernel stores is that kernel's own result: new in each run.
         kept = buffer.role == "status" or (buffer.role == "temporary" and name in used)
         if kept and buffer.alias_of is None and name not in wanted:
             keep[name] = temporaries.take(name, elements[name], numpy_dtype(buffer.dtype))
-            status = keep[name] if buffer.role == "status" else status
+    status = keep.get(STATUS)
     if status is not None:
         reset(device, status)
     names = dict.fromkeys(launch.kernel.name for _, launch in launches)
     programs = {name: build(device, loaded.sources[name], loaded.options) for name in names}
-    uses: dict[str, list[Use]] = {}
-    planned = []
-    for turn, launch in launches:
-        # A kernel object of this launch alone: its preset arguments are nobody else's.
-        kernel = programs[launch.kernel.name].new_kernel(launch.kernel.name)
-        for position, name in enumerate(launch.buffers):
-            root = roots[turn.instead.get(name, name)]
-            if root in keep:
-                kernel.set_arg(position, keep[root].value)
-            else:
-                uses.setdefault(root, []).append((kernel.set_arg, position))
-        for position, scalar in enumerate(launch.kernel.scalars, len(launch.buffers)):
-            kernel.set_arg(position, np.int64(evaluate_integer(launch.scalars[scalar.name], turn.sizes)))
-        planned.append((kernel, (evaluate_integer(launch.global_size, turn.sizes),), _local_size(launch)))
+    planned, uses = _planned_launches(loaded, launches, programs, keep)
     work = max((elements[name] for name in used), default=0)
     small = work <= SMALL_WORK and not temporaries.in_background and device.local_thread_queue is not None
     held: dict[str, Argument] = {}
@@ -182,13 +166,44 @@ def make_plan(loaded: Loaded, sizes: Mapping[str, int], temporaries: Temporaries
                 set_argument(position, held[root].value)
             targets.clear()
     return Plan(
-        sizes, tuple(planned), tuple(tuple(uses.get(name, ())) for name in loaded.free_buffers),
+        sizes, planned, tuple(tuple(uses.get(name, ())) for name in loaded.free_buffers),
         tuple(Fresh(root, o.shape, o.dtype, tuple(uses.get(root, ()))) for root, o in wanted.items()), outputs,
         _largest(loaded, elements),
         all(not o.copied and o.name not in loaded.fixed_outputs for o in outputs), status,
         [CHECK_HOLDS] * len(program.checks), {**keep, **held},
         device.local_thread_queue if small else device.queue, tuple(programs.values()),
     )  # fmt: skip
+
+
+def _fixed_memory(loaded: Loaded, outputs: Sequence[PlannedOutput]) -> dict[str, Argument]:
+    """The memory that inputs and outputs have for good, by buffer."""
+    fixed = {loaded.input_buffers[name]: argument for name, argument in loaded.fixed_inputs.items()}
+    for output in outputs:
+        if output.name in loaded.fixed_outputs and not output.copied:
+            fixed[output.root] = loaded.fixed_outputs[output.name]
+    return fixed
+
+
+def _planned_launches(
+    loaded: Loaded, launches: Sequence[tuple[Turn, Launch]], programs: Mapping[str, BuiltProgram],
+    keep: Mapping[str, Argument],
+) -> tuple[tuple[PlannedLaunch, ...], dict[str, list[Use]]]:  # fmt: skip
+    """Kernels with all arguments set but those without memory of the plan's own, and where these go, by buffer."""
+    uses: dict[str, list[Use]] = {}
+    planned: list[PlannedLaunch] = []
+    for turn, launch in launches:
+        # A kernel object of this launch alone: its preset arguments are nobody else's.
+        kernel = programs[launch.kernel.name].new_kernel(launch.kernel.name)
+        for position, name in enumerate(launch.buffers):
+            root = loaded.roots[turn.instead.get(name, name)]
+            if root in keep:
+                kernel.set_arg(position, keep[root].value)
+            else:
+                uses.setdefault(root, []).append((kernel.set_arg, position))
+        for position, scalar in enumerate(launch.kernel.scalars, len(launch.buffers)):
+            kernel.set_arg(position, np.int64(evaluate_integer(launch.scalars[scalar.name], turn.sizes)))
+        planned.append((kernel, (evaluate_integer(launch.global_size, turn.sizes),), _local_size(launch)))
+    return tuple(planned), uses
 
 
 def _elements(program: Program, sizes: Mapping[str, int], taken: Sequence[tuple[Turn, Variant]]) -> dict[str, int]:

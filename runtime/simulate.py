@@ -47,7 +47,7 @@ def simulate(
     arrays = {name: np.asarray(array) for name, array in inputs.items()}
     bound = _bind(program, arrays, sizes)
     memory = _allocate(program.buffers.values(), {}, largest_sizes(program, bound))
-    for (name, type_), buffer in zip(program.inputs, _with_role(program, "input")):
+    for (name, type_), buffer in zip(program.inputs, program.input_buffers, strict=True):
         memory[buffer][:] = _to_memory(name, arrays[name], type_)
     for turn in turns(program, bound):
         variant = _choose(turn.step, turn.sizes, (strategies or {}).get(turn.step.name))
@@ -106,11 +106,6 @@ def _kind(dtype: np.dtype[Any]) -> str:
     return {"f": "float", "V": "float", "i": "integer", "u": "integer"}.get(dtype.kind, str(dtype))
 
 
-def _with_role(program: Program, role: str) -> list[str]:
-    """Names of buffers; those of the inputs are in the order of the inputs."""
-    return [name for name, buffer in program.buffers.items() if buffer.role == role]
-
-
 def _choose(step: Step, sizes: Mapping[str, int], strategy: str | None) -> Variant:
     for variant in step.variants:
         if strategy is not None:
@@ -140,7 +135,7 @@ def _launch(launch: Launch, memory: Arrays, sizes: Mapping[str, int], counts: Co
 
 def _raise_failed_check(program: Program, memory: Arrays, sizes: Mapping[str, int]) -> None:
     for check in program.checks:
-        (status,) = _with_role(program, "status")
+        (status,) = (name for name, buffer in program.buffers.items() if buffer.role == "status")
         position = int(memory[status][check.slot])
         if position != CHECK_HOLDS:
             shape = tuple(dim_value(dim, sizes) for dim in check.shape)

@@ -160,5 +160,5 @@ def sum_program() -> Program:
     check = Check(0, {"code": "sign", "message": "no number may be negative"}, (B, C), "x")
     return Program(
         "sum", (("x", Type("f32", (B, C))),), (("total", Type("f32", (1,))), ("seen", Type("f32"))), buffers,
-        (Step("sum", variants),), (check,), ("total", "seen"), ("B", "C"),
+        (Step("sum", variants),), (check,), ("total", "seen"), ("B", "C"), input_buffers=("x",),
     )  # fmt: skip

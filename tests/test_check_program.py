@@ -65,7 +65,7 @@ def _broken_programs() -> dict[str, tuple[Program, str]]:
         "alias of itself": (_with_buffer(program, replace(total, alias_of="seen")), "memory of seen"),
         "name of a buffer": (replace(program, buffers={**program.buffers, "y": total}),
         "buffer total is called y"),
-        "type of an input": (_with_buffer(program, replace(x, dtype="f64")), "buffers of inputs"),
+        "type of an input": (_with_buffer(program, replace(x, dtype="f64")), "input x: f32[B, C] has no such buffer"),
         "outputs": (replace(program, output_buffers=("total",)), "2 outputs and 1 buffers"),
         "type of an output": (
             replace(program, outputs=(("total", Type("f64", (1,))), program.outputs[1])),

@@ -25,6 +25,7 @@ from lossc.ir.parser import parse
 from lossc.ir.printer import print_module
 from lossc.ir.program_text import parse_program, print_program
 from lossc.ir.target import CPU_AVX512, GPU_GENERIC, DeviceInfo
+from lossc.ir.types import is_float, numpy_dtype
 from lossc.picture import dot_text
 from lossc.runtime.device import Device
 from lossc.runtime.simulate import simulate
@@ -46,12 +47,9 @@ def arrays(kind: str) -> dict[str, np.ndarray]:
     found: dict[str, np.ndarray] = {}
     for value in parse(KINDS[kind]).entry.inputs:
         shape = tuple(dim if isinstance(dim, int) else ROWS for dim in value.type.shape)
-        dtype = value.type.dtype
-        if dtype.startswith("i"):
-            found[value.name] = random.integers(0, 6, shape).astype(dtype)
-        else:
-            # Within what `bce_loss` takes for targets.
-            found[value.name] = random.uniform(0, 1, shape).astype(dtype.replace("f", "float"))
+        # Labels, or probabilities: `bce_loss` takes nothing else.
+        drawn = random.uniform(0, 1, shape) if is_float(value.type.dtype) else random.integers(0, 6, shape)
+        found[value.name] = np.asarray(drawn).astype(numpy_dtype(value.type.dtype))
     return found
 
 
@@ -85,8 +83,6 @@ def test_kinds_are_what_they_are_called() -> None:
 @every_kind
 @both_targets
 def test_simulated(kind: str, target: DeviceInfo) -> None:
-    if kind == "two dtypes" and "f16" not in target.name and target is GPU_GENERIC:
-        target = CPU_AVX512
     check_results(kind, simulate(compiled(kind, target).program, arrays(kind)))
 
 
@@ -110,11 +106,10 @@ def test_run_and_looked_into(kind: str, device: Device, tmp_path: Path) -> None:
 def test_reports(kind: str, target: DeviceInfo) -> None:
     result = compiled(kind, target)
     steps = [step.name for step in result.program.steps]
-    assert {kernel.name for kernel in count_kernels(result)} == {report.name for report in kernel_reports(result)}
-    assert [kernel.name for kernel in count_kernels(result)] == [name for name in steps if name in result.outlined.schedules]
-    totals, larger = total_counts(result), total_counts(result, {"N": 4096})
-    assert totals["launches"] >= len(steps)
-    assert larger["bytes-stored"] > totals["bytes-stored"] or not steps or result.program.repeats or kind == "x"
+    fused = [name for name in steps if name in result.outlined.schedules]
+    assert [kernel.name for kernel in count_kernels(result)] == fused
+    assert [report.name for report in kernel_reports(result)] == steps
+    assert total_counts(result, {"N": ROWS})["launches"] >= len(steps)
     assert explanation(result)
 
 
@@ -146,12 +141,13 @@ def test_pictures(kind: str, target: DeviceInfo) -> None:
 def test_commands(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("f.lir").write_text(KINDS[kind])
-    np.savez("in.npz", **arrays(kind))
+    np.savez("in.npz", **arrays(kind))  # type: ignore[arg-type]
     target = ("--device", "cpu-avx512")
     for words in (
-        ("explain", "f.lir", *target), ("explain", "f.lir", "--json", *target), ("graph", "f.lir", *target, "-o", "f.dot"),
-        ("dump", "f.lir", *target, "-o", "folder"), ("compile", "f.lir", *target), ("opt", "f.lir"), ("fmt", "--check", "f.lir"),
-        ("run", "f.lir", "in.npz"),
+        ("explain", "f.lir", *target), ("explain", "f.lir", "--json", *target),
+        ("graph", "f.lir", *target, "-o", "f.dot"), ("dump", "f.lir", *target, "-o", "folder"),
+        ("compile", "f.lir", *target), ("opt", "f.lir"), ("fmt", "f.lir"), ("fmt", "--check", "f.lir"),
+        ("run", "f.lir", "-i", "in.npz"),
     ):  # fmt: skip
         done = CliRunner().invoke(app, list(words), prog_name="lossc")
         assert done.exit_code == 0, (words, done.output)

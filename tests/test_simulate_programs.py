@@ -80,7 +80,7 @@ class TestPrograms:
     def test_integers_must_fit(self) -> None:
         program = Program(
             "keep", (("n", Type("i32", (B,))),), (("n", Type("i32", (B,))),),
-            {"n": Buffer("n", "i32", index_var("B"), "input", (B,))}, (), (), ("n",), ("B",),
+            {"n": Buffer("n", "i32", index_var("B"), "input", (B,))}, (), (), ("n",), ("B",), input_buffers=("n",),
         )  # fmt: skip
         np.testing.assert_array_equal(simulate(program, {"n": np.array([2**31 - 1, -5])})[0], [2**31 - 1, -5])
         with pytest.raises(LirError, match="out of range for i32"):

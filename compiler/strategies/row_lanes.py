@@ -126,7 +126,7 @@ Kept = dict[Value, tuple[str, int]]
 def _inputs_read_again(emitter: Emitter, stages: Sequence[Stage], kept: Kept, length: DimLike) -> Kept:
     """Inputs that several passes read. Columns that lie a power of two apart share one set of every cache: the second
     pass would find nothing of the first."""
-    if not isinstance(length, int):
+    if not isinstance(length, int) or length == 0:
         return {}
     found: dict[Value, tuple[str, int]] = {}
     room = PRIVATE_BYTES - sum(_size(value, length) for value in kept)

@@ -11,7 +11,7 @@ from ..builder import Tensor
 from ..diagnostics import LirError
 from ..ops import class_axis
 from ..types import Type, is_float, is_integer, numpy_dtype
-from ._reduction import as_given, check_reduction, like, reduce_loss, total
+from ._reduction import as_given, like, reduce_loss
 
 
 def class_batch(x: Tensor, target: Tensor, axis: int | None) -> tuple[Tensor, Tensor, int]:
@@ -44,11 +44,9 @@ def only_labels(target: Tensor) -> None:
         raise LirError(f"this loss takes integer class labels, found {target.type}", "cast the target to i32")
 
 
-def reduce_rows(
-    given: Tensor, rows: Tensor, reduction: str, divisor: Tensor | None = None, each: Tensor | None = None
-) -> Tensor:
+def reduce_rows(given: Tensor, rows: Tensor, reduction: str, each: Tensor | None = None, empty: str = "nan") -> Tensor:
     """`reduce_loss` of rows, in the shape and element type that `given` leads to."""
-    loss = reduce_loss(rows, reduction, divisor, each)
+    loss = reduce_loss(rows, reduction, each, empty)
     loss = loss.reshape([]) if given.rank == 1 and reduction in ("none", "weights") else loss
     return as_given(loss, given, reduction)
 
@@ -107,31 +105,8 @@ class Labels:
     ) -> Tensor:
         """The loss of `rows`, those of ignored labels being 0. The mean divides by the number of rows that are not
         ignored, `by_weight` by the sum of their labels' weights."""
-        check_reduction(reduction)
-        if empty not in ("nan", "zero", "error"):
-            raise LirError(f"unknown value {empty!r} for empty", 'expected "nan", "zero" or "error"')
-        if reduction != "mean":
-            return reduce_rows(given, rows, reduction, each=self._each(rows, by_weight))
-        divisor = self._divisor(rows, by_weight)
-        if empty == "nan":
-            return reduce_rows(given, rows, reduction, divisor)
-        some = divisor != 0
-        if empty == "error":
-            some.check(code="empty", message="the mean of a loss needs at least one row that is not ignored")
-        return some.select(total(rows) / some.select(divisor, 1), 0)
-
-    def _each(self, rows: Tensor, by_weight: bool) -> Tensor | None:
-        if by_weight and self.row_weight is not None:
-            return self.row_weight
-        return None if self.kept is None else self.kept.cast(rows.dtype)
-
-    def _divisor(self, rows: Tensor, by_weight: bool) -> Tensor:
-        if by_weight and self.row_weight is not None:
-            return total(self.row_weight)
-        if self.kept is not None:
-            return total(self.kept.cast("i64")).cast(rows.dtype)
-        count = rows.count()
-        return count.reshape([1]) if isinstance(count, Tensor) else rows.sum().reshape([1]).constant(count)
+        each = self.row_weight if by_weight and self.row_weight is not None else self.kept
+        return reduce_rows(given, rows, reduction, each, empty)
 
 
 def _not_equal(target: Tensor, value: int) -> Tensor:

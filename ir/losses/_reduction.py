@@ -9,6 +9,9 @@ from ..types import is_short
 REDUCTIONS = ("mean", "sum", "none", "weights")
 """Besides the three that averages are known by: "weights" is what the mean divides by, element by element."""
 
+EMPTY = ("nan", "zero", "error")
+"""What the mean of a loss can be where nothing counts."""
+
 
 def widen(x: Tensor) -> Tensor:
     """16-bit floats are storage: arithmetic is in f32."""
@@ -25,9 +28,10 @@ def as_given(loss: Tensor, x: Tensor, reduction: str) -> Tensor:
     return loss.cast(x.dtype) if reduction == "none" else loss
 
 
-def check_reduction(reduction: str, accepted: tuple[str, ...] = REDUCTIONS) -> None:
+def check_reduction(reduction: str, accepted: tuple[str, ...] = REDUCTIONS, where: str = "") -> None:
     if reduction not in accepted:
-        raise LirError(f"unknown reduction {reduction!r}", f"expected one of {', '.join(accepted)}")
+        raise LirError(f"unknown reduction {reduction!r}{where and ' '}{where}",
+                       f"expected one of {', '.join(accepted)}")  # fmt: skip
 
 
 def same_shape(x: Tensor, target: Tensor, names: str = "prediction and target") -> None:
@@ -41,29 +45,45 @@ def total(values: Tensor) -> Tensor:
     return values.sum().reshape([1])
 
 
-def reduce_loss(values: Tensor, reduction: str, divisor: Tensor | float | None = None,
-                each: Tensor | None = None) -> Tensor:  # fmt: skip
-    """Average, add up, or keep. The mean divides by `divisor`; by default by the sum of `each`, what every element
-    counts as; without that by the number of elements."""
+def reduce_loss(values: Tensor, reduction: str, each: Tensor | None = None, empty: str = "nan") -> Tensor:
+    """Average, add up, or keep. The mean divides by the sum of `each`, what every element counts as: 1 by default.
+    Truth values say which elements count. Where nothing does, the mean is what `empty` says."""
     check_reduction(reduction)
+    if empty not in EMPTY:
+        raise LirError(f"unknown value {empty!r} for empty", 'expected "nan", "zero" or "error"')
     if reduction == "none":
         return values
     if reduction == "weights":
-        return values.constant(1) if each is None else each
-    whole = total(values)
+        return values.constant(1) if each is None else each.cast(values.dtype)
     if reduction == "sum":
-        return whole
-    if divisor is None:
-        divisor = values.count() if each is None else total(each)
-    return whole / divisor
+        return total(values)
+    divisor = values.count() if each is None else _added(each, values.dtype)
+    return divide(total(values), divisor, empty)
 
 
-def weighted(values: Tensor, weight: Tensor | None, reduction: str) -> Tensor:
-    """Reduce `weight * values`; the mean divides by the sum of the broadcast weight."""
+def _added(each: Tensor, dtype: str) -> Tensor:
+    """The sum of what elements count as, exact where they only count or not."""
+    return total(each.cast("i64")).cast(dtype) if each.dtype == "bool" else total(each)
+
+
+def divide(whole: Tensor, divisor: Tensor | float, empty: str) -> Tensor:
+    """whole / divisor, of shape [1]; where nothing counts, what `empty` says."""
+    if empty == "nan":
+        return whole / divisor
+    divisor = divisor.reshape([1]) if isinstance(divisor, Tensor) else whole.constant(divisor)
+    some = divisor != 0
+    if empty == "error":
+        some.check(code="empty", message="the mean of a loss needs at least one row that is not ignored")
+    return some.select(whole / some.select(divisor, 1), 0)
+
+
+def weighted(values: Tensor, weight: Tensor | None, reduction: str, by_weight: bool = False) -> Tensor:
+    """Reduce `weight * values`, the weight repeated to their shape; the mean divides by their number, `by_weight` by
+    the sum of the weight."""
     if weight is None:
         return reduce_loss(values, reduction)
     weight = like(weight, values).broadcast_to(values.shape)
-    return reduce_loss(weight * values, reduction, each=weight)
+    return reduce_loss(weight * values, reduction, each=weight if by_weight else None)
 
 
 def clamp_at_zero(z: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..builder import Tensor
-from ._reduction import as_given, like, reduce_loss, same_shape, widen
+from ._reduction import as_given, like, same_shape, weighted, widen
 
 
 def bce_loss(x: Tensor, t: Tensor, weight: Tensor | None = None, *, reduction: str = "mean") -> Tensor:
@@ -28,9 +28,7 @@ def bce_loss(x: Tensor, t: Tensor, weight: Tensor | None = None, *, reduction: s
     value = -(t * log_x + (1 - t) * log_rest)
     by_x = (x - t) / ((1 - x) * x).maximum(1e-12)
     value = value.with_gradient((x, by_x), (t, log_rest - log_x))
-    if weight is not None:
-        value = value * like(weight, x).broadcast_to(x.shape)
-    return as_given(reduce_loss(value, reduction), given, reduction)
+    return as_given(weighted(value, weight, reduction), given, reduction)
 
 
 def bce_with_logits_loss(
@@ -50,10 +48,10 @@ def bce_with_logits_loss(
     given, x = x, widen(x)
     t = like(t, x)
     if pos_weight is None:
-        value = x.softplus() - x * t
+        # max(x, 0) and x t nearly cancel where the prediction is right: what is left there is the logarithm.
+        value = (-x.abs()).exp().log1p() + (x.maximum(0) - x * t)
+        value = value.with_gradient((x, x.sigmoid() - t), (t, -x))
     else:
         extra = like(pos_weight, x).broadcast_to(x.shape) - 1
         value = (1 - t) * x + (1 + extra * t) * (-x).softplus()
-    if weight is not None:
-        value = value * like(weight, x).broadcast_to(x.shape)
-    return as_given(reduce_loss(value, reduction), given, reduction)
+    return as_given(weighted(value, weight, reduction), given, reduction)

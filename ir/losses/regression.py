@@ -22,7 +22,7 @@ def mse_loss(x: Tensor, t: Tensor, weight: Tensor | None = None, *, reduction: s
     Source: torch.nn.functional.mse_loss.
     """
     d = _difference(x, t)
-    return as_given(weighted(d * d, weight, reduction), x, reduction)
+    return as_given(weighted(d * d, weight, reduction, by_weight=True), x, reduction)
 
 
 def l1_loss(x: Tensor, t: Tensor, weight: Tensor | None = None, *, reduction: str = "mean") -> Tensor:
@@ -36,7 +36,7 @@ def l1_loss(x: Tensor, t: Tensor, weight: Tensor | None = None, *, reduction: st
     Source: torch.nn.functional.l1_loss.
     """
     d = _difference(x, t)
-    return as_given(weighted(d.abs(), weight, reduction), x, reduction)
+    return as_given(weighted(d.abs(), weight, reduction, by_weight=True), x, reduction)
 
 
 def huber_loss(x: Tensor, t: Tensor, *, delta: float | Tensor = 1.0, reduction: str = "mean") -> Tensor:

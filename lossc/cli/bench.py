@@ -15,7 +15,7 @@ import numpy as np
 import typer
 
 from lossc.compiler import Compiled, compile_module
-from lossc.explain import bytes_moved, bytes_needed, counted, kernel_reports
+from lossc.explain import bytes_needed, counted, kernel_reports, total_moved
 from lossc.ir.builder import Builder, Tensor
 from lossc.ir.function import Module
 from lossc.ir.types import DimLike, Type, dim_value, named
@@ -72,7 +72,7 @@ def bench(
     arrays, sizes = gather_inputs(module, inputs, params, bind, random)
     chosen = device_to_run_on(device)
     compiled = compile_module(with_gradients(module, grad, wrt, of), chosen.info, strategy)
-    needed, moved = (_total(terms(compiled), sizes) for terms in (bytes_needed, bytes_moved))
+    needed, moved = _total(bytes_needed(compiled), sizes), total_moved(compiled, sizes)
     # A copy of n elements moves 8 n bytes.
     elements = max(1, needed // 8)
     copy = compile_module(copying_module(), chosen.info)

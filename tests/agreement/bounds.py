@@ -135,9 +135,11 @@ def _rounding(op: Op, value: Array, unit: Mapping[str, float]) -> Array | None:
     """What rounding the result itself costs."""
     dtype = op.result.type.dtype
     if op.name == "constant" and is_float(dtype):
-        exact = np.asarray(float(op.attributes["value"])).astype(numpy_dtype(dtype)).astype(np.float64)
-        difference = abs(float(exact) - float(op.attributes["value"]))
-        return np.full(value.shape, difference) if 0 < difference < math.inf else None
+        # Passes fold constants in their dtype: what has many digits was rounded, such as 1/n.
+        constant = float(op.attributes["value"])
+        with np.errstate(over="ignore"):
+            is_short = float(np.float16(constant)) == constant
+        return None if is_short or not math.isfinite(constant) else np.full(value.shape, unit[dtype] * abs(constant))
     if not is_float(dtype) or op.name in ("constant", "iota"):
         return None
     # A 16-bit value may be rounded whatever the operation: where it is stored.

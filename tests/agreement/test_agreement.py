@@ -61,6 +61,15 @@ LONG_CASES = tuple(map(parse_case, (
 )))  # fmt: skip
 """For the strategy that only long columns have a use for."""
 
+LOOSE = {"hinge_embedding_loss"}
+"""Where a bound is of use for few elements only: whether a label is 1 is asked of a computed number."""
+
+LOOSE_IN_16_BITS = {
+    "softmax", "log_softmax", "linear", "linear+relu", "linear_cross_entropy_loss", "info_nce_loss", "kl_div_loss",
+    "gelu", "distillation_loss", "cosine_embedding_loss", "hinge_loss", "dice_loss", "l1_loss",
+}  # fmt: skip
+"""As written these round the terms of long sums, or what nearly cancels: their arithmetic is judged in f32 and f64."""
+
 
 @pytest.mark.parametrize("case", [*CASES, *LONG_CASES], ids=str)
 def test_agreement(case: Case) -> None:
@@ -69,6 +78,8 @@ def test_agreement(case: Case) -> None:
     for executor in case.executors:
         _need(executor)
         wrong += problem.check(executor)
+    if case.op not in LOOSE and not (case.op in LOOSE_IN_16_BITS and case.dtype in ("f16", "bf16")):
+        wrong += problem.check_bounds()
     assert not wrong, "\n".join([f'python -m tests.agreement --case "{case}"', *wrong])
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 import pytest
 from functions import PLAIN, build, evaluate, op, passes
@@ -57,7 +55,7 @@ SHAPES = {
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize(("ignore", "smoothing"), [*itertools.product([None, -100, 2], [0.0, 0.1, 1.0])])
+@pytest.mark.parametrize(("ignore", "smoothing"), [(None, 0.0), (None, 0.1), (-100, 0.0), (2, 0.1), (2, 1.0)])
 def test_cross_entropy_of_labels(shape, weighted, ignore, smoothing, reduction, pipeline):
     x_type, t_type, x_shape, t_shape = SHAPES[shape]
     random = np.random.default_rng(1)

@@ -1,0 +1,59 @@
+"""What `lossc.functional` and `lossc.torch` have in common: their functions by name, of arrays or of tensors.
+
+In: how a function is made from a row of the table of losses, and what the smaller of two is. Out: all functions; those
+that are no rows are here, in terms of those that are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from lossc.ir.diagnostics import LirError
+from lossc.loss_errors import RefusedArgument, Unsupported
+from lossc.loss_table import LOSSES, Row
+
+Loss = Callable[..., Any]
+
+
+def functions(make: Callable[[Row], Loss], minimum: Loss, module: str) -> dict[str, Loss]:
+    """The functions of `module` by their names; `make` gives the one of a row."""
+    found = {name: make(row) for name, row in LOSSES.items()}
+    found["triplet_margin_with_distance_loss"] = triplets_by_distance(found, minimum)
+    for name, function in found.items():
+        function.__module__, function.__name__, function.__qualname__ = module, name, name
+    return {**found, "ctc_loss": ctc_loss}
+
+
+def triplets_by_distance(losses: Mapping[str, Loss], minimum: Loss) -> Loss:
+    """`triplet_margin_with_distance_loss` in terms of other losses."""
+
+    def triplet_margin_with_distance_loss(
+        anchor: Any, positive: Any, negative: Any, *, distance_function: Loss | None = None,
+        margin: float = 1.0, swap: bool = False, reduction: str = "mean",
+    ) -> Any:  # fmt: skip
+        """max(0, d(a, p) - d(a, n) + margin) with a distance of your own, by default the Euclidean one.
+
+        `distance_function` takes two of what this takes and gives one of distances; torch differentiates it. With
+        `swap` the distance of positive and negative counts where it is smaller than that of anchor and negative.
+        """
+        if distance_function is None:
+            of_triplets = losses["triplet_margin_loss"]
+            return of_triplets(anchor, positive, negative, margin, swap=swap, reduction=reduction)
+        if not margin > 0:
+            raise LirError(f"margin must be positive, found {margin}")
+        if len({np.ndim(x) for x in (anchor, positive, negative)}) > 1:
+            raise RefusedArgument("anchor, positive and negative must have equally many axes", code="LIR0030")
+        near, far = distance_function(anchor, positive), distance_function(anchor, negative)
+        if swap:
+            far = minimum(far, distance_function(positive, negative))
+        return losses["margin_ranking_loss"](near, far, -1.0, margin, reduction=reduction)
+
+    return triplet_margin_with_distance_loss
+
+
+def ctc_loss(*arguments: Any, **keywords: Any) -> Any:
+    """Not there yet: lossc has no CTC loss. Raises Unsupported."""
+    raise Unsupported("lossc has no CTC loss yet", "torch.nn.functional.ctc_loss computes it")
