@@ -29,6 +29,8 @@ LOSS_NAMES_ALLOWED = (
     "lossc/cli/app.py",
     "lossc/loss_table.py",
     "lossc/loss_bodies.py",
+    "lossc/loss_classes.py",
+    "lossc/loss_functions.py",
     "lossc/functional.py",
     "lossc/torch.py",
 )

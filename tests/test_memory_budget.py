@@ -148,7 +148,18 @@ def test_a_label_out_of_range_names_its_row_in_the_whole() -> None:
     fn(**given)
 
 
-def test_what_must_be_whole_says_so() -> None:
+def test_a_result_as_large_as_the_logits_is_written_piece_by_piece() -> None:
     g = graph(target=f"f32[N, {CLASSES}]")
-    with pytest.raises(Limitation, match=r"memory budget: .* is needed whole"):
-        g.compile(grad=["t"])
+    assert g.compile(grad=[*ALL, "t"]).compiled.program.repeats
+    compare(g, arrays(120, floats=True), [*ALL, "t"])
+
+
+def test_what_does_not_keep_its_rows_apart_says_so() -> None:
+    text = """func @f(%x: f32[N, 4], %w: f32[7, 4]) -> (f32[7, N]) {
+      %z = matmul %x, %w {transpose_right = true, memory_budget = 1024}
+      %exp = exp %z
+      %turned = transpose %exp {permutation = [1, 0]}
+      return %turned
+    }"""
+    with pytest.raises(Limitation, match="memory budget: `transpose` does not keep its rows apart"):
+        lossc.parse(text).compile()

@@ -127,7 +127,8 @@ class _Splitter:
         inside = set(ops)
         outside = {v for op in self.function.ops if op not in inside for v in op.operands} | set(self.function.outputs)
         results = [v for op in ops for v in op.results if v in depends and v in outside]
-        given = tuple(v for v in results if not self._is_as_large(v))
+        # What the caller wants whole is written piece by piece, like everything that is kept.
+        given = tuple(v for v in results if v in self.function.outputs or not self._is_as_large(v))
         if not results:
             raise self._limitation("nothing but a `check` needs it", self.product)
         if not given:

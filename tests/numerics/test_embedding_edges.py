@@ -166,3 +166,18 @@ def test_what_is_refused(call: str, complaint: str) -> None:
           %loss = {call}
           return %loss
         }}""", None)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("loss", "expected"), [("triplet_loss %a, %b, %b", 1.0), ("info_nce_loss %a, %b", math.log(2))]
+)
+def test_vectors_of_no_elements(loss: str, expected: float, device: Device) -> None:
+    text = f"""func @f(%a: f32[N, 0], %b: f32[N, 0]) -> (%loss: f32[1], %by_a: f32[N, 0]) {{
+      %loss = {loss}
+      %by_a = grad %loss, %a
+      return %loss, %by_a
+    }}"""
+    empty = np.empty((2, 0), np.float32)
+    found = run(text, device, a=empty, b=empty)
+    np.testing.assert_allclose(found["loss"], expected, rtol=1e-6)
+    assert found["by_a"].shape == (2, 0)
