@@ -116,6 +116,9 @@ def _torch_call(case: Case, data: Data, setting: Setting, compiled: bool) -> Cal
     def loss_of(*tensors: Any) -> Any:
         return case.loss.torch(functional, *tensors)
 
+    if compiled:
+        # Else the functions of earlier cases count as recompilations of this one, and after eight it runs eagerly.
+        torch._dynamo.reset()
     run = torch.compile(loss_of, dynamic=False) if compiled else loss_of
 
     def call(number: int) -> tuple[Any, Arrays]:
