@@ -74,17 +74,29 @@ def _array(row: Row, name: str, value: Any, others: Mapping[str, np.ndarray]) ->
         like = next(iter(others.values()))
         value = np.full(like.shape, value, like.dtype if is_float(_dtype(row, name, like)) else np.float32)
     array = np.asarray(value)
+    if array.dtype.kind == "u" and array.dtype.itemsize > 1:
+        array = _signed(row, name, array)
     if array.flags.c_contiguous and array.flags.aligned and array.dtype.isnative:
         return array
     # Not np.ascontiguousarray, which makes a scalar an array of shape [1].
     return np.require(array, array.dtype.newbyteorder("="), ("C", "A")).reshape(array.shape)
 
 
+def _signed(row: Row, name: str, array: np.ndarray) -> np.ndarray:
+    """Unsigned integers, which LIR has of 8 bits only, as i64. Raises RefusedElementType where one is too large."""
+    if array.size and array.max() > np.iinfo(np.int64).max:
+        raise RefusedElementType(f"{row.name}: {name} holds {array.max()}, more than an i64 does", code="LIR0031")
+    return array.astype(np.int64)
+
+
 def _dtype(row: Row, name: str, array: np.ndarray) -> str:
     found = dtype_of(array.dtype)
     if found is None:
-        raise RefusedElementType(f"{row.name}: {name} is an array of {array.dtype}, which lossc does not have",
-                                 "convert it; labels are integers of up to 64 signed bits", code="LIR0031")  # fmt: skip
+        hint = (
+            "take the real part, the absolute value, ..." if array.dtype.kind == "c" else "convert it with .astype(...)"
+        )
+        raise RefusedElementType(f"{row.name}: {name} is an array of {array.dtype}, which lossc does not have", hint,
+                                 code="LIR0031")  # fmt: skip
     return found
 
 

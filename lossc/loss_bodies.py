@@ -98,7 +98,8 @@ def divided_by_batch(operation: str, tensors: Tensors, order: Sequence[str], set
         return stretched(operation, tensors, order, settings)
     added = stretched(operation, tensors, order, {**settings, "reduction": "sum"})
     # The layout keeps the batch as the first axis.
-    return added / tensors["input"].count([0])
+    rows = tensors["input"].count([0])
+    return added / (rows.cast(added.dtype) if isinstance(rows, Tensor) else rows)
 
 
 def over_classes(operation: str, tensors: Tensors, order: Sequence[str], settings: Settings) -> Tensor:

@@ -50,6 +50,8 @@ def rate_at(rate: LearningRate, step: int) -> float:
     value = rate(step) if callable(rate) else rate
     if not isinstance(value, (int, float)) and not hasattr(value, "__float__"):
         raise LirError(f"the learning rate at step {step} is no number: {value!r}")
+    if not math.isfinite(float(value)):
+        raise LirError(f"the learning rate at step {step} is {value}", "a rate is a finite number")
     return float(value)
 
 

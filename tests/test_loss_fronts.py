@@ -10,6 +10,7 @@ import weakref
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -17,6 +18,7 @@ import lossc
 import lossc.functional as F
 from lossc import nn, optim
 from lossc.explain import total_moved
+from lossc.loss_errors import RefusedElementType
 from lossc.loss_stubs import stub
 
 torch = pytest.importorskip("torch")
@@ -197,3 +199,29 @@ def test_an_explanation_counts_every_piece() -> None:
     for rows in (10, 1024, 2000):
         # Logits of every row are written once and read at least once.
         assert 2 * logits * rows < total_moved(fn.compiled, {"B": rows}) < 8 * logits * max(rows, 70)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16])
+def test_batchmean_of_sixteen_bits(dtype: Any) -> None:
+    p = np.random.default_rng(0).dirichlet(np.ones(4), 3)
+    x, t = np.log(p[::-1]).astype(dtype), p.astype(dtype)
+    expected = F.kl_div(x.astype(np.float64), t.astype(np.float64), reduction="batchmean")
+    found = F.kl_div(x, t, reduction="batchmean")
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.uint32, np.uint64])
+def test_labels_of_any_unsigned_type(dtype: Any) -> None:
+    x, t = np.random.default_rng(0).normal(size=(3, 4)), np.array([0, 3, 2])
+    np.testing.assert_array_equal(F.cross_entropy(x, t.astype(dtype)), F.cross_entropy(x, t))
+
+
+def test_labels_too_large_for_any_signed_type() -> None:
+    with pytest.raises(RefusedElementType, match="target holds 18446744073709551615"):
+        F.cross_entropy(np.zeros((1, 4)), np.array([2**64 - 1], np.uint64))
+
+
+def test_complex_numbers_are_told_from_labels() -> None:
+    with pytest.raises(RefusedElementType, match="take the real part"):
+        F.mse_loss(np.ones(3, complex), np.ones(3))

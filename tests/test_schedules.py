@@ -9,7 +9,8 @@ import pytest
 
 import lossc
 from lossc import optim
-from lossc.optim import schedules
+from lossc.ir.diagnostics import LirError
+from lossc.optim import rate_at, schedules
 from lossc.runtime.device import Device
 
 
@@ -64,3 +65,8 @@ def test_a_schedule_sets_the_rate_of_each_step_and_group(device: Device) -> None
         step()
         np.testing.assert_allclose(g.parameters["a"], [-expected] * 3, rtol=1e-6)
         np.testing.assert_allclose(g.parameters["b"], [-expected / 10] * 3, rtol=1e-6)
+
+
+def test_a_rate_that_is_no_finite_number_is_refused() -> None:
+    with pytest.raises(LirError, match="the learning rate at step 3 is nan"):
+        rate_at(lambda step: float("nan"), 3)
