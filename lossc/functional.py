@@ -6,7 +6,7 @@
     loss, gradient = F.value_and_grad(F.cross_entropy)(logits, target)
     loss, (by_logits, by_weight) = F.value_and_grad(F.cross_entropy, argnums=(0, 2))(logits, target, weight)
 
-In: NumPy arrays of f64, f32, f16 and bf16 (ml_dtypes), labels of any integer type; anything else that NumPy makes an
+In: NumPy arrays of f64, f32, f16 and bf16 (ml_dtypes), labels of i8, u8, i16, i32 or i64; anything else that NumPy makes an
 array of. Out: new arrays; a reduced loss has shape () and is f32 for 16-bit input, an unreduced loss and a gradient
 have the element type of what they belong to. Where element types differ, the widest of the predictions' counts.
 A program is compiled for each combination of settings, element types and number of classes; other sizes, as that of the
@@ -74,27 +74,19 @@ def _array(row: Row, name: str, value: Any, others: Mapping[str, np.ndarray]) ->
         like = next(iter(others.values()))
         value = np.full(like.shape, value, like.dtype if is_float(_dtype(row, name, like)) else np.float32)
     array = np.asarray(value)
-    if array.dtype.kind == "u" and array.dtype.itemsize > 1:
-        array = _signed(row, name, array)
     if array.flags.c_contiguous and array.flags.aligned and array.dtype.isnative:
         return array
     # Not np.ascontiguousarray, which makes a scalar an array of shape [1].
     return np.require(array, array.dtype.newbyteorder("="), ("C", "A")).reshape(array.shape)
 
 
-def _signed(row: Row, name: str, array: np.ndarray) -> np.ndarray:
-    """Unsigned integers, which LIR has of 8 bits only, as i64. Raises RefusedElementType where one is too large."""
-    if array.size and array.max() > np.iinfo(np.int64).max:
-        raise RefusedElementType(f"{row.name}: {name} holds {array.max()}, more than an i64 does", code="LIR0031")
-    return array.astype(np.int64)
+_HINTS = {"c": "take the real part, the absolute value, ...", "u": "labels are i8, u8, i16, i32 or i64: convert them"}
 
 
 def _dtype(row: Row, name: str, array: np.ndarray) -> str:
     found = dtype_of(array.dtype)
     if found is None:
-        hint = (
-            "take the real part, the absolute value, ..." if array.dtype.kind == "c" else "convert it with .astype(...)"
-        )
+        hint = _HINTS.get(array.dtype.kind, "convert it with .astype(...)")
         raise RefusedElementType(f"{row.name}: {name} is an array of {array.dtype}, which lossc does not have", hint,
                                  code="LIR0031")  # fmt: skip
     return found

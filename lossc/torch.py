@@ -10,7 +10,7 @@ stand beside them. Every other name (`relu`, `linear`, `dropout`, ...) is torch.
 CPU and their memory is read in place; results and gradients are new tensors. Any float tensor may require a gradient,
 targets and weights too, and `create_graph=True` gives gradients of gradients, of any order.
 
-Beyond torch: labels may be of any integer type, and element types may be mixed where torch wants them equal.
+Beyond torch: labels may be i8, u8, i16, i32 or i64, and element types may be mixed where torch wants them equal.
 Under `torch.autocast("cpu")` losses compute in f32 as torch's do. `torch.compile` leaves a loss out of its graphs and
 calls it. Not supported, and refused by name: other devices, `ctc_loss`, transforms of torch.func, forward-mode
 derivatives, tracing, sparse and quantized tensors. What a loss was computed from must not change before backward.

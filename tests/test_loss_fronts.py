@@ -212,14 +212,9 @@ def test_batchmean_of_sixteen_bits(dtype: Any) -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.uint32, np.uint64])
-def test_labels_of_any_unsigned_type(dtype: Any) -> None:
-    x, t = np.random.default_rng(0).normal(size=(3, 4)), np.array([0, 3, 2])
-    np.testing.assert_array_equal(F.cross_entropy(x, t.astype(dtype)), F.cross_entropy(x, t))
-
-
-def test_labels_too_large_for_any_signed_type() -> None:
-    with pytest.raises(RefusedElementType, match="target holds 18446744073709551615"):
-        F.cross_entropy(np.zeros((1, 4)), np.array([2**64 - 1], np.uint64))
+def test_labels_of_a_type_that_torch_refuses_too(dtype: Any) -> None:
+    with pytest.raises(RefusedElementType, match="labels are i8, u8, i16, i32 or i64"):
+        F.cross_entropy(np.zeros((1, 4)), np.zeros(1, dtype))
 
 
 def test_complex_numbers_are_told_from_labels() -> None:
