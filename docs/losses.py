@@ -31,8 +31,8 @@ For all of them:
 - Every float operand has a gradient on request, by default only parameters do. An upstream gradient is honoured,
   element by element where the loss is unreduced. Gradients can be differentiated again.
 - Operands may be f64, f32, f16 or bf16. 16-bit floats are storage: arithmetic is in f32, a gradient has the type of
-  its operand, a reduced loss of 16-bit input is f32 (`lossc.torch`: torch's type). Labels are i8, u8, i16, i32 or i64; an
-  elementwise target may be an integer, truth value or float of any type.
+  its operand, a reduced loss of 16-bit input is f32 (`lossc.torch`: torch's type). Labels are i8, u8, i16, i32 or i64;
+  an elementwise target may be an integer, truth value or float of any type.
 - Operands have one shape in LIR; graphs and `F.` broadcast them as NumPy does. `weight` and `pos_weight` broadcast.
 - In graphs every loss takes `sample_weight`, of the shape of the unreduced loss or its first axes: the mean is
   sum(sample_weight * loss) / sum(sample_weight * d), where d is what the mean divides by element by element.
