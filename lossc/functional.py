@@ -6,11 +6,11 @@
     loss, gradient = F.value_and_grad(F.cross_entropy)(logits, target)
     loss, (by_logits, by_weight) = F.value_and_grad(F.cross_entropy, argnums=(0, 2))(logits, target, weight)
 
-In: NumPy arrays of f64, f32, f16 and bf16 (ml_dtypes), labels of i8, u8, i16, i32 or i64; anything else that NumPy makes
-such an array of. Out: new arrays; a reduced loss has shape () and is f32 for 16-bit input, an unreduced loss and a
-gradient have the element type of what they belong to. Where element types differ, the widest of the predictions' counts.
-A program is compiled for each combination of settings, element types and number of classes; other sizes, as that of the
-batch, are free. What torch refuses is refused, by exceptions that are both lossc's and of torch's kind.
+In: NumPy arrays of f64, f32, f16 and bf16 (ml_dtypes), labels of i8, u8, i16, i32 or i64; anything else that NumPy
+makes such an array of. Out: new arrays; a reduced loss has shape () and is f32 for 16-bit input, an unreduced loss and
+a gradient have the element type of what they belong to. Where element types differ, the widest of the predictions'
+counts. A program is compiled for each combination of settings, element types and number of classes; other sizes, as
+that of the batch, are free. What torch refuses is refused, by exceptions that are both lossc's and of torch's kind.
 """
 
 from __future__ import annotations
