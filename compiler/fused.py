@@ -15,7 +15,6 @@ from ..ir.kernel import (
     Assign,
     AtomicMin,
     BufferArgument,
-    Const,
     Declare,
     Expr,
     For,
@@ -161,7 +160,3 @@ def store_partials(fused: Fused, scope: Scope, totals: Mapping[Op, Expr], item: 
 
 def work_item(emitter: Emitter, scope: Scope, query: str) -> Expr:
     return emitter.let(scope, query, WorkItem(query))
-
-
-def zero(dtype: str, width: int = 1) -> Const:
-    return Const(0, dtype, width)

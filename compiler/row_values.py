@@ -158,7 +158,6 @@ def _late(emitter: Emitter, stage: Stage, stages: Sequence[Stage]) -> set[Value]
 
 
 TRANSPARENT = ("broadcast", "reshape", "stop_gradient", "with_gradient")
-_FREE = ("constant", "iota", "size")
 
 
 def _border(emitter: Emitter, late: set[Value]) -> list[Value]:
