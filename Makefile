@@ -21,9 +21,9 @@ bench:  ## print the speed table (needs: pip install -e '.[bench]')
 
 docs:  ## write docs/losses.md and the .pyi files of lossc/ from the docstrings and signatures of the losses
 	$(PYTHON) docs/losses.py
-	$(PYTHON) -m lossc.loss_classes > lossc/loss_classes.pyi
-	$(PYTHON) -m lossc.loss_stubs functional > lossc/functional.pyi
-	$(PYTHON) -m lossc.loss_stubs torch > lossc/torch.pyi
+	$(PYTHON) -m lossc.losses.classes > lossc/losses/classes.pyi
+	$(PYTHON) -m lossc.losses.stubs functional > lossc/functional.pyi
+	$(PYTHON) -m lossc.losses.stubs torch > lossc/torch/__init__.pyi
 
 bless:  ## accept what the code prints now as what the golden files expect
 	$(PYTHON) -m pytest --bless

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from lossc.ir.composites import COMPOSITES, Composite
 from lossc.ir.ops import REQUIRED
-from lossc.loss_classes import class_name
-from lossc.loss_table import LOSSES
+from lossc.losses.classes import class_name
+from lossc.losses.table import LOSSES
 
 PAGE = Path(__file__).with_name("losses.md")
 FIELDS = ("Formula", "Shapes", "Rules", "Gradient", "Kink", "Source")

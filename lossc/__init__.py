@@ -18,12 +18,12 @@ from lossc.arrays import empty
 from lossc.graph import Graph, load, parse
 from lossc.ir.builder import Tensor
 from lossc.ir.diagnostics import CheckFailed, CompilerBug, DeviceError, Diagnostic, Limitation, LirError, LosscError
-from lossc.loss_warnings import LossWarning
+from lossc.losses.warnings import LossWarning
 
 if TYPE_CHECKING:
     from lossc.compiled import CompiledFunction
     from lossc.runtime.device import Device
-    from lossc.step import Step
+    from lossc.training.step import Step
 
 __all__ = [
     "CheckFailed",
@@ -52,7 +52,7 @@ def devices() -> list[Device]:
     return found()
 
 
-_LAZY = {"CompiledFunction": "lossc.compiled", "Step": "lossc.step"}
+_LAZY = {"CompiledFunction": "lossc.compiled", "Step": "lossc.training.step"}
 
 
 def __getattr__(name: str) -> Any:

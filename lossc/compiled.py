@@ -15,11 +15,11 @@ import numpy as np
 
 from lossc.arrays import convert, is_device_array, to_dtype
 from lossc.compiler import Compiled, compile_module
-from lossc.explain import KernelReport, explanation, kernel_reports
 from lossc.ir.diagnostics import LirError, did_you_mean
 from lossc.ir.function import Module
 from lossc.ir.types import Type
 from lossc.parameters import Parameters
+from lossc.reports.explain import KernelReport, explanation, kernel_reports
 from lossc.runtime.device import Device, from_context, from_queue, select
 from lossc.runtime.execute import Executable
 from lossc.runtime.memory import Argument, copy
@@ -234,6 +234,6 @@ class CompiledFunction:
 
     def dump(self, folder: str | PathLike[str]) -> None:
         """Write every level, the kernels and a manifest that says how they are launched."""
-        from lossc.dump import dump
+        from lossc.reports.dump import dump
 
         dump(self.compiled, folder)

@@ -23,12 +23,12 @@ import numpy as np
 
 from lossc.ir.diagnostics import CheckFailed, LirError
 from lossc.ir.types import Type, dtype_of, is_float
-from lossc.loss_calls import LossProgram, loss_program
-from lossc.loss_errors import RefusedArgument, RefusedElementType, RefusedKind
-from lossc.loss_functions import functions
-from lossc.loss_shapes import Layout, axis_of_softmax
-from lossc.loss_table import LOSSES, Row
-from lossc.loss_warnings import warn
+from lossc.losses.errors import RefusedArgument, RefusedElementType, RefusedKind
+from lossc.losses.functions import functions
+from lossc.losses.programs import LossProgram, loss_program
+from lossc.losses.shapes import Layout, axis_of_softmax
+from lossc.losses.table import LOSSES, Row
+from lossc.losses.warnings import warn
 
 Loss = Callable[..., np.ndarray]
 

@@ -25,14 +25,14 @@ from lossc.ir.printer import print_function, print_module
 from lossc.ir.signature import make_call
 from lossc.ir.types import Type, dtype_of, is_float
 from lossc.ir.verify import check_module, check_type
-from lossc.loss_warnings import warn_once
+from lossc.losses.warnings import warn_once
 from lossc.naming import Dimension, as_shape, check_name
 from lossc.parameters import Initializer, Parameter, Parameters
 
 if TYPE_CHECKING:
     from lossc.compiled import CompiledFunction
     from lossc.optim import Optimizer
-    from lossc.step import Step
+    from lossc.training.step import Step
 
 Outputs = Tensor | str | Sequence[Tensor | str] | Mapping[str, Tensor]
 
@@ -304,7 +304,7 @@ class Graph:
         With `clip_norm` gradients are scaled down where their norm over all parameters is larger; with `clip_value`
         each element is kept between -clip_value and clip_value.
         """
-        from lossc.step import Step
+        from lossc.training.step import Step
 
         module, _ = self._part(None, training=True)
         warn_once(module, self._told)

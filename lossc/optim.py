@@ -15,9 +15,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from lossc import schedules
 from lossc.ir.builder import Tensor
 from lossc.ir.diagnostics import LirError
+from lossc.training import schedules
 
 __all__ = ["SGD", "Adam", "AdamW", "Optimizer", "schedules"]
 

@@ -23,9 +23,9 @@ from lossc.ir.diagnostics import LirError, did_you_mean
 from lossc.ir.types import Type
 
 if TYPE_CHECKING:
-    from lossc.arena import Arena
     from lossc.runtime.device import Device
     from lossc.runtime.memory import Argument
+    from lossc.training.arena import Arena
 
 Initializer = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
 
@@ -213,14 +213,14 @@ class Parameters(Mapping[str, np.ndarray]):
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write all values to a safetensors file, at once or not at all."""
-        from lossc.checkpoint import write_tensors
+        from lossc.training.checkpoint import write_tensors
 
         write_tensors(path, {name: self.live(name) for name in self}, {})
 
     def load(self, path: str | PathLike[str]) -> None:
         """Read all values from a safetensors file, also from one that a step saved. Raises LirError where one is
         missing, unknown or does not fit; then nothing has changed."""
-        from lossc.checkpoint import parameters_in, read_tensors
+        from lossc.training.checkpoint import parameters_in, read_tensors
 
         self.replace_all(parameters_in(read_tensors(path)[0]), path)
 

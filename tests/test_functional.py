@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 import lossc
 import lossc.functional as F
-from lossc import loss_calls
 from lossc.ir.composites import COMPOSITES
-from lossc.loss_table import LOSSES
+from lossc.losses import programs
+from lossc.losses.table import LOSSES
 
 RANDOM = np.random.default_rng(0)
 LOGITS = RANDOM.standard_normal((6, 5)).astype(np.float32)
@@ -94,13 +94,13 @@ def test_value_and_grad_says_what_it_does_not_take() -> None:
 
 
 def test_a_new_batch_size_compiles_nothing() -> None:
-    def programs() -> int:
-        return loss_calls._program.cache_info().misses
+    def compiled_so_far() -> int:
+        return programs._program.cache_info().misses
 
     for rows in (3, 4):
         F.cross_entropy(LOGITS[:rows], LABELS[:rows])
         F.mse_loss(LOGITS[:rows], LOGITS[:rows])
-    before = programs()
+    before = compiled_so_far()
     for rows in (1, 2, 5, 6):
         np.testing.assert_allclose(
             F.cross_entropy(LOGITS[:rows], LABELS[:rows]), cross_entropy(LOGITS[:rows], LABELS[:rows]), rtol=1e-6
@@ -109,8 +109,8 @@ def test_a_new_batch_size_compiles_nothing() -> None:
     # Elementwise losses of equal shapes are one program for all ranks.
     assert F.mse_loss(np.float32(1), np.float32(3)) == 4
     assert F.mse_loss(LOGITS.reshape(1, 2, 3, 5), LOGITS.reshape(1, 2, 3, 5)) == 0
-    assert programs() == before
-    assert loss_calls._program.cache_info().maxsize == loss_calls.MOST_PROGRAMS
+    assert compiled_so_far() == before
+    assert programs._program.cache_info().maxsize == programs.MOST_PROGRAMS
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16, np.int32, np.int64])

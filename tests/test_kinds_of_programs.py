@@ -19,14 +19,14 @@ from lossc.cli.app import app
 from lossc.compiler import Compiled, compile_module
 from lossc.compiler.pipeline import run_passes
 from lossc.compiler.report import count_kernels, total_counts
-from lossc.explain import explanation, kernel_reports
 from lossc.ir.interp import interpret
 from lossc.ir.parser import parse
 from lossc.ir.printer import print_module
 from lossc.ir.program_text import parse_program, print_program
 from lossc.ir.target import CPU_AVX512, GPU_GENERIC, DeviceInfo
 from lossc.ir.types import is_float, numpy_dtype
-from lossc.picture import dot_text
+from lossc.reports.explain import explanation, kernel_reports
+from lossc.reports.picture import dot_text
 from lossc.runtime.device import Device
 from lossc.runtime.simulate import simulate
 

@@ -27,12 +27,12 @@ LOSS_NAMES_ALLOWED = (
     "compiler/lints.py",
     "ir/codes.py",
     "lossc/cli/app.py",
-    "lossc/loss_table.py",
-    "lossc/loss_bodies.py",
-    "lossc/loss_classes.py",
-    "lossc/loss_functions.py",
+    "lossc/losses/table.py",
+    "lossc/losses/bodies.py",
+    "lossc/losses/classes.py",
+    "lossc/losses/functions.py",
     "lossc/functional.py",
-    "lossc/torch.py",
+    "lossc/torch/__init__.py",
 )
 
 # Spellings of OpenCL C.

@@ -14,7 +14,8 @@ import lossc
 from lossc import nn, optim
 from lossc.ir.composites import COMPOSITES
 from lossc.ir.interp import interpret
-from lossc.loss_classes import LOSSES, class_name, stub
+from lossc.losses import classes
+from lossc.losses.classes import LOSSES, class_name, stub
 from lossc.runtime.device import Device
 
 
@@ -33,8 +34,8 @@ def test_every_loss_is_a_class_of_nn() -> None:
 
 
 def test_the_signatures_for_editors_are_those_of_the_classes() -> None:
-    path = Path(lossc.__file__).with_name("loss_classes.pyi")
-    assert path.read_text(encoding="utf-8") == stub(), f"python -m lossc.loss_classes > {path}"
+    path = Path(classes.__file__).with_suffix(".pyi")
+    assert path.read_text(encoding="utf-8") == stub(), f"python -m lossc.losses.classes > {path}"
 
 
 def test_signatures_docs_and_representations() -> None:

@@ -12,7 +12,7 @@ import lossc
 from lossc import optim
 from lossc.ir.interp import interpret
 from lossc.runtime.device import Device
-from lossc.update import GRADIENT_SCALE, update_module
+from lossc.training.update import GRADIENT_SCALE, update_module
 
 
 def sgd(p: Any, g: Any, s: dict, t: int, lr: float, momentum: float = 0, nesterov: bool = False, wd: float = 0) -> Any:

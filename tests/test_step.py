@@ -11,8 +11,8 @@ import pytest
 
 import lossc
 from lossc import nn, optim
-from lossc.arena import segments_of
 from lossc.runtime.device import Device
+from lossc.training.arena import segments_of
 
 RNG = np.random.default_rng(5)
 X = RNG.standard_normal((12, 6)).astype(np.float32)

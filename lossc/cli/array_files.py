@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lossc.checkpoint import read_tensors
 from lossc.ir.diagnostics import LirError, Source, Span, did_you_mean
+from lossc.training.checkpoint import read_tensors
 
 ARCHIVES = (".npz", ".safetensors")
 TABLES = (".csv", ".txt")

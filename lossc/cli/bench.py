@@ -15,10 +15,10 @@ import numpy as np
 import typer
 
 from lossc.compiler import Compiled, compile_module
-from lossc.explain import bytes_needed, counted, kernel_reports, total_moved
 from lossc.ir.builder import Builder, Tensor
 from lossc.ir.function import Module
 from lossc.ir.types import DimLike, Type, dim_value, named
+from lossc.reports.explain import bytes_needed, counted, kernel_reports, total_moved
 from lossc.runtime.device import Device
 from lossc.runtime.execute import Executable
 from lossc.runtime.memory import POOL, argument_for

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lossc.compiler import Compiled
-from lossc.dump import MANIFEST, dumped_files, kernels_of, refuse_foreign_files, remove_kernels
-from lossc.explain import explanation, kernel_reports, readable
 from lossc.ir.diagnostics import LirError
 from lossc.ir.drafts import file_source
 from lossc.ir.function import Module
 from lossc.ir.parser import load
 from lossc.ir.program import Program
 from lossc.ir.program_text import parse_program
+from lossc.reports.dump import MANIFEST, dumped_files, kernels_of, refuse_foreign_files, remove_kernels
+from lossc.reports.explain import explanation, kernel_reports, readable
 
 from .files import write_files
 

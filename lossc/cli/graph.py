@@ -9,7 +9,7 @@ import typer
 
 from lossc.compiler import compile_module
 from lossc.ir.diagnostics import LirError
-from lossc.picture import dot_text
+from lossc.reports.picture import dot_text
 
 from . import options
 from .files import check_target, write_file

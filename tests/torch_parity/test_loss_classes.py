@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from loss_examples import arrays_for  # noqa: E402
 
-from lossc.loss_classes import LOSSES, TORCH_ORDER  # noqa: E402
+from lossc.losses.classes import LOSSES, TORCH_ORDER  # noqa: E402
 
 CLASS_WEIGHT = np.array([0.5, 1, 2, 0.25, 3])
 

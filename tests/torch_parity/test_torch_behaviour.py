@@ -11,7 +11,7 @@ import pytest
 from torch_parity.loss_cases import AXES, CASES, Case
 
 import lossc
-from lossc.loss_table import LOSSES
+from lossc.losses.table import LOSSES
 
 torch = pytest.importorskip("torch", reason="torch is not installed: pip install 'lossc[torch]'")
 ours = pytest.importorskip("lossc.torch")

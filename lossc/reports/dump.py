@@ -22,13 +22,13 @@ from pathlib import Path
 from typing import Any
 
 from lossc.compiler import Compiled
-from lossc.explain import kernel_reports, readable, schedule_lines
 from lossc.ir.diagnostics import LirError
 from lossc.ir.kernel import Expr
 from lossc.ir.kernel_printer import print_expression
 from lossc.ir.printer import HEADER, print_function, print_module
 from lossc.ir.program import Buffer, Launch, Variant
 from lossc.ir.program_text import print_program
+from lossc.reports.explain import kernel_reports, readable, schedule_lines
 
 FORMAT = 1
 MANIFEST = "manifest.json"

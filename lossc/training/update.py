@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from lossc.arena import Arena
 from lossc.arrays import to_dtype
 from lossc.compiler import Compiled, compile_module
 from lossc.compiler.outline import Outlined
@@ -26,6 +25,7 @@ from lossc.optim import Optimizer
 from lossc.runtime.device import Device
 from lossc.runtime.execute import Executable
 from lossc.runtime.memory import Argument, argument_for, copy, send
+from lossc.training.arena import Arena
 
 PARAMETER, GRADIENT, GRADIENT_SCALE = "parameter", "gradient", "gradient_scale"
 

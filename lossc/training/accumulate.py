@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from lossc.arena import Arena
 from lossc.arrays import to_dtype
 from lossc.compiler import compile_module
 from lossc.ir.builder import Builder, Tensor
@@ -21,6 +20,7 @@ from lossc.ir.function import Module
 from lossc.ir.types import Type, named
 from lossc.runtime.execute import Executable
 from lossc.runtime.memory import Argument, argument_for, send
+from lossc.training.arena import Arena
 
 
 def checked_share(share: Any) -> float:

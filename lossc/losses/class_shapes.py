@@ -1,6 +1,6 @@
 """How the losses over classes read the shapes of their tensors: logits with labels, distributions, lists and regions.
 
-In and out as in `loss_shapes`. Batch and inner axes are joined to one each; the number of classes stays a number.
+In and out as in `shapes`. Batch and inner axes are joined to one each; the number of classes stays a number.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ import math
 
 from lossc.ir.diagnostics import LirError
 from lossc.ir.types import DimLike, Shape, Type, is_float, is_integer, named
-from lossc.loss_errors import NothingThere, RefusedArgument
-from lossc.loss_shapes import Layout, Settings, Sizes, Types, shown, sizes
+from lossc.losses.errors import NothingThere, RefusedArgument
+from lossc.losses.shapes import Layout, Settings, Sizes, Types, shown, sizes
 
 _N, _D = named("N"), named("D")
 

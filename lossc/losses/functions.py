@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from lossc.ir.diagnostics import LirError
-from lossc.loss_errors import RefusedArgument, Unsupported
-from lossc.loss_table import LOSSES, Row
+from lossc.losses.errors import RefusedArgument, Unsupported
+from lossc.losses.table import LOSSES, Row
 
 Loss = Callable[..., Any]
 

@@ -1,7 +1,7 @@
 """Signatures that modules make from tables, written down for editors and type checkers: the `.pyi` files beside them.
 
 In: `functional` or `torch`. Out: the text of the stub, from the rows of the table of losses. `make docs` writes it;
-`python -m lossc.loss_stubs functional` prints it.
+`python -m lossc.losses.stubs functional` prints it.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from lossc.loss_functions import ctc_loss, triplets_by_distance
-from lossc.loss_table import LOSSES, RETIRED, Row
+from lossc.losses.functions import ctc_loss, triplets_by_distance
+from lossc.losses.table import LOSSES, RETIRED, Row
 
 HEAD = '# ruff: noqa\n"""Written by `make docs`; a test compares."""\n'
 

@@ -2,8 +2,8 @@
 
 In: the losses of the IR, and the order of torch's constructors. Out: one class a loss, made from its signature: what is
 set once (weights, reduction, margins) is an argument of the constructor, what comes with every batch one of the call.
-A new loss has its class by itself. `loss_classes.pyi` is written from the same signatures, for editors and type
-checkers: `python -m lossc.loss_classes` prints it, `make docs` writes it.
+A new loss has its class by itself. `classes.pyi` is written from the same signatures, for editors and type
+checkers: `python -m lossc.losses.classes` prints it, `make docs` writes it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from lossc.ir.composites import COMPOSITES, Composite
 from lossc.ir.diagnostics import LirError
 from lossc.ir.function import Value
 from lossc.ir.losses._reduction import EMPTY, REDUCTIONS
-from lossc.loss_stubs import HEAD, function_lines
+from lossc.losses.stubs import HEAD, function_lines
 
 # Words of operations that are not written like other words in a class's name.
 WORDS = {"mse": "MSE", "bce": "BCE", "nll": "NLL", "kl": "KL", "js": "JS", "nce": "NCE", "multilabel": "MultiLabel"}
@@ -208,7 +208,7 @@ def __getattr__(name: str) -> type[Loss]:
 
 
 def stub() -> str:
-    """The text of `loss_classes.pyi`."""
+    """The text of `classes.pyi`."""
     return "\n".join(_stub_lines()) + "\n"
 
 

@@ -14,15 +14,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from lossc import loss_bodies as bodies
-from lossc import loss_class_shapes as of_classes
-from lossc import loss_shapes as shapes
 from lossc.ir.attributes import complete_attributes
 from lossc.ir.composites import definition_of
 from lossc.ir.diagnostics import CheckFailed, LirError
 from lossc.ir.ops import Attribute
-from lossc.loss_errors import OutOfRange, RefusedKind, RefusedValue
-from lossc.loss_warnings import warn
+from lossc.losses import bodies, shapes
+from lossc.losses import class_shapes as of_classes
+from lossc.losses.errors import OutOfRange, RefusedKind, RefusedValue
+from lossc.losses.warnings import warn
 
 RETIRED = ("size_average", "reduce")
 """Arguments that torch has replaced by `reduction`."""

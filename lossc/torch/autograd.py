@@ -18,9 +18,9 @@ from torch import Tensor
 from lossc.ir.diagnostics import CheckFailed
 from lossc.ir.shapes import bind_dimensions
 from lossc.ir.types import dim_value
-from lossc.loss_calls import LossProgram
-from lossc.loss_table import Row
-from lossc.torch_tensors import as_array, as_tensor, keep_out_of_graphs
+from lossc.losses.programs import LossProgram
+from lossc.losses.table import Row
+from lossc.torch.tensors import as_array, as_tensor, keep_out_of_graphs
 
 Sizes = tuple[int, ...]
 

@@ -18,9 +18,9 @@ from lossc.ir.builder import Builder, Tensor
 from lossc.ir.diagnostics import CompilerBug, LirError
 from lossc.ir.function import Function, Module, Value
 from lossc.ir.types import Type, is_float
-from lossc.loss_errors import RefusedArgument, RefusedElementType
-from lossc.loss_shapes import Layout, Types
-from lossc.loss_table import Row
+from lossc.losses.errors import RefusedArgument, RefusedElementType
+from lossc.losses.shapes import Layout, Types
+from lossc.losses.table import Row
 
 MOST_PROGRAMS = 512
 

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from lossc.arena import Arena
 from lossc.arrays import to_dtype
 from lossc.compiler import Compiled, compile_module
 from lossc.ir.builder import Builder, Tensor
@@ -21,6 +20,7 @@ from lossc.ir.types import Type, named
 from lossc.runtime.device import Device
 from lossc.runtime.execute import Executable
 from lossc.runtime.memory import Argument, argument_for, send
+from lossc.training.arena import Arena
 
 SCALE = "scale"
 LEAST = 1e-6

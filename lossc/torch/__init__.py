@@ -30,13 +30,13 @@ from torch import Tensor
 from torch.overrides import handle_torch_function, has_torch_function
 
 from lossc.ir.types import Type
-from lossc.loss_calls import loss_program
-from lossc.loss_functions import functions
-from lossc.loss_shapes import axis_of_softmax
-from lossc.loss_table import Row
-from lossc.loss_warnings import warn
-from lossc.torch_autograd import Differentiable, Plan, ReducedLoss, bound_sizes
-from lossc.torch_tensors import check_modes, check_tensor, dtype_name, keep_out_of_graphs
+from lossc.losses.functions import functions
+from lossc.losses.programs import loss_program
+from lossc.losses.shapes import axis_of_softmax
+from lossc.losses.table import Row
+from lossc.losses.warnings import warn
+from lossc.torch.autograd import Differentiable, Plan, ReducedLoss, bound_sizes
+from lossc.torch.tensors import check_modes, check_tensor, dtype_name, keep_out_of_graphs
 
 MOST_PLANS = 1024
 

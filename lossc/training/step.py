@@ -16,10 +16,22 @@ from typing import Any
 
 import numpy as np
 
-from lossc.accumulate import Accumulator, checked_share
-from lossc.arena import Arena, arena_alignment, segments_of
 from lossc.arrays import to_dtype
-from lossc.checkpoint import (
+from lossc.compiled import Inputs, as_device
+from lossc.compiler import Compiled, compile_module
+from lossc.dropout import DROPOUT_KEY, has_key, key_at
+from lossc.gradients import differentiate
+from lossc.ir.diagnostics import Limitation, LirError
+from lossc.ir.function import Module
+from lossc.ir.types import Type
+from lossc.optim import Optimizer
+from lossc.parameters import Parameter, Parameters
+from lossc.reports.explain import KernelReport, explanation, kernel_reports
+from lossc.runtime.execute import Executable
+from lossc.runtime.memory import Argument
+from lossc.training.accumulate import Accumulator, checked_share
+from lossc.training.arena import Arena, arena_alignment, segments_of
+from lossc.training.checkpoint import (
     Progress,
     parameters_in,
     progress_in,
@@ -28,20 +40,8 @@ from lossc.checkpoint import (
     state_key,
     write_tensors,
 )
-from lossc.clip import Clip, check_limits
-from lossc.compiled import Inputs, as_device
-from lossc.compiler import Compiled, compile_module
-from lossc.dropout import DROPOUT_KEY, has_key, key_at
-from lossc.explain import KernelReport, explanation, kernel_reports
-from lossc.gradients import differentiate
-from lossc.ir.diagnostics import Limitation, LirError
-from lossc.ir.function import Module
-from lossc.ir.types import Type
-from lossc.optim import Optimizer
-from lossc.parameters import Parameter, Parameters
-from lossc.runtime.execute import Executable
-from lossc.runtime.memory import Argument
-from lossc.update import Range, Update
+from lossc.training.clip import Clip, check_limits
+from lossc.training.update import Range, Update
 
 TRAINED_TYPES = ("f32", "f64")
 
@@ -227,7 +227,7 @@ class Step:
 
     def dump(self, folder: str | PathLike[str]) -> None:
         """Write every level of loss and gradients to `folder/gradients` and of the update to `folder/update`."""
-        from lossc.dump import dump
+        from lossc.reports.dump import dump
 
         for name, compiled in self._programs().items():
             dump(compiled, Path(folder) / name)

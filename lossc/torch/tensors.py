@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from lossc.arrays import to_dtype
-from lossc.loss_errors import RefusedElementType, RefusedKind, Unsupported
+from lossc.losses.errors import RefusedElementType, RefusedKind, Unsupported
 
 try:
     # torch has no public way to ask for these.

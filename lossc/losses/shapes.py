@@ -17,8 +17,8 @@ from typing import Any
 
 from lossc.ir.diagnostics import LirError
 from lossc.ir.types import DimLike, Shape, Type, is_float, named
-from lossc.loss_errors import NothingThere, RefusedArgument, Unsupported
-from lossc.loss_warnings import warn
+from lossc.losses.errors import NothingThere, RefusedArgument, Unsupported
+from lossc.losses.warnings import warn
 
 Sizes = tuple[int, ...]
 Types = Mapping[str, Type]

@@ -1,0 +1,1 @@
+"""The losses as users of NumPy and PyTorch know them: names, arguments and rules, as a table."""
