@@ -17,13 +17,13 @@ from lossc.arrays import check_parameter, element_type
 from lossc.calls import Result, call_operation, help_text, operation_names
 from lossc.cut import cut, module_of
 from lossc.dropout import without_dropout
+from lossc.initialize import declared_type, initialize_layers
 from lossc.ir.builder import Builder, Tensor
-from lossc.ir.composites import COMPOSITES
 from lossc.ir.diagnostics import LirError, did_you_mean
 from lossc.ir.function import Function, Module, Value
 from lossc.ir.printer import print_function, print_module
 from lossc.ir.signature import make_call
-from lossc.ir.types import Type, dtype_of, is_float
+from lossc.ir.types import Type
 from lossc.ir.verify import check_module, check_type
 from lossc.losses.warnings import warn_once
 from lossc.naming import Dimension, as_shape, check_name
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from lossc.training.step import Step
 
 Outputs = Tensor | str | Sequence[Tensor | str] | Mapping[str, Tensor]
-
-_RESERVED = "optimizer."
 
 
 class GraphBuilder(Builder):
@@ -105,22 +103,7 @@ class Graph:
         generator and shape; without it the values are given later. `frozen` ones are not trained. Members of a
         `group` may have an optimizer's settings of their own.
         """
-        is_shape = isinstance(value, tuple) and all(isinstance(size, (int, np.integer)) for size in value)
-        if is_shape:
-            type_ = Type(element_type(dtype or "f32"), tuple(int(size) for size in value))
-        elif init is not None:
-            raise LirError(f"parameter `{name}`: init fills a shape, found an array or list of values",
-                           "a shape is a tuple of sizes, (10, 128)")  # fmt: skip
-        else:
-            array = np.asarray(value)
-            given = dtype_of(array.dtype) if dtype is None else element_type(dtype)
-            # NumPy makes Python's numbers f64 or i64 where nothing was said.
-            unsaid = dtype is None and (given in (None, "f64") or not isinstance(value, (np.ndarray, np.generic)))
-            type_ = Type("f32" if unsaid else given or "f32", array.shape)
-        if name.startswith(_RESERVED):
-            raise LirError(f"a parameter's name cannot begin with `{_RESERVED}`: checkpoints use that")
-        if not is_float(type_.dtype):
-            raise LirError(f"parameter `{name}` has type {type_}: parameters are floats", code="LIR0031")
+        type_, is_shape = declared_type(name, value, init is not None, dtype)
         check_name(name)
         check_type(type_)
         entry = Parameter(name, type_, frozen=frozen, group=group)
@@ -175,21 +158,7 @@ class Graph:
 
         Raises LirError for one that no `linear` reads.
         """
-        for op in self._builder.ops:
-            composite = COMPOSITES.get(op.name)
-            if composite is not None and "bias?" in composite.operands:
-                names = op.attributes.get("operands") or [name.rstrip("?") for name in composite.operands]
-                weight, *bias = [v for key, v in zip(names, op.operands) if key in ("weight", "bias")]
-                for value in (weight, *bias):
-                    if value in self._builder.params and self.parameters.entry(value.name).array is None:
-                        inputs = weight.type.shape[1]
-                        if not isinstance(inputs, int):
-                            self.parameters.entry(weight.name).static_shape  # noqa: B018 (says what to do)
-                        self.parameters.fill(value.name, 1 / max(1, int(str(inputs))) ** 0.5)
-        left = [name for name in self.parameters if self.parameters.entry(name).array is None]
-        if left:
-            raise LirError(f"no rule says how to initialize parameter `{left[0]}`, which no `linear` reads",
-                           f"set its values: graph.parameters[{left[0]!r}] = array")  # fmt: skip
+        initialize_layers(self._builder.ops, self._builder.params, self.parameters)
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         if name.startswith("_"):
