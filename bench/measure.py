@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import gc
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from .cases import Data
+from .data import Arrays, Data
 from .systems import Call
 
-RELATIVE_L2 = 1e-6
+RELATIVE_LOSS = RELATIVE_L2 = 1e-6
 RELATIVE_ELEMENT = 1e-5
 SAMPLES = 4096
 STATUS = Path("/proc/self/status")
+FEWEST_TURNS = 5
+PAUSE = 0.002
+"""Seconds between two calls: the idle threads of the system before have stopped spinning."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +34,9 @@ class Timing:
     median: float
     low: float
     high: float
+
+    def figures(self, unit: float = 1e3, name: str = "ms") -> dict[str, float]:
+        return {name: self.median * unit, "p10": self.low * unit, "p90": self.high * unit}
 
 
 @dataclass(frozen=True)
@@ -39,37 +48,52 @@ class Errors:
     fault: str | None
 
 
-def errors(data: Data, call: Call) -> Errors:
-    """Compare with float64: the loss and the gradients' norms to 1e-6, sampled elements to 1e-5."""
-    loss, gradients = call(0)
+def errors(data: Data, result: tuple[Any, Arrays], tolerance: float = 1) -> Errors:
+    """Compare loss and gradients with float64: the loss and the gradients' norms to 1e-6, sampled elements to 1e-5,
+    times `tolerance`."""
+    loss, gradients = result
     found = float(np.asarray(loss).reshape(-1)[0])
     of_loss = abs(found - data.loss) / max(abs(data.loss), 1e-30)
-    fault = f"loss {found!r} in place of {data.loss!r}" if not of_loss <= RELATIVE_L2 else None
+    fault = f"loss {found!r} in place of {data.loss!r}" if not of_loss <= RELATIVE_LOSS * tolerance else None
     norms = []
     random = np.random.default_rng(1)
     for name, expected in data.gradients.items():
         gradient = gradients[name].reshape(-1)
         wanted = expected.reshape(-1)
         norms.append(float(np.linalg.norm(gradient - wanted) / max(np.linalg.norm(wanted), 1e-30)))
-        if not norms[-1] <= RELATIVE_L2:
+        if not norms[-1] <= RELATIVE_L2 * tolerance:
             fault = fault or f"the gradient by {name} is off by {norms[-1]:.1e} in norm"
         picked = random.integers(0, wanted.size, SAMPLES)
         off = np.abs(gradient[picked] - wanted[picked])
-        if not np.all(off <= RELATIVE_ELEMENT * np.abs(wanted[picked]) + data.slack[name]):
+        if not np.all(off <= (RELATIVE_ELEMENT * np.abs(wanted[picked]) + data.slack[name]) * tolerance):
             fault = fault or f"single elements of the gradient by {name} are off by more than {RELATIVE_ELEMENT}"
     return Errors(of_loss, max(norms), fault)
 
 
-def peak_memory(call: Callable[[], object]) -> int | None:
-    """Bytes by which this process grows while a call runs, at most; None where the system does not tell."""
-    gc.collect()
+def peak_memory(calls: dict[str, Call], name: str) -> int | None:
+    """Bytes of memory that this process has at most during a call of `calls[name]`, beyond what it has without that
+    system, which is gone afterwards: results, working memory, and whatever the system keeps from call to call. None
+    where the operating system does not tell."""
     try:
+        resident_memory()
         Path("/proc/self/clear_refs").write_text("5")  # the high-water mark becomes what there is now
-        before = _status("VmRSS")
-        call()
-        return max(0, _status("VmHWM") - before)
+        calls[name](0)
+        most = _status("VmHWM")
+        del calls[name]
+        return max(0, most - resident_memory())
     except (OSError, KeyError):
         return None
+
+
+def resident_memory() -> int:
+    """Bytes that this process has, once everything idle is given back."""
+    from lossc.runtime.memory import POOL
+
+    gc.collect()
+    POOL.clear()
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+    return _status("VmRSS")
 
 
 def _status(field: str) -> int:
@@ -96,32 +120,37 @@ def _caller_on_one_core() -> Iterator[None]:
 
 
 def interleaved(
-    calls: Mapping[str, Call], sets: int, repetitions: int, clock: Callable[[], float], warmup: int = 3,
-    limit: float = 60,
+    calls: Mapping[str, Callable[[int], object]], sets: int, repetitions: int, clock: Callable[[], float],
+    limit: float = 2, batch: int = 1, warmup: int = 2, fewest: int = FEWEST_TURNS,
 ) -> dict[str, Timing]:  # fmt: skip
-    """Time every call `repetitions` times, in turn, after `warmup` turns that do not count; fewer, but at least 5,
-    where all together would take longer than `limit` seconds.
+    """Time every call `repetitions` times, in turn, after `warmup` turns that do not count.
 
-    Each turn starts with another system: what one leaves in the caches and the clock frequency meets all others alike.
-    Each turn takes another set of inputs.
+    All together take about `limit` seconds: one whose share would not last for all turns takes part in some of them,
+    spread evenly, at least in `fewest`; without `warmup` each takes part in so many. Each turn has another order and
+    takes another set of inputs: what one leaves in the caches and the clock frequency meets all others alike. A call
+    of microseconds is timed in a `batch`.
     """
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
-    order = list(calls.items())
-    begun = time.perf_counter()
-    with contextlib.ExitStack() as pinned:
-        for turn in range(warmup + repetitions):
-            if turn == warmup:
-                pinned.enter_context(_caller_on_one_core())
-            if turn >= warmup + 5 and time.perf_counter() - begun > limit:
-                break
-            order = [*order[1:], order[0]]
-            for name, call in order:
-                started = clock()
-                call(turn % sets)
-                taken = clock() - started
-                if turn >= warmup:
-                    seconds[name].append(taken)
+
+    def seconds(call: Callable[[int], object], number: int, clock: Callable[[], float]) -> float:
+        started = clock()
+        for _ in range(batch):
+            call(number % sets)
+        return (clock() - started) / batch
+
+    turns = {}
+    for name, call in calls.items():
+        taken = [math.inf, *(seconds(call, number, time.perf_counter) for number in range(warmup))][-1]
+        affordable = int(limit / len(calls) / (batch * taken + PAUSE))
+        turns[name] = min(repetitions, max(fewest, affordable))
+    found: dict[str, list[float]] = {name: [] for name in calls}
+    random = np.random.default_rng(0)
+    with _caller_on_one_core():
+        for turn in range(repetitions):
+            for name in random.permutation(list(calls)):
+                if (turn + 1) * turns[name] // repetitions > turn * turns[name] // repetitions:
+                    time.sleep(PAUSE)
+                    found[name].append(seconds(calls[name], turn, clock))
     return {
         name: Timing(float(np.median(s)), float(np.percentile(s, 10)), float(np.percentile(s, 90)))
-        for name, s in seconds.items()
+        for name, s in found.items()
     }

@@ -14,10 +14,13 @@ import numpy as np
 
 import lossc
 
-from .cases import Arrays, Case, Data
+from .cases import Case
+from .data import Arrays, Data, as_tensors
 
 Call = Callable[[int], tuple[Any, Arrays]]
 PAGE = 4096
+COPY_ITEM = 64 * 64
+"""Bytes that a work-item of the copy moves."""
 
 
 class Absent(Exception):
@@ -39,7 +42,9 @@ def compiled_loss(case: Case, data: Data, device: Any) -> Any:
     for name, array in data.sets[0].items():
         has_rows = array.shape[:1] == case.shape[:1]
         values.append(g.input(name, (None, *array.shape[1:]) if has_rows else array.shape, dtype=array.dtype))
-    g.set_outputs({"loss": getattr(g, case.loss.function)(*values, **case.loss.attributes)})
+    said = case.loss.lossc
+    loss = getattr(g, said)(*values, **case.loss.attributes) if isinstance(said, str) else said(g, *values)
+    g.set_outputs({"loss": loss})
     return g.compile(grad=list(case.loss.by), device=device)
 
 
@@ -74,7 +79,22 @@ def _beside(array: np.ndarray) -> np.ndarray:
     store still under way waits for it."""
     block = lossc.empty((array.nbytes + PAGE,), np.uint8)
     start = (array.ctypes.data + PAGE // 2 - block.ctypes.data) % PAGE
-    return block[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    found = block[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    found[...] = 0
+    return found
+
+
+def copy(data: Data, setting: Setting) -> Callable[[int], None]:
+    """A copy that moves as many bytes as the loss must: half of them read, half written past the cache."""
+    from .handwritten.kernels import device_copy
+
+    floats = max(data.fewest_bytes // 2 // COPY_ITEM, 1) * COPY_ITEM // 4
+    sources = [lossc.empty((floats,), np.float32) for _ in data.sets]
+    for source in sources:
+        source[...] = 1
+    targets = [_beside(source) for source in sources]
+    run = device_copy(setting.device.context, setting.device.queue, 1, True)
+    return lambda number: run(sources[number], targets[number])
 
 
 def handwritten(case: Case, data: Data, setting: Setting) -> Call:
@@ -99,16 +119,12 @@ def handwritten(case: Case, data: Data, setting: Setting) -> Call:
     return call
 
 
-def _torch_call(case: Case, data: Data, setting: Setting, compiled: bool) -> Call:
+def torch_call(case: Case, data: Data, setting: Setting, functional: Any, compiled: bool = False) -> Call:
+    """The loss by the functions of `functional`, torch's own or lossc.torch, and torch.autograd.grad."""
     import torch
-    from torch.nn import functional
 
     torch.set_num_threads(setting.threads)
-    sets = [
-        {name: torch.from_numpy(array.astype(np.int64) if array.dtype.kind == "i" else array)
-         for name, array in inputs.items()}
-        for inputs in data.sets
-    ]  # fmt: skip
+    sets = [as_tensors(inputs) for inputs in data.sets]
     for tensors in sets:
         for name in case.loss.by:
             tensors[name].requires_grad_()
@@ -119,6 +135,7 @@ def _torch_call(case: Case, data: Data, setting: Setting, compiled: bool) -> Cal
     if compiled:
         # Else the functions of earlier cases count as recompilations of this one, and after eight it runs eagerly.
         torch._dynamo.reset()
+        dynamo_counters().clear()
     run = torch.compile(loss_of, dynamic=False) if compiled else loss_of
 
     def call(number: int) -> tuple[Any, Arrays]:
@@ -132,23 +149,43 @@ def _torch_call(case: Case, data: Data, setting: Setting, compiled: bool) -> Cal
 
 def torch_eager(case: Case, data: Data, setting: Setting) -> Call:
     """loss(x) and autograd.grad, eager."""
-    return _torch_call(case, data, setting, compiled=False)
+    from torch.nn import functional
+
+    return torch_call(case, data, setting, functional)
 
 
 def torch_compile(case: Case, data: Data, setting: Setting) -> Call:
     """The same through torch.compile, for exactly this shape."""
-    return _torch_call(case, data, setting, compiled=True)
+    from torch.nn import functional
+
+    return torch_call(case, data, setting, functional, compiled=True)
+
+
+def left_uncompiled(counters: Mapping[str, Mapping[Any, int]]) -> str | None:
+    """What torch.compile did not compile of the function that was last given to it, by its own `counters`; None if
+    all of it became one graph."""
+    breaks = [str(reason).strip().splitlines()[0] for reason in counters.get("graph_break", {})]
+    graphs = counters.get("stats", {}).get("unique_graphs", 0)
+    return None if graphs == 1 and not breaks else f"{graphs} graphs compiled; breaks: {'; '.join(breaks) or 'none'}"
+
+
+def dynamo_counters() -> dict[str, dict[Any, int]]:
+    from torch._dynamo.utils import counters
+
+    return counters
 
 
 def jax_jit(case: Case, data: Data, setting: Setting) -> Call:
-    """jax.jit of value_and_grad, for the losses that are written for it below."""
+    """jax.jit of value_and_grad, for the losses that are written for it."""
     import jax  # pyright: ignore[reportMissingImports]
 
-    if case.loss.name not in JAX:
-        raise Absent
+    from .jax_losses import JAX
+
+    if case.loss.name not in JAX or setting.threads == 1:
+        raise Absent  # jax computes in threads of its own: their time is not the calling thread's
     names = list(case.loss.inputs)
     wrt = tuple(names.index(name) for name in case.loss.by)
-    run = jax.jit(jax.value_and_grad(lambda *arrays: JAX[case.loss.name](jax, *arrays), argnums=wrt))
+    run = jax.jit(jax.value_and_grad(JAX[case.loss.name], argnums=wrt))
     sets = [[jax.numpy.asarray(array) for array in inputs.values()] for inputs in data.sets]
 
     def call(number: int) -> tuple[Any, Arrays]:
@@ -158,20 +195,6 @@ def jax_jit(case: Case, data: Data, setting: Setting) -> Call:
     return call
 
 
-def _jax_cross_entropy(jax: Any, x: Any, t: Any) -> Any:
-    if x.ndim > 2:
-        x = jax.numpy.moveaxis(x, 1, -1)
-    return -jax.numpy.take_along_axis(jax.nn.log_softmax(x), t[..., None], -1).mean()
-
-
-JAX: Mapping[str, Callable[..., Any]] = {
-    "cross_entropy": _jax_cross_entropy,
-    "bce_with_logits": lambda jax, x, t: (jax.nn.softplus(x) - x * t).mean(),
-    "mse": lambda jax, x, t: ((x - t) ** 2).mean(),
-    "l1": lambda jax, x, t: jax.numpy.abs(x - t).mean(),
-    "kl_div": lambda jax, x, t: (t * (jax.numpy.log(t) - x)).sum() / x.shape[0],
-}
-
 SYSTEMS: Mapping[str, Callable[[Case, Data, Setting], Call]] = {
     "handwritten": handwritten,
     "lossc": lossc_reused,
@@ -180,3 +203,5 @@ SYSTEMS: Mapping[str, Callable[[Case, Data, Setting], Call]] = {
     "torch eager": torch_eager,
     "jax.jit": jax_jit,
 }
+OURS = ("handwritten", "lossc", "lossc fresh", "lossc, out=", "lossc.functional", "lossc.torch")
+PEERS = ("torch.compile", "torch eager", "jax.jit")

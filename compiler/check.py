@@ -180,6 +180,8 @@ class _Checker:
         if register_dtype(memory.dtype) != store.value.dtype:
             yield f"{store.buffer} holds {memory.dtype}, the value is {_type(store.value)}"
         yield from _index(store.index, store.value.width)
+        if store.aligned and (store.value.width == 1 or store.index.width > 1):
+            yield "only a vector of consecutive elements is aligned"
         if store.nontemporal:
             if store.value.width == 1 or store.index.width > 1 or not memory.is_global:
                 yield "only whole vectors go past the cache, and only to a buffer"
@@ -215,6 +217,8 @@ class _Checker:
                 if register_dtype(memory.dtype) != node.dtype:
                     yield f"{buffer} holds {memory.dtype}, it is loaded as {node.dtype}"
                 yield from _index(index, node.width)
+                if node.aligned and (node.width == 1 or index.width > 1):
+                    yield "only a vector of consecutive elements is aligned"
             case Apply(op=op, operands=operands, dtype=dtype):
                 try:
                     expected = application_type(op, [(o.dtype, o.width) for o in operands], dtype)

@@ -32,13 +32,16 @@ def program_problems(program: Program) -> Iterator[str]:
     kernels: dict[str, Kernel] = {}
     for step in program.steps:
         yield from _guards(program, step)
-        for variant in step.variants:
-            reachable = {**program.buffers, **{buffer.name: buffer for buffer in variant.temporaries}}
-            yield from _buffers(program, {buffer.name: buffer for buffer in variant.temporaries}, reachable)
-            for launch in variant.launches:
-                if kernels.setdefault(launch.kernel.name, launch.kernel) != launch.kernel:
-                    yield f"two kernels are called {launch.kernel.name}"
-                yield from _launch(program, launch, reachable)
+    for variant in program.together:
+        if variant.guard is not None:
+            yield from _expression(program, variant.guard, "bool", "the guard of a launch of all steps")
+    for variant in program.variants:
+        reachable = {**program.buffers, **{buffer.name: buffer for buffer in variant.temporaries}}
+        yield from _buffers(program, {buffer.name: buffer for buffer in variant.temporaries}, reachable)
+        for launch in variant.launches:
+            if kernels.setdefault(launch.kernel.name, launch.kernel) != launch.kernel:
+                yield f"two kernels are called {launch.kernel.name}"
+            yield from _launch(program, launch, reachable)
     yield from _checks(program)
 
 

@@ -32,6 +32,7 @@ from ..ir.kernel import (
     mul,
     register_dtype,
 )  # fmt: skip
+from ..ir.kernel_ops import KERNEL_OPERATIONS
 from ..ir.program import CHECK_HOLDS, STATUS
 from ..ir.schedule import Schedule
 from ..ir.types import DimLike, dim_names, is_integer
@@ -101,6 +102,8 @@ class Emitter:
         self.dims = tuple(sorted(names))
         self.taken: set[str] = {*names, *buffers.values(), STATUS}
         self.counter: dict[str, int] = {}
+        # Whether every vector lies at a multiple of its size, by how the strategy places them.
+        self.aligned = False
 
     # --- names and statements ---
 
@@ -171,14 +174,17 @@ class Emitter:
         index, width = self.index(value, point)
         if index.width > 1:
             index = self.let(scope, "at", index)
-        return self.let(scope, value.name, Load(self.buffers[value], index, register_dtype(value.type.dtype), width))
+        aligned = self.aligned and width > 1 and index.width == 1
+        dtype = register_dtype(value.type.dtype)
+        return self.let(scope, value.name, Load(self.buffers[value], index, dtype, width, aligned))
 
     def store(self, value: Value, point: Point, scope: Scope, nontemporal: bool = False) -> None:
         index, width = self.index(value, point)
         if index.width > 1:
             index = self.let(scope, "at", index)
         found = widen(scope.known[value], width)
-        scope.statements.append(Store(self.buffers[value], index, found, nontemporal and width > 1))
+        aligned = self.aligned and width > 1 and index.width == 1
+        scope.statements.append(Store(self.buffers[value], index, found, nontemporal and width > 1, aligned))
 
     # --- values ---
 
@@ -251,7 +257,7 @@ class Emitter:
         wide = tuple(widen(operand, width) for operand in operands)
         if op.name == "div" and is_integer(dtype):
             wide = self.safe_divisor(wide, scope)
-        name = self.facts.spelling.get(op, op.name)
+        name = self.spelling(op, dtype)
         if name == "exp_nonpositive" and dtype == "f32" and isinstance(wide[0], Apply) and wide[0].op == "neg":
             name, wide = "exp_of_negated", wide[0].operands
         if (name, dtype) in POLYNOMIALS:
@@ -276,8 +282,14 @@ class Emitter:
         if op.name == "cast":
             target = op.attributes["dtype"]
             converted = operands[0] if operands[0].dtype == dtype else Apply("cast", operands, dtype, width)
-            return Apply(f"round_{target}", (converted,), "f32", width) if target in ("f16", "bf16") else converted
-        return Apply(self.facts.spelling.get(op, op.name), operands, dtype, width)
+            rounds = target in ("f16", "bf16") and op not in self.facts.open
+            return Apply(f"round_{target}", (converted,), "f32", width) if rounds else converted
+        return Apply(self.spelling(op, dtype), operands, dtype, width)
+
+    def spelling(self, op: Op, dtype: str) -> str:
+        """The kernel operation for `op`: that which the facts allow, if there is one for this dtype."""
+        name = self.facts.spelling.get(op, op.name)
+        return name if (name, dtype) in POLYNOMIALS or name in KERNEL_OPERATIONS else op.name
 
     def gather(self, op: Op, point: Point, scope: Scope) -> Expr:
         """The operand at another coordinate of its axis, 0 where that is out of range."""

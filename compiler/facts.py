@@ -1,24 +1,27 @@
-"""What is known of values without running: which exponentials cannot overflow, where a NaN comes back by itself.
+"""What is known of operations without running: which have a cheaper spelling, where a NaN comes back by itself.
 
 In: a kernel's function. Out: for some operations a cheaper spelling that means the same there.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..ir.function import Function, Op, Value
-from ..ir.types import is_float
+from ..ir.types import is_float, is_short
+from .polynomials import LEAST_LOG
+from .ranges import VIEWS, Ranges, ranges_of, source
 
-_TRANSPARENT = ("broadcast", "reshape", "transpose", "stop_gradient", "with_gradient")
+LEAST_NORMAL = 2.0**-126
 
 
 @dataclass(frozen=True)
 class Facts:
     """`spelling`: the kernel operation to use for an operation in place of its own name. `hits`: comparisons of a
-    position with one number a row, and that number: true in one column of a row at the most. `open`: products and
-    negations with a single user that takes them in: fused multiply-add, and exp(-a)."""
+    position with one number a row, and that number: true in one column of a row at the most. `open`: products,
+    negations and roundings whose single user takes them in: fused multiply-add, exp(-a), a store."""
 
     spelling: Mapping[Op, str]
     hits: Mapping[Value, Value]
@@ -26,19 +29,11 @@ class Facts:
 
 
 def facts_of(function: Function) -> Facts:
-    producer = function.producers()
-    users = function.users()
-    nonpositive = {v for op in function.ops for v in op.results if _is_nonpositive(op, producer)}
+    producer, users, ranges = function.producers(), function.users(), ranges_of(function)
     spelling: dict[Op, str] = {}
-    units: set[Value] = set()
     for op in function.ops:
-        if op.name == "exp" and source(op.operands[0], producer) in nonpositive:
-            spelling[op] = "exp_nonpositive"
-            units.add(op.result)
-        elif op.name == "log" and _counts_the_largest(producer.get(source(op.operands[0], producer)), producer):
-            spelling[op] = "log_from_one"
-        elif op.name == "log1p" and source(op.operands[0], producer) in units:
-            spelling[op] = "log1p_unit"
+        if (name := _spelling(op, ranges, function, users)) is not None:
+            spelling[op] = name
         elif op.name == "reduce_max" and _nan_returns(op, function, users):
             spelling[op] = "max_number"
     hits = {op.result: row for op in function.ops if (row := _row_position(op, producer)) is not None}
@@ -46,47 +41,45 @@ def facts_of(function: Function) -> Facts:
     return Facts(spelling, hits, frozenset(taken_in))
 
 
-def source(value: Value, producer: Mapping[Value, Op]) -> Value:
-    """The value behind operations that only repeat or rename it."""
-    while (op := producer.get(value)) is not None and op.name in _TRANSPARENT:
-        value = op.operands[0]
-    return value
+def _spelling(op: Op, ranges: Ranges, function: Function, users: Mapping[Value, list[Op]]) -> str | None:
+    """The name of an elementary function that is as good where its operand lies; see `polynomials.py`."""
+    if op.name not in ("exp", "expm1", "log", "log1p"):
+        return None
+    x = ranges[op.operands[0]]
+    match op.name:
+        case "exp" | "expm1" if x.high <= 0:
+            return f"{op.name}_nonpositive"
+        case "log1p" if x.within(0, 1):
+            return "log1p_unit"
+        case "log1p" if x.within(-0.5, 0):
+            return "log1p_half"
+        case "log1p" if x.within(-1, 0):
+            return "log1p_nonpositive"
+        case "log" if x.low >= LEAST_NORMAL and x.high < math.inf:
+            return "log_normal"
+        case "log" if x.within(0, 1):
+            return "log_unit_clamped" if _is_clamped(op.result, ranges, function, users) else "log_unit"
+    return None
 
 
-def _is_nonpositive(op: Op, producer: Mapping[Value, Op]) -> bool:
-    """-|a|, or a - max(a)."""
-    if op.name == "neg":
-        inner = producer.get(source(op.operands[0], producer))
-        return inner is not None and inner.name == "abs"
-    if op.name == "sub":
-        largest = producer.get(source(op.operands[1], producer))
-        return largest is not None and largest.name == "reduce_max" and largest.operands[0] is op.operands[0]
-    return False
-
-
-def _counts_the_largest(op: Op | None, producer: Mapping[Value, Op]) -> bool:
-    """Whether `op` is sum(exp(a - max(a))) over what the maximum is taken: at least 1."""
-    if op is None or op.name != "reduce_sum":
-        return False
-    power = producer.get(op.operands[0])
-    shifted = None if power is None or power.name != "exp" else producer.get(power.operands[0])
-    if shifted is None or shifted.name != "sub":
-        return False
-    largest = producer.get(source(shifted.operands[1], producer))
-    return (
-        largest is not None and largest.name == "reduce_max" and largest.operands[0] is shifted.operands[0]
-        and tuple(largest.attributes["axes"]) == tuple(op.attributes["axes"])
-    )  # fmt: skip
+def _is_clamped(value: Value, ranges: Ranges, function: Function, users: Mapping[Value, list[Op]]) -> bool:
+    """Whether all that reads `value` takes a number instead where it is below `LEAST_LOG`."""
+    return value not in function.outputs and all(
+        user.name == "max" and any(ranges[o].low >= LEAST_LOG for o in user.operands if o is not value)
+        for user in users.get(value, [])
+    )
 
 
 def _is_taken_in(op: Op, function: Function, users: Mapping[Value, list[Op]], spelling: Mapping[Op, str]) -> bool:
     """Whether the one user of an operation's result computes it on the way."""
     value, using = op.result, users.get(op.result, [])
+    if op.name == "cast" and is_short(value.type.dtype):
+        return value in function.outputs and not using  # a store rounds
     if not is_float(value.type.dtype) or value in function.outputs or len(using) != 1:
         return False
     if op.name == "neg":
         return spelling.get(using[0]) == "exp_nonpositive"
-    ends_in_product = op.name == "mul" or spelling.get(op) == "log1p_unit"
+    ends_in_product = op.name == "mul" or spelling.get(op) in ("log1p_unit", "log1p_half")
     return ends_in_product and using[0].name in ("add", "sub") and using[0].operands.count(value) == 1
 
 
@@ -103,7 +96,7 @@ def _row_position(op: Op, producer: Mapping[Value, Op]) -> Value | None:
 
 # NaN in, NaN out, element by element.
 _STRICT = frozenset({"add", "sub", "mul", "div", "neg", "exp", "expm1", "log", "log1p", "sqrt", "abs", "tanh",
-                     "max", "min", *_TRANSPARENT})  # fmt: skip
+                     "max", "min", *VIEWS})  # fmt: skip
 
 
 def _nan_returns(op: Op, function: Function, users: Mapping[Value, list[Op]]) -> bool:

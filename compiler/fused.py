@@ -7,7 +7,7 @@ them up in order (in f64 where the device has it) and computes what depends on t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from ..ir.function import Op, Value
 from ..ir.kernel import (
@@ -42,12 +42,17 @@ from .monoids import monoid_of
 
 @dataclass(frozen=True)
 class Fused:
-    """One fused kernel to lower: its schedule, the buffer of each input and output, the status slot of each check."""
+    """One fused kernel to lower: its schedule, the buffer of each input and output, the status slot of each check, and
+    what a tuner tries in place of figures of the strategy."""
 
     name: str
     schedule: Schedule
     buffers: Mapping[Value, str]
     slots: Mapping[Op, int]
+    settings: Mapping[str, int] = field(default_factory=dict)
+
+    def setting(self, name: str, usual: int) -> int:
+        return self.settings.get(name, usual)
 
     def emitter(self) -> Emitter:
         return Emitter(self.schedule, self.buffers, self.slots)

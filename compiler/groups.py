@@ -6,6 +6,7 @@ needs whom, and whether one loop nest serves. It decides nothing: the policy is 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,9 +16,13 @@ from ..ir.function import Function, Op, Value
 from ..ir.names import fresh
 from ..ir.ops import FREE
 from ..ir.schedule import Refusal, Schedule
+from ..ir.types import ITEM_SIZE, dim_names, dim_value
 from .schedule import is_row_reduction, is_unit_reshape, schedule_of
 
 Target = Value | Op  # an Op is a check
+
+TYPICAL_SIZE = 1024
+"""What a dimension name counts as where savings are compared."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +64,7 @@ class Groups:
         self.views = [op for op in function.ops
                       if op.name == "reshape" and (not is_unit_reshape(op) or op.result in multiplied)]  # fmt: skip
         self._source: dict[Value, Value] = {}
+        self._sizes: dict[Value, int] = {}
         for op in self.views:
             self._source[op.result] = self.source(op.operands[0])
         self._viewed = {op.operands[0] for op in self.views}
@@ -131,6 +137,30 @@ class Groups:
         """The groups that read a tensor of more than one element that `group` reads."""
         large = (leaf for leaf in group.leaves if leaf.type.count != 1)
         return (other for leaf in large for other in self._readers.get(leaf, ()))
+
+    def partners(self, group: Group) -> set[Group]:
+        """The groups that `group` needs, that need it, and that read the same."""
+        found = {*self.needed_by(group), *self.needing(group), *self.reading_the_same(group)}
+        return found - {group}
+
+    def are_neighbours(self, a: Group, b: Group) -> bool:
+        """Whether one of two groups needs the other."""
+        return b in self.needed_by(a) or a in self.needed_by(b)
+
+    def bytes_saved(self, a: Group, b: Group) -> int:
+        """About how many bytes one group in place of two need not move: what both read, and twice what one stores and
+        the other reads."""
+        ours, theirs = map(self.source, a.leaves), map(self.source, b.leaves)
+        read, also = set(ours), set(theirs)
+        handed = {t for t in a.targets if t in also} | {t for t in b.targets if t in read}
+        return sum(map(self._size, read & also)) + 2 * sum(self._size(t) for t in handed if isinstance(t, Value))
+
+    def _size(self, value: Value) -> int:
+        if value not in self._sizes:
+            sizes = dict.fromkeys((name for dim in value.type.shape for name in dim_names(dim)), TYPICAL_SIZE)
+            count = math.prod(dim_value(dim, sizes) for dim in value.type.shape)
+            self._sizes[value] = count * ITEM_SIZE[value.type.dtype]
+        return self._sizes[value]
 
     def obstacle(self, a: Group, b: Group) -> str | None:
         """Why no kernel can be both groups, whatever they compute: one needs the other through memory, or repeats."""

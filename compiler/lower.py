@@ -21,9 +21,10 @@ from .check import check_kernel
 from .check_program import check_program
 from .emit import product, size_of
 from .fused import Fused
+from .lone_item import joined, with_lone_item
 from .outline import Outlined
 from .pieces import move_to_piece
-from .strategies import choose, lower_with
+from .strategies import Candidate, Decision, choose, lower_with, stores_once
 
 PIECE_ROWS = 16
 """Pieces are multiples of this many rows, so that vectors of rows are aligned in every piece as in the first."""
@@ -35,33 +36,41 @@ class Choice:
 
     strategy: str
     against: Mapping[str, str]
+    why: str
 
 
 @dataclass(frozen=True)
 class Lowered:
     program: Program
     choices: Mapping[str, Choice]
+    fused: Mapping[str, Fused]
 
 
-def lower(outlined: Outlined, device: DeviceInfo, strategy: str | None = None) -> Lowered:
-    """The program of an outlined module on a device. `strategy` is used wherever it applies."""
-    lowering = _Lowering(outlined, device, strategy)
+def lower(
+    outlined: Outlined, device: DeviceInfo, strategy: str | None = None, decided: Mapping[str, Decision] | None = None
+) -> Lowered:
+    """The program of an outlined module on a device. `strategy` is used wherever it applies, what is `decided` for a
+    kernel goes before that."""
+    lowering = _Lowering(outlined, device, strategy, decided or {})
     program = lowering.program(outlined.module.entry)
     for kernel in program.kernels:
         check_kernel(kernel, device)
     check_program(program)
-    return Lowered(program, lowering.choices)
+    return Lowered(program, lowering.choices, lowering.fused)
 
 
 class _Lowering:
-    def __init__(self, outlined: Outlined, device: DeviceInfo, strategy: str | None):
-        self.outlined, self.device, self.strategy = outlined, device, strategy
+    def __init__(
+        self, outlined: Outlined, device: DeviceInfo, strategy: str | None, decided: Mapping[str, Decision]
+    ):
+        self.outlined, self.device, self.strategy, self.decided = outlined, device, strategy, decided
         self.names = buffer_names(outlined.module.entry)
         self.buffers: dict[str, Buffer] = {}
         self.checks: list[Check] = []
         self.steps: list[Step] = []
         self.repeats: list[Repeat] = []
         self.choices: dict[str, Choice] = {}
+        self.fused: dict[str, Fused] = {}
 
     def program(self, entry: Function) -> Program:
         names = self.names
@@ -81,6 +90,7 @@ class _Lowering:
             tuple(self.steps), tuple(self.checks), tuple(names[value] for value in entry.outputs), tuple(dims),
             tuple(value.name for value in entry.inputs if value in entry.params), tuple(self.repeats),
             tuple(names[value] for value in entry.inputs),
+            joined(entry.name, self.steps, self.fused, self.buffers, self.device),
         )  # fmt: skip
 
     def allocate(self, values: Iterable[Value], views: Mapping[Value, Value], roles: Mapping[Value, str]) -> None:
@@ -108,9 +118,35 @@ class _Lowering:
         slots = _slots(schedule.function, stored, self.checks)
         inside, outside = (*schedule.function.inputs, *schedule.function.outputs), (*op.operands, *op.results)
         fused = Fused(name, schedule, {value: names[stored] for value, stored in zip(inside, outside)}, slots)
-        chosen, against = choose(fused, self.device, self.strategy)
-        self.choices[name] = Choice(chosen, against)
-        return Step(name, tuple(lower_with(chosen, fused, self.device)))
+        self.fused[name] = fused
+        chosen, against = self.choose(fused)
+        decision = self.decided.get(name)
+        candidate = decision.candidate if decision else Candidate(chosen)
+        why = decision.why if decision else "asked for" if chosen == self.strategy else "cost model"
+        self.choices[name] = Choice(chosen, against, why)
+        return Step(name, with_lone_item(fused, lower_with(candidate, fused, self.device), self.device))
+
+    def choose(self, fused: Fused) -> tuple[str, Mapping[str, str]]:
+        decision = self.decided.get(fused.name)
+        return choose(fused, self.device, decision.candidate.strategy if decision else self.strategy)
+
+    def is_written_over(self, function: Function, old: Value, new: Value) -> bool:
+        """Whether what is carried on can stay in one buffer: the one kernel that reads it stores the new value of an
+        element once, after it has read that element and nothing else of it."""
+        users = [op for op in function.ops if old in op.operands]
+        if len(users) != 1 or users[0].name != "launch" or new not in users[0].results:
+            return False
+        (op,) = users
+        schedule = self.outlined.schedules[op.attributes["callee"]]
+        kernel = schedule.function
+        inside = dict(zip((*op.operands, *op.results), (*kernel.inputs, *kernel.outputs)))
+        multiplied = schedule.matmul.operands if schedule.matmul is not None else ()
+        if op.operands.count(old) > 1 or inside[old] in multiplied or any(o.name == "gather" for o in kernel.ops):
+            return False
+        if schedule.where[inside[old]] != schedule.where[inside[new]] or None in schedule.where[inside[old]]:
+            return False
+        fused = Fused(kernel.name, schedule, {value: self.names[stored] for stored, value in inside.items()}, {})
+        return stores_once(self.choose(fused)[0])
 
     def repeat(self, op: Op) -> None:
         """The steps of one piece. What is cut lies in the buffers of the whole; the rest has buffers of a piece."""
@@ -121,10 +157,13 @@ class _Lowering:
         self.names |= buffer_names(function, self.names.values())
         self.names |= {value: self.names[whole] for value, whole in outside.items()}
         views = _views(function)
+        over = [(old, new) for old, new in zip(before, carried) if self.is_written_over(function, old, new)]
+        self.names |= {old: self.names[new] for old, new in over}
         if views.keys() & set(function.outputs):
             raise Limitation(f"@{function.name} is repeated and gives a view, which no kernel writes piece by piece",
                              "give what the view looks at, and reshape it outside", span=op.span)  # fmt: skip
-        inside = [value for value in (*before, *_results(function)) if value not in outside]
+        waiting = [pair for pair in zip(before, carried) if pair not in over]
+        inside = [value for value in (*(old for old, _ in waiting), *_results(function)) if value not in outside]
         self.allocate(inside, views, {})
         first, first_check = len(self.steps), len(self.checks)
         self.function(function)
@@ -133,7 +172,7 @@ class _Lowering:
         for value, source in views.items():
             cut |= {value} if source in cut else set()
         row_elements = {self.names[value]: _per_row(value, step) for value in cut}
-        pairs = tuple((self.names[old], self.names[new]) for old, new in zip(before, carried))
+        pairs = tuple((self.names[old], self.names[new]) for old, new in waiting)
         bytes_a_row = [mul(_per_row(value, step), integer(ITEM_SIZE[value.type.dtype]))
                        for value in inside if value not in views and _rows_in(value, step)]  # fmt: skip
         most = _rows_at_a_time(op.attributes["budget"], bytes_a_row)

@@ -11,7 +11,8 @@ The policy, greedy and in this order:
    reductions along the first become targets, too.
 3. Groups that share a row reduction are merged if one loop nest serves both: loss and gradient come together first,
    so that what the gradient must wait for (the number of rows that count) stays apart from them.
-4. So are groups where one needs the other, then groups that read the same tensor.
+4. So are groups where one needs the other or that read the same tensor, those first that save most bytes: a sum that
+   a gradient must wait for then does not take along what the gradient's kernel reads anyway.
 5. A row reduction that is still in several groups is computed by the first and stored: reductions are never
    computed twice.
 A merge is legal if no third group lies between, and `schedule_of` finds a schedule. Reasons of refused merges
@@ -20,6 +21,8 @@ are kept: `explain` prints them.
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -58,11 +61,8 @@ def _outline_function(module: Module, function: Function) -> Outlined:
     groups = Groups(function)
     _separate(groups)
     refusals: list[_Refused] = []
-    # What is read along two loops is read twice: that pays only where a group's results need not be stored any more.
-    for partners, may_copy in (
-        (groups.with_reductions_of, True), (_neighbours(groups), True), (groups.reading_the_same, False),
-    ):  # fmt: skip
-        refusals += _merge(groups, partners, may_copy)
+    refusals += _merge(groups, groups.with_reductions_of)
+    refusals += _merge_by_bytes(groups)
     _store_shared_reductions(groups)
     return _written(module, groups, _still_apart(groups, refusals))
 
@@ -166,11 +166,7 @@ class _Refused:
     reason: str
 
 
-def _neighbours(groups: Groups) -> Partners:
-    return lambda group: (*groups.needed_by(group), *groups.needing(group))
-
-
-def _merge(groups: Groups, partners: Partners, may_copy: bool) -> list[_Refused]:
+def _merge(groups: Groups, partners: Partners) -> list[_Refused]:
     """Merge later groups into earlier ones wherever they have something in common and the result is one loop nest."""
     refused: list[_Refused] = []
     merged: set[Group] = set()
@@ -182,18 +178,54 @@ def _merge(groups: Groups, partners: Partners, may_copy: bool) -> list[_Refused]
                 break
             other = min(later, key=lambda group: group.number)
             tried = other.number
-            reason = groups.obstacle(other, host)
-            joined = groups.joined(other, host, may_copy) if reason is None else Refusal(reason)
-            if isinstance(joined, Refusal):
-                refused.append(_Refused(other.targets[0], host.targets[0], joined.reason))
+            joined = _joined(groups, other, host, True)
+            if isinstance(joined, _Refused):
+                refused.append(joined)
                 continue
-            for part in (other, host):
-                groups.remove(part)
-                merged.discard(part)
-            groups.add(joined)
+            merged.discard(other)
             host = joined
         merged.add(host)
     return refused
+
+
+def _merge_by_bytes(groups: Groups) -> list[_Refused]:
+    """Merge groups where one needs the other, or both read the same, those first that save most. What is read along two
+    loops is read twice: that pays only where a group's results need not be stored any more."""
+    refused: list[_Refused] = []
+    waiting: list[tuple[int, int, int, int, Group, Group]] = []
+
+    def offer(group: Group, partners: Iterable[Group]) -> None:
+        for other in dict.fromkeys(partners):
+            first, second = (other, group) if other.number < group.number else (group, other)
+            saved = groups.bytes_saved(first, second)
+            # Equal savings in the order of the program; the count keeps groups from being compared.
+            heapq.heappush(waiting, (-saved, second.number, first.number, next(count), first, second))
+
+    count = itertools.count()
+    for group in groups.all:
+        offer(group, (other for other in groups.partners(group) if other.number < group.number))
+    while waiting:
+        *_, first, second = heapq.heappop(waiting)
+        if first not in groups.all or second not in groups.all:
+            continue
+        joined = _joined(groups, first, second, groups.are_neighbours(first, second))
+        if isinstance(joined, _Refused):
+            refused.append(joined)
+        else:
+            offer(joined, groups.partners(joined))
+    return refused
+
+
+def _joined(groups: Groups, first: Group, second: Group, may_copy: bool) -> Group | _Refused:
+    """One group in place of two, or why not."""
+    reason = groups.obstacle(first, second)
+    joined = groups.joined(first, second, may_copy) if reason is None else Refusal(reason)
+    if isinstance(joined, Refusal):
+        return _Refused(first.targets[0], second.targets[0], joined.reason)
+    groups.remove(first)
+    groups.remove(second)
+    groups.add(joined)
+    return joined
 
 
 def _still_apart(groups: Groups, refusals: Iterable[_Refused]) -> tuple[str, ...]:

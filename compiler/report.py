@@ -8,19 +8,16 @@ length is no multiple of a vector's, kernels do a little more than these figures
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..ir.function import Op, Value
 from ..ir.kernel import evaluate_integer
 from ..ir.program import Program, Step, Variant, largest_sizes
 from ..ir.repeat import pieces
 from ..ir.schedule import Schedule
-from ..ir.types import ITEM_SIZE, dim_value
 from . import Compiled
-from .stages import Stage, stages_of
+from .loads import bytes_of, passes_of, picks_of
 
 EXPONENTIALS = frozenset({"exp", "expm1", "tanh"})
 """What takes about as long as an exponential."""
@@ -89,83 +86,21 @@ def _count(program: Program, step: Step, schedule: Schedule, sizes: Mapping[str,
         variant = usual_variant(step, there)
         launches += times * len(variant.launches)
         loaded += times * _bytes_loaded(schedule, variant, there)
-        stored += times * sum(_bytes(v, v, there) for v in schedule.function.outputs)
+        stored += times * sum(bytes_of(v, v, there) for v in schedule.function.outputs)
     exps = exps_per_element(schedule, usual)
     return KernelCounts(step.name, usual.strategy, schedule.stages, launches, exps, loaded, stored)
 
 
 def _bytes_loaded(schedule: Schedule, variant: Variant, sizes: Mapping[str, int]) -> int:
-    passes = _passes(schedule, _kept(schedule, variant))
-    loads = [v for _, loads in passes for v in loads if schedule.varies[v] == schedule.looped]
-    picked = _picked(schedule)
+    loads = [v for each in passes_of(schedule, variant) for v in each.loads if schedule.varies[v] == schedule.looped]
+    picks = picks_of(schedule)
     # What varies along fewer axes than the loops is loaded outside of them, once.
-    once = [v for v in schedule.function.inputs if v not in loads and all(v is not source for source, _ in picked)]
-    return sum(_bytes(v, v, sizes) for v in (*loads, *once)) + sum(_bytes(v, at, sizes) for v, at in picked)
+    once = [v for v in schedule.function.inputs if v not in loads and all(v is not pick.source for pick in picks)]
+    return (sum(bytes_of(v, v, sizes) for v in (*loads, *once))
+            + sum(bytes_of(pick.source, pick.result, sizes) for pick in picks))  # fmt: skip
 
 
 def exps_per_element(schedule: Schedule, variant: Variant) -> int:
     """How many exponentials a variant of a kernel evaluates for each element of its domain."""
-    ops = [op for ops, _ in _passes(schedule, _kept(schedule, variant)) for op in ops]
+    ops = [op for each in passes_of(schedule, variant) for op in each.ops]
     return sum(op.name in EXPONENTIALS for op in ops if schedule.varies[op.result] == schedule.looped)
-
-
-def _picked(schedule: Schedule) -> list[tuple[Value, Value]]:
-    """The inputs behind every gather, each with the gather's result: as many elements are loaded as that has."""
-    producer = schedule.function.producers()
-    return [
-        (value, op.result)
-        for op in schedule.function.ops
-        if op.name == "gather"
-        for value in schedule.function.inputs
-        if value in _behind([op.operands[0]], producer, ())
-    ]
-
-
-def _behind(targets: Iterable[Value], producer: Mapping[Value, Op], ready: Collection[Value]) -> set[Value]:
-    """The targets and everything that they are computed from, but for what is ready and what is picked."""
-    pending = list(targets)
-    seen: set[Value] = set()
-    while pending:
-        value = pending.pop()
-        if value in seen or value in ready:
-            continue
-        seen.add(value)
-        op = producer.get(value)
-        if op is not None:
-            pending += op.operands[1:] if op.name == "gather" else op.operands
-    return seen
-
-
-def _bytes(value: Value, at: Value, sizes: Mapping[str, int]) -> int:
-    """The bytes of as many elements of `value` as `at` has."""
-    return math.prod(dim_value(dim, sizes) for dim in at.type.shape) * ITEM_SIZE[value.type.dtype]
-
-
-def _kept(schedule: Schedule, variant: Variant) -> dict[Value, int]:
-    """The values that a private array holds between passes, with the pass that computes them."""
-    arrays = (array for launch in variant.launches for array in launch.kernel.private_arrays)
-    held = {array.holds for array in arrays if array.holds is not None}
-    stages = stages_of(schedule)
-    return {value: next(stage.number for stage in stages if stage.needs(value)) for value in held}
-
-
-def _passes(schedule: Schedule, kept: Mapping[Value, int]) -> list[tuple[list[Op], list[Value]]]:
-    """For each pass over a row the operations that it evaluates and the inputs that it loads."""
-    found = []
-    for stage in stages_of(schedule):
-        ready = {op.result for op in schedule.row_reductions} | {
-            v for v, number in kept.items() if number < stage.number
-        }
-        found.append(_work(schedule, stage, ready, kept))
-    return found
-
-
-def _work(
-    schedule: Schedule, stage: Stage, ready: Collection[Value], kept: Mapping[Value, int]
-) -> tuple[list[Op], list[Value]]:
-    producer = schedule.function.producers()
-    reduced = [op.operands[0] for op in (*stage.reductions, *stage.element_sums, *stage.element_checks)]
-    own = [v for v, number in kept.items() if number == stage.number]
-    seen = _behind([*stage.element_outputs, *reduced, *own], producer, ready)
-    ops = [op for op in schedule.function.ops if op.results and op.result in seen]
-    return ops, [value for value in schedule.function.inputs if value in seen]

@@ -1,21 +1,26 @@
-"""Blocks of rows: one vector of rows that lie side by side, each lane its own row.
+"""Blocks of rows: one vector of rows that lie side by side, or several, each lane its own row.
 
 In: a schedule whose innermost row axis is the one that vectors run along. Out: how many blocks there are, the point and
-the lanes of one, a loop over its columns. The last block of a line overlaps the one before, and counts only its own
-lanes.
+the lanes of each vector of one, a loop over the columns. The last block of a line overlaps the one before, and counts
+only its own lanes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
+from ..ir.function import Op, Value
 from ..ir.kernel import (
     Apply,
+    Assign,
     Expr,
     For,
     Iota,
+    Prefetch,
     Splat,
+    Stmt,
+    Var,
     add,
     ceil_div,
     integer,
@@ -24,14 +29,15 @@ from ..ir.kernel import (
     sub,
 )  # fmt: skip
 from ..ir.schedule import Schedule
-from .emit import Emitter, Lanes, Point, Scope, product, size_of, split_rows
+from .emit import Emitter, Lanes, Point, Scope, product, size_of, split_rows, widen
 from .reductions import Accumulators, accumulate
-from .sweep import Work, visit
+from .sweep import Work, lockstep, visit
 
 
 @dataclass(frozen=True)
 class Block:
-    """`fresh` are the lanes that no block before has counted; None: all of them. `number` is that of the first row."""
+    """One vector of rows. `fresh` are the lanes that no block before has counted; None: all of them. `number` is that
+    of the first row."""
 
     point: Point
     number: Expr
@@ -49,51 +55,114 @@ def lines(schedule: Schedule) -> tuple[int, ...]:
     return schedule.rows[:-1]
 
 
-def block_count(schedule: Schedule, width: int) -> Expr:
-    per_line = ceil_div(size_of(schedule.axes[lane_axis(schedule)]), integer(width))
+def block_count(schedule: Schedule, lanes: int) -> Expr:
+    per_line = ceil_div(size_of(schedule.axes[lane_axis(schedule)]), integer(lanes))
     return mul(product(schedule.axes[a] for a in lines(schedule)), per_line)
 
 
 def block_at(emitter: Emitter, scope: Scope, number: Expr, width: int) -> Block:
-    """The block with that number."""
+    """The block with that number, of one vector."""
+    return vectors_at(emitter, scope, number, width, 1)[0]
+
+
+def vectors_at(emitter: Emitter, scope: Scope, number: Expr, width: int, count: int) -> list[Block]:
+    """The `count` vectors of the block with that number."""
     schedule = emitter.schedule
-    lanes = size_of(schedule.axes[lane_axis(schedule)])
-    per_line = ceil_div(lanes, integer(width))
+    size = schedule.axes[lane_axis(schedule)]
+    rows, lanes = size_of(size), width * count
+    per_line = ceil_div(rows, integer(lanes))
     line = emitter.let(scope, "line", Apply("div", (number, per_line), "i64"))
-    wanted = emitter.let(scope, "wanted", mul(Apply("mod", (number, per_line), "i64"), integer(width)))
-    base = emitter.let(scope, "base", minimum(wanted, sub(lanes, integer(width))))
-    fresh: Expr | None = None
-    if width > 1:
-        counted = Splat(Apply("cast", (sub(wanted, base),), "i32"), width)
-        fresh = emitter.let(scope, "fresh", Apply("ge", (Iota("i32", width), counted), "bool", width))
-    point: dict[int, Expr | Lanes] = {lane_axis(schedule): Lanes(base, width)}
+    wanted = emitter.let(scope, "wanted", mul(Apply("mod", (number, per_line), "i64"), integer(lanes)))
+    overlaps = not isinstance(size, int) or size % lanes != 0
+    base = emitter.let(scope, "base", minimum(wanted, sub(rows, integer(lanes)))) if overlaps else wanted
     outer = lines(schedule)
+    around: dict[int, Expr | Lanes] = {}
     for a, coordinate in zip(outer, split_rows(line, [size_of(schedule.axes[a]) for a in outer])):
-        point[a] = emitter.let(scope, "line_at", coordinate)
-    return Block(point, add(mul(line, lanes), base), width, fresh)
+        around[a] = emitter.let(scope, "line_at", coordinate)
+    found = []
+    for vector in range(count):
+        start = add(base, integer(vector * width))
+        fresh: Expr | None = None
+        if overlaps and lanes > 1:
+            counted = Splat(Apply("cast", (sub(wanted, start),), "i32"), width)
+            fresh = emitter.let(scope, "fresh", Apply("ge", (Iota("i32", width), counted), "bool", width))
+        point = {lane_axis(schedule): Lanes(start, width), **around}
+        found.append(Block(point, add(mul(line, rows), start), width, fresh))
+    return found
+
+
+@dataclass(frozen=True)
+class Pick:
+    """A gather along the columns, done while a pass goes by them: `found` becomes each row's element, 0 where it has
+    none."""
+
+    op: Op
+    found: Var
+
+
+@dataclass(frozen=True)
+class LaneTrack:
+    """One pass over one vector of rows, among those that a loop does side by side. `row` is the scope of these rows'
+    values; `rows` are reduced lane by lane, `sums` over everything. `vector` is its place in its block, and that of its
+    values in private arrays. Inputs `ahead` are fetched so many elements before they are read."""
+
+    row: Scope
+    block: Block
+    work: Work
+    rows: Sequence[Accumulators]
+    sums: Sequence[Accumulators]
+    vector: int = 0
+    ahead: Mapping[Value, int] = field(default_factory=dict)
+    picks: Sequence[Pick] = ()
 
 
 def visit_columns(
-    emitter: Emitter, scope: Scope, block: Block, work: Work, rows: Sequence[Accumulators],
-    sums: Sequence[Accumulators], within: tuple[Expr, Expr] | None = None,
-    nontemporal: bool = False,
+    emitter: Emitter, scope: Scope, tracks: Sequence[LaneTrack], vectors: int = 1,
+    within: tuple[Expr, Expr] | None = None, nontemporal: bool = False,
 ) -> None:  # fmt: skip
-    """Loop over the columns one by one, a vector of rows each time. `rows` are reduced lane by lane, `sums` over
-    everything. `within` bounds the outermost column axis."""
+    """Loop over the columns one by one, a block of so many `vectors` each time; those of one pass advance in lockstep.
+    `within` bounds the outermost column axis."""
     schedule = emitter.schedule
-    emitter.hoist(work.targets, schedule.reduced, block.point, scope, given=work.kept)
+    for track in tracks:
+        emitter.hoist(track.work.targets, schedule.reduced, track.block.point, track.row, given=track.work.kept)
+        emitter.compute([pick.op.operands[1] for pick in track.picks], track.block.point, track.row)
     variables = [emitter.fresh("column", "i64") for _ in schedule.columns]
-    inner = scope.inner()
     flat: Expr = integer(0)
     for variable, a in zip(variables, schedule.columns):
         flat = add(mul(flat, size_of(schedule.axes[a])), variable)
-    here = {**block.point, **dict(zip(schedule.columns, variables))}
-    visit(emitter, inner, here, work, rows, nontemporal=nontemporal, column=mul(flat, integer(block.width)))
-    for group in sums:
-        accumulate(emitter, inner, group, 0, block.fresh)
-    body = tuple(inner.statements)
+    column = dict(zip(schedule.columns, variables))
+    statements: list[Stmt] = []
+    for first in range(0, len(tracks), vectors):
+        abreast = [_visited(emitter, track, column, flat, vectors, nontemporal)
+                   for track in tracks[first : first + vectors]]  # fmt: skip
+        statements += lockstep(abreast)
+    body = tuple(statements)
     bounds: list[tuple[Expr, Expr]] = [(integer(0), size_of(schedule.axes[a])) for a in schedule.columns]
     bounds[0] = within or bounds[0]
     for variable, (start, stop) in reversed(list(zip(variables, bounds))):
         body = (For(variable, start, stop, integer(1), body),)
     scope.statements += body
+
+
+def _visited(
+    emitter: Emitter, track: LaneTrack, column: Mapping[int, Expr], flat: Expr, vectors: int, nontemporal: bool
+) -> list[Stmt]:
+    """The statements of one pass at one column."""
+    inner = Scope(dict(track.row.known))
+    here = {**track.block.point, **column}
+    for value, distance in track.ahead.items():
+        index, _ = emitter.index(value, here)
+        inner.statements.append(Prefetch(emitter.buffers[value], add(index, integer(distance)), 2))
+    place = add(mul(flat, integer(track.block.width * vectors)), integer(track.vector * track.block.width))
+    visit(emitter, inner, here, track.work, track.rows, nontemporal=nontemporal, column=place)
+    for group in track.sums:
+        accumulate(emitter, inner, group, track.vector, track.block.fresh)
+    for pick in track.picks:
+        source, position = pick.op.operands
+        emitter.compute([source], here, inner)
+        wanted, number = inner.known[position], column[emitter.schedule.columns[0]]
+        narrow = number if wanted.dtype == "i64" else Apply("cast", (number,), wanted.dtype)
+        hit = Apply("eq", (wanted, widen(narrow, wanted.width)), "bool", wanted.width)
+        picked = Apply("select", (hit, inner.known[source], pick.found), pick.found.dtype, pick.found.width)
+        inner.statements.append(Assign(pick.found, picked))
+    return inner.statements

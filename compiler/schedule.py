@@ -186,13 +186,25 @@ def _classify(
     if len(reduced) > 1:
         return Refusal("rows are reduced along different axes")
     columns: frozenset[int] = frozenset(a for a in next(iter(reduced), frozenset()) if a is not None)
-    looped = columns.union(*(varies[v] for v in function.outputs if v not in finished),
-                           *(varies[op.operands[0]] for op in [*rows_reduced, *whole]),
-                           *(varies[op.operands[0]] for op in function.ops if op.name == "check"))  # fmt: skip
+    used = [*(v for v in function.outputs if v not in finished), *(op.operands[0] for op in whole),
+            *(op.operands[0] for op in function.ops if op.name == "check")]  # fmt: skip
+    looped = columns.union(*(varies[v] for v in used), *(varies[op.operands[0]] for op in rows_reduced))
+    if not rows_reduced and matmul is None:
+        columns = _columns_without_reductions(looped, {varies[v] for v in used})
     rows = looped - columns
     schedule = Schedule(function, tuple(sizes), looped, columns, where, depends, stage, tuple(rows_reduced),
                         tuple(whole), frozenset(finish), matmul)  # fmt: skip
     return _refusal(schedule, varies, rows) or _with_full_outputs(schedule, varies)
+
+
+def _columns_without_reductions(looped: frozenset[int], used: set[frozenset[int]]) -> frozenset[int]:
+    """The columns of a kernel that reduces no rows: the axes that some of what is stored, summed or checked does not
+    run along, as a row's label does not run along its classes."""
+    of_rows = [axes for axes in used if axes and axes != looped]
+    # Rows that do not begin with the outermost loop are columns of the memory: going along them would jump.
+    if len(of_rows) != 1 or min(looped) not in of_rows[0]:
+        return frozenset()
+    return looped - of_rows[0]
 
 
 def _with_full_outputs(schedule: Schedule, varies: dict[Value, frozenset[int]]) -> Schedule:
@@ -229,8 +241,9 @@ def _refusal(schedule: Schedule, varies: dict[Value, frozenset[int]], rows: froz
         if varies[op.operands[0]] not in (rows, looped):
             return Refusal(f"the sum of %{op.operands[0].name} runs along other axes than the rows of this kernel")
     for op in schedule.function.ops:
-        if op.name == "check" and op not in schedule.finish and varies[op.operands[0]] not in (rows, looped):
-            return Refusal("a check runs along other axes than the rows of this kernel")
+        # What fails at every turn of a loop that it does not run along is reported once: the first place.
+        if op.name == "check" and op not in schedule.finish and looped and not varies[op.operands[0]]:
+            return Refusal("a check of one value is no part of a loop")
     if schedule.matmul is not None:
         if schedule.row_reductions or schedule.whole_reductions or schedule.finish:
             return Refusal("a matrix product takes elementwise work after it, not reductions")

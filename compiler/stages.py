@@ -10,6 +10,7 @@ from ..ir.kernel import register_dtype
 from ..ir.schedule import Schedule
 from ..ir.types import ITEM_SIZE, DimLike
 from .emit import Emitter
+from .placing import places
 
 # Costly enough that reading a result back beats computing it again.
 COSTLY = frozenset({"exp", "expm1", "log", "log1p", "pow", "tanh", "erf", "sqrt", "div"})
@@ -36,7 +37,7 @@ class Stage:
 
 def stages_of(schedule: Schedule) -> list[Stage]:
     """Every pass, in order. Row values are computed after the pass that makes them known."""
-    function, level = schedule.function, schedule.stage
+    function, level, place = schedule.function, schedule.stage, places(schedule, COSTLY)
     producer = function.producers()
     known = {op.result for op in schedule.row_reductions}
     checks = [op for op in function.ops if op.name == "check" and op not in schedule.finish]
@@ -44,10 +45,10 @@ def stages_of(schedule: Schedule) -> list[Stage]:
     row_checks = [op for op in checks if op not in schedule.element_checks]
     stages = []
     for number in range(schedule.stages):
-        reductions = tuple(op for op in schedule.row_reductions if level[op.operands[0]] == number)
-        outputs = tuple(v for v in schedule.element_outputs if level[v] == number)
-        sums = tuple(op for op in schedule.element_sums if level[op.operands[0]] == number)
-        own_checks = tuple(op for op in schedule.element_checks if level[op.operands[0]] == number)
+        reductions = tuple(op for op in schedule.row_reductions if place[op] == number)
+        outputs = tuple(v for v in schedule.element_outputs if place[v] == number)
+        sums = tuple(op for op in schedule.element_sums if place[op] == number)
+        own_checks = tuple(op for op in schedule.element_checks if place[op] == number)
         # A row value of stage n is known after pass n - 1; those of stage 0 wait for the first pass.
         done = (0, 1) if number == 0 else (number + 1,)
         targets = [*outputs, *(op.operands[0] for op in (*reductions, *sums, *own_checks))]

@@ -25,7 +25,8 @@ def vector_width(schedule: Schedule, device: DeviceInfo, columns: DimLike | None
 def nontemporal_from(schedule: Schedule, device: DeviceInfo, width: int, column: int, pitch: DimLike) -> int | None:
     """From how many stored elements on stores go past the cache; None where an address may be misaligned.
 
-    Every vector must fill a cache line and start on one: outputs are aligned, so are rows whose pitch is a multiple.
+    Every vector must start on a line or half a line, and lines must be filled by vectors that follow each other: outputs
+    are aligned, so are rows whose pitch is a multiple of a line.
     """
     outputs = schedule.element_outputs
     if not device.nontemporal_stores or not outputs or width == 1:
@@ -36,9 +37,11 @@ def nontemporal_from(schedule: Schedule, device: DeviceInfo, width: int, column:
         if list(dict.fromkeys(order)) != sorted(schedule.looped) or order[-1:] != [column]:
             return None
         item = ITEM_SIZE[value.type.dtype]
-        if width * item != device.cache_line or value.type.dtype in ("f16", "bf16", "bool"):
+        if value.type.dtype == "bool" or width * item not in (device.cache_line, device.cache_line // 2):
             return None
-        if not isinstance(pitch, int) or pitch * item % device.cache_line:
+        # Half a line at the end of a row would wait for the next row's half.
+        length = schedule.axes[column] if len(order) > 1 and width * item < device.cache_line else 0
+        if not all(isinstance(size, int) and size * item % device.cache_line == 0 for size in (pitch, length)):
             return None
     return STREAM_BYTES // ITEM_SIZE[outputs[0].type.dtype]
 

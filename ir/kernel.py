@@ -11,21 +11,23 @@ is a mask: true or false in each lane, however C spells it. `load` and `store` w
 consecutive elements from there; with a vector index each lane has its own element. f16 and bf16 exist only in
 buffers: a load gives f32, a store rounds. A `let` name is bound once in its block; a `var` may be assigned. Every
 work-item of a group must reach the same barriers. Indices are i64. Loads and stores reach local arrays (one a
-work-group) and private arrays (one a work-item) like buffers. A prefetch may name any address.
+work-group) and private arrays (one a work-item) like buffers. An access that is `aligned` is of a vector whose address
+is a multiple of its bytes. A prefetch may name any address.
 
 Beside the pointwise primitives, `apply` knows:
 
     mod, fma
     exp_nonpositive          exp for operands <= 0 (or NaN); results below the normal range may be flushed to 0
     log1p_unit               log1p for operands in [0, 1] (or NaN)
-    log_from_one             log for finite operands >= 1 (or NaN)
     max_number, min_number   may drop a NaN on either side
     power_of_two             the f32 2^n of an f32 that is n + 127 + 1.5 * 2^23 for a whole n in -127..127 (its low bits
                              are the biased exponent); 0 for n = -127
     raise_exponent           x 2^n of a positive f32 x near 1 (or NaN) and an f32 that is n + 1.5 * 2^23 for a whole n
                              in -127..126; from 0 to 2^-125 where x 2^n is below the normal range, 0 for n = -127
                              and x < 1
-    exponent_of, significand_of   e and m of a positive normal f32 2^e m, m in [1, 2)
+    significand_of           the m in [sqrt(1/2), sqrt(2)) of a positive normal f32 2^n m; 1 of 0
+    exponent_of              its n, times 2^23; -127 * 2^23 of 0
+    reciprocal_power         its 2^-n; 2^127 of 0
     round_f16, round_bf16    the nearest value of that type, as f32
 """
 
@@ -69,6 +71,7 @@ class Load:
     index: Expr
     dtype: str
     width: int = 1
+    aligned: bool = False
 
 
 @dataclass(frozen=True)
@@ -159,12 +162,13 @@ class Assign:
 
 @dataclass(frozen=True)
 class Store:
-    """`nontemporal` goes past the cache; the address must be a multiple of the vector's bytes."""
+    """`nontemporal` goes past the cache; the address must be a multiple of the vector's bytes then too."""
 
     buffer: str
     index: Expr
     value: Expr
     nontemporal: bool = False
+    aligned: bool = False
 
 
 @dataclass(frozen=True)
@@ -225,11 +229,13 @@ class BufferArgument:
 
 @dataclass(frozen=True)
 class LocalArray:
-    """Memory shared by a work-group."""
+    """Memory shared by a work-group. `holds` are values whose elements the items keep there from one pass to the next;
+    printing forgets that."""
 
     name: str
     dtype: str
     size: int
+    holds: tuple[Value, ...] = field(default=(), compare=False, repr=False)
 
 
 @dataclass(frozen=True)

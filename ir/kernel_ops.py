@@ -28,9 +28,9 @@ KERNEL_OPERATIONS: Mapping[str, tuple[int, str]] = {
     "min_number": (2, "float"),
     "power_of_two": (1, "f32"),
     "raise_exponent": (2, "f32"),
-    "log_from_one": (1, "float"),
     "exponent_of": (1, "f32"),
     "significand_of": (1, "f32"),
+    "reciprocal_power": (1, "f32"),
     "round_f16": (1, "f32"),
     "round_bf16": (1, "f32"),
 }

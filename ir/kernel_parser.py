@@ -124,9 +124,9 @@ class KernelReader:
             case "assign", [value, type_, expression]:
                 var = self.variable(value, type_ and self.register_type(type_), names)
                 return Assign(var, self.expression(expression, names))
-            case "store", [nontemporal, buffer, index, value]:
+            case "store", [nontemporal, aligned, buffer, index, value]:
                 found = self.expression(index, names), self.expression(value, names)
-                return Store(self.name(buffer), *found, nontemporal is not None)
+                return Store(self.name(buffer), *found, nontemporal is not None, aligned is not None)
             case "for_", [value, type_, start, stop, step, block]:
                 low, high, by = (self.expression(bound, names) for bound in (start, stop, step))
                 counter = Var(self.name(value), *(self.register_type(type_) if type_ else ("i64", 1)))
@@ -168,11 +168,12 @@ class KernelReader:
                 return self.constant(head, given)
             case "variable":
                 return self.variable(head, given, names)
-            case "load":
+            case "load" | "aligned_load" as kind:
                 memory = self.name(head)
                 if given is None and memory not in names:
                     raise self.error(f"no buffer {value_name(memory)}", head, *did_you_mean(memory, names))
-                return Load(memory, operands[0], *(given or (names[memory][0], operands[0].width)))
+                type_ = given or (names[memory][0], operands[0].width)
+                return Load(memory, operands[0], *type_, kind == "aligned_load")
             case _:
                 return self.application(head, given, operands, annotation)
 

@@ -84,8 +84,8 @@ def print_block(body: tuple[Stmt, ...], outer: Names, indent: str) -> Iterator[s
                 names[var.name] = (var.dtype, var.width)
             case Assign(var=var, value=value):
                 yield f"{indent}{print_expression(var, names)} := {print_expression(value, names)}"
-            case Store(buffer=buffer, index=index, value=value, nontemporal=nontemporal):
-                keyword = "store nontemporal" if nontemporal else "store"
+            case Store(buffer=buffer, index=index, value=value, nontemporal=nontemporal, aligned=aligned):
+                keyword = "store" + " nontemporal" * nontemporal + " aligned" * aligned
                 target = f"{value_name(buffer)}[{print_expression(index, names)}]"
                 yield f"{indent}{keyword} {target} = {print_expression(value, names)}"
             case For(var=var, start=start, stop=stop, step=step, body=inner):
@@ -136,8 +136,8 @@ def _spell(node: Expr) -> tuple[str, str]:
             return repr(int(value) if isinstance(value, int) else float(value)), ""
         case Var(name=name):
             return value_name(name), ""
-        case Load(buffer=buffer):
-            return f"{value_name(buffer)}[", "]"
+        case Load(buffer=buffer, aligned=aligned):
+            return f"{'aligned ' * aligned}{value_name(buffer)}[", "]"
         case Apply(op=op):
             return f"{op}(", ")"
         case Splat():

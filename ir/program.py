@@ -7,7 +7,7 @@ serves every batch size. A step holds variants: the first whose guard is true is
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any
 
@@ -104,7 +104,8 @@ class Check:
 @dataclass(frozen=True)
 class Program:
     """Everything the runtime needs. `inputs` and `outputs` pair names with types, in order, and `input_buffers` and
-    `output_buffers` hold them; `dims` are the names that the shapes of the inputs bind."""
+    `output_buffers` hold them; `dims` are the names that the shapes of the inputs bind. `together` are variants that do
+    all the steps: the first whose guard is true is launched in their place."""
 
     name: str
     inputs: tuple[tuple[str, Type], ...]
@@ -117,12 +118,19 @@ class Program:
     params: tuple[str, ...] = ()
     repeats: tuple[Repeat, ...] = ()
     input_buffers: tuple[str, ...] = ()
+    together: tuple[Variant, ...] = ()
 
     @property
     def kernels(self) -> tuple[Kernel, ...]:
         """Every kernel of every variant, without repetition."""
-        launches = (launch for step in self.steps for variant in step.variants for launch in variant.launches)
+        launches = (launch for variant in self.variants for launch in variant.launches)
         return tuple({launch.kernel.name: launch.kernel for launch in launches}.values())
+
+    @property
+    def variants(self) -> Iterator[Variant]:
+        """Every variant of every step, and those of all steps together."""
+        yield from (variant for step in self.steps for variant in step.variants)
+        yield from self.together
 
     @property
     def dimension_names(self) -> tuple[str, ...]:
@@ -131,7 +139,11 @@ class Program:
 
 
 def turns(program: Program, sizes: Mapping[str, int]) -> Iterator[Turn]:
-    """Every step as often as it runs, in order."""
+    """Every step as often as it runs, in order; a single one where a launch does all of them together."""
+    for variant in program.together:
+        if variant.guard is None or evaluate_integer(variant.guard, sizes):
+            yield Turn(Step("together", (replace(variant, guard=None),)), sizes, {})
+            return
     for number, group in groupby(program.steps, key=lambda step: step.repeat):
         steps = tuple(group)
         if number is None:

@@ -36,6 +36,8 @@ def print_program(program: Program) -> str:
         lines += [f"  step {symbol_name(step.name)}{again} {{"]
         lines += [f"    {line}" for variant in step.variants for line in _variant(variant, names)]
         lines += ["  }"]
+    together = (f"    {line}" for variant in program.together for line in _variant(variant, names))
+    lines += ["  together {", *together, "  }"] * bool(program.together)
     lines += [f"  {_check(check)}" for check in program.checks]
     lines += [f"  output {value_name(name)}: {type_}" for name, type_ in program.outputs]
     lines += [f"  return {_values(program.output_buffers)}"] * bool(program.output_buffers)
@@ -45,7 +47,7 @@ def print_program(program: Program) -> str:
 def _check_names(program: Program) -> None:
     """A text names kernels and buffers: two of one name would become one."""
     kernels = {kernel.name: kernel for kernel in program.kernels}
-    launches = (launch for step in program.steps for variant in step.variants for launch in variant.launches)
+    launches = (launch for variant in program.variants for launch in variant.launches)
     for launch in launches:
         if launch.kernel != kernels[launch.kernel.name]:
             raise CompilerBug(f"program {program.name} has two kernels called {launch.kernel.name}")
@@ -118,7 +120,8 @@ class _ProgramReader(KernelReader):
     """The tree of a program to the program; a launch refers to one of the kernels that follow."""
 
     def program(self, tree: Node) -> Program:
-        symbol, dims, params, inputs, given, buffers, repeats, steps, checks, outputs, results, kernels = tree.children
+        symbol, dims, params, inputs, given, buffers, repeats, steps, *rest = tree.children
+        together, checks, outputs, results, kernels = rest
         pieces = [self.name(token) for repeat in repeats.children for token in repeat.children[2:4]]
         names: Names = dict.fromkeys([*self.names(dims), *pieces], ("i64", 1))
         known = {kernel.name: kernel for kernel in map(self.kernel, kernels.children)}
@@ -134,6 +137,7 @@ class _ProgramReader(KernelReader):
             self.names(params),
             tuple(self.repeat(repeat, names) for repeat in repeats.children),
             self.names(given),
+            tuple(self.variant(variant, names, known) for variant in together.children),
         )
 
     def names(self, tree: Node) -> tuple[str, ...]:

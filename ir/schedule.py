@@ -56,9 +56,9 @@ class Schedule:
 
     @property
     def element_checks(self) -> tuple[Op, ...]:
-        """The checks of elements; the others are of rows or of what is known at the end."""
+        """The checks along columns; the others are of rows or of what is known at the end."""
         checks = (op for op in self.function.ops if op.name == "check" and op not in self.finish)
-        return tuple(op for op in checks if self.varies[op.operands[0]] == self.looped)
+        return tuple(op for op in checks if not self.reduced or self.varies[op.operands[0]] & self.reduced)
 
     @property
     def element_outputs(self) -> tuple[Value, ...]:

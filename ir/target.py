@@ -48,6 +48,8 @@ class DeviceInfo:
     """
     shared_pointers: bool
     """Kernels can use a NumPy array's own memory: zero copy."""
+    register_file: int = 0
+    """Registers of a compute unit, which its work-items share; 0 on CPUs, whose work-items take turns."""
 
 
 CPU_AVX512 = DeviceInfo(
@@ -90,6 +92,29 @@ GPU_GENERIC = DeviceInfo(
     device_atomics=False,
     nontemporal_stores=False,
     shared_pointers=False,
+    register_file=128 * KIB,
+)
+
+H200 = DeviceInfo(
+    name="NVIDIA H200",
+    platform="preset",
+    kind="gpu",
+    compute_units=132,
+    vector_width=4,
+    lanes=32,
+    max_work_group_size=1024,
+    local_memory=48 * KIB,
+    max_argument_bytes=4352,
+    max_allocation=35 * GIB,
+    global_memory=140 * GIB,
+    cache_line=128,
+    cache_per_unit=256 * KIB,
+    has_f64=True,
+    has_f16=False,
+    device_atomics=False,
+    nontemporal_stores=False,
+    shared_pointers=False,
+    register_file=256 * KIB,
 )
 
 OCLGRIND = DeviceInfo(
@@ -113,4 +138,4 @@ OCLGRIND = DeviceInfo(
     shared_pointers=False,
 )
 
-PRESETS = {"cpu_avx512": CPU_AVX512, "gpu_generic": GPU_GENERIC, "oclgrind": OCLGRIND}
+PRESETS = {"cpu_avx512": CPU_AVX512, "gpu_generic": GPU_GENERIC, "h200": H200, "oclgrind": OCLGRIND}

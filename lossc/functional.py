@@ -16,7 +16,7 @@ that of the batch, are free. What torch refuses is refused, by exceptions that a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -33,45 +33,111 @@ from lossc.losses.warnings import warn
 Loss = Callable[..., np.ndarray]
 
 
-@dataclass(frozen=True)
-class _Call:
-    """A function with its arguments: what is to be run, and on which arrays."""
+MOST_PLANS = 1024
 
+
+@dataclass(frozen=True, eq=False)
+class _Plan:
+    """A program for arrays of known shapes. `names` are those of the arrays that were given, `views` their shapes in
+    the program, None where they are the same."""
+
+    row: Row
     program: LossProgram
     names: tuple[str, ...]
-    arrays: tuple[np.ndarray, ...]
+    views: tuple[tuple[int, ...] | None, ...]
     layout: Layout
     reduced: bool
+    _gradients: dict[tuple[str, ...], tuple[int, ...]] = field(default_factory=dict)
 
-    def views(self) -> list[np.ndarray]:
-        return [array.reshape(self.layout.views[name]) for name, array in zip(self.names, self.arrays)]
+    def run(self, program: LossProgram, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        given = [array if view is None else array.reshape(view) for array, view in zip(arrays, self.views)]
+        try:
+            return program.run(given)
+        except CheckFailed as error:
+            raise self.row.failed(error) from None
+
+    def places(self, wanted: tuple[str, ...], arrays: Sequence[np.ndarray]) -> tuple[int, ...]:
+        """The places of the arrays to differentiate by. Raises LirError where that cannot be done."""
+        found = self._gradients.get(wanted)
+        if found is None:
+            found = self._gradients[wanted] = self._checked_places(wanted, arrays)
+        return found
+
+    def _checked_places(self, wanted: tuple[str, ...], arrays: Sequence[np.ndarray]) -> tuple[int, ...]:
+        row = self.row
+        if not self.reduced:
+            way = "take reduction='sum'" if "reduction" in row.settings else \
+                "lossc.Graph().compile(grad=True, upstream=True) takes an incoming gradient"  # fmt: skip
+            raise LirError(f"value_and_grad differentiates one number, and {row.name} was not reduced", way)
+        for name in wanted:
+            if name not in self.names:
+                raise LirError(f"{row.name} was not given {name}: there is nothing to differentiate by")
+            array = arrays[self.names.index(name)]
+            if not is_float(_dtype(row, name, array)):
+                raise RefusedArgument(f"{name} is an array of {array.dtype}: only floats have gradients",
+                                      code="LIR0031")  # fmt: skip
+        return tuple(sorted({self.names.index(name) for name in wanted}))
 
 
-def _prepare(row: Row, arguments: Sequence[Any], keywords: Mapping[str, Any]) -> _Call:
-    values = row.bind(arguments, keywords)
-    settings = dict(zip(row.settings, row.settings_of(values)))
-    arrays: dict[str, np.ndarray] = {}
-    for name, place in zip(row.tensors, row.tensors_at):
-        if values[place] is not None or name in row.required:
-            arrays[name] = _array(row, name, values[place], arrays)
-    if "dim" in settings:
-        settings["dim"] = axis_of_softmax(row.name, settings["dim"], arrays["input"].ndim)
-        dtype = row.value_of(values, "dtype")
-        arrays["input"] = arrays["input"] if dtype is None else arrays["input"].astype(dtype)
-    types = {name: Type(_dtype(row, name, array), array.shape) for name, array in arrays.items()}
-    layout = row.layout(types, settings)
-    if layout.warning:
-        warn(layout.warning)
-    program = loss_program(row, types, layout, settings, narrow=False)
-    return _Call(program, tuple(arrays), tuple(arrays.values()), layout, settings.get("reduction", "none") != "none")
+class _Calls:
+    """Calls of one function, with a plan for each combination of settings, shapes and element types met so far."""
+
+    def __init__(self, row: Row) -> None:
+        self.row = row
+        self.plans: dict[Any, _Plan] = {}
+
+    def prepare(self, arguments: Sequence[Any], keywords: Mapping[str, Any]) -> tuple[_Plan, list[np.ndarray]]:
+        """The plan of a call, and its arrays."""
+        row = self.row
+        values = row.bind(arguments, keywords)
+        settings = row.settings_of(values)
+        given: list[np.ndarray | None] = [values[place] for place in row.tensors_at]
+        for place, value in enumerate(given):
+            if value is None and row.tensors[place] not in row.required:
+                continue
+            if type(value) is not np.ndarray or not value.flags.carray or not value.dtype.isnative:
+                given[place] = _array(row, row.tensors[place], value, given[0] if place else None)
+        if row.settings == ("dim",):
+            self._cast_and_count(settings, values, given)
+        arrays = [array for array in given if array is not None]
+        key = (*settings, *[None if array is None else (array.shape, array.dtype) for array in given])
+        plan = self.plans.get(key)
+        if plan is None:
+            plan = self._keep(key, settings, given)
+        if plan.layout.warning:
+            warn(plan.layout.warning)
+        return plan, arrays
+
+    def _cast_and_count(self, settings: list[Any], values: Sequence[Any], given: list[np.ndarray | None]) -> None:
+        """torch's `dtype` of softmax, and its axis where none is named."""
+        (array,) = given
+        assert array is not None
+        settings[0] = axis_of_softmax(self.row.name, settings[0], array.ndim)
+        dtype = self.row.value_of(values, "dtype")
+        given[0] = array if dtype is None else array.astype(dtype)
+
+    def _keep(self, key: Any, settings: Sequence[Any], given: Sequence[np.ndarray | None]) -> _Plan:
+        row = self.row
+        arrays = {name: array for name, array in zip(row.tensors, given) if array is not None}
+        named = dict(zip(row.settings, settings))
+        types = {name: Type(_dtype(row, name, array), array.shape) for name, array in arrays.items()}
+        layout = row.layout(types, named)
+        program = loss_program(row, types, layout, named, narrow=False)
+        views = [layout.views[name] for name in arrays]
+        changed = tuple(None if view == a.shape else view for view, a in zip(views, arrays.values()))
+        reduced = named.get("reduction", "none") != "none"
+        while len(self.plans) >= MOST_PLANS:
+            self.plans.pop(next(iter(self.plans)), None)
+        plan = self.plans[key] = _Plan(row, program, tuple(arrays), changed, layout, reduced)
+        return plan
 
 
-def _array(row: Row, name: str, value: Any, others: Mapping[str, np.ndarray]) -> np.ndarray:
+def _array(row: Row, name: str, value: Any, like: np.ndarray | None) -> np.ndarray:
+    """An array that a kernel can read. `like` is the first one, None where this is it."""
     if value is None:
         raise RefusedKind(f"{row.name}: {name} must be an array, found None")
-    if isinstance(value, float) and others:
+    if isinstance(value, float) and like is not None:
         # A Python number has neither an element type nor a shape of its own.
-        like = next(iter(others.values()))
         value = np.full(like.shape, value, like.dtype if is_float(_dtype(row, name, like)) else np.float32)
     array = np.asarray(value)
     if array.flags.c_contiguous and array.flags.aligned and array.dtype.isnative:
@@ -92,18 +158,13 @@ def _dtype(row: Row, name: str, array: np.ndarray) -> str:
     return found
 
 
-def _run(row: Row, program: LossProgram, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-    try:
-        return program.run(arrays)
-    except CheckFailed as error:
-        raise row.failed(error) from None
-
-
 def _function(row: Row) -> Loss:
+    calls = _Calls(row)
+
     def loss(*arguments: Any, **keywords: Any) -> np.ndarray:
-        call = _prepare(row, arguments, keywords)
-        (value,) = _run(row, call.program, call.views())
-        return value if call.reduced else value.reshape(call.layout.result)
+        plan, arrays = calls.prepare(arguments, keywords)
+        (value,) = plan.run(plan.program, arrays)
+        return value if plan.reduced else value.reshape(plan.layout.result)
 
     loss.__name__ = loss.__qualname__ = row.name
     loss.__signature__ = row.signature  # type: ignore[attr-defined]
@@ -133,24 +194,17 @@ def value_and_grad(function: Loss, argnums: int | Sequence[int] = 0) -> Callable
         raise LirError("argnums names no argument")
     wanted = tuple(known[position] for position in positions)
 
+    calls = _Calls(row)
+
     def value_and_gradient(*arguments: Any, **keywords: Any) -> tuple[np.ndarray, Any]:
-        call = _prepare(row, arguments, keywords)
-        if not call.reduced:
-            way = "take reduction='sum'" if "reduction" in row.settings else \
-                "lossc.Graph().compile(grad=True, upstream=True) takes an incoming gradient"  # fmt: skip
-            raise LirError(f"value_and_grad differentiates one number, and {row.name} was not reduced", way)
-        for name in wanted:
-            if name not in call.names:
-                raise LirError(f"{row.name} was not given {name}: there is nothing to differentiate by")
-            array = call.arrays[call.names.index(name)]
-            if not is_float(_dtype(row, name, array)):
-                raise RefusedArgument(f"{name} is an array of {array.dtype}: only floats have gradients",
-                                      code="LIR0031")  # fmt: skip
-        places = tuple(sorted({call.names.index(name) for name in wanted}))
-        value, *found = _run(row, call.program.with_gradient(places), call.views())
-        gradients = {place: found[i].reshape(call.arrays[place].shape) for i, place in enumerate(places)}
-        chosen = tuple(gradients[call.names.index(name)] for name in wanted)
-        return value, chosen[0] if isinstance(argnums, int) else chosen
+        plan, arrays = calls.prepare(arguments, keywords)
+        places = plan.places(wanted, arrays)
+        value, *found = plan.run(plan.program.with_gradient(places), arrays)
+        if len(wanted) == 1:
+            gradient = found[0] if plan.views[places[0]] is None else found[0].reshape(arrays[places[0]].shape)
+            return value, gradient if isinstance(argnums, int) else (gradient,)
+        gradients = {plan.names[p]: found[i].reshape(arrays[p].shape) for i, p in enumerate(places)}
+        return value, tuple(gradients[name] for name in wanted)
 
     value_and_gradient.__name__ = f"value_and_grad_of_{row.name}"
     value_and_gradient.__doc__ = f"The value of {row.name} and its gradient by {', '.join(wanted)}."

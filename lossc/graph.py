@@ -229,7 +229,7 @@ class Graph:
     def compile(
         self, outputs: Outputs | None = None, *, grad: bool | str | Sequence[str | Tensor] = False,
         of: Tensor | str | None = None, upstream: bool = False, inplace: str | Sequence[str] = (),
-        training: bool = False, device: Any = None, strategy: str | None = None,
+        training: bool = False, device: Any = None, strategy: str | None = None, tune: bool | None = None,
     ) -> CompiledFunction:  # fmt: skip
         """A function of arrays by name: `fn(x=...)` returns a list of arrays, one for each output.
 
@@ -241,17 +241,21 @@ class Graph:
         their gradients.
         Layers of `nn.Dropout` drop nothing; with `training` they do, by the input `dropout_key`.
         `device` is a name, a number, a Device, or a pyopencl context or queue; `strategy` is taken where it applies.
+        With `tune` (default: what LOSSC_TUNE says) the first call with sizes of a class measures what is the fastest.
         """
         from lossc.compiled import CompiledFunction
         from lossc.gradients import differentiate
+        from lossc.tuning.function import TunedFunction
+        from lossc.tuning.tuner import tuning_wanted
 
         module, _ = self._part(outputs, training=training)
         warn_once(module, self._told)
         known = {"parameters": self.parameters, "accepted": self.inputs, "device": device, "strategy": strategy}
+        function = TunedFunction if tuning_wanted(tune) else CompiledFunction
         if grad is False or grad is None:
             if of is not None or upstream or inplace:
                 raise LirError("of, upstream and inplace say what to do with gradients: they need grad")
-            return CompiledFunction(module, **known)
+            return function(module, **known)
         target = None if of is None else self._own(self._find(of))
         module, target = self._part(outputs, target, training)
         found = differentiate(module, self.parameters, grad, target, upstream)
@@ -261,7 +265,7 @@ class Graph:
                 why = "it is a parameter" if name in self.parameters else "its gradient is not asked for"
                 raise LirError(f"no gradient can be written over `{name}`: {why}", *did_you_mean(name, found.names),
                                f"gradients: {', '.join(found.names)}")  # fmt: skip
-        return CompiledFunction(found.module, outputs=found.outputs, gradients=found.names, inplace=names, **known)
+        return function(found.module, outputs=found.outputs, gradients=found.names, inplace=names, **known)
 
     def compile_step(
         self, optimizer: Optimizer, *, clip_norm: float | None = None, clip_value: float | None = None,

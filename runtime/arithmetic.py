@@ -83,6 +83,11 @@ def _log1p_unit(x: Array) -> Array:
     return np.where((x >= 0) & (x <= 1), np.log1p(x), np.full((), np.nan, x.dtype))
 
 
+def _exponent(x: Array) -> Array:
+    """The bits of n in x = 2^n m, m from sqrt(1/2) on, where f32 has its exponent."""
+    return (x.view(np.uint32) - np.uint32(0x3F3504F3)) & np.uint32(0xFF800000)
+
+
 def _rounded_to(dtype: str) -> Callable[[Array], Array]:
     return lambda x: x.astype(numpy_dtype(dtype)).astype(x.dtype)
 
@@ -90,9 +95,9 @@ def _rounded_to(dtype: str) -> Callable[[Array], Array]:
 _KERNEL_OPERATIONS: Mapping[str, Callable[..., Array]] = {
     "div": _divide, "mod": _remainder, "fma": _fused_multiply_add,
     "exp_nonpositive": _exp_nonpositive, "log1p_unit": _log1p_unit,
-    "log_from_one": np.log,
-    "exponent_of": lambda x: ((x.view(np.int32) >> 23) - 127).astype(np.float32),
-    "significand_of": lambda x: ((x.view(np.int32) & 0x7FFFFF) | 0x3F800000).view(np.float32),
+    "exponent_of": lambda x: _exponent(x).view(np.int32).astype(np.float32),
+    "significand_of": lambda x: (x.view(np.uint32) - _exponent(x)).view(np.float32),
+    "reciprocal_power": lambda x: (np.uint32(0x3F800000) - _exponent(x)).view(np.float32),
     "power_of_two": lambda z: (z.view(np.int32) << 23).view(np.float32),
     "raise_exponent": lambda x, z: np.maximum(x.view(np.int32) + (z.view(np.int32) << 23), 0).view(np.float32),
     "max_number": lambda a, b: np.where(b > a, b, a), "min_number": lambda a, b: np.where(b < a, b, a),

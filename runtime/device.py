@@ -13,6 +13,7 @@ import platform as host
 import re
 import sys
 import threading
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,17 @@ ATOMIC_DEVICE_SCOPE = 1 << 5
 
 _listing = threading.Lock()
 _listed: list[Device] = []
+_opened: weakref.WeakSet[Device] = weakref.WeakSet()
+
+
+def _mark_forked() -> None:
+    for device in _opened:
+        device.is_forked = True
+
+
+if hasattr(os, "register_at_fork"):
+    # To ask for the process's number in every call takes as long as a tenth of a small kernel.
+    os.register_at_fork(after_in_child=_mark_forked)
 
 
 class Device:
@@ -50,10 +62,11 @@ class Device:
         self.driver_version: str = _ask(handle, "driver_version", "unknown").strip()
         self.key = _device_key(handle, self.info, self.driver_version)
         self._lock = threading.Lock()
-        self._process = os.getpid()
+        self.is_forked = False
         self._queue = queue
         self._context = queue.context if queue is not None else context
         self._local_thread_queue: cl.CommandQueue | None = None
+        _opened.add(self)
 
     @property
     def context(self) -> cl.Context:
@@ -92,7 +105,7 @@ class Device:
 
     def refuse_after_fork(self) -> None:
         """Raise DeviceError in a process that was forked off the one in which the device was opened."""
-        if os.getpid() != self._process:
+        if self.is_forked:
             raise DeviceError(
                 f"{self} was opened before this process was forked, and drivers do not survive a fork",
                 "start workers with multiprocessing.get_context('spawn'), or use devices only after the fork",
@@ -212,6 +225,8 @@ def describe(handle: cl.Device) -> DeviceInfo:
         nontemporal_stores=(intel_cpu or pocl_cpu) and host.machine() in ("x86_64", "AMD64"),
         # PoCL's CPU devices use the host's memory as it is, though they do not report system SVM.
         shared_pointers=system_svm or pocl_cpu,
+        # Only NVIDIA's driver tells; other GPUs have at least so many.
+        register_file=(4 * _ask(handle, "registers_per_block_nv", 0) or 128 * KIB) if is_gpu else 0,
     )
 
 

@@ -93,7 +93,7 @@ class OutputPool:
         nbytes = math.prod(shape) * dtype.itemsize
         if nbytes < SMALLEST_POOLED:
             memory = np.empty(nbytes + ALIGNMENT, np.uint8)
-            return np.ndarray(shape, dtype, memory, -_address(memory) % ALIGNMENT)
+            return np.ndarray(shape, dtype, memory, -address_of(memory) % ALIGNMENT)
         size = _block_size(nbytes + PAGE)
         with self._lock:
             self._collect()
@@ -134,11 +134,12 @@ def _new_block(nbytes: int) -> np.ndarray:
         memory = np.empty(nbytes + PAGE - 1, np.uint8)
     except MemoryError as error:
         raise DeviceError(f"no memory for an array of {nbytes} bytes", "use smaller batches") from error
-    start = -_address(memory) % PAGE
+    start = -address_of(memory) % PAGE
     return memory[start : start + nbytes]
 
 
-def _address(memory: Any) -> int:
+def address_of(memory: Any) -> int:
+    """Where the first byte of writable memory lies."""
     # A fourth of the time that NumPy takes to say it.
     return ctypes.addressof(ctypes.c_char.from_buffer(memory))
 

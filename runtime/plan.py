@@ -6,6 +6,7 @@ for temporaries, kernel objects whose other arguments are set, and where the arg
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,7 +19,9 @@ from ..ir.program import CHECK_HOLDS, STATUS, Buffer, Launch, Program, Turn, Var
 from ..ir.types import ITEM_SIZE, dim_value, numpy_dtype
 from .build import BuiltProgram, build
 from .device import Device
+from .drivers import load_pyopencl
 from .memory import SMALLEST_POOLED, Argument, device_memory, send, working_memory
+from .small_outputs import COUNTS_REFERENCES, LARGEST, SmallOutput
 
 SMALL_WORK = 1 << 16
 """Elements up to which a launch is quicker in the calling thread than handed to others."""
@@ -72,12 +75,13 @@ class PlannedOutput:
 
 @dataclass(frozen=True)
 class Fresh:
-    """An output that each run makes anew."""
+    """An output that each run makes anew. `small` makes it where it is small and pointers are shared."""
 
     root: str
     shape: tuple[int, ...]
     dtype: np.dtype
     uses: tuple[Use, ...]
+    small: SmallOutput | None
 
 
 @dataclass(frozen=True)
@@ -85,8 +89,8 @@ class Plan:
     """`input_uses` are those of each free input, in order.
 
     `largest` is the input that large outputs lie apart from, None where all is small. `plain`: the outputs are `fresh`
-    ones, in order. `status` holds a word a check, which only a failure changes. `programs` must live as long as their
-    kernels.
+    ones, in order; `quick`: these are small, too, and pointers are shared. `status` holds a word a check, which only a
+    failure changes. `programs` must live as long as their kernels.
     """
 
     sizes: Mapping[str, int]
@@ -96,6 +100,7 @@ class Plan:
     outputs: tuple[PlannedOutput, ...]
     largest: int | None
     plain: bool
+    quick: bool
     status: Argument | None
     status_holds: list[int]
     keep: Mapping[str, Argument]
@@ -157,6 +162,8 @@ def make_plan(loaded: Loaded, sizes: Mapping[str, int], temporaries: Temporaries
     planned, uses = _planned_launches(loaded, launches, programs, keep)
     work = max((elements[name] for name in used), default=0)
     small = work <= SMALL_WORK and not temporaries.in_background and device.local_thread_queue is not None
+    plain = all(not o.copied and o.name not in loaded.fixed_outputs for o in outputs)
+    small_outputs = {root: _small_output(device, output) for root, output in wanted.items()}
     held: dict[str, Argument] = {}
     for root, targets in uses.items():
         if not elements[root]:
@@ -167,12 +174,19 @@ def make_plan(loaded: Loaded, sizes: Mapping[str, int], temporaries: Temporaries
             targets.clear()
     return Plan(
         sizes, planned, tuple(tuple(uses.get(name, ())) for name in loaded.free_buffers),
-        tuple(Fresh(root, o.shape, o.dtype, tuple(uses.get(root, ()))) for root, o in wanted.items()), outputs,
-        _largest(loaded, elements),
-        all(not o.copied and o.name not in loaded.fixed_outputs for o in outputs), status,
+        tuple(Fresh(root, o.shape, o.dtype, tuple(uses.get(root, ())), small_outputs[root])
+              for root, o in wanted.items()),
+        outputs, _largest(loaded, elements), plain, plain and all(small_outputs.values()), status,
         [CHECK_HOLDS] * len(program.checks), {**keep, **held},
         device.local_thread_queue if small else device.queue, tuple(programs.values()),
     )  # fmt: skip
+
+
+def _small_output(device: Device, output: PlannedOutput) -> SmallOutput | None:
+    nbytes = math.prod(output.shape) * output.dtype.itemsize
+    if not (0 < nbytes <= LARGEST and device.info.shared_pointers and COUNTS_REFERENCES):
+        return None
+    return SmallOutput(output.shape, output.dtype, nbytes, load_pyopencl().SVM)
 
 
 def _fixed_memory(loaded: Loaded, outputs: Sequence[PlannedOutput]) -> dict[str, Argument]:

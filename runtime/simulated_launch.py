@@ -70,6 +70,8 @@ def simulate_kernel(
         launch = _Launch(kernel, buffers, scalars, global_size, counts)
         with np.errstate(all="ignore"):
             launch.block(kernel.body)(Mask(None, global_size))
+        for memory in launch.memories.values():
+            memory.count_once()
     return counts
 
 
@@ -128,7 +130,8 @@ class _Launch:
                 return self._bind(var, value)
             case Assign(var=var, value=value):
                 return self._assign(var, value)
-            case Store(buffer=buffer, index=index, value=value, nontemporal=aligned):
+            case Store(buffer=buffer, index=index, value=value):
+                aligned = statement.nontemporal or statement.aligned
                 memory, at, what = self.memory(buffer), self.expression(index), self.expression(value)
                 width = value.width
                 return lambda mask: memory.store(at(mask), what(mask), width, mask, aligned)
@@ -236,9 +239,9 @@ class _Launch:
                 return lambda mask: constant
             case Var(name=name):
                 return lambda mask: self.variable(name)
-            case Load(buffer=buffer, width=width):
+            case Load(buffer=buffer, width=width, aligned=aligned):
                 memory = self.memory(buffer)
-                return lambda mask, index: memory.load(index, width, mask)
+                return lambda mask, index: memory.load(index, width, mask, aligned)
             case Apply():
                 return self._application(node)
             case Splat(width=width):

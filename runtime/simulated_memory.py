@@ -29,12 +29,15 @@ _NOBODY, _SEVERAL = -1, -2
 
 @dataclass
 class Counts:
-    """What launches did: elements by buffer, evaluations by operation (each lane of each item counts)."""
+    """What launches did: elements by buffer, evaluations by operation (each lane of each item counts). `bytes_read` and
+    `bytes_written` count an element once a launch, however often it was loaded or stored."""
 
     loaded: Counter[str] = field(default_factory=Counter)
     stored: Counter[str] = field(default_factory=Counter)
     bytes_loaded: Counter[str] = field(default_factory=Counter)
     bytes_stored: Counter[str] = field(default_factory=Counter)
+    bytes_read: Counter[str] = field(default_factory=Counter)
+    bytes_written: Counter[str] = field(default_factory=Counter)
     operations: Counter[str] = field(default_factory=Counter)
     launches: int = 0
 
@@ -52,6 +55,7 @@ class Counts:
         for mine, its in (
             (self.loaded, other.loaded), (self.stored, other.stored),
             (self.bytes_loaded, other.bytes_loaded), (self.bytes_stored, other.bytes_stored),
+            (self.bytes_read, other.bytes_read), (self.bytes_written, other.bytes_written),
         ):  # fmt: skip
             for name, count in its.items():
                 mine[names[name]] += count
@@ -128,6 +132,7 @@ class Memory:
         self.register_type = register_type(dtype)
         self.history: History | None = None
         self.counts: Counts | None = None
+        self.loaded = self.stored = np.zeros(0, np.bool_)
         self.written: Array | None = None
         self.base: Array | None = None
         self.ordered = False
@@ -138,6 +143,7 @@ class Memory:
         """Global memory; without a history no races are looked for."""
         memory = Memory(kernel, name, dtype, data, items)
         memory.history, memory.counts = history, counts
+        memory.loaded, memory.stored = np.zeros(data.size, np.bool_), np.zeros(data.size, np.bool_)
         return memory
 
     @staticmethod
@@ -151,9 +157,11 @@ class Memory:
         memory.history, memory.ordered = (History(size * copies) if local else None), local
         return memory
 
-    def load(self, index: Array, width: int, mask: Mask) -> Array:
+    def load(self, index: Array, width: int, mask: Mask, aligned: bool = False) -> Array:
         """The values at `index`, in the type that registers have; masked-off items get some element."""
         places = _lanes_from(index, width)
+        if aligned:
+            self._check_aligned(index, width, mask)
         outside = self._outside(places, mask, "loads")
         if outside is not None:
             places = np.where(outside, 0, places)
@@ -163,6 +171,8 @@ class Memory:
         if self.counts is not None:
             self.counts.loaded[self.name] += mask.count * width
             self.counts.bytes_loaded[self.name] += mask.count * width * ITEM_SIZE[self.dtype]
+            if self.size:
+                self.loaded[mask.of(places)] = True
         if self.size == 0:
             return np.zeros(places.shape, self.register_type)
         return self.data[places].astype(self.register_type, copy=False)
@@ -171,8 +181,8 @@ class Memory:
         """Store the values of active items, rounded to the type in memory; `aligned` to whole vectors."""
         places = _lanes_from(index, width)
         self._outside(places, mask, "stores")
-        if aligned and np.any(mask.of(index) % width):
-            raise CompilerBug(f"{self.where} a store past the cache at an index that is no multiple of {width}")
+        if aligned:
+            self._check_aligned(index, width, mask)
         places = mask.of(self._for_all_items(places))
         values = np.broadcast_to(mask.of(value), places.shape).astype(self.data.dtype)
         if self.history is not None:
@@ -184,12 +194,23 @@ class Memory:
         if self.counts is not None:
             self.counts.stored[self.name] += mask.count * width
             self.counts.bytes_stored[self.name] += mask.count * width * ITEM_SIZE[self.dtype]
+            self.stored[places] = True
+
+    def count_once(self) -> None:
+        """Note the elements that the launch has loaded and stored at all."""
+        if self.counts is not None:
+            self.counts.bytes_read[self.name] += int(self.loaded.sum()) * ITEM_SIZE[self.dtype]
+            self.counts.bytes_written[self.name] += int(self.stored.sum()) * ITEM_SIZE[self.dtype]
 
     def atomic_min(self, index: Array, value: Array, mask: Mask) -> None:
         """The least of what is there and what active items bring. Atomic operations race with nothing."""
         self._outside(index, mask, "stores")
         places = mask.of(self._for_all_items(index))
         np.minimum.at(self.data, places, np.broadcast_to(mask.of(value), places.shape))
+
+    def _check_aligned(self, index: Array, width: int, mask: Mask) -> None:
+        if np.any(mask.of(index) % width):
+            raise CompilerBug(f"{self.where} a vector that is called aligned at an index that is no multiple of {width}")
 
     def _outside(self, places: Array, mask: Mask, verb: str) -> Array | None:
         """None if every index is in bounds, else which are not, all of masked-off items."""

@@ -6,7 +6,13 @@ A strategy is a module with three functions; its file name is its name on the co
     cost(fused, device) -> work an element of the domain, in no unit: only to compare strategies
     lower(fused, device) -> variants, the last one without a guard
 
-Adding a file adds a strategy: it is found by its name, joins the choice and the agreement tests.
+`STORES_ONCE = True` beside them says: each element of a result is stored once, by the work-item that has read the
+elements of elementwise operands at that place before, and nobody reads those elsewhere. So it may take their memory.
+
+Adding a file adds a strategy: it is found by its name, joins the choice, the tuner's candidates and the agreement
+tests. One that reads figures of its own by `fused.setting(name, figure)` may say which others are worth measuring:
+
+    candidates(fused, device) -> settings, each a mapping of names to integers
 """
 
 from __future__ import annotations
@@ -14,6 +20,8 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from itertools import islice
 from types import ModuleType
 
 from ...ir.diagnostics import CompilerBug, LirError, did_you_mean
@@ -21,11 +29,45 @@ from ...ir.program import Variant
 from ...ir.target import DeviceInfo
 from ..fused import Fused
 
+MOST_CANDIDATES = 10
+HOPELESS = 8.0
+"""A strategy whose cost is so many times that of the cheapest is not worth measuring."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A strategy, and the settings in which it differs from what it does by itself.
+
+    A setting with the name of a field of DeviceInfo is what the strategy is told of the device: `vector_width` 8,
+    `nontemporal_stores` 0, `compute_units` times four, which means more and smaller work-items.
+    """
+
+    strategy: str
+    settings: tuple[tuple[str, int], ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.strategy}{''.join(f', {name} = {value}' for name, value in self.settings)}"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What somebody who measured wants a fused kernel to be, and why."""
+
+    candidate: Candidate
+    why: str
+
 
 def strategies() -> Mapping[str, ModuleType]:
     """Every strategy by its command-line name."""
     names = sorted(module.name for module in pkgutil.iter_modules(__path__))
     return {name.replace("_", "-"): importlib.import_module(f"{__name__}.{name}") for name in names}
+
+
+def costs(fused: Fused, device: DeviceInfo) -> tuple[dict[str, float], dict[str, str]]:
+    """What each strategy that applies costs, and why the others do not apply."""
+    known = strategies()
+    refused = {name: reason for name, module in known.items() if (reason := module.applies(fused, device))}
+    return {name: module.cost(fused, device) for name, module in known.items() if name not in refused}, refused
 
 
 def choose(fused: Fused, device: DeviceInfo, forced: str | None = None) -> tuple[str, dict[str, str]]:
@@ -36,15 +78,59 @@ def choose(fused: Fused, device: DeviceInfo, forced: str | None = None) -> tuple
     known = strategies()
     if forced is not None and forced not in known:
         raise LirError(f"no strategy `{forced}`", *did_you_mean(forced, known), f"there are {', '.join(known)}")
-    refused = {name: reason for name, module in known.items() if (reason := module.applies(fused, device))}
-    costs = {name: module.cost(fused, device) for name, module in known.items() if name not in refused}
-    if not costs:
+    found, refused = costs(fused, device)
+    if not found:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in refused.items())
         raise CompilerBug(f"no strategy applies to {fused.name}: {reasons}")
-    best = forced if forced in costs else min(costs, key=lambda name: (costs[name], name))
-    reasons = {name: f"costs {cost:.2f} against {costs[best]:.2f}" for name, cost in costs.items() if name != best}
+    best = forced if forced in found else _cheapest(found)[0]
+    reasons = {name: f"costs {cost:.2f} against {found[best]:.2f}" for name, cost in found.items() if name != best}
     return best, {**refused, **reasons}
 
 
-def lower_with(name: str, fused: Fused, device: DeviceInfo) -> tuple[Variant, ...]:
-    return tuple(strategies()[name].lower(fused, device))
+def _cheapest(found: Mapping[str, float]) -> list[str]:
+    return sorted(found, key=lambda name: (found[name], name))
+
+
+def candidates(
+    fused: Fused, device: DeviceInfo, forced: str | None = None, most: int = MOST_CANDIDATES
+) -> tuple[Candidate, ...]:  # fmt: skip
+    """What is worth measuring for a fused kernel, at most so many: first what `choose` takes, then the other strategies
+    as they are, the cheapest first, then other settings of each, in turn."""
+    best, _ = choose(fused, device, forced)
+    found, _ = costs(fused, device)
+    limit = HOPELESS * min(found.values())
+    others = [] if best == forced else [name for name in _cheapest(found) if name != best and found[name] <= limit]
+    names = [best, *others]
+    turns = [_settings(name, fused, device) for name in names]
+    # Differences between strategies are the large ones.
+    in_turn = [
+        Candidate(name, tuple(sorted(settings[place].items())))
+        for place in range(max(map(len, turns)))
+        for name, settings in zip(names, turns)
+        if place < len(settings)
+    ]
+    return tuple(islice(dict.fromkeys([*map(Candidate, names), *in_turn]), most))
+
+
+def _settings(name: str, fused: Fused, device: DeviceInfo) -> list[Mapping[str, int]]:
+    """A strategy's own, and what any strategy may be told of the device."""
+    own = getattr(strategies()[name], "candidates", None)
+    told: list[Mapping[str, int]] = [*(own(fused, device) if own is not None else ())]
+    if device.nontemporal_stores:
+        told.append({"nontemporal_stores": 0})
+    if device.kind == "cpu":
+        told += [{"compute_units": 4 * device.compute_units}, {"vector_width": max(1, device.vector_width // 2)}]
+    return told
+
+
+def stores_once(name: str) -> bool:
+    return getattr(strategies()[name], "STORES_ONCE", False)
+
+
+def lower_with(candidate: Candidate, fused: Fused, device: DeviceInfo) -> tuple[Variant, ...]:
+    """The variants of a fused kernel by a strategy with its settings."""
+    facts = {field.name for field in fields(DeviceInfo)}
+    own = {name: value for name, value in candidate.settings if name not in facts}
+    told = {name: type(getattr(device, name))(value) for name, value in candidate.settings if name in facts}
+    return tuple(strategies()[candidate.strategy].lower(replace(fused, settings=own), replace(device, **told)))
+

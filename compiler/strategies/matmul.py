@@ -1,29 +1,24 @@
-"""Matrix products: each work-item owns a block of rows and a panel of columns, in register tiles.
+"""Matrix products on a CPU: each work-item owns some rows and some panels of columns, in register tiles.
 
-    result[i, j] = sum over k of left(i, k) * right(k, j), then whatever elementwise work follows, on the tile.
+    result[i, j] = sum over k of left(i, k) * right(k, j), then whatever elementwise work follows
 
-A first launch packs the right operand into panels, panel[p][k][lane], so that the inner loop reads it in order
-whichever way it was stored. A tile is `TILE_ROWS` x 2 vectors of accumulators. Ragged edges are full tiles that overlap
-their neighbour: both compute the same values.
+A work-item packs its columns of the right operand once for each turn over the inner size, then goes through its rows
+tile by tile. Tiles at the lower edge move up and store only rows that are theirs, panels at the right edge are padded:
+every element is stored once, by the work-item that computed it from what lay there, so that a result may be written
+over an elementwise operand.
 """
 
 from __future__ import annotations
 
-from ...ir.function import Value
+from dataclasses import dataclass
+
 from ...ir.kernel import (
     Apply,
-    Assign,
-    Const,
-    Declare,
     Expr,
     For,
-    Iota,
-    Let,
+    If,
     Load,
-    Splat,
     Stmt,
-    Store,
-    Var,
     add,
     at_least,
     ceil_div,
@@ -33,22 +28,35 @@ from ...ir.kernel import (
     minimum,
     mod,
     mul,
-    register_dtype,
     sub,
 )  # fmt: skip
-from ...ir.program import Buffer, Launch, Variant
+from ...ir.program import Variant
 from ...ir.target import DeviceInfo
-from ..emit import Emitter, Lanes, Scope, size_of, widen
+from ...ir.types import ITEM_SIZE
+from ..emit import Emitter, Lanes, Scope, size_of
 from ..fused import Fused, kernel_and_launch, work_item
+from ..tiles import SUMS, Product, Tiling, pieces
 from ..vectors import vector_width
 
-TILE_ROWS = 12
+STORES_ONCE = True
+TILE_ROWS = (12, 4, 1)
+"""Rows of a tile; fewer where the product has fewer."""
 PANEL_VECTORS = 2
-BLOCK_TILES = 8
-"""Row tiles an item goes through with one panel, which stays in the second-level cache meanwhile."""
+PANELS = 4
+DEPTH = 512
+"""Steps of the inner size in one turn; one turn takes up to twice as many where there are no more."""
+SUM_ROWS = 384
+"""Rows that a work-item has at most where their sums wait from turn to turn."""
+STAGED_TILES = 4
+"""Tiles of a left operand stored by columns that are copied at once: 48 rows are three lines of memory."""
+ITEMS_A_CORE = 2
+OPERAND_PITCH = 2048
+"""Bytes: rows of an operand that are a multiple of this apart displace each other in a first-level cache."""
 
 
 def applies(fused: Fused, device: DeviceInfo) -> str | None:
+    if device.kind != "cpu":
+        return "it keeps what it multiplies in a core's caches: for CPUs"
     return None if fused.schedule.matmul is not None else "it has no matrix product"
 
 
@@ -57,172 +65,206 @@ def cost(fused: Fused, device: DeviceInfo) -> float:
 
 
 def lower(fused: Fused, device: DeviceInfo) -> list[Variant]:
-    """Full tiles where the result has that many rows and columns; smaller ones for smaller results."""
+    """Tiles of as many rows as the result has, up to the largest: a variant for each where that is not known."""
+    matmul = fused.schedule.matmul
+    assert matmul is not None
+    rows = matmul.result.type.shape[0]
+    if isinstance(rows, int):
+        return [_variant(fused, device, max(1, min(TILE_ROWS[0], rows)), None)]
+    return [_variant(fused, device, tile, at_least(size_of(rows), tile) if tile > 1 else None) for tile in TILE_ROWS]
+
+
+def _tiling(fused: Fused, device: DeviceInfo, tile_rows: int) -> Tiling:
     matmul = fused.schedule.matmul
     assert matmul is not None
     rows, columns = matmul.result.type.shape
-    full = vector_width(fused.schedule, device)
-    row_choices = [TILE_ROWS, 1] if not isinstance(rows, int) else [max(1, min(TILE_ROWS, rows))]
-    width = vector_width(fused.schedule, device, columns)
-    wide = PANEL_VECTORS if not isinstance(columns, int) or columns >= PANEL_VECTORS * full else 1
-    column_choices = [(width, wide)] if isinstance(columns, int) else [(full, PANEL_VECTORS), (1, 1)]
-    variants = []
-    for tile_rows in row_choices:
-        for lanes, vectors in column_choices:
-            guards = []
-            if not isinstance(rows, int) and tile_rows > 1:
-                guards.append(at_least(size_of(rows), tile_rows))
-            if not isinstance(columns, int) and lanes * vectors > 1:
-                guards.append(at_least(size_of(columns), lanes * vectors))
-            guard = guards[0] if guards else None
-            for other in guards[1:]:
-                guard = Apply("and", (guard, other), "bool") if guard is not None else other
-            variants.append(_variant(fused, device, tile_rows, lanes, vectors, guard))
-    return variants
+    left, turned = matmul.operands[0], matmul.attributes["transpose_left"]
+    depth = left.type.shape[0 if turned else 1]
+    lanes = vector_width(fused.schedule, device)
+    while isinstance(columns, int) and lanes // 2 >= max(1, columns):
+        lanes //= 2
+    vectors = PANEL_VECTORS if not isinstance(columns, int) or columns > lanes else 1
+    panels = min(PANELS, -(-columns // (lanes * vectors))) if isinstance(columns, int) else PANELS
+    one_turn = isinstance(depth, int) and depth <= 2 * DEPTH
+    most = max(depth, 1) if isinstance(depth, int) and one_turn else DEPTH
+    sum_rows = tile_rows if one_turn else -(-SUM_ROWS // tile_rows) * tile_rows
+    if isinstance(rows, int):
+        sum_rows = min(sum_rows, -(-max(rows, 1) // tile_rows) * tile_rows)
+    pitch = left.type.shape[1]
+    apart = pitch * ITEM_SIZE[left.type.dtype] if isinstance(pitch, int) else OPERAND_PITCH
+    stages = left.type.dtype in ("f16", "bf16") or apart % OPERAND_PITCH == 0
+    staged = (STAGED_TILES if turned else 1) if stages else 0
+    return Tiling(tile_rows, lanes, vectors, panels, most, sum_rows, one_turn, staged)
 
 
-def _variant(fused: Fused, device: DeviceInfo, tile_rows: int, lanes: int, vectors: int, guard: Expr | None) -> Variant:
-    matmul = fused.schedule.matmul
-    assert matmul is not None
-    dtype = register_dtype(matmul.result.type.dtype)
-    panel = lanes * vectors
-    inner = matmul.operands[0].type.shape[0 if matmul.attributes["transpose_left"] else 1]
-    depth, columns = size_of(inner), size_of(matmul.result.type.shape[1])
-    panels = ceil_div(columns, integer(panel))
-    packed = Buffer(f"{fused.name}.panels", dtype, mul(mul(panels, depth), integer(panel)), "temporary")
-    suffix = f"_{tile_rows}x{vectors}x{lanes}"
-    launches = (
-        _pack(fused, device, packed, depth, columns, lanes, vectors, suffix),
-        _multiply(fused, device, packed, tile_rows, lanes, vectors, depth, suffix),
-    )
-    return Variant("matmul", launches, guard, (packed,))
+@dataclass(frozen=True)
+class Grid:
+    """How work-items share a product: so many blocks of columns, so many blocks of tiles, and what is in each."""
+
+    column_blocks: Expr
+    panels_each: Expr
+    row_blocks: Expr
+    tiles_each: Expr
 
 
-def _panel_start(number: Expr, columns: Expr, panel: int) -> Expr:
-    return minimum(mul(number, integer(panel)), sub(columns, integer(panel)))
+def _grid(product: Product, tiling: Tiling, device: DeviceInfo) -> Grid:
+    panels, tiles = ceil_div(product.columns, integer(tiling.panel)), ceil_div(product.rows, integer(tiling.rows))
+    # Two blocks of columns where there are two panels: cores share the packing, too.
+    panels_each = minimum(integer(tiling.panels), ceil_div(panels, integer(2)))
+    column_blocks = ceil_div(panels, panels_each)
+    wanted = ceil_div(integer(ITEMS_A_CORE * device.compute_units), maximum(column_blocks, integer(1)))
+    tiles_each = maximum(integer(1), ceil_div(tiles, wanted))
+    if not tiling.one_turn:
+        # Blocks of about one size, none with more rows than an item has sums for.
+        blocks = ceil_div(tiles, minimum(tiles_each, integer(tiling.sum_rows // tiling.rows)))
+        tiles_each = maximum(integer(1), ceil_div(tiles, blocks))
+    return Grid(column_blocks, panels_each, ceil_div(tiles, tiles_each), tiles_each)
 
 
-def _element(fused: Fused, value: Value, transposed: bool, row: Expr, column: Expr, lanes: int = 1) -> Load:
-    """One element of a stored matrix, by the row and column that it has in the product; or several along its memory."""
-    stored = value.type.shape
-    first, second = (column, row) if transposed else (row, column)
-    index = add(mul(first, size_of(stored[1])), second)
-    return Load(fused.buffers[value], index, register_dtype(value.type.dtype), lanes)
-
-
-def _pack(
-    fused: Fused, device: DeviceInfo, packed: Buffer, depth: Expr, columns: Expr, lanes: int, vectors: int, suffix: str
-) -> Launch:
-    """panel[p][k][lane] = right(k, start of p + lane), one item a panel."""
-    panel = lanes * vectors
-    matmul = fused.schedule.matmul
-    assert matmul is not None
-    emitter, scope = fused.emitter(), Scope()
-    number = work_item(emitter, scope, "global_id")
-    start = emitter.let(scope, "start", _panel_start(number, columns, panel))
-    base = emitter.let(scope, "base", mul(mul(number, depth), integer(panel)))
-    right, transposed = matmul.operands[1], matmul.attributes["transpose_right"]
-    k = emitter.fresh("k", "i64")
-    to = add(base, mul(k, integer(panel)))
-    if not transposed:
-        # A row of the panel lies in one piece.
-        copies = tuple(
-            Store(packed.name, add(to, integer(v * lanes)),
-                  _element(fused, right, False, k, add(start, integer(v * lanes)), lanes))
-            for v in range(vectors)
-        )  # fmt: skip
-        scope.statements.append(For(k, integer(0), depth, integer(1), copies))
-    else:
-        # A vector along each column's memory, scattered over as many rows of the panel; then the rows that are left.
-        lane, count = emitter.fresh("lane", "i64"), vector_width(fused.schedule, device)
-        rows = Apply("mul", (Iota("i64", count), Splat(integer(panel), count)), "i64", count)
-        where = Apply("add", (Splat(add(to, lane), count), rows), "i64", count)
-        column = add(start, lane)
-        scattered = Store(packed.name, where, _element(fused, right, True, k, column, count))
-        single = Store(packed.name, add(to, lane), _element(fused, right, True, k, column))
-        whole = emitter.let(scope, "whole", mul(div(depth, integer(count)), integer(count)))
-        for begin, end, step, store in ((integer(0), whole, count, scattered), (whole, depth, 1, single)):
-            each = For(lane, integer(0), integer(panel), integer(1), (store,))
-            scope.statements.append(For(k, begin, end, integer(step), (each,)))
-    return kernel_and_launch(fused, emitter, f"_pack{suffix}", scope.statements, ceil_div(columns, integer(panel)),
-                             partials={packed.name: packed.dtype},
-                             comment=(f"the right operand in panels of {panel} columns",))  # fmt: skip
-
-
-def _multiply(
-    fused: Fused, device: DeviceInfo, packed: Buffer, tile_rows: int, lanes: int, vectors: int, depth: Expr, suffix: str
-) -> Launch:
-    matmul = fused.schedule.matmul
-    assert matmul is not None
-    emitter, scope = fused.emitter(), Scope()
-    panel = lanes * vectors
-    rows, columns = (size_of(size) for size in matmul.result.type.shape)
-    panels = ceil_div(columns, integer(panel))
-    tiles = ceil_div(rows, integer(tile_rows))
-    # Fewer tiles an item where there would be too few items for the cores.
-    wanted = maximum(integer(1), div(mul(tiles, panels), integer(4 * device.compute_units)))
-    per_item = minimum(integer(BLOCK_TILES), wanted)
-    blocks = ceil_div(tiles, per_item)
+def _variant(fused: Fused, device: DeviceInfo, tile_rows: int, guard: Expr | None) -> Variant:
+    emitter, scope, tiling = fused.emitter(), Scope(), _tiling(fused, device, tile_rows)
+    product = Product(fused, emitter, tiling)
+    grid = _grid(product, tiling, device)
     item = work_item(emitter, scope, "global_id")
-    number = emitter.let(scope, "panel", mod(item, panels))
-    tiles_each = emitter.let(scope, "tiles_per_item", per_item)
-    first = emitter.let(scope, "first", mul(div(item, panels), tiles_each))
+    blocks = emitter.let(scope, "column_blocks", grid.column_blocks)
+    panels_each = emitter.let(scope, "panels_each", grid.panels_each)
+    tiles_each = emitter.let(scope, "tiles_each", grid.tiles_each)
+    start = emitter.let(scope, "first_panel", mul(mod(item, blocks), panels_each))
+    panels = ceil_div(product.columns, integer(tiling.panel))
+    count = emitter.let(scope, "panels", minimum(panels_each, sub(panels, start)))
+    first = emitter.let(scope, "first_tile", mul(div(item, blocks), tiles_each))
+    tiles = ceil_div(product.rows, integer(tiling.rows))
     last = emitter.let(scope, "end", minimum(add(first, tiles_each), tiles))
-    column = emitter.let(scope, "column", _panel_start(number, columns, panel))
-    base = emitter.let(scope, "base", mul(mul(number, depth), integer(panel)))
-    tile = emitter.fresh("tile", "i64")
-    inside = scope.inner()
-    row = emitter.let(inside, "row", minimum(mul(tile, integer(tile_rows)), sub(rows, integer(tile_rows))))
-    accumulators = _tile(fused, emitter, inside, packed, row, base, tile_rows, lanes, vectors, depth)
-    for r, line in enumerate(accumulators):
-        for v, tile_vector in enumerate(line):
-            at = add(column, integer(v * lanes))
-            _after(fused, emitter, inside, tile_vector, add(row, integer(r)), at, lanes)
-    scope.statements.append(For(tile, first, last, integer(1), tuple(inside.statements)))
-    return kernel_and_launch(
-        fused, emitter, f"_matmul{suffix}", scope.statements, mul(panels, blocks), partials={packed.name: packed.dtype},
-        comment=(f"tiles of {tile_rows} rows x {vectors} vectors of {lanes}",),
+    _turns(fused, product, scope, (start, count), (first, last))
+    launch = kernel_and_launch(
+        fused, emitter, f"_{tiling.rows}x{tiling.vectors}x{tiling.lanes}", scope.statements,
+        mul(grid.column_blocks, grid.row_blocks),
+        private_arrays=tiling.private_arrays(product.dtype, product.left_turned),
+        comment=(f"tiles of {tiling.rows} rows x {tiling.vectors} vectors of {tiling.lanes}",),
     )  # fmt: skip
+    return Variant("matmul", (launch,), guard)
 
 
-def _tile(
-    fused: Fused, emitter: Emitter, scope: Scope, packed: Buffer, row: Expr, base: Expr, tile_rows: int, lanes: int,
-    vectors: int, depth: Expr,
-) -> list[list[Var]]:  # fmt: skip
-    """The accumulators of one tile, summed over k."""
-    matmul = fused.schedule.matmul
-    assert matmul is not None
-    dtype = packed.dtype
-    accumulators = [[emitter.fresh(f"t{r}", dtype, lanes) for _ in range(vectors)] for r in range(tile_rows)]
-    scope.statements += [Declare(var, Const(0.0, dtype, lanes)) for line in accumulators for var in line]
-    k = emitter.fresh("k", "i64")
-    body: list[Stmt] = []
-    panel_row: list[Expr] = []
-    for v in range(vectors):
-        var = emitter.fresh("right", dtype, lanes)
-        index = add(add(base, mul(k, integer(lanes * vectors))), integer(v * lanes))
-        body.append(Let(var, Load(packed.name, index, dtype, lanes)))
-        panel_row.append(var)
-    left, transposed = matmul.operands[0], matmul.attributes["transpose_left"]
-    for r in range(tile_rows):
-        scalar = emitter.fresh("left", dtype)
-        body.append(Let(scalar, _element(fused, left, transposed, add(row, integer(r)), k)))
-        for v in range(vectors):
-            product = Apply("fma", (widen(scalar, lanes), panel_row[v], accumulators[r][v]), dtype, lanes)
-            body.append(Assign(accumulators[r][v], product))
-    scope.statements.append(For(k, integer(0), depth, integer(1), tuple(body)))
-    return accumulators
+def _turns(
+    fused: Fused, product: Product, scope: Scope, panels: tuple[Expr, Expr], tiles: tuple[Expr, Expr]
+) -> None:
+    """All turns over the inner size, and what follows: after each tile where there is one turn, else at the end."""
+    emitter, tiling = product.emitter, product.tiling
+    if tiling.one_turn:
+        _turn(fused, product, scope, panels, tiles, integer(0), product.depth)
+        return
+    first = emitter.fresh("from", "i64")
+    turn = scope.inner()
+    depth = emitter.let(turn, "steps", minimum(integer(tiling.depth), sub(product.depth, first)))
+    _turn(fused, product, turn, panels, tiles, first, depth)
+    stop = maximum(product.depth, integer(1))
+    scope.statements.append(For(first, integer(0), stop, integer(tiling.depth), tuple(turn.statements)))
+    tile, panel = emitter.fresh("tile", "i64"), emitter.fresh("panel", "i64")
+    outer, inner = scope.inner(), scope.inner()
+    top, own = _top(product, outer, tile)
+    _follow(fused, product, inner, top, own, panels[0], panel, _sums_at(product, tiles[0], tile, panel))
+    outer.statements.append(For(panel, integer(0), panels[1], integer(1), tuple(inner.statements)))
+    scope.statements.append(For(tile, *tiles, integer(1), tuple(outer.statements)))
 
 
-def _after(fused: Fused, emitter: Emitter, scope: Scope, tile: Var, row: Expr, column: Expr, lanes: int) -> None:
+def _turn(
+    fused: Fused, product: Product, scope: Scope, panels: tuple[Expr, Expr], tiles: tuple[Expr, Expr], first: Expr,
+    depth: Expr,
+) -> None:  # fmt: skip
+    """Pack the panels, then go through the tiles."""
+    emitter, tiling = product.emitter, product.tiling
+    start, count = panels
+    panel = emitter.fresh("panel", "i64")
+    packing = scope.inner()
+    column = emitter.let(packing, "column", mul(add(start, panel), integer(tiling.panel)))
+    product.pack(packing, panel, column, first, depth)
+    scope.statements.append(For(panel, integer(0), count, integer(1), tuple(packing.statements)))
+    if tiling.staged:
+        group = emitter.fresh("group", "i64")
+        some = scope.inner()
+        stop = emitter.let(some, "stop", minimum(add(group, integer(tiling.staged)), tiles[1]))
+        product.stage(some, (group, stop), first, depth)
+        _tiles(fused, product, some, panels, (group, stop), tiles[0], first, depth)
+        scope.statements.append(For(group, *tiles, integer(tiling.staged), tuple(some.statements)))
+    else:
+        _tiles(fused, product, scope, panels, tiles, tiles[0], first, depth)
+
+
+def _tiles(
+    fused: Fused, product: Product, scope: Scope, panels: tuple[Expr, Expr], tiles: tuple[Expr, Expr],
+    first_tile: Expr, first: Expr, depth: Expr,
+) -> None:  # fmt: skip
+    """Multiply some tiles, which are staged together if they are, by the packed panels."""
+    emitter, tiling = product.emitter, product.tiling
+    start, count = panels
+    tile, panel = emitter.fresh("tile", "i64"), emitter.fresh("panel", "i64")
+    outer, inner = scope.inner(), scope.inner()
+    top, own = _top(product, outer, tile)
+    sums = emitter.let(inner, "sums_at", _sums_at(product, first_tile, tile, panel))
+    product.multiply(inner, top, sub(tile, tiles[0]), panel, first, depth, sums)
+    if tiling.one_turn:
+        _follow(fused, product, inner, top, own, start, panel, sums)
+    outer.statements.append(For(panel, integer(0), count, integer(1), tuple(inner.statements)))
+    scope.statements.append(For(tile, *tiles, integer(1), tuple(outer.statements)))
+
+
+def _top(product: Product, scope: Scope, tile: Expr) -> tuple[Expr, Expr]:
+    """The first row of a tile, and how many of its rows belong to the tile before."""
+    emitter = product.emitter
+    top = emitter.let(scope, "top", product.top(tile))
+    return top, emitter.let(scope, "skipped", sub(mul(tile, integer(product.tiling.rows)), top))
+
+
+def _sums_at(product: Product, first: Expr, tile: Expr, panel: Expr) -> Expr:
+    tiling = product.tiling
+    if tiling.one_turn:
+        return integer(0)
+    return add(mul(sub(tile, first), integer(tiling.rows * tiling.sum_pitch)), mul(panel, integer(tiling.panel)))
+
+
+def _follow(
+    fused: Fused, product: Product, scope: Scope, top: Expr, own: Expr, first_panel: Expr, panel: Expr, sums: Expr
+) -> None:  # fmt: skip
+    """Elementwise work on the sums of one tile, and its stores: whole vectors, then what is left of the columns."""
+    emitter, tiling = product.emitter, product.tiling
+    lanes = tiling.lanes
+    row, column = emitter.fresh("i", "i64"), emitter.fresh("j", "i64")
+    start = emitter.let(scope, "column", mul(add(first_panel, panel), integer(tiling.panel)))
+    stop = emitter.let(scope, "stop", minimum(add(start, integer(tiling.panel)), product.columns))
+    line = emitter.let(scope, "sums", sub(sums, start))
+    inside = scope.inner()
+    at = emitter.let(inside, "line", add(line, mul(row, integer(tiling.sum_pitch))))
+    place = emitter.let(inside, "row", add(top, row))
+
+    def element(column: Expr, width: int) -> tuple[Stmt, ...]:
+        block = inside.inner()
+        _after(fused, emitter, block, Load(SUMS, add(at, column), product.dtype, width), place, column, width)
+        return tuple(block.statements)
+
+    whole = emitter.let(scope, "whole", mul(div(stop, integer(lanes)), integer(lanes)))
+    loops: list[Stmt] = [For(column, start, whole, integer(lanes), element(column, lanes))]
+    if not isinstance(product.column_dim, int):
+        rest = emitter.fresh("j", "i64")
+        loops.append(For(rest, whole, stop, integer(1), element(rest, 1)))
+    elif product.column_dim % lanes:
+        ragged = [statement for at_, width in pieces(product.column_dim % lanes, lanes)
+                  for statement in element(add(whole, integer(at_)), width)]  # fmt: skip
+        loops.append(If(Apply("lt", (whole, stop), "bool"), tuple(ragged)))
+    inside.statements += loops
+    scope.statements.append(For(row, own, integer(tiling.rows), integer(1), tuple(inside.statements)))
+
+
+def _after(
+    fused: Fused, emitter: Emitter, scope: Scope, sums: Expr, row: Expr, column: Expr, lanes: int
+) -> None:  # fmt: skip
     """Elementwise work on one vector of the result, and its stores."""
     schedule = fused.schedule
     assert schedule.matmul is not None
     result = schedule.matmul.result
     i, j = schedule.where[result]
-    point = {axis: where for axis, where in ((i, row), (j, Lanes(column, lanes))) if axis is not None}
-    block = Scope(dict(scope.known), scope.statements)
-    block.known[result] = tile
-    emitter.compute(schedule.function.outputs, point, block)
+    coordinate = Lanes(column, lanes) if lanes > 1 else column
+    point = {axis: where for axis, where in ((i, row), (j, coordinate)) if axis is not None}
+    scope.known[result] = emitter.let(scope, result.name, sums)
+    emitter.compute(schedule.function.outputs, point, scope)
     for value in schedule.function.outputs:
-        emitter.store(value, point, block)
+        emitter.store(value, point, scope)

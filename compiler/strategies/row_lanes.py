@@ -27,7 +27,7 @@ from ...ir.types import ITEM_SIZE, DimLike, multiply_dims
 from ..emit import Emitter, Scope, product, size_of
 from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, with_finish, work_item
 from ..reductions import Accumulators, accumulate, declare, fold
-from ..row_blocks import Block, block_at, block_count, lane_axis, visit_columns
+from ..row_blocks import Block, LaneTrack, block_at, block_count, lane_axis, visit_columns
 from ..stages import Stage, kept_values, stages_of
 from ..sweep import Row, Work
 from ..vectors import nontemporal_from, vector_width
@@ -93,14 +93,14 @@ def _variant(fused: Fused, device: DeviceInfo, width: int, guard: Expr | None, n
     last = emitter.let(scope, "end", minimum(add(first, per_item), total))
     stages = stages_of(schedule)
     kept = kept_values(emitter, stages, length, PRIVATE_BYTES) if width > 1 else {}
-    again = _inputs_read_again(emitter, stages, kept, length) if width > 1 else {}
+    again = inputs_read_again(emitter, stages, kept, length) if width > 1 else {}
     sums = declare(emitter, scope, [op for s in stages for op in (*s.element_sums, *s.row_sums)], width, 1)
 
     number = emitter.fresh("block", "i64")
     inside = scope.inner()
     block = block_at(emitter, inside, number, width)
     for stage in stages:
-        read = _inputs_of(emitter, stage, kept)
+        read = inputs_of(emitter, stage, kept)
         arrays = kept | again
         keep = {v: Row(name) for v, (name, filled) in arrays.items() if filled == stage.number}
         there = {v: Row(name) for v, (name, filled) in arrays.items()
@@ -123,15 +123,17 @@ Kept = dict[Value, tuple[str, int]]
 """Values in private arrays: the array, and the pass that fills it."""
 
 
-def _inputs_read_again(emitter: Emitter, stages: Sequence[Stage], kept: Kept, length: DimLike) -> Kept:
+def inputs_read_again(
+    emitter: Emitter, stages: Sequence[Stage], kept: Kept, length: DimLike, limit: int = PRIVATE_BYTES
+) -> Kept:
     """Inputs that several passes read. Columns that lie a power of two apart share one set of every cache: the second
     pass would find nothing of the first."""
     if not isinstance(length, int) or length == 0:
         return {}
     found: dict[Value, tuple[str, int]] = {}
-    room = PRIVATE_BYTES - sum(_size(value, length) for value in kept)
+    room = limit - sum(_size(value, length) for value in kept)
     for value in emitter.schedule.function.inputs:
-        passes = [stage.number for stage in stages if value in _inputs_of(emitter, stage, kept)]
+        passes = [stage.number for stage in stages if value in inputs_of(emitter, stage, kept)]
         if len(passes) > 1 and _size(value, length) <= room:
             room -= _size(value, length)
             dtype = register_dtype(value.type.dtype)
@@ -143,7 +145,7 @@ def _size(value: Value, length: int) -> int:
     return length * ITEM_SIZE[register_dtype(value.type.dtype)]
 
 
-def _inputs_of(emitter: Emitter, stage: Stage, kept: Kept) -> set[Value]:
+def inputs_of(emitter: Emitter, stage: Stage, kept: Kept) -> set[Value]:
     """The inputs that a pass reads at every element, where it finds the values that earlier passes kept."""
     schedule = emitter.schedule
     known = [*(value for value, (_, filled) in kept.items() if filled < stage.number),
@@ -165,18 +167,20 @@ def _pass(
         return
     rows = declare(emitter, scope, stage.reductions, block.width, 1)
     own = [group for group in sums if group.op in stage.element_sums]
-    visit_columns(emitter, scope, block, work, rows, own, nontemporal=nontemporal)
+    visit_columns(emitter, scope, [LaneTrack(scope, block, work, rows, own)], nontemporal=nontemporal)
     for group in rows:
         scope.known[group.op.result] = fold(emitter, scope, group, False)
 
 
-def row_values(emitter: Emitter, scope: Scope, block: Block, stage: Stage, sums: Sequence[Accumulators]) -> None:
-    """What the rows of a block give once a pass is done: stored values, sums over rows, checks."""
+def row_values(
+    emitter: Emitter, scope: Scope, block: Block, stage: Stage, sums: Sequence[Accumulators], vector: int = 0
+) -> None:
+    """What the rows of a vector give once a pass is done: stored values, sums over rows, checks."""
     own = [group for group in sums if group.op in stage.row_sums]
     emitter.compute([*stage.row_outputs, *(group.op.operands[0] for group in own)], block.point, scope)
     for value in stage.row_outputs:
         emitter.store(value, block.point, scope)
     for group in own:
-        accumulate(emitter, scope, group, 0, block.fresh)
+        accumulate(emitter, scope, group, vector, block.fresh)
     for op in stage.row_checks:
         emitter.check(op, block.point, scope)

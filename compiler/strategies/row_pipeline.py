@@ -1,10 +1,7 @@
 """Each work-item owns rows, and works on several at once: while one row is read for its maximum, the row before is
 exponentiated, and the gradient of the one before that is stored. The shape for long streams of contiguous rows on CPUs.
 
-One loop over the columns does every pass, each for another row, so that loads, arithmetic and stores overlap. At step k
-pass s works on row k - lag[s]. What a pass found of a row is carried to the next step in variables; values that a later
-pass needs again wait in private arrays, one row for each step between. The first and last steps of an item, where some
-pass has no row, do their passes one by one.
+One loop over the columns does every pass, each for another row (`in_flight.py`).
 
 Where rows start anywhere in a cache line, a pass that stores is one step later: then it knows the row after its own
 too, and stores the line that the two share whole. Items own rows between aligned addresses.
@@ -13,21 +10,16 @@ too, and stores the line that the two share whole. Items own rows between aligne
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from dataclasses import replace
 from math import gcd
 
-from ...ir.function import Op, Value
+from ...ir.function import Value
 from ...ir.kernel import (
     Apply,
     Assign,
     Const,
-    Declare,
     Expr,
-    For,
-    If,
     PrivateArray,
-    Stmt,
     Store,
     Var,
     WorkItem,
@@ -47,10 +39,12 @@ from ...ir.target import DeviceInfo
 from ...ir.types import ITEM_SIZE
 from ..emit import Emitter, Point, Scope, product, size_of, split_rows
 from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, with_finish, work_item
+from ..in_flight import Carried, declare_carried, known_of, lags_of, pitch_of, rows_waiting, steps
 from ..reductions import Accumulators, declare, fold
 from ..row_values import RowValues
 from ..stages import Stage, kept_values, stages_of
-from ..sweep import Row, Track, Work, sweep, sweep_aligned
+from ..sweep import Row, Track, Work, sweep
+from ..sweep_aligned import sweep_aligned
 from ..vectors import nontemporal_from, vector_width
 from . import row_item
 
@@ -64,7 +58,6 @@ LONG = 8192
 ROWS_EACH, ELEMENTS_EACH = 64, 128 * 1024
 """Rows an item has at least where there are many, and elements: its first and last steps overlap nothing."""
 AHEAD_BYTES = 16 * 1024
-PAGE = 4096
 
 
 def applies(fused: Fused, device: DeviceInfo) -> str | None:
@@ -96,24 +89,11 @@ def _rows_wait(fused: Fused, columns: int) -> bool:
     schedule = fused.schedule
     stages = stages_of(schedule)
     limitless = kept_values(fused.emitter(), stages, columns, 2**62)
-    lags = _lags(stages, realigns=False)
+    lags = lags_of(stages)
     waiting = 0
     for value, (_, number) in limitless.items():
-        waiting += _copies(value, number, stages, lags) * columns * ITEM_SIZE[register_dtype(value.type.dtype)]
+        waiting += rows_waiting(value, number, stages, lags) * columns * ITEM_SIZE[register_dtype(value.type.dtype)]
     return waiting <= PRIVATE_BYTES
-
-
-def _lags(stages: Sequence[Stage], realigns: bool) -> list[int]:
-    """How many steps after the first pass over a row each pass works on it."""
-    lags = [0]
-    for stage in stages[1:]:
-        lags.append(lags[-1] + (2 if realigns and stage.element_outputs else 1))
-    return lags
-
-
-def _copies(value: Value, number: int, stages: Sequence[Stage], lags: Sequence[int]) -> int:
-    """Rows in flight between the pass that fills a private array and the last that reads it."""
-    return max(lags[stage.number] for stage in stages if stage.needs(value)) - lags[number] + 1
 
 
 def lower(fused: Fused, device: DeviceInfo) -> list[Variant]:
@@ -130,15 +110,6 @@ def lower(fused: Fused, device: DeviceInfo) -> list[Variant]:
     return variants
 
 
-@dataclass(frozen=True)
-class _Carried:
-    """A row reduction's results: `new` is found in this step, `older[n]` was found n + 1 steps ago."""
-
-    op: Op
-    new: Var
-    older: tuple[Var, ...]
-
-
 class _Pipeline:
     """The kernel under construction."""
 
@@ -152,11 +123,11 @@ class _Pipeline:
         assert isinstance(columns, int)
         self.columns = columns
         self.realigns = nontemporal and columns % width != 0
-        self.lags = _lags(self.stages, self.realigns)
+        self.lags = lags_of(self.stages, self.realigns)
         self.unroll = 1 if columns >= LONG else ABREAST
         self.row_axes = [a for a in sorted(self.schedule.looped) if a != self.axis]
         self.kept = kept_values(self.emitter, self.stages, columns, 2**62)
-        self.pitch = {value: _pitch(columns, width, ITEM_SIZE[register_dtype(value.type.dtype)], self._copies(value))
+        self.pitch = {value: pitch_of(columns, width, ITEM_SIZE[register_dtype(value.type.dtype)], self._copies(value))
                       for value in self.kept}  # fmt: skip
 
     def variant(self, guard: Expr | None) -> Variant:
@@ -174,14 +145,14 @@ class _Pipeline:
         end = emitter.let(scope, "end", minimum(add(first, per_item), total_rows))
         sums = declare(emitter, scope, [op for s in self.stages for op in s.element_sums], self.width, 1)
         rows_done = RowValues(emitter, scope, self.stages, self.row_axes, self.width, first, end)
-        carried = self._carried(scope)
-        step = emitter.fresh("step", "i64")
-        body = self._step(scope, step, first, end, carried, sums, rows_done)
-        last = add(end, integer(self.lags[-1]))
-        # An item without rows takes no step.
-        last = emitter.let(scope, "last", Apply("select", (Apply("lt", (first, end), "bool"), last, first), "i64"))
+        found = [(op, self.lags[stage.number]) for stage in self.stages for op in stage.reductions]
+        carried = declare_carried(emitter, scope, found, self.lags[-1], 1)
         self._pad(scope)
-        scope.statements.append(For(step, first, last, integer(1), tuple(body)))
+
+        def passes(inside: Scope, stages: Sequence[Stage], step: Var) -> None:
+            self._passes(inside, stages, step, end, carried, sums, rows_done)
+
+        steps(emitter, scope, first, end, self.stages, self.lags, carried, passes)
         totals = {group.op: fold(emitter, scope, group, True) for group in (*sums, *rows_done.totals)}
         store_partials(fused, scope, totals, item)
         launch = kernel_and_launch(
@@ -198,7 +169,7 @@ class _Pipeline:
         ]
 
     def _copies(self, value: Value) -> int:
-        return _copies(value, self.kept[value][1], self.stages, self.lags)
+        return rows_waiting(value, self.kept[value][1], self.stages, self.lags)
 
     def _pad(self, scope: Scope) -> None:
         """Fill what lies around waiting rows: a vector over the seam of two rows reads a little of it."""
@@ -209,46 +180,8 @@ class _Pipeline:
                 for place in (0, after, after + self.width):
                     scope.statements.append(Store(name, integer(copy * self.pitch[value] + place), filler))
 
-    def _carried(self, scope: Scope) -> list[_Carried]:
-        """Variables for each reduction: one for this step, one for each step until the last pass has used it."""
-        found = []
-        for stage in self.stages:
-            for op in stage.reductions:
-                dtype = register_dtype(op.result.type.dtype)
-                age = self.lags[-1] - self.lags[stage.number]
-                variables = [self.emitter.fresh(op.result.name, dtype) for _ in range(age + 1)]
-                scope.statements += [Declare(variable, Const(0, dtype)) for variable in variables]
-                found.append(_Carried(op, variables[0], tuple(variables[1:])))
-        return found
-
-    def _step(
-        self, scope: Scope, step: Var, first: Expr, end: Expr, carried: Sequence[_Carried],
-        sums: Sequence[Accumulators], rows_done: RowValues,
-    ) -> list[Stmt]:  # fmt: skip
-        """Every pass, each on its own row; then what was found grows a step older."""
-        emitter, inside = self.emitter, scope.inner()
-        behind = add(first, integer(self.lags[-1]))
-        full = _both(Apply("ge", (step, behind), "bool"), Apply("lt", (step, end), "bool"))
-        full = emitter.let(inside, "full", full)
-        together = inside.inner()
-        self._passes(together, self.stages, step, end, carried, sums, rows_done)
-        inside.statements.append(If(full, tuple(together.statements)))
-        alone: list[Stmt] = []
-        for stage in self.stages:
-            row = sub(step, integer(self.lags[stage.number]))
-            has_row = _both(Apply("ge", (row, first), "bool"), Apply("lt", (row, end), "bool"))
-            single = inside.inner()
-            self._passes(single, [stage], step, end, carried, sums, rows_done)
-            alone.append(If(has_row, tuple(single.statements)))
-        inside.statements.append(If(Apply("not", (full,), "bool"), tuple(alone)))
-        for each in carried:
-            newest_first = (each.new, *each.older)
-            for younger, older in reversed(list(pairwise(newest_first))):
-                inside.statements.append(Assign(older, younger))
-        return inside.statements
-
     def _passes(
-        self, scope: Scope, stages: Sequence[Stage], step: Expr, end: Expr, carried: Sequence[_Carried],
+        self, scope: Scope, stages: Sequence[Stage], step: Expr, end: Expr, carried: Sequence[Carried],
         sums: Sequence[Accumulators], rows_done: RowValues,
     ) -> None:  # fmt: skip
         """Some passes in one sweep over the columns, then the values of the rows that they finish."""
@@ -258,7 +191,7 @@ class _Pipeline:
         for stage in stages:
             row = emitter.let(scope, "row", sub(step, integer(self.lags[stage.number])))
             point = self._point(scope, row)
-            known = Scope(self._known(stage, carried, 0), scope.statements)
+            known = Scope(known_of(carried, self.lags[stage.number]), scope.statements)
             skew = self._skew(row, scope)
             work = self._work(stage, row, point, skew)
             groups = declare(emitter, scope, stage.reductions, self.width, self.unroll)
@@ -286,27 +219,18 @@ class _Pipeline:
         return {a: self.emitter.let(scope, "row_at", c) for a, c in zip(self.row_axes, coordinates)}
 
     def _with_next(
-        self, scope: Scope, track: Track, stage: Stage, row: Expr, end: Expr, carried: Sequence[_Carried]
+        self, scope: Scope, track: Track, stage: Stage, row: Expr, end: Expr, carried: Sequence[Carried]
     ) -> Track:  # fmt: skip
         """The same, with the row after it, where the two share a line that is stored."""
         if not (self.realigns and track.work.stores):
             return track
         following = self.emitter.let(scope, "row", add(row, integer(1)))
         point = self._point(scope, following)
-        known = Scope(self._known(stage, carried, 1), scope.statements)
+        known = Scope(known_of(carried, self.lags[stage.number], 1), scope.statements)
         work = self._work(stage, following, point, self._skew(following, scope))
         work = replace(work, reductions=(), checks=(), keep={}, prefetch=())
         follows = Apply("lt", (following, end), "bool")
         return replace(track, following=Track(known, point, work, ()), follows=follows)
-
-    def _known(self, stage: Stage, carried: Sequence[_Carried], younger: int) -> dict[Value, Expr]:
-        """What earlier passes found of the row that this one works on, or of one that is `younger` by some steps."""
-        known: dict[Value, Expr] = {}
-        for each in carried:
-            age = self.lags[stage.number] - self.lags[self.schedule.stage[each.op.operands[0]]]
-            if age > 0:
-                known[each.op.result] = each.older[age - younger - 1]
-        return known
 
     def _work(self, stage: Stage, row: Expr, point: Point, skew: Expr | None) -> Work:
         # A waiting row lies in its array as it lies in memory, relative to a cache line.
@@ -336,16 +260,3 @@ class _Pipeline:
             return None
         past = mod(mul(row, integer(self.columns)), integer(self.width))
         return self.emitter.let(scope, "skew", mod(sub(integer(self.width), past), integer(self.width)))
-
-
-def _pitch(columns: int, width: int, item: int, copies: int) -> int:
-    """Elements from one waiting row to the next: whole vectors, and far from a multiple of a page. A load whose address
-    has the low 12 bits of a store still under way waits for it, whichever row that belongs to."""
-    pitch = (columns // width + 2) * width
-    page = PAGE // item
-    apart = page // max(2, copies) // width * width
-    return pitch + (apart - pitch) % page
-
-
-def _both(a: Expr, b: Expr) -> Expr:
-    return Apply("and", (a, b), "bool")

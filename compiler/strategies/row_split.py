@@ -32,7 +32,7 @@ from ..emit import Scope, product, size_of
 from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, with_finish, work_item
 from ..monoids import monoid_of
 from ..reductions import declare, fold
-from ..row_blocks import block_at, block_count, lane_axis, visit_columns
+from ..row_blocks import LaneTrack, block_at, block_count, lane_axis, visit_columns
 from ..stages import Stage, stages_of
 from ..sweep import Work
 from ..vectors import static_size, vector_width
@@ -140,7 +140,8 @@ class _Split:
         rows = declare(emitter, scope, stage.reductions, self.width, 1)
         sums = declare(emitter, scope, stage.element_sums, self.width, 1)
         work = Work((*stage.reductions, *stage.element_sums), stage.element_outputs, stage.element_checks)
-        visit_columns(emitter, scope, block, work, rows, sums, (start, stop))
+        track = LaneTrack(scope, block, work, rows, sums)
+        visit_columns(emitter, scope, [track], within=(start, stop))
         for group in rows:
             index = add(mul(part, self.rows), block.number)
             scope.statements.append(Store(self.partial(group.op).name, index, fold(emitter, scope, group, False)))

@@ -2,12 +2,13 @@
 
 In: a program with inputs. Out: the median of many calls with the 10th and 90th percentile, and the fraction of the
 device's copy bandwidth that this is. Program and copy take turns, so that a machine that is busy slows down both.
+Or, kernel by kernel, the time that each strategy takes, beside what the cost model says.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -15,22 +16,27 @@ import numpy as np
 import typer
 
 from lossc.compiler import Compiled, compile_module
-from lossc.ir.builder import Builder, Tensor
-from lossc.ir.function import Module
-from lossc.ir.types import DimLike, Type, dim_value, named
+from lossc.compiler.strategies import Candidate, costs
+from lossc.compiler.traffic import traffic
+from lossc.ir.types import DimLike, dim_value
 from lossc.reports.explain import bytes_needed, counted, kernel_reports, total_moved
 from lossc.runtime.device import Device
 from lossc.runtime.execute import Executable
 from lossc.runtime.memory import POOL, argument_for
+from lossc.tuning.copy_speed import copy_seconds, copying_module
+from lossc.tuning.trials import Trials
 
 from . import options
-from .console import note, say, say_json
+from .console import note, say, say_json, say_table
 from .programs import device_to_run_on, load_module, with_gradients
 from .run import gather_inputs
+from .tuned import compile_to_run
 
 FEWEST_ROUNDS = 5
 MOST_ROUNDS = 10_000
 WARM_UP = 3
+MOST_SECONDS = 2.0
+"""For one strategy, once it is built."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,10 @@ def bench(
     function: options.FunctionName = None,
     device: options.RunDevice = None,
     strategy: options.Strategy = None,
+    tune: options.Tune = None,
+    strategies: Annotated[
+        bool, typer.Option("--strategies", help="Compare the strategies that apply to each fused kernel.")
+    ] = False,
     seconds: Annotated[
         float, typer.Option("--seconds", metavar="S", min=0.0, max=600.0, help="How long to measure, about.")
     ] = 1.0,
@@ -66,12 +76,16 @@ def bench(
 
     Prints the time of a call and the fraction of the device's copy bandwidth: the bytes that any program must move,
     over the bytes that a copying kernel moves in the same time. What is not given is random; results go to memory that
-    is there already.
+    is there already. --strategies prints the time of every strategy beside its cost, the choice with a star.
     """
     module = load_module(file, function)
     arrays, sizes = gather_inputs(module, inputs, params, bind, random)
     chosen = device_to_run_on(device)
-    compiled = compile_module(with_gradients(module, grad, wrt, of), chosen.info, strategy)
+    compiled = compile_to_run(with_gradients(module, grad, wrt, of), chosen, strategy, tune, arrays, sizes)
+    if strategies:
+        given = [arrays[name] for name, _ in compiled.program.inputs]
+        show_strategies(list(compare_strategies(compiled, chosen, given, sizes)), chosen, json)
+        return
     needed, moved = _total(bytes_needed(compiled), sizes), total_moved(compiled, sizes)
     # A copy of n elements moves 8 n bytes.
     elements = max(1, needed // 8)
@@ -86,6 +100,7 @@ def bench(
         "seconds": vars(timing), "bytes_needed": needed, "bytes_moved": moved,
         "bytes_per_second": needed / timing.median, "copy_seconds": vars(copy_timing),
         "copy_bytes_per_second": 8 * elements / copy_timing.median,
+        "floor_seconds": needed / (8 * elements / copy_timing.median),
         "fraction_of_copy": needed / timing.median / (8 * elements / copy_timing.median),
     }  # fmt: skip
     if json:
@@ -97,16 +112,9 @@ def bench(
     say(f"time   {_told(timing)}")
     say(f"copy   {_told(copy_timing)}")
     say(f"bytes  {needed:,} are needed, {moved:,} moved: {facts['bytes_per_second'] / 1e9:.2f} GB/s")
-    say(f"this is {facts['fraction_of_copy']:.0%} of the device's copy bandwidth, "
-        f"{facts['copy_bytes_per_second'] / 1e9:.2f} GB/s for as many bytes")  # fmt: skip
-
-
-def copying_module() -> Module:
-    """-x of N elements: what a kernel that only moves data does, with a sign so that there is something to run."""
-    build = Builder()
-    x = Tensor(build.input("x", Type("f32", (named("N"),))), build)
-    function = build.function("copy", [(-x).value], ("result",))
-    return Module({function.name: function}, function.name)
+    say(f"floor  {_seconds(facts['floor_seconds'])} for the bytes that are needed, at the copy's "
+        f"{facts['copy_bytes_per_second'] / 1e9:.2f} GB/s: this is {facts['fraction_of_copy']:.0%} of the device's copy "
+        "bandwidth")  # fmt: skip
 
 
 def call_of(
@@ -154,7 +162,61 @@ def _total(terms: list[DimLike], sizes: Mapping[str, int]) -> int:
     return sum(dim_value(term, sizes) for term in terms)
 
 
+def _seconds(seconds: float) -> str:
+    return f"{seconds * 1e3:.3f} ms" if seconds >= 1e-3 else f"{seconds * 1e6:.3f} us"
+
+
 def _told(timing: Timing) -> str:
     unit, scale = ("ms", 1e3) if timing.median >= 1e-3 else ("us", 1e6)
     return (f"{timing.median * scale:.3f} {unit} (p10 {timing.p10 * scale:.3f}, p90 {timing.p90 * scale:.3f}, "
             f"{timing.calls} calls)")  # fmt: skip
+
+
+# --- strategies ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class StrategyFigures:
+    """What a strategy costs and takes for one fused kernel; no seconds where it makes the same program as one before,
+    or none that works."""
+
+    kernel: str
+    strategy: str
+    cost: float
+    chosen: bool
+    seconds: float | None
+    ratio: float | None
+    """Of the time that the chosen one took meanwhile."""
+    fraction_of_copy: float | None
+
+
+def compare_strategies(
+    compiled: Compiled, device: Device, given: Sequence[np.ndarray], sizes: Mapping[str, int]
+) -> Iterator[StrategyFigures]:
+    """Every strategy that applies to each fused kernel, the cheapest first."""
+    clock = time.perf_counter
+    trials = Trials(compiled, device, given, sizes, clock)
+    fewest = {kernel.name: kernel.fewest for kernel in traffic(compiled, sizes).kernels}
+    for name, fused in compiled.lowered.fused.items():
+        found, _ = costs(fused, device.info)
+        measure = trials.measure(name, [])
+        floor = copy_seconds(device, fewest[name], clock)
+        for strategy, cost in sorted(found.items(), key=lambda pair: pair[1]):
+            pair = measure(Candidate(strategy), clock() + MOST_SECONDS)
+            yield StrategyFigures(
+                name, strategy, cost, strategy == compiled.lowered.choices[name].strategy,
+                pair and pair.seconds, pair and pair.seconds / pair.usual, pair and floor / pair.seconds,
+            )  # fmt: skip
+
+
+def show_strategies(found: Sequence[StrategyFigures], device: Device, json: bool) -> None:
+    if json:
+        say_json({"device": str(device), "strategies": [vars(each) for each in found]})
+        return
+    note(f"ran on {device}")
+    say_table(("kernel", "", "strategy", "cost", "time", "to the choice", "of copy speed"), [
+        (f.kernel, "*" * f.chosen, f.strategy, f"{f.cost:.3f}",
+         "-" if f.seconds is None else _seconds(f.seconds), "-" if f.ratio is None else f"{f.ratio:.2f}",
+         "-" if f.fraction_of_copy is None else f"{f.fraction_of_copy:.0%}")
+        for f in found
+    ])  # fmt: skip

@@ -16,12 +16,14 @@ from lossc.ir.function import Module
 from lossc.ir.printer import print_module
 from lossc.ir.program_text import print_program
 from lossc.reports.dump import dumped_files, fused_text, kernel_files
-from lossc.reports.explain import bytes_moved, bytes_needed, explanation, kernel_reports, readable, traffic_ratio
+from lossc.reports.explain import bytes_moved, bytes_needed, explanation, kernel_reports, traffic_ratio
 
 from . import options
 from .bundle import bundle_files, index_text, write_bundle
 from .console import note, say, say_json
-from .programs import load_module, target_of, with_gradients
+from .programs import device_to_run_on, load_module, target_of, with_gradients
+from .run import gather_inputs
+from .tuned import compile_to_run
 
 
 class Level(str, Enum):
@@ -37,6 +39,7 @@ class Level(str, Enum):
 
 def compile(
     file: options.Program,
+    bind: options.BindToTune,
     output: options.Folder = None,
     emit: Annotated[
         Level | None, typer.Option("--emit", help="Print this level: cl without -o.", show_default=False)
@@ -47,6 +50,7 @@ def compile(
     function: options.FunctionName = None,
     device: options.Target = None,
     strategy: options.Strategy = None,
+    tune: options.Tune = None,
 ) -> None:
     """Compile a program to OpenCL kernels.
 
@@ -54,15 +58,31 @@ def compile(
     """
     if output is not None and emit is not None:
         raise typer.BadParameter("--emit prints one level, -o writes a folder: give one of them", param_hint="--emit")
-    module = with_gradients(load_module(file, function), grad, wrt, of)
+    module = load_module(file, function)
     if emit is Level.lir:
-        say(print_module(module).rstrip("\n"))
+        say(print_module(with_gradients(module, grad, wrt, of)).rstrip("\n"))
         return
-    compiled = compile_module(module, target_of(device), strategy)
+    compiled = _compiled(module, grad, wrt, of, device, strategy, tune, bind)
     if output is not None:
         write_bundle(output, bundle_files(compiled))
     else:
         say(_text(compiled, emit or Level.cl).rstrip("\n"))
+
+
+def _compiled(
+    module: Module, grad: bool, wrt: str | None, of: str | None, device: str | None, strategy: str | None,
+    tune: bool | None, bind: list[str],
+) -> Compiled:  # fmt: skip
+    """The program with the gradients that are asked for. Only `--tune` needs a device that runs, and sizes; the inputs
+    that it measures with are random."""
+    differentiated = with_gradients(module, grad, wrt, of)
+    if not tune:
+        if bind:
+            raise typer.BadParameter("it gives the sizes that --tune measures at: give both", param_hint="--bind")
+        return compile_module(differentiated, target_of(device), strategy)
+    chosen = device_to_run_on(device)
+    arrays, sizes = gather_inputs(module, [], None, bind, 0)
+    return compile_to_run(differentiated, chosen, strategy, True, arrays, sizes)
 
 
 def _text(compiled: Compiled, level: Level) -> str:
@@ -81,6 +101,7 @@ def _text(compiled: Compiled, level: Level) -> str:
 
 def dump(
     file: options.Program,
+    bind: options.BindToTune,
     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="The folder to write.")],
     grad: options.Grad = False,
     wrt: options.Wrt = None,
@@ -88,42 +109,45 @@ def dump(
     function: options.FunctionName = None,
     device: options.Target = None,
     strategy: options.Strategy = None,
+    tune: options.Tune = None,
 ) -> None:
     """Write a compiled program into a folder.
 
     Every level, the kernels, how they are launched, and why: to read, to edit, and to run with `lossc run DIR`.
     """
-    module = with_gradients(load_module(file, function), grad, wrt, of)
-    compiled = compile_module(module, target_of(device), strategy)
+    module = load_module(file, function)
+    compiled = _compiled(module, grad, wrt, of, device, strategy, tune, bind)
     write_bundle(output, {"index.txt": index_text(compiled, str(output)), **dumped_files(compiled)})
     note(f"begin with {output / 'index.txt'}")
 
 
 def explain(
     file: options.Program,
+    bind: options.BindToTune,
     grad: options.Grad = False,
     wrt: options.Wrt = None,
     of: options.Of = None,
     function: options.FunctionName = None,
     device: options.Target = None,
     strategy: options.Strategy = None,
+    tune: options.Tune = None,
     json: options.Json = False,
 ) -> None:
     """Say what was fused, what was not, and why.
 
     Rewritings, fused kernels with their strategies and the reasons against others, launches, bytes moved.
     """
-    module = with_gradients(load_module(file, function), grad, wrt, of)
-    compiled = compile_module(module, target_of(device), strategy)
+    module = load_module(file, function)
+    compiled = _compiled(module, grad, wrt, of, device, strategy, tune, bind)
     if json:
-        say_json(_facts(module, compiled))
+        say_json(_facts(compiled))
     else:
         say(explanation(compiled))
 
 
-def _facts(module: Module, compiled: Compiled) -> dict[str, object]:
+def _facts(compiled: Compiled) -> dict[str, object]:
     log = Log()
-    run_passes(module, ("prepare",), log=log)
+    run_passes(compiled.module, ("prepare",), log=log)
     return {
         "function": compiled.program.name,
         "device": dataclasses.asdict(compiled.device),
@@ -133,7 +157,8 @@ def _facts(module: Module, compiled: Compiled) -> dict[str, object]:
             {
                 **dataclasses.asdict(report),
                 "bytes_moved": [str(term) for term in report.bytes_moved],
-                "temporary_bytes": [readable(size) for size in report.temporary_bytes],
+                "traffic": [{"buffer": m.buffer, "why": m.why, "bytes": m.bytes} for m in report.traffic.moves],
+                "traffic_ratio": report.traffic.ratio,
             }
             for report in kernel_reports(compiled)
         ],

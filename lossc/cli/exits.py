@@ -6,7 +6,6 @@ In: whatever a command raises. Out: a status that a shell script can rely on; th
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import platform
 import sys
@@ -25,6 +24,8 @@ USAGE = 2
 DEVICE = 3
 BUG = 70
 INTERRUPTED = 130
+CLOSED_PIPE = 141
+"""What a shell gives for a command that SIGPIPE ended, as `lossc ops | head` may."""
 
 
 class Failed(Exception):
@@ -43,13 +44,24 @@ def statuses() -> Iterator[None]:
     """
     try:
         yield
+    except BrokenPipeError:
+        _write_nowhere()
+        raise SystemExit(CLOSED_PIPE) from None
     except Exception as error:
-        if hasattr(error, "exit_code") or (isinstance(error, OSError) and error.errno == errno.EPIPE):
+        if hasattr(error, "exit_code"):
             raise
         raise SystemExit(status_of(error)) from None
     except KeyboardInterrupt:
         warn("interrupted")
         raise SystemExit(INTERRUPTED) from None
+
+
+def _write_nowhere() -> None:
+    """Nobody reads on: what is left in buffers goes to no pipe when Python ends."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(nowhere, stream.fileno())
 
 
 def status_of(error: Exception) -> int:

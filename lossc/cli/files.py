@@ -22,6 +22,8 @@ def write_file(path: Path, content: str | bytes) -> None:
 
 def write_files(folder: Path, contents: Mapping[str, str | bytes]) -> None:
     """Put files into a folder, which is made where it is missing. Other files there stay."""
+    if folder.exists() and not folder.is_dir():
+        raise LirError(f"cannot write to {str(folder)!r}: it is a file", "name a folder, which is made if it is missing")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -36,6 +38,8 @@ def check_target(path: Path, suffixes: Sequence[str] = ()) -> None:
                        f"it writes {', '.join(suffixes)}")  # fmt: skip
     if os.path.isdir(path):
         raise LirError(f"cannot write {str(path)!r}: it is a folder", "name a file in it")
+    if _is_read_only(path):
+        raise LirError(f"cannot write {str(path)!r}: it is read-only")
     if not os.path.isdir(path.parent):
         raise LirError(f"cannot write {str(path)!r}: there is no folder {str(path.parent)!r}")
 
@@ -52,6 +56,9 @@ def _write(contents: Mapping[Path, str | bytes]) -> None:
                 if target.is_dir():
                     raise IsADirectoryError(None, "it is a folder")
                 target.write_bytes(data)  # a device such as /dev/stdout: nothing to replace
+            elif _is_read_only(target):
+                # A new file in its place would need no permission of its own.
+                raise PermissionError(None, "it is read-only")
             else:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 waiting[target] = _beside(target, data)
@@ -63,6 +70,11 @@ def _write(contents: Mapping[Path, str | bytes]) -> None:
         for temporary in waiting.values():
             with contextlib.suppress(OSError):
                 temporary.unlink()
+
+
+def _is_read_only(path: Path) -> bool:
+    """Whether nobody may write to a file."""
+    return path.is_file() and not path.stat().st_mode & 0o222
 
 
 def _beside(target: Path, data: bytes) -> Path:

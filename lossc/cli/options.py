@@ -35,6 +35,13 @@ Strategy = Annotated[
         "--strategy", metavar="S", help="Use this strategy for every kernel it applies to.", show_default=False
     ),
 ]
+Tune = Annotated[
+    bool | None,
+    typer.Option(
+        "--tune/--no-tune", show_default=False,
+        help="Measure which strategies are the fastest at these sizes, and remember it.",
+    ),
+]  # fmt: skip
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Folder = Annotated[
     Path | None, typer.Option("-o", "--output", metavar="DIR", help="The folder to write.", show_default=False)
@@ -54,6 +61,11 @@ Bind = Annotated[
     typer.Option("--bind", metavar="B=32",
                  help="The size of a dimension that no input gives. May be repeated.", show_default=False,
                  default_factory=list),
+]  # fmt: skip
+BindToTune = Annotated[
+    list[str],
+    typer.Option("--bind", metavar="B=32", help="The size of a dimension, for --tune. May be repeated.",
+                 show_default=False, default_factory=list),
 ]  # fmt: skip
 Random = Annotated[
     int | None, typer.Option("--random", metavar="SEED", min=0, help="Fill the inputs that are not given.",

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from lossc.compiler import Compiled, compile_module
+from lossc.compiler import Compiled
 from lossc.ir.diagnostics import CheckFailed, CompilerBug, Diagnostic, LirError
 from lossc.ir.function import Function, Module
 from lossc.ir.types import Type, dim_names, dtype_of
@@ -26,6 +26,7 @@ from .files import check_target, write_file
 from .inputs import Given, bound_sizes, converted, missing_inputs, read_inputs, read_params, read_sizes
 from .programs import device_to_run_on, load_module, with_gradients
 from .random_inputs import bounds_of_inputs, random_array
+from .tuned import compile_to_run
 
 SHOWN_VALUES = 8
 JSON_VALUES = 1000
@@ -49,6 +50,7 @@ def run(
     function: options.FunctionName = None,
     device: options.RunDevice = None,
     strategy: options.Strategy = None,
+    tune: options.Tune = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -66,7 +68,7 @@ def run(
     if output is not None:
         check_target(output, OUTPUTS)
     if os.path.isdir(file):
-        if grad or wrt or of or function or strategy:
+        if grad or wrt or of or function or strategy or tune:
             raise LirError(f"{file!r} is a compiled program: its gradients, function and strategies are fixed",
                            "give these options to lossc dump")  # fmt: skip
         chosen, results = _replay(read_dump(Path(file)), inputs, params, bind, random, device)
@@ -74,7 +76,7 @@ def run(
         module = load_module(file, function)
         arrays, sizes = gather_inputs(module, inputs, params, bind, random)
         chosen = device_to_run_on(device)
-        compiled = compile_module(with_gradients(module, grad, wrt, of), chosen.info, strategy)
+        compiled = compile_to_run(with_gradients(module, grad, wrt, of), chosen, strategy, tune, arrays, sizes)
         results = execute(compiled, chosen, arrays, sizes)
     if output is not None:
         if output.suffix == ".npy" and len(results) != 1:

@@ -66,10 +66,19 @@ def remove_kernels(folder: Path, names: Iterable[str]) -> None:
             (folder / name).unlink()
 
 
+def _is_ours(path: Path) -> bool:
+    """Whether a file is the manifest of a dump."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(found, dict) and {"format", "program", "build_options", "steps"} <= found.keys()
+
+
 def refuse_foreign_files(folder: Path, files: Iterable[str]) -> None:
     """Raise LirError if a dump into `folder` would write over files that no dump put there."""
     there = [name for name in files if (folder / name).exists()]
-    if there and not (folder / "kernels").is_dir():
+    if there and not _is_ours(folder / MANIFEST):
         raise LirError(f"{folder} has a file {there[0]} that is no dump's", "name a folder for the dump alone")
 
 
@@ -98,19 +107,22 @@ def fused_text(compiled: Compiled) -> str:
 def kernel_files(compiled: Compiled) -> dict[str, str]:
     """OpenCL C by kernel name, under a comment that says which fused kernel it is and how it is launched."""
     sources, texts = compiled.sources(), {}
-    for report, step in zip(kernel_reports(compiled), compiled.program.steps):
-        for variant in step.variants:
-            for launch in variant.launches:
-                taken = "otherwise" if variant.guard is None else f"if {readable(variant.guard)}"
-                head = [
-                    f"{launch.kernel.name}: fused kernel {step.name}, strategy {variant.strategy}",
-                    f"computes {', '.join(report.outputs) or 'checks'}",
-                    f"from {', '.join(report.inputs) or 'nothing'}",
-                    f"taken {taken}",
-                    f"items {readable(launch.global_size)}, groups of {launch.kernel.local_size}",
-                ]
-                comment = "".join(f"// {line}\n" for line in head)
-                texts[launch.kernel.name] = comment + sources[launch.kernel.name]
+    of_steps = [
+        (variant, f"fused kernel {step.name}", [f"computes {', '.join(report.outputs) or 'checks'}",
+                                                f"from {', '.join(report.inputs) or 'nothing'}"])
+        for report, step in zip(kernel_reports(compiled), compiled.program.steps)
+        for variant in step.variants
+    ]  # fmt: skip
+    of_all = [(variant, "all fused kernels", []) for variant in compiled.program.together]
+    for variant, what, about in (*of_steps, *of_all):
+        for launch in variant.launches:
+            taken = "otherwise" if variant.guard is None else f"if {readable(variant.guard)}"
+            head = [
+                f"{launch.kernel.name}: {what}, strategy {variant.strategy}", *about, f"taken {taken}",
+                f"items {readable(launch.global_size)}, groups of {launch.kernel.local_size}",
+            ]  # fmt: skip
+            comment = "".join(f"// {line}\n" for line in head)
+            texts[launch.kernel.name] = comment + sources[launch.kernel.name]
     return texts
 
 
@@ -141,6 +153,7 @@ def manifest(compiled: Compiled) -> dict[str, Any]:
             }
             for step in program.steps
         ],
+        "together": [_variant(compiled, variant) for variant in program.together],
         "checks": [
             {
                 "slot": check.slot, **check.attributes, "shape": list(map(str, check.shape)),

@@ -5,20 +5,21 @@ In: a compiled module. Out: `KernelReport`s, one a fused kernel, and text for pe
 
 from __future__ import annotations
 
-from collections import defaultdict
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from lossc.compiler import Compiled
 from lossc.compiler.pipeline import run_passes
-from lossc.compiler.report import ASSUMED_SIZE, assumed_sizes, exps_per_element, sizes_of_turns, usual_variant
+from lossc.compiler.report import ASSUMED_SIZE, assumed_sizes, exps_per_element, usual_variant
 from lossc.compiler.rewrite import Log
+from lossc.compiler.traffic import AGAIN, HANDED, LATER, KernelTraffic, Traffic, bytes_needed, moves_of, traffic
 from lossc.ir.diagnostics import CompilerBug
 from lossc.ir.function import Value
-from lossc.ir.kernel import Apply, Const, Expr, Var, evaluate_integer, integer, mul
+from lossc.ir.kernel import Apply, Const, Expr, Var
 from lossc.ir.program import Step
 from lossc.ir.schedule import Schedule
-from lossc.ir.types import ITEM_SIZE, Dim, DimLike, dim_names, dim_value, multiply_dims
+from lossc.ir.types import Dim, DimLike, dim_names
 
 
 @dataclass(frozen=True)
@@ -32,27 +33,29 @@ class KernelReport:
     stages: int
     exps_per_element: int
     strategy: str
+    why: str
     against: Mapping[str, str]
     variants: tuple[str, ...]
     launches: int
     bytes_moved: tuple[DimLike, ...]
+    """What is read and written once, as formulas."""
     repeated: bool
-    temporary_bytes: tuple[Expr, ...]
-    """What launches of this kernel hand to each other: packed panels, partial results. Written once, read once."""
+    traffic: KernelTraffic
 
     def __str__(self) -> str:
         piece = " a piece" if self.repeated else ""
         lines = [
             f"{self.name}: ({', '.join(self.inputs)}) -> ({', '.join(self.outputs) or 'checks only'})",
             f"  {counted(self.stages, 'stage')}, {counted(self.exps_per_element, 'exponential')} an element, "
-            f"{counted(self.launches, 'launch')}, {_sum_text(self.bytes_moved)} bytes{piece}",
-            f"  strategy {self.strategy}",
+            f"{counted(self.launches, 'launch')}, {_sum_text(self.bytes_moved)} bytes{piece}, "
+            f"traffic ratio {self.traffic.ratio:.2f}",
+            f"  strategy {self.strategy}: {self.why}",
         ]
-        if self.temporary_bytes:
-            # At 1024 for every name: the formulas of launch geometry are long.
-            sizes = defaultdict(lambda: ASSUMED_SIZE)
-            total = sum(evaluate_integer(size, sizes) for size in self.temporary_bytes)
-            lines.append(f"  {total} bytes{piece} written by one launch and read by the next")
+        for why, words in _BESIDE.items():
+            moves = [move for move in self.traffic.moves if move.why == why]
+            if moves:
+                names = ", ".join(f"%{move.buffer}" if why != HANDED else move.buffer for move in moves)
+                lines.append(f"  {self.traffic.because(why)} bytes{piece} {words}: {names}")
         lines += [f"    not {', '.join(names)}: {reason}" for reason, names in self._by_reason().items()]
         return "\n".join([*lines, *(f"  {variant}" for variant in self.variants)])
 
@@ -63,6 +66,13 @@ class KernelReport:
         return names
 
 
+_BESIDE = {
+    AGAIN: "read again, since what lies between two uses does not fit the cache",
+    LATER: "read once more by a later launch",
+    HANDED: "handed from launch to launch",
+}
+
+
 def kernel_reports(compiled: Compiled) -> tuple[KernelReport, ...]:
     """A report on every fused kernel, in the order of their launches."""
     return tuple(_report(compiled, step) for step in compiled.program.steps)
@@ -71,13 +81,13 @@ def kernel_reports(compiled: Compiled) -> tuple[KernelReport, ...]:
 def _report(compiled: Compiled, step: Step) -> KernelReport:
     schedule = compiled.outlined.schedules[step.name]
     function, choice = schedule.function, compiled.lowered.choices[step.name]
-    usual = usual_variant(step, assumed_sizes(compiled.program))
+    sizes = assumed_sizes(compiled.program)
+    usual, moves = usual_variant(step, sizes), moves_of(compiled, step, sizes)
     return KernelReport(
         step.name, tuple(map(_typed, function.inputs)), tuple(map(_typed, function.outputs)),
-        schedule.stages, exps_per_element(schedule, usual), choice.strategy, choice.against, tuple(_variants(step)),
-        len(usual.launches), tuple(_bytes_of(value) for value in (*function.inputs, *function.outputs)),
-        step.repeat is not None,
-        tuple(mul(buffer.size, integer(ITEM_SIZE[buffer.dtype])) for buffer in usual.temporaries),
+        schedule.stages, exps_per_element(schedule, usual), choice.strategy, choice.why, choice.against, tuple(_variants(step)),
+        len(usual.launches), tuple(move.formula for move in moves if move.formula is not None),
+        step.repeat is not None, KernelTraffic(step.name, moves),
     )  # fmt: skip
 
 
@@ -117,10 +127,6 @@ def _typed(value: Value) -> str:
     return f"%{value.name}: {value.type}"
 
 
-def _bytes_of(value: Value) -> DimLike:
-    return multiply_dims([value.type.count, ITEM_SIZE[value.type.dtype]])
-
-
 # --- memory -------------------------------------------------------------------------------------------------
 
 
@@ -131,46 +137,13 @@ def bytes_moved(compiled: Compiled) -> list[DimLike]:
 
 def total_moved(compiled: Compiled, sizes: Mapping[str, int] | None = None) -> int:
     """What the kernels read and write, in all pieces; named dimensions without a size count as 1024."""
-    return sum(
-        times * dim_value(term, there)
-        for report, times, there in _turns(compiled, sizes)
-        for term in report.bytes_moved
-    )
-
-
-def _turns(
-    compiled: Compiled, sizes: Mapping[str, int] | None
-) -> Iterator[tuple[KernelReport, int, Mapping[str, int]]]:
-    """Each kernel, how often it runs, and the sizes that it has then."""
-    program = compiled.program
-    bound = assumed_sizes(program, sizes)
-    for step, report in zip(program.steps, kernel_reports(compiled)):
-        for times, there in sizes_of_turns(program, step, bound):
-            yield report, times, there
-
-
-def bytes_needed(compiled: Compiled) -> list[DimLike]:
-    """What any program must move: every input that is used and every output, once."""
-    entry = compiled.prepared.entry
-    used = {operand for op in entry.ops for operand in op.operands} | set(entry.outputs)
-    values = dict.fromkeys([*(value for value in entry.inputs if value in used), *entry.outputs])
-    return [_bytes_of(value) for value in values]
+    found = traffic(compiled, sizes)
+    return found.bytes - found.because(HANDED)
 
 
 def traffic_ratio(compiled: Compiled, sizes: Mapping[str, int] | None = None) -> float:
     """Bytes moved, temporaries included, over the fewest possible; named dimensions without a size count as 1024."""
-    bound = assumed_sizes(compiled.program, sizes)
-    needed = sum(dim_value(term, bound) for term in bytes_needed(compiled))
-    return (total_moved(compiled, sizes) + temporary_traffic(compiled, sizes)) / needed if needed else 1.0
-
-
-def temporary_traffic(compiled: Compiled, sizes: Mapping[str, int] | None = None) -> int:
-    """Bytes that launches of one kernel hand to each other: each is written and read."""
-    return 2 * sum(
-        times * evaluate_integer(term, there)
-        for report, times, there in _turns(compiled, sizes)
-        for term in report.temporary_bytes
-    )
+    return traffic(compiled, sizes).ratio
 
 
 def _sum_text(terms: Iterable[DimLike]) -> str:
@@ -190,20 +163,20 @@ def explanation(compiled: Compiled, conversions: Mapping[str, str] | None = None
     """Everything there is to say about a compiled module, as text."""
     log = Log()
     run_passes(compiled.module, ("prepare",), log=log)
-    reports = kernel_reports(compiled)
+    reports, found = kernel_reports(compiled), traffic(compiled)
     launches = sum(report.launches for report in reports)
     dims = sorted({name for term in bytes_needed(compiled) for name in dim_names(term)})
     where = f" at {', '.join(f'{name} = {ASSUMED_SIZE}' for name in dims)}" if dims else ""
     parts = [
         f"@{compiled.program.name} for {compiled.device.name} ({compiled.device.platform}): "
         f"{counted(len(reports), 'fused kernel')}, {counted(launches, 'launch')}",
-        f"moves {_moved(compiled, reports, where)}{_and_temporaries(compiled, where)}, "
+        f"moves {_moved(compiled, reports, where)}{_beside(found, where)}, "
         f"no program can move fewer than {_sum_text(bytes_needed(compiled))}: "
-        f"traffic ratio {traffic_ratio(compiled):.2f}{where}",
+        f"traffic ratio {found.ratio:.2f}{where}",
         *_section("rewritten", map(str, log.fired)),
         *_section("not rewritten", map(str, log.missed)),
         *_section("fused kernels", (line for report in reports for line in str(report).split("\n"))),
-        *_section("kept apart", compiled.outlined.refused),
+        *_section("kept apart", _by_reason(compiled.outlined.refused)),
         *_section("converted inputs", (f"{name}: {what}" for name, what in (conversions or {}).items())),
     ]
     return "\n".join(parts)
@@ -219,9 +192,27 @@ def _moved(compiled: Compiled, reports: Iterable[KernelReport], where: str) -> s
             f"{total_moved(compiled)} in all{where}")  # fmt: skip
 
 
-def _and_temporaries(compiled: Compiled, where: str) -> str:
-    through = temporary_traffic(compiled)
-    return f" and {through} through temporaries{where}" if through else ""
+def _beside(found: Traffic, where: str) -> str:
+    """What is moved beside every input and output once."""
+    again, handed = found.because(AGAIN) + found.because(LATER), found.because(HANDED)
+    words = [f"{again} once more"] * (again > 0) + [f"{handed} from launch to launch"] * (handed > 0)
+    return f" and {' and '.join(words)}{where}" if words else ""
+
+
+ALIKE = 3
+"""Reasons that differ only in names: from so many on, the first stands for all."""
+
+
+def _by_reason(refused: Iterable[str]) -> Iterator[str]:
+    """Reasons with those that say the same of other values counted."""
+    alike: dict[str, list[str]] = {}
+    for line in refused:
+        alike.setdefault(re.sub(r"%[\w.]+|`\w+`", "", line.partition(" stay apart: ")[2]), []).append(line)
+    for lines in alike.values():
+        if len(lines) < ALIKE:
+            yield from lines
+        else:
+            yield f"{lines[0]} (and {len(lines) - 1} others for such a reason)"
 
 
 def _section(title: str, lines: Iterable[str]) -> list[str]:

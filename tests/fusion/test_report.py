@@ -64,13 +64,13 @@ def test_counts_are_those_of_the_simulator(text: str, strategy: str | None, shap
     assert 0 <= loaded - found["bytes-loaded"] <= 0.01 * loaded
 
 
-def test_groups_evaluate_exponentials_again() -> None:
-    """A work-group keeps no row: the gradient's pass computes the exponentials again."""
-    program = compiled(CROSS_ENTROPY.format(shape="B, 128"), device=GPU_GENERIC)
-    (kernel,) = count_kernels(program, {"B": ROWS})
+@pytest.mark.parametrize("shape", ["B, 128", "B, C"])
+def test_groups_keep_the_exponentials_of_short_rows(shape: str) -> None:
+    program = compiled(CROSS_ENTROPY.format(shape=shape), device=GPU_GENERIC)
+    (kernel,) = count_kernels(program, {"B": ROWS, "C": COLUMNS})
     assert kernel.strategy == "row-group"
-    assert kernel.exps_per_element == 2
-    assert simulated(program).exponentials == 2 * ROWS * COLUMNS
+    assert kernel.exps_per_element == 1
+    assert simulated(program).exponentials == ROWS * COLUMNS
 
 
 def test_the_kernel_before_reads_labels_only() -> None:

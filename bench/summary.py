@@ -1,0 +1,62 @@
+"""What a table comes to: geometric means, the worst row of each system, the rows below a bar, by name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from .cases import REASONS
+from .systems import PEERS
+
+Row = Mapping[str, Any]
+BAR = 0.85
+"""Of the floor, for every row."""
+
+
+def of_floor(row: Row) -> float:
+    """The floor over lossc's time, results into arrays that are there."""
+    return row["floor_ms"] / row["systems"]["lossc"]["ms"]
+
+
+def of_new_arrays(row: Row, name: str) -> float | None:
+    """The system's time over lossc's, both as users call them; of the hand-written kernels both into old arrays."""
+    own = row["systems"].get("lossc" if name == "handwritten" else "lossc fresh", {})
+    other = row["systems"].get(name, {})
+    return other["ms"] / own["ms"] if "ms" in own and "ms" in other else None
+
+
+def geometric_mean(numbers: Sequence[float]) -> float:
+    return math.exp(sum(map(math.log, numbers)) / len(numbers))
+
+
+def summary(rows: Sequence[Row], reasons: Mapping[str, str] = REASONS, bar: bool = True) -> Iterator[str]:
+    """Lines of text: means, rows lost, and how many rows miss the bar; with `bar` which."""
+    for name in PEERS:
+        found = {row["name"]: ratio for row in rows if (ratio := of_new_arrays(row, name)) is not None}
+        if found:
+            worst = min(found, key=lambda row: found[row])
+            mean = geometric_mean(list(found.values()))
+            yield (
+                f"{name} takes {mean:.2f} times as long as lossc, by the geometric mean over {len(found)} rows; "
+                f"at least {found[worst]:.2f} times ({worst})."
+            )
+    yield from losing_rows(rows)
+    low = list(low_rows(rows, reasons))
+    yield from low if bar else low[:1]
+
+
+def losing_rows(rows: Sequence[Row]) -> Iterator[str]:
+    """Rows in which another system is faster."""
+    lost = [f"{row['name']} ({name} {found:.2f}x)" for row in rows for name in PEERS
+            if (found := of_new_arrays(row, name)) is not None and found < 1]  # fmt: skip
+    yield f"Rows lost: {', '.join(lost) or 'none'}."
+
+
+def low_rows(rows: Sequence[Row], reasons: Mapping[str, str] = REASONS) -> Iterator[str]:
+    """Rows below 0.85 of their floor, with the reason where one is known. Of the others nothing is said."""
+    timed = [row for row in rows if "ms" in row["systems"].get("lossc", {})]
+    low = [row for row in timed if of_floor(row) < BAR]
+    yield f"{len(timed) - len(low)} of {len(timed)} rows are at {BAR} of their floor or above."
+    for row in low:
+        yield f"- {row['name']}, {of_floor(row):.2f}: {reasons.get(row['name'], 'no reason known.')}"

@@ -1,0 +1,227 @@
+"""Launches of one work-item that does everything, for sizes so small that a second launch costs more than all the rest.
+
+In: the variants of a fused kernel. Out: the same, and before each that leaves partial results for a finish launch one
+that is taken for small sizes: its only work-item has the totals in registers, and finishes what depends on them itself.
+And, of all steps of a program, the one launch that does them one after the other.
+
+A kernel qualifies that divides its work by the number of work-items it finds (`get_global_size`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass, replace
+from typing import Any, TypeVar
+
+from ..ir.kernel import (
+    Apply,
+    BufferArgument,
+    Const,
+    Expr,
+    Kernel,
+    PrivateArray,
+    Stmt,
+    Store,
+    Var,
+    WorkItem,
+    expressions_of,
+    index_var,
+    integer,
+    walk_expressions,
+    walk_statements,
+)  # fmt: skip
+from ..ir.names import distinct
+from ..ir.program import Buffer, Launch, Step, Variant
+from ..ir.target import DeviceInfo
+from .emit import Scope, product
+from .fused import Fused, finish_whole, kernel_and_launch, partial_name
+
+MOST_ELEMENTS = 16384
+"""Elements of a domain up to which one work-item does it all: as many as an item has elsewhere, so that f32 sums are as
+exact, and so few that they take about as long as a launch (cross-entropy 0.3 ns an element, a launch 2 to 17 us)."""
+MOST_STEPS = 4
+"""Steps that one launch does together: a loss has one or two, and a kernel of many takes long to build."""
+
+Node = TypeVar("Node")
+
+
+def with_lone_item(fused: Fused, variants: Iterable[Variant], device: DeviceInfo) -> tuple[Variant, ...]:
+    """The variants, each after one for small sizes where there is one."""
+    found: list[Variant] = []
+    for variant in variants:
+        lone = _lone(fused, variant) if device.kind == "cpu" and fused.schedule.whole_reductions else None
+        if lone is not None:
+            found.append(lone)
+        if lone is None or lone.guard is not None:
+            found.append(variant)
+        else:
+            break
+    return tuple(found)
+
+
+def _elements(fused: Fused) -> Expr:
+    schedule = fused.schedule
+    return product(schedule.axes[axis] for axis in sorted(schedule.looped))
+
+
+def _few(elements: Expr) -> Expr | None:
+    """The guard of what is for few elements; None where it is known that there are few."""
+    return None if isinstance(elements, Const) else Apply("lt", (elements, integer(MOST_ELEMENTS + 1)), "bool")
+
+
+def _lone(fused: Fused, variant: Variant) -> Variant | None:
+    """The variant for small sizes; None where it has no such form, or is not for small sizes itself."""
+    elements = _elements(fused)
+    if isinstance(elements, Const) and elements.value > MOST_ELEMENTS:
+        return None
+    if len(variant.launches) != 2 or not _divides_its_work(variant.launches[0]):
+        return None
+    if _is_for_many(variant, elements):
+        return None
+    main = variant.launches[0].kernel
+    partials = {partial_name(fused, op): op for op in fused.schedule.whole_reductions}
+    stores = {s.buffer: s for s in main.body if isinstance(s, Store) and s.buffer in partials}
+    if stores.keys() != partials.keys():
+        return None
+    emitter, scope = fused.emitter(), Scope()
+    emitter.taken |= {v.name for v in _variables(main.body)} | {array.name for array in main.private_arrays}
+    scope.statements += [s for s in main.body if s not in stores.values()]
+    for name, op in partials.items():
+        scope.known[op.result] = emitter.let(scope, op.result.name, stores[name].value)
+    finish_whole(emitter, scope)
+    launch = kernel_and_launch(
+        fused, emitter, main.name.removeprefix(fused.name) + "_alone", scope.statements, integer(1),
+        private_arrays=main.private_arrays, comment=(*main.comment, "one work-item, which finishes the totals, too"),
+    )  # fmt: skip
+    return Variant(variant.strategy, (launch,), _both(variant.guard, _few(elements)))
+
+
+def _is_for_many(variant: Variant, elements: Expr) -> bool:
+    """Whether a variant is guarded to be for more elements than a lone work-item does."""
+    match variant.guard:
+        case Apply(op="ge", operands=(counted, Const(value=least))):
+            return counted == elements and least > MOST_ELEMENTS
+        case _:
+            return False
+
+
+def _both(a: Expr | None, b: Expr | None) -> Expr | None:
+    return b if a is None else a if b is None or a == b else Apply("and", (a, b), "bool")
+
+
+def _divides_its_work(launch: Launch) -> bool:
+    """Whether one work-item of a kernel does everything if it is the only one."""
+    if launch.kernel.local_size != 1 or launch.kernel.local_arrays:
+        return False
+    return launch.global_size == integer(1) or WorkItem("global_size") in set(_expressions(launch.kernel.body))
+
+
+def _expressions(body: tuple[Stmt, ...]) -> Iterator[Expr]:
+    for statement in walk_statements(body):
+        for expression in expressions_of(statement):
+            yield from walk_expressions(expression)
+
+
+def _variables(body: tuple[Stmt, ...]) -> Iterator[Var]:
+    for statement in walk_statements(body):
+        for field in fields(statement):
+            value = getattr(statement, field.name)
+            if isinstance(value, Var):
+                yield value
+    for expression in _expressions(body):
+        if isinstance(expression, Var):
+            yield expression
+
+
+# --- all steps in one launch --------------------------------------------------------------------------------
+
+
+def joined(
+    name: str, steps: Sequence[Step], fused: Mapping[str, Fused], buffers: Mapping[str, Buffer], device: DeviceInfo
+) -> tuple[Variant, ...]:
+    """The launches that do all steps of the program `name` one after the other, with their guards; none where there is
+    one step, or one that a lone work-item cannot do."""
+    if device.kind != "cpu" or not 1 < len(steps) <= MOST_STEPS or any(step.repeat is not None for step in steps):
+        return ()
+    forms = [list(_lone_forms(step, fused[step.name])) for step in steps]
+    if not all(forms) or _views_are_written([each for form in forms for each in form], buffers):
+        return ()
+    # First the forms for many rows, then those for few.
+    chosen = [[form[min(place, len(form) - 1)] for form in forms] for place in range(max(map(len, forms)))]
+    return tuple(_one_after_the_other(f"{name}_together{place}", each) for place, each in enumerate(chosen))
+
+
+def _lone_forms(step: Step, fused: Fused) -> Iterator[Variant]:
+    """The variants of a step that are one launch of one work-item, or can be launched so, guarded to be for small
+    sizes."""
+    elements = _elements(fused)
+    if isinstance(elements, Const) and elements.value > MOST_ELEMENTS:
+        return
+    for variant in step.variants:
+        if len(variant.launches) != 1 or variant.temporaries or _is_for_many(variant, elements):
+            continue
+        (launch,) = variant.launches
+        if launch.global_size != integer(1) and _divides_its_work(launch):
+            variant = replace(variant, launches=(replace(launch, global_size=integer(1)),),
+                              guard=_both(variant.guard, _few(elements)))  # fmt: skip
+            (launch,) = variant.launches
+        if launch.global_size == integer(1) and _divides_its_work(launch):
+            yield variant
+
+
+def _views_are_written(variants: Sequence[Variant], buffers: Mapping[str, Buffer]) -> bool:
+    """Whether memory would be written that has two names, which kernels take for two pieces of memory."""
+    names: dict[str, set[str]] = {}
+    written: set[str] = set()
+    for launch in (launch for variant in variants for launch in variant.launches):
+        for argument in launch.kernel.buffers:
+            root = argument.name
+            while (alias := buffers[root].alias_of) is not None:
+                root = alias
+            names.setdefault(root, set()).add(argument.name)
+            if argument.access != "read":
+                written.add(root)
+    return any(len(names[root]) > 1 for root in written)
+
+
+def _one_after_the_other(name: str, variants: Sequence[Variant]) -> Variant:
+    kernels = [launch.kernel for variant in variants for launch in variant.launches]
+    arguments: dict[str, BufferArgument] = {}
+    scalars: dict[str, Var] = {}
+    for kernel in kernels:
+        scalars |= {scalar.name: scalar for scalar in kernel.scalars}
+        for buffer in kernel.buffers:
+            known = arguments.get(buffer.name, buffer)
+            arguments[buffer.name] = buffer if known.access == buffer.access else replace(buffer, access="readwrite")
+    taken = {*arguments, *scalars}
+    body: list[Stmt] = []
+    arrays: list[PrivateArray] = []
+    guard: Expr | None = None
+    for kernel, variant in zip(kernels, variants):
+        own = dict.fromkeys([*(array.name for array in kernel.private_arrays),
+                             *(v.name for v in _variables(kernel.body) if v.name not in scalars)])  # fmt: skip
+        names = dict(zip(own, distinct(own, taken)))
+        taken |= {*names.values()}
+        body += [_renamed(statement, names) for statement in kernel.body]
+        arrays += [replace(array, name=names[array.name]) for array in kernel.private_arrays]
+        guard = _both(guard, variant.guard)
+    comment = ("one work-item does every step:", *(line for kernel in kernels for line in kernel.comment))
+    kernel = Kernel(name, tuple(arguments.values()), tuple(scalars.values()), tuple(body), (), tuple(arrays),
+                    comment=comment)  # fmt: skip
+    launch = Launch(kernel, tuple(arguments), {name: index_var(name) for name in scalars}, integer(1))
+    strategies = dict.fromkeys(variant.strategy for variant in variants)
+    return Variant(" + ".join(strategies), (launch,), guard)
+
+
+def _renamed(node: Node, names: Mapping[str, str]) -> Node:
+    """A statement or expression with other names for its variables and private arrays."""
+    changes: dict[str, Any] = {}
+    for field in fields(node):  # type: ignore[arg-type]
+        value = getattr(node, field.name)
+        if isinstance(value, tuple):
+            changes[field.name] = tuple(_renamed(item, names) if is_dataclass(item) else item for item in value)
+        elif is_dataclass(value):
+            changes[field.name] = _renamed(value, names)
+        elif field.name == ("name" if isinstance(node, Var) else "buffer"):
+            changes[field.name] = names.get(value, value)
+    return replace(node, **changes) if changes else node  # type: ignore[type-var]

@@ -1,0 +1,109 @@
+"""Elements along one axis, taken by all work-items side by side: neighbours read neighbouring vectors of 16 bytes, and go
+on by as many as there are items. The shape for GPUs and graphs without rows. A group adds up its sums in local memory and
+leaves one partial result of each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ...ir.kernel import (
+    Apply,
+    Const,
+    Expr,
+    For,
+    If,
+    Iota,
+    WorkItem,
+    add,
+    ceil_div,
+    div,
+    integer,
+    mod,
+    mul,
+)  # fmt: skip
+from ...ir.program import Variant
+from ...ir.schedule import Schedule
+from ...ir.target import DeviceInfo
+from ..emit import Emitter, Lanes, Scope, size_of
+from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials
+from ..group_finish import group_count, with_group_finish
+from ..meeting import Meeting
+from ..reductions import Accumulators, accumulate, declare
+from ..row_tiers import GROUP, local_for_meetings, vector_of
+from ..stages import stages_of
+from ..sweep import Work, visit
+
+
+def applies(fused: Fused, device: DeviceInfo) -> str | None:
+    schedule = fused.schedule
+    if schedule.matmul is not None:
+        return "it has a matrix product"
+    if schedule.row_reductions:
+        return "it has row reductions"
+    if len(schedule.looped) != 1:
+        return "its values vary along several axes" if schedule.looped else "it has no elements"
+    if local_for_meetings(schedule, stages_of(schedule), GROUP, GROUP) > device.local_memory:
+        return "the partial results of a group do not fit local memory"
+    return None
+
+
+def cost(fused: Fused, device: DeviceInfo) -> float:
+    return 0.02 if device.kind == "gpu" else 4.0
+
+
+def lower(fused: Fused, device: DeviceInfo) -> list[Variant]:
+    schedule, emitter, scope = fused.schedule, fused.emitter(), Scope()
+    emitter.aligned = not device.shared_pointers
+    (axis,) = schedule.looped
+    width = vector_of(schedule, 0)
+    group_size = min(GROUP, 1 << (device.max_work_group_size.bit_length() - 1))
+    size = size_of(schedule.axes[axis])
+    item = emitter.let(scope, "local_id", WorkItem("local_id"))
+    number = emitter.let(scope, "global_id", WorkItem("global_id"))
+    group = emitter.let(scope, "group_id", WorkItem("group_id"))
+    groups = group_count(ceil_div(size, integer(group_size * width)), group_size, device)
+    work = _work(schedule)
+    sums = declare(emitter, scope, schedule.whole_reductions, width, 1)
+    emitter.hoist(work.targets, frozenset({axis}), {}, scope)
+
+    whole = mul(div(size, integer(width)), integer(width))
+    column = emitter.fresh("column", "i64")
+    inner = scope.inner()
+    visit(emitter, inner, {axis: Lanes(column, width)}, work, sums)
+    step = mul(WorkItem("global_size"), integer(width))
+    scope.statements.append(For(column, mul(number, integer(width)), whole, step, tuple(inner.statements)))
+    rest = mod(size, integer(width))
+    if width > 1 and rest != integer(0):
+        last = _last_elements(emitter, scope, add(whole, number), axis, width, work, sums)
+        scope.statements.append(If(Apply("lt", (number, rest), "bool"), tuple(last.statements)))
+
+    meeting = Meeting(emitter, group_size, item)
+    stored = scope.inner()
+    store_partials(fused, stored, meeting.join(scope, sums, group_size), group)
+    if stored.statements:
+        scope.statements.append(If(Apply("eq", (item, integer(0)), "bool"), tuple(stored.statements)))
+    launch = kernel_and_launch(
+        fused, emitter, f"_element_group{group_size}x{width}", scope.statements, mul(groups, integer(group_size)),
+        partials=partial_dtypes(fused), local_size=group_size, local_arrays=meeting.arrays,
+        comment=(f"all work-items side by side, vectors of {width}",),
+    )  # fmt: skip
+    return [with_group_finish(fused, device, (launch,), groups, "element-group", None)]
+
+
+def _work(schedule: Schedule) -> Work:
+    checks = tuple(op for op in schedule.function.ops if op.name == "check" and op not in schedule.finish)
+    return Work(schedule.whole_reductions, schedule.element_outputs, checks)
+
+
+def _last_elements(
+    emitter: Emitter, scope: Scope, column: Expr, axis: int, width: int, work: Work, sums: Sequence[Accumulators],
+) -> Scope:  # fmt: skip
+    """What is less than a vector: one element an item, joined into the first lane."""
+    inner = scope.inner()
+    column = emitter.let(inner, "column", column)
+    visit(emitter, inner, {axis: Lanes(column, 1)}, work, ())
+    for each in sums:
+        first_lane = Apply("eq", (Iota("i32", width), Const(0, "i32", width)), "bool", width)
+        accumulate(emitter, inner, each, 0, first_lane)
+    return inner

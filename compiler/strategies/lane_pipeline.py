@@ -1,0 +1,257 @@
+"""Each lane of a vector owns a row, and several blocks of rows are in flight: while one block is read for its maximum,
+the block before is exponentiated, and the gradient of the one before that is stored. The shape for pixels on CPUs,
+whose classes lie far apart in memory.
+
+A block is two vectors of rows, so that every class gives two neighbouring cache lines at a time. Inputs are fetched
+some blocks ahead: the processor follows fewer streams than there are classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ...ir.function import Op, Value
+from ...ir.kernel import (
+    Assign,
+    Const,
+    Declare,
+    Expr,
+    PrivateArray,
+    Var,
+    WorkItem,
+    add,
+    at_least,
+    ceil_div,
+    integer,
+    minimum,
+    mod,
+    mul,
+    register_dtype,
+    sub,
+)  # fmt: skip
+from ...ir.program import Variant
+from ...ir.schedule import Schedule
+from ...ir.target import DeviceInfo
+from ...ir.types import ITEM_SIZE
+from ..emit import Emitter, Scope, product, size_of
+from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, with_finish, work_item
+from ..in_flight import Carried, declare_carried, known_of, lags_of, pitch_of, steps
+from ..reductions import Accumulators, declare, fold
+from ..row_blocks import LaneTrack, Pick, block_count, lane_axis, vectors_at, visit_columns
+from ..stages import Stage, kept_values, stages_of
+from ..sweep import Row, Work
+from ..vectors import nontemporal_from, static_size, vector_width
+from . import row_lanes
+from .row_item import items_for
+
+PRIVATE_BYTES = 256 * 1024
+"""All blocks waiting between passes: a quarter of a second-level cache of 1 MiB."""
+ABREAST = 2
+AHEAD = 4
+"""Blocks: measured 1.2 with two, the same with eight."""
+BLOCKS_EACH, ELEMENTS_EACH = 32, 128 * 1024
+"""Blocks an item has at least where there are many, and elements: its first and last steps overlap nothing."""
+FEW_COLUMNS = 32
+"""Up to so many columns inputs are read again by every pass that needs them (0.95 of keeping them, at 21). More of
+them, a power of two apart, share one set of every cache: the next pass would find nothing of them (1.25 at 150). And up
+to so many, what a row picks of its columns is compared for at every column (0.86 of fetching it afterwards, at 21)."""
+
+
+def applies(fused: Fused, device: DeviceInfo) -> str | None:
+    schedule = fused.schedule
+    refused = row_lanes.applies(fused, device)
+    if refused is not None:
+        return refused
+    if device.kind == "gpu":
+        return "one work-item does not overlap passes on a GPU"
+    if len(stages_of(schedule)) < 2:
+        return "a row is finished in one pass"
+    columns = static_size(tuple(schedule.axes[a] for a in schedule.columns))
+    if columns is None or columns == 0:
+        return "the length of a row is not known"
+    waiting = _waiting(fused.emitter(), stages_of(schedule), columns, lags_of(stages_of(schedule)))
+    lanes = ABREAST * vector_width(schedule, device)
+    if sum(each.blocks * columns * lanes * _item(value) for value, each in waiting.items()) > PRIVATE_BYTES:
+        return "the rows that wait between passes do not fit the cache"
+    return None
+
+
+def cost(fused: Fused, device: DeviceInfo) -> float:
+    return 0.9 * row_lanes.cost(fused, device)
+
+
+def lower(fused: Fused, device: DeviceInfo) -> list[Variant]:
+    schedule = fused.schedule
+    size = schedule.axes[lane_axis(schedule)]
+    width = vector_width(schedule, device, size)
+    vectors = ABREAST if width > 1 and (not isinstance(size, int) or size >= ABREAST * width) else 1
+    threshold = nontemporal_from(schedule, device, width, lane_axis(schedule), size)
+    variants = []
+    if threshold is not None:
+        everything = product(schedule.axes[axis] for axis in sorted(schedule.looped))
+        variants.append(_Pipeline(fused, device, width, vectors, True).variant(at_least(everything, threshold)))
+    guard = None if isinstance(size, int) else at_least(size_of(size), width * vectors)
+    variants.append(_Pipeline(fused, device, width, vectors, False).variant(guard))
+    return variants if guard is None else [*variants, *row_lanes.lower(fused, device)]
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    """Values that wait in a private array: which pass fills it, which read it, blocks in flight meanwhile."""
+
+    array: str
+    filled: int
+    readers: frozenset[int]
+    blocks: int
+
+
+def _waiting(emitter: Emitter, stages: Sequence[Stage], columns: int, lags: Sequence[int]) -> Mapping[Value, _Waiting]:
+    """Costly values that several passes need, and with many columns inputs too."""
+    kept = kept_values(emitter, list(stages), columns, 2**62)
+    readers = {value: {s.number for s in stages if s.number > filled and s.needs(value)}
+               for value, (_, filled) in kept.items()}  # fmt: skip
+    if columns > FEW_COLUMNS:
+        again = row_lanes.inputs_read_again(emitter, stages, kept, columns, 2**62)
+        for value, (_, filled) in again.items():
+            readers[value] = {s.number for s in stages
+                              if s.number > filled and value in row_lanes.inputs_of(emitter, s, kept)}  # fmt: skip
+        kept = kept | again
+    return {
+        value: _Waiting(array, filled, frozenset(readers[value]), lags[max(readers[value])] - lags[filled] + 1)
+        for value, (array, filled) in kept.items()
+    }
+
+
+def _picks(schedule: Schedule, stages: Sequence[Stage], columns: int) -> Mapping[Op, int]:
+    """Gathers of one element a row, with the first pass that goes by what they pick from: early enough for all that
+    uses them."""
+    found: dict[Op, int] = {}
+    for op in schedule.function.ops if columns <= FEW_COLUMNS and len(schedule.columns) == 1 else ():
+        if op.name != "gather" or schedule.varies[op.operands[0]] != schedule.looped:
+            continue
+        source, _ = op.operands
+        axis = schedule.where[source][op.attributes["axis"] % source.type.rank]
+        one_a_row = schedule.varies[op.result] == frozenset(schedule.rows) and axis == schedule.columns[0]
+        number = next((stage.number for stage in stages if stage.needs(source)), None)
+        if not one_a_row or number is None or schedule.varies[op.operands[1]] != frozenset(schedule.rows):
+            continue
+        in_time = number <= max(0, schedule.stage[op.result] - 1)
+        if in_time and not any(stage.needs(op.result) for stage in stages[: number + 1]):
+            found[op] = number
+    return found
+
+
+def _item(value: Value) -> int:
+    return ITEM_SIZE[register_dtype(value.type.dtype)]
+
+
+class _Pipeline:
+    """The kernel under construction."""
+
+    def __init__(self, fused: Fused, device: DeviceInfo, width: int, vectors: int, nontemporal: bool):
+        self.fused, self.device, self.width, self.vectors = fused, device, width, vectors
+        self.nontemporal = nontemporal
+        self.schedule: Schedule = fused.schedule
+        self.emitter = fused.emitter()
+        self.stages = stages_of(self.schedule)
+        self.lags = lags_of(self.stages)
+        columns = static_size(tuple(self.schedule.axes[a] for a in self.schedule.columns))
+        assert columns is not None
+        self.length = columns * width * vectors
+        self.waiting = _waiting(self.emitter, self.stages, columns, self.lags)
+        self.picks = _picks(self.schedule, self.stages, columns)
+        self.pitch = {value: pitch_of(self.length, width, _item(value), each.blocks)
+                      for value, each in self.waiting.items()}  # fmt: skip
+
+    def variant(self, guard: Expr | None) -> Variant:
+        fused, emitter, scope = self.fused, self.emitter, Scope()
+        blocks = block_count(self.schedule, self.width * self.vectors)
+        items = items_for(blocks, self.length, self.device, max(BLOCKS_EACH, ELEMENTS_EACH // self.length))
+        item = work_item(emitter, scope, "global_id")
+        total = emitter.let(scope, "blocks", blocks)
+        per_item = emitter.let(scope, "blocks_per_item", ceil_div(total, WorkItem("global_size")))
+        first = emitter.let(scope, "first", mul(item, per_item))
+        end = emitter.let(scope, "end", minimum(add(first, per_item), total))
+        wanted = [op for stage in self.stages for op in (*stage.element_sums, *stage.row_sums)]
+        sums = declare(emitter, scope, wanted, self.width, self.vectors)
+        found = [(op, self.lags[stage.number]) for stage in self.stages for op in self._found_in(stage)]
+        last = self.lags[-1]
+        carried = [declare_carried(emitter, scope, found, last, self.width) for _ in range(self.vectors)]
+
+        def passes(inside: Scope, stages: Sequence[Stage], step: Var) -> None:
+            self._passes(inside, stages, step, carried, sums)
+
+        everything = [each for vector in carried for each in vector]
+        steps(emitter, scope, first, end, self.stages, self.lags, everything, passes)
+        store_partials(fused, scope, {group.op: fold(emitter, scope, group, True) for group in sums}, item)
+        launch = kernel_and_launch(
+            fused, emitter, f"_lane_pipeline{self.width}" + "_stream" * self.nontemporal, scope.statements, items,
+            partials=partial_dtypes(fused), private_arrays=self._arrays(),
+            comment=(f"one row a lane, {self.width * self.vectors} rows at a time, as often as there are passes",),
+        )  # fmt: skip
+        return with_finish(fused, self.device, launch, items, "lane-pipeline", guard)
+
+    def _found_in(self, stage: Stage) -> list[Op]:
+        """What a pass finds of every row."""
+        return [*stage.reductions, *(op for op, number in self.picks.items() if number == stage.number)]
+
+    def _arrays(self) -> list[PrivateArray]:
+        return [PrivateArray(each.array, register_dtype(value.type.dtype), each.blocks * self.pitch[value], value)
+                for value, each in self.waiting.items()]  # fmt: skip
+
+    def _passes(
+        self, scope: Scope, stages: Sequence[Stage], step: Expr, carried: Sequence[Sequence[Carried]],
+        sums: Sequence[Accumulators],
+    ) -> None:  # fmt: skip
+        """Some passes in one loop over the columns, then the values of the rows that they finish."""
+        emitter = self.emitter
+        tracks: list[tuple[Stage, LaneTrack]] = []
+        for stage in stages:
+            lag = self.lags[stage.number]
+            number = emitter.let(scope, "block", sub(step, integer(lag)))
+            work = self._work(stage, number)
+            own = [group for group in sums if group.op in stage.element_sums]
+            ahead = self._ahead() if stage.number == 0 else {}
+            for vector, block in enumerate(vectors_at(emitter, scope, number, self.width, self.vectors)):
+                known = Scope(known_of(carried[vector], lag), scope.statements)
+                rows = declare(emitter, scope, stage.reductions, self.width, 1)
+                picks = [self._pick(scope, op) for op, filled in self.picks.items() if filled == stage.number]
+                tracks.append((stage, LaneTrack(known, block, work, rows, own, vector, ahead, picks)))
+        busy = [track for _, track in tracks if not track.work.is_empty]
+        if busy:
+            visit_columns(emitter, scope, busy, self.vectors, nontemporal=self.nontemporal)
+        for stage, track in tracks:
+            found = {group.op: fold(emitter, scope, group, False) for group in track.rows}
+            found |= {pick.op: pick.found for pick in track.picks}
+            track.row.known.update({op.result: value for op, value in found.items()})
+            for each in carried[track.vector]:
+                if each.op in found:
+                    scope.statements.append(Assign(each.new, found[each.op]))
+            row_lanes.row_values(emitter, track.row, track.block, stage, sums, track.vector)
+
+    def _pick(self, scope: Scope, op: Op) -> Pick:
+        dtype = register_dtype(op.result.type.dtype)
+        found = self.emitter.fresh(op.result.name, dtype, self.width)
+        scope.statements.append(Declare(found, Const(0, dtype, self.width)))
+        return Pick(op, found)
+
+    def _work(self, stage: Stage, number: Expr) -> Work:
+        def row(value: Value) -> Row:
+            each, pitch = self.waiting[value], self.pitch[value]
+            return Row(each.array, mul(mod(number, integer(each.blocks)), integer(pitch)))
+
+        return Work(
+            (*stage.reductions, *stage.element_sums), stage.element_outputs, stage.element_checks,
+            keep={v: row(v) for v, each in self.waiting.items() if each.filled == stage.number},
+            kept={v: row(v) for v, each in self.waiting.items() if stage.number in each.readers},
+        )  # fmt: skip
+
+    def _ahead(self) -> dict[Value, int]:
+        """Inputs that every row has of its own, side by side with its neighbours."""
+        lanes, found = lane_axis(self.schedule), {}
+        for value in self.schedule.function.inputs:
+            strides = dict(self.emitter.strides(value))
+            if self.schedule.varies[value] == self.schedule.looped and strides[lanes] == integer(1):
+                found[value] = AHEAD * self.width * self.vectors
+        return found

@@ -1,0 +1,124 @@
+"""One work-item a row, where rows lie side by side in memory: the classes of a pixel, sums over a batch. The shape for GPUs:
+neighbouring items read neighbouring elements, column after column.
+
+What several passes need of a few columns stays in registers; of many it is read again. Items go on by as many rows as
+there are items; a group adds up its sums in local memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ...ir.function import Value
+from ...ir.kernel import Apply, For, If, PrivateArray, WorkItem, ceil_div, integer, mul, register_dtype
+from ...ir.program import Variant
+from ...ir.schedule import Schedule
+from ...ir.target import DeviceInfo
+from ..emit import Emitter, Scope
+from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials
+from ..group_finish import group_count, with_group_finish
+from ..meeting import Meeting
+from ..reductions import Accumulators, declare, fold
+from ..row_blocks import Block, LaneTrack, block_at, block_count, visit_columns
+from ..row_tiers import GROUP, Held, held_values, local_for_meetings, values_for, words_held
+from ..stages import Stage, stages_of
+from ..sweep import Row, Work, visit
+from . import row_lanes
+
+
+def applies(fused: Fused, device: DeviceInfo) -> str | None:
+    schedule = fused.schedule
+    if schedule.matmul is not None:
+        return "it has a matrix product"
+    if not schedule.reduced:
+        return "it has no row reductions"
+    if not schedule.rows:
+        return "it is a single row"
+    if local_for_meetings(schedule, stages_of(schedule), GROUP, GROUP) > device.local_memory:
+        return "the partial results of a group do not fit local memory"
+    return None
+
+
+def cost(fused: Fused, device: DeviceInfo) -> float:
+    """Nothing on a GPU where rows lie side by side; else neighbours are far apart, which is still better than a group
+    for each row of columns that are."""
+    if device.kind != "gpu":
+        return 6.0
+    return 0.045 if row_lanes.lanes_are_inner(fused.schedule) else 4.5
+
+
+def lower(fused: Fused, device: DeviceInfo) -> list[Variant]:
+    schedule, emitter, scope = fused.schedule, fused.emitter(), Scope()
+    group_size = min(GROUP, 1 << (device.max_work_group_size.bit_length() - 1))
+    item = emitter.let(scope, "local_id", WorkItem("local_id"))
+    group = emitter.let(scope, "group_id", WorkItem("group_id"))
+    stages = stages_of(schedule)
+    held, columns = _in_registers(emitter, stages, device, group_size)
+    names = {each.value: emitter.fresh(f"{each.value.name}_kept", "f32").name for each in held}
+    sums = declare(emitter, scope, [op for s in stages for op in (*s.element_sums, *s.row_sums)], 1, 1)
+    rows = block_count(schedule, 1)
+    groups = group_count(ceil_div(rows, integer(group_size)), group_size, device)
+
+    number = emitter.fresh("row", "i64")
+    inside = scope.inner()
+    block = block_at(emitter, inside, number, 1)
+    for stage in stages:
+        work = Work(
+            (*stage.reductions, *stage.element_sums), stage.element_outputs, stage.element_checks,
+            keep={each.value: Row(names[each.value]) for each in held if each.first == stage.number},
+            kept={each.value: Row(names[each.value]) for each in held if each.first < stage.number <= each.last},
+        )  # fmt: skip
+        if not work.is_empty:
+            _pass(emitter, inside, block, stage, work, sums, columns)
+        row_lanes.row_values(emitter, inside, block, stage, sums)
+    first = emitter.let(scope, "global_id", WorkItem("global_id"))
+    scope.statements.append(For(number, first, rows, WorkItem("global_size"), tuple(inside.statements)))
+
+    meeting = Meeting(emitter, group_size, item)
+    stored = scope.inner()
+    store_partials(fused, stored, meeting.join(scope, sums, group_size), group)
+    if stored.statements:
+        scope.statements.append(If(Apply("eq", (item, integer(0)), "bool"), tuple(stored.statements)))
+    place = "columns kept in registers between the passes" if held else "columns read in every pass"
+    launch = kernel_and_launch(
+        fused, emitter, f"_pixel_item{group_size}", scope.statements, mul(groups, integer(group_size)),
+        partials=partial_dtypes(fused), local_size=group_size, local_arrays=meeting.arrays,
+        private_arrays=_arrays(names, columns), comment=(f"one row a work-item, neighbours side by side; {place}",),
+    )  # fmt: skip
+    return [with_group_finish(fused, device, (launch,), groups, "pixel-item", None)]
+
+
+def _in_registers(
+    emitter: Emitter, stages: Sequence[Stage], device: DeviceInfo, group_size: int
+) -> tuple[tuple[Held, ...], int]:  # fmt: skip
+    """What is kept, and how many columns there are; nothing where they are too many, or their number has a name."""
+    schedule: Schedule = emitter.schedule
+    held = held_values(emitter, stages)
+    columns = schedule.axes[schedule.columns[0]]
+    if len(schedule.columns) > 1 or not isinstance(columns, int) or not columns:
+        return (), 0
+    return (held, columns) if 0 < columns * words_held(held) <= values_for(device, group_size) else ((), 0)
+
+
+def _arrays(names: Mapping[Value, str], columns: int) -> list[PrivateArray]:
+    return [PrivateArray(name, register_dtype(v.type.dtype), columns, v) for v, name in names.items()]
+
+
+def _pass(
+    emitter: Emitter, scope: Scope, block: Block, stage: Stage, work: Work, sums: Sequence[Accumulators], columns: int
+) -> None:  # fmt: skip
+    """One pass over the columns of a row: one by one where they are kept, in a loop where they are not."""
+    rows = declare(emitter, scope, stage.reductions, 1, 1)
+    own = [each for each in sums if each.op in stage.element_sums]
+    if columns:
+        emitter.hoist(work.targets, emitter.schedule.reduced, block.point, scope, given=work.kept)
+        (axis,) = emitter.schedule.columns
+        for column in range(columns):
+            inner = scope.inner()
+            at = {**block.point, axis: integer(column)}
+            visit(emitter, inner, at, work, [*rows, *own], column=integer(column))
+            scope.statements += inner.statements
+    else:
+        visit_columns(emitter, scope, [LaneTrack(scope, block, work, rows, own)])
+    for each in rows:
+        scope.known[each.op.result] = fold(emitter, scope, each, False)

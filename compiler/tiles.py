@@ -1,0 +1,277 @@
+"""Tiles of a matrix product: what one work-item packs, multiplies and keeps.
+
+    sums[i, j] = sum over k of left(i, k) * right(k, j), for a tile of rows and a panel of columns
+
+In: a fused product and its `Tiling`. Out: statements. The right operand's columns are packed panel by panel into
+private memory, packed[panel][k][lane], padded with zeros, so that the inner loop reads it in order whichever way it
+was stored. The left operand is read where it lies, an element for each row of the tile, or from a copy where its rows
+would displace each other in the caches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ..ir.function import Value
+from ..ir.kernel import (
+    Apply,
+    Assign,
+    Const,
+    Declare,
+    Expr,
+    For,
+    If,
+    Iota,
+    Let,
+    Load,
+    PrivateArray,
+    Splat,
+    Stmt,
+    Store,
+    Var,
+    add,
+    div,
+    integer,
+    minimum,
+    mul,
+    register_dtype,
+    sub,
+)
+from ..ir.types import DimLike
+from .emit import Emitter, Scope, size_of, widen
+from .fused import Fused
+
+PACKED, STAGED, SUMS = "matmul.packed", "matmul.staged", "matmul.sums"
+STAGED_PADDING = 16
+"""Elements between the staged rows of the left operand, so that they do not displace each other."""
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """How a product is cut. A tile has `rows` rows and one panel of `vectors` vectors of `lanes` columns; a work-item
+    packs up to `panels` panels, `depth` steps of the inner size at once, and copies so many `staged` tiles of the left
+    operand. `sum_rows` is how many rows of sums it keeps: those of one tile, or of all its tiles where the inner size
+    takes several turns."""
+
+    rows: int
+    lanes: int
+    vectors: int
+    panels: int
+    depth: int
+    sum_rows: int
+    one_turn: bool
+    staged: int
+
+    @property
+    def panel(self) -> int:
+        return self.lanes * self.vectors
+
+    @property
+    def sum_pitch(self) -> int:
+        return self.panel if self.one_turn else self.panel * self.panels
+
+    def private_arrays(self, dtype: str, transposed: bool) -> tuple[PrivateArray, ...]:
+        staged = self.staged * self.rows * (self.depth if transposed else self.depth + STAGED_PADDING)
+        arrays = [PrivateArray(PACKED, dtype, self.panels * self.panel * self.depth),
+                  PrivateArray(SUMS, dtype, self.sum_rows * self.sum_pitch)]  # fmt: skip
+        return (*arrays, PrivateArray(STAGED, dtype, staged)) if self.staged else tuple(arrays)
+
+
+class Product:
+    """The operands of one product, by the row and column that an element has in it."""
+
+    def __init__(self, fused: Fused, emitter: Emitter, tiling: Tiling):
+        matmul = fused.schedule.matmul
+        assert matmul is not None
+        self.emitter, self.tiling, self.buffers = emitter, tiling, fused.buffers
+        self.left, self.right = matmul.operands
+        self.left_turned: bool = matmul.attributes["transpose_left"]
+        self.right_turned: bool = matmul.attributes["transpose_right"]
+        self.dtype = register_dtype(matmul.result.type.dtype)
+        rows, columns = matmul.result.type.shape
+        self.row_dim, self.column_dim = rows, columns
+        self.depth_dim: DimLike = self.left.type.shape[0 if self.left_turned else 1]
+        self.rows, self.columns, self.depth = size_of(rows), size_of(columns), size_of(self.depth_dim)
+
+    def left_at(self, row: Expr, k: Expr, width: int = 1) -> Load:
+        return self._element(self.left, self.left_turned, row, k, width)
+
+    def right_at(self, k: Expr, column: Expr, width: int = 1) -> Load:
+        return self._element(self.right, self.right_turned, k, column, width)
+
+    def _element(self, value: Value, turned: bool, row: Expr, column: Expr, width: int) -> Load:
+        """One element, or several along its memory."""
+        first, second = (column, row) if turned else (row, column)
+        index = add(mul(first, size_of(value.type.shape[1])), second)
+        return Load(self.buffers[value], index, register_dtype(value.type.dtype), width)
+
+    # --- the right operand ---
+
+    def pack(self, scope: Scope, panel: Expr, column: Expr, first: Expr, depth: Expr) -> None:
+        """packed[panel][k][lane] = right(first + k, column + lane) for k < depth; 0 past the last column."""
+        tiling, base = self.tiling, mul(panel, integer(self.tiling.depth * self.tiling.panel))
+        full = scope.inner()
+        (self._pack_turned if self.right_turned else self._pack_rows)(full, base, column, first, depth)
+        if isinstance(self.column_dim, int) and self.column_dim % tiling.panel == 0:
+            scope.statements += full.statements
+            return
+        end = add(column, integer(tiling.panel))
+        ragged = scope.inner()
+        self._pack_ragged(ragged, base, column, first, depth)
+        scope.statements.append(If(Apply("le", (end, self.columns), "bool"), tuple(full.statements)))
+        scope.statements.append(If(Apply("gt", (end, self.columns), "bool"), tuple(ragged.statements)))
+
+    def _pack_rows(self, scope: Scope, base: Expr, column: Expr, first: Expr, depth: Expr) -> None:
+        k, tiling = self.emitter.fresh("k", "i64"), self.tiling
+        to = add(base, mul(k, integer(tiling.panel)))
+        copies = tuple(
+            Store(PACKED, add(to, integer(at)), self.right_at(add(first, k), add(column, integer(at)), tiling.lanes))
+            for at in range(0, tiling.panel, tiling.lanes)
+        )
+        scope.statements.append(For(k, integer(0), depth, integer(1), copies))
+
+    def _pack_turned(self, scope: Scope, base: Expr, column: Expr, first: Expr, depth: Expr) -> None:
+        """A vector along each column's memory, scattered over as many rows of the panel; then what is left."""
+        k, lane = self.emitter.fresh("k", "i64"), self.emitter.fresh("lane", "i64")
+        whole = self._scattered(scope, base, column, first, depth, integer(self.tiling.panel))
+        to = add(add(base, mul(k, integer(self.tiling.panel))), lane)
+        single = Store(PACKED, to, self.right_at(add(first, k), add(column, lane)))
+        rest = For(lane, integer(0), integer(self.tiling.panel), integer(1), (single,))
+        scope.statements.append(For(k, whole, depth, integer(1), (rest,)))
+
+    def _scattered(self, scope: Scope, base: Expr, column: Expr, first: Expr, depth: Expr, lanes: Expr) -> Expr:
+        """Where whole vectors along the columns end; they are packed for the first `lanes` columns."""
+        k, lane = self.emitter.fresh("k", "i64"), self.emitter.fresh("lane", "i64")
+        count, pitch = self.tiling.lanes, integer(self.tiling.panel)
+        whole = self.emitter.let(scope, "whole", mul(div(depth, integer(count)), integer(count)))
+        to = add(add(base, mul(k, pitch)), lane)
+        where = to
+        if count > 1:
+            steps = Apply("mul", (Iota("i64", count), Splat(pitch, count)), "i64", count)
+            where = Apply("add", (Splat(to, count), steps), "i64", count)
+        store = Store(PACKED, where, self.right_at(add(first, k), add(column, lane), count))
+        each = For(lane, integer(0), lanes, integer(1), (store,))
+        scope.statements.append(For(k, integer(0), whole, integer(count), (each,)))
+        return whole
+
+    def _pack_ragged(self, scope: Scope, base: Expr, column: Expr, first: Expr, depth: Expr) -> None:
+        """The last panel, where it has fewer columns."""
+        k, lane, tiling = self.emitter.fresh("k", "i64"), self.emitter.fresh("lane", "i64"), self.tiling
+        count = self.emitter.let(scope, "count", sub(self.columns, column))
+        to = add(base, mul(k, integer(tiling.panel)))
+        zero = Const(0.0, self.dtype, tiling.lanes)
+        clear = [Store(PACKED, add(to, integer(at)), zero) for at in range(0, tiling.panel, tiling.lanes)]
+        scope.statements.append(For(k, integer(0), depth, integer(1), tuple(clear)))
+        start: Expr = integer(0)
+        if self.right_turned:
+            start = self._scattered(scope, base, column, first, depth, count)
+        k, to = (other := self.emitter.fresh("k", "i64")), add(base, mul(other, integer(tiling.panel)))
+        body: list[Stmt] = []
+        if isinstance(self.column_dim, int) and not self.right_turned:
+            for at, width in pieces(self.column_dim % tiling.panel, tiling.lanes):
+                load = self.right_at(add(first, k), add(column, integer(at)), width)
+                body.append(Store(PACKED, add(to, integer(at)), load))
+        else:
+            single = Store(PACKED, add(to, lane), self.right_at(add(first, k), add(column, lane)))
+            body.append(For(lane, integer(0), count, integer(1), (single,)))
+        scope.statements.append(For(k, start, depth, integer(1), tuple(body)))
+
+    # --- the left operand ---
+
+    def stage(self, scope: Scope, tiles: tuple[Expr, Expr], first: Expr, depth: Expr) -> None:
+        """staged[tile][i][k] = left(top of tile + i, first + k); staged[tile][k][i] where it lies that way, row by row,
+        as what is in one line of memory there is for several tiles."""
+        k, tile, tiling = self.emitter.fresh("k", "i64"), self.emitter.fresh("tile", "i64"), self.tiling
+        inner = scope.inner()
+        top = self.emitter.let(inner, "top", self.top(tile))
+        base = mul(sub(tile, tiles[0]), integer(self.staged_tile))
+        if self.left_turned:
+            to = self.emitter.let(inner, "to", add(base, mul(k, integer(tiling.rows))))
+            inner.statements += [
+                Store(STAGED, add(to, integer(at)), self.left_at(add(top, integer(at)), add(first, k), width))
+                for at, width in pieces(tiling.rows, tiling.lanes)
+            ]
+            each = For(tile, *tiles, integer(1), tuple(inner.statements))
+            scope.statements.append(For(k, integer(0), depth, integer(1), (each,)))
+            return
+        row = self.emitter.fresh("i", "i64")
+        to = add(add(base, mul(row, integer(tiling.depth + STAGED_PADDING))), k)
+        whole = self.emitter.let(scope, "whole", mul(div(depth, integer(tiling.lanes)), integer(tiling.lanes)))
+        loops = tuple(
+            For(k, start, stop, integer(width), (Store(STAGED, to, self.left_at(add(top, row), add(first, k), width)),))
+            for start, stop, width in ((integer(0), whole, tiling.lanes), (whole, depth, 1))
+        )
+        inner.statements.append(For(row, integer(0), integer(tiling.rows), integer(1), loops))
+        scope.statements.append(For(tile, *tiles, integer(1), tuple(inner.statements)))
+
+    @property
+    def staged_tile(self) -> int:
+        tiling = self.tiling
+        return tiling.rows * (tiling.depth if self.left_turned else tiling.depth + STAGED_PADDING)
+
+    def top(self, tile: Expr) -> Expr:
+        """The first row of a tile: the last one moves up."""
+        rows = integer(self.tiling.rows)
+        return minimum(mul(tile, rows), sub(self.rows, rows))
+
+    def _factors(self, scope: Scope, top: Expr, staged: Expr, first: Expr, k: Expr) -> list[Load]:
+        """left(top + i, first + k) for each row of a tile: one place in memory, and fixed distances from there where
+        the pitch is known, so that the loop over k needs one address."""
+        tiling, emitter = self.tiling, self.emitter
+        if tiling.staged and self.left_turned:
+            place, apart = add(staged, mul(k, integer(tiling.rows))), integer(1)
+        elif tiling.staged:
+            place, apart = add(staged, k), integer(tiling.depth + STAGED_PADDING)
+        elif self.left_turned:
+            place, apart = add(mul(add(first, k), self.rows), top), integer(1)
+        else:
+            place, apart = add(mul(top, self.depth), add(first, k)), self.depth
+        place = emitter.let(scope, "place", place)
+        memory = STAGED if tiling.staged else self.buffers[self.left]
+        return [Load(memory, add(place, mul(integer(row), apart)), self.dtype) for row in range(tiling.rows)]
+
+    # --- a tile ---
+
+    def multiply(
+        self, scope: Scope, top: Expr, staged: Expr, panel: Expr, first: Expr, depth: Expr, sums: Expr
+    ) -> None:  # fmt: skip
+        """sums[i][j] at `sums` += the products of `depth` steps from `first` on; = in the first turn. The tile has the
+        number `staged` among those that are staged."""
+        tiling, emitter = self.tiling, self.emitter
+        lanes, base = tiling.lanes, mul(panel, integer(tiling.depth * tiling.panel))
+        tile = [[emitter.fresh(f"t{r}", self.dtype, lanes) for _ in range(tiling.vectors)] for r in range(tiling.rows)]
+        scope.statements += [Declare(var, Const(0.0, self.dtype, lanes)) for line in tile for var in line]
+        places = [(var, add(sums, integer(r * tiling.sum_pitch + v * lanes)))
+                  for r, line in enumerate(tile) for v, var in enumerate(line)]  # fmt: skip
+        if not tiling.one_turn:
+            again = Apply("gt", (first, integer(0)), "bool")
+            loads = tuple(Assign(var, Load(SUMS, at, self.dtype, lanes)) for var, at in places)
+            scope.statements.append(If(again, loads))
+        k = emitter.fresh("k", "i64")
+        if tiling.staged:
+            staged = emitter.let(scope, "staged_at", mul(staged, integer(self.staged_tile)))
+        inner = scope.inner()
+        packed: list[Var] = []
+        for v in range(tiling.vectors):
+            var = emitter.fresh("right", self.dtype, lanes)
+            at = add(add(base, mul(k, integer(tiling.panel))), integer(v * lanes))
+            inner.statements.append(Let(var, Load(PACKED, at, self.dtype, lanes)))
+            packed.append(var)
+        for line, load in zip(tile, self._factors(inner, top, staged, first, k)):
+            factor = widen(emitter.let(inner, "left", load), lanes)
+            inner.statements += [Assign(var, Apply("fma", (factor, one, var), self.dtype, lanes))
+                                 for var, one in zip(line, packed)]  # fmt: skip
+        scope.statements.append(For(k, integer(0), depth, integer(1), tuple(inner.statements)))
+        scope.statements += [Store(SUMS, at, var) for var, at in places]
+
+
+def pieces(count: int, widest: int) -> Iterator[tuple[int, int]]:
+    """(first, width) of vectors that cover `count` elements exactly."""
+    at, width = 0, widest
+    while at < count:
+        while width > count - at:
+            width //= 2
+        yield at, width
+        at += width
+

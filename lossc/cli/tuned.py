@@ -1,0 +1,27 @@
+"""Programs compiled to be run: where it is asked for, with the choices that were the fastest when they were measured.
+
+In: a program with its gradients, a device, arrays and sizes. Out: a compiled program.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from lossc.compiler import Compiled, compile_module
+from lossc.ir.function import Module
+from lossc.runtime.device import Device
+from lossc.tuning.tuner import tune as measured
+from lossc.tuning.tuner import tuning_wanted
+
+
+def compile_to_run(
+    module: Module, device: Device, strategy: str | None, tune: bool | None, arrays: Mapping[str, np.ndarray],
+    sizes: Mapping[str, int],
+) -> Compiled:  # fmt: skip
+    """The program for these arrays. Where nothing was said, `LOSSC_TUNE` says whether to measure."""
+    compiled = compile_module(module, device.info, strategy)
+    if not tuning_wanted(tune):
+        return compiled
+    return measured(compiled, device, [arrays[name] for name, _ in compiled.program.inputs], sizes)

@@ -1,0 +1,15 @@
+"""Measured choices: a bounded search over strategies and their settings, on the user's own device and sizes.
+
+    search      which candidate is the fastest: pure, with a clock that tests replace
+    trials      candidates of one fused kernel run beside the choice of the cost model, on real data
+    copy_speed  how fast the device copies: nothing that moves as many bytes is faster
+    memory      what was found, on disk
+    tuner       all of that for a compiled program
+    function    compiled functions that are tuned at the first call with sizes of a class
+"""
+
+from __future__ import annotations
+
+from .tuner import tune, tuning_wanted
+
+__all__ = ["tune", "tuning_wanted"]

@@ -1,0 +1,72 @@
+"""What was measured, on disk beside the cache of built programs: a file a fused kernel, damaged ones are as good as none.
+
+In: a key of everything that a time depends on. Out: what was found under it. `LOSSC_CACHE=0` switches this off, too.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import metadata
+from typing import Any
+
+from lossc.compiler.strategies import Candidate
+from lossc.ir.function import Function
+from lossc.ir.printer import print_function
+from lossc.runtime.cache import Cache, cache_enabled, cache_folder, cache_key
+from lossc.runtime.device import Device
+
+from .search import Outcome
+
+FOLDER = "tuning"
+LIMIT = 16 * 1024 * 1024
+
+
+def kernel_key(
+    device: Device, kernel: Function, sizes: Mapping[str, int], candidates: Sequence[Candidate]
+) -> str:  # fmt: skip
+    """The name of what is known of a fused kernel. Sizes from one power of two to the next are one class."""
+    classes = [f"{name} {size.bit_length()}" for name, size in sorted(sizes.items())]
+    return _key(device, ["kernel", print_function(kernel), *classes, "candidates", *map(str, candidates)])
+
+
+def copy_key(device: Device, nbytes: int) -> str:
+    return _key(device, ["copy", str(nbytes)])
+
+
+def _key(device: Device, parts: Iterable[str]) -> str:
+    return cache_key([metadata.version("lossc"), device.key, *parts])
+
+
+def recall(key: str, candidates: Sequence[Candidate]) -> Outcome | None:
+    """What was found under a key, if it is still one of the candidates."""
+    match remembered(key):
+        case {
+            "strategy": str(strategy), "settings": dict(settings), "seconds": float(seconds),
+            "usual_seconds": float(usual), "measured": int(measured),
+        }:  # fmt: skip
+            found = Candidate(strategy, tuple(sorted(settings.items())))
+            return Outcome(found, seconds, usual, measured) if found in candidates else None
+    return None
+
+
+def remember(key: str, outcome: Outcome) -> None:
+    candidate = outcome.candidate
+    write(key, {
+        "strategy": candidate.strategy, "settings": dict(candidate.settings), "seconds": outcome.seconds,
+        "usual_seconds": outcome.usual_seconds, "measured": outcome.measured,
+    })  # fmt: skip
+
+
+def remembered(key: str) -> Any:
+    """The JSON under a key, None where there is none that can be read."""
+    found = Cache(cache_folder(FOLDER), LIMIT).get(key) if cache_enabled() else None
+    try:
+        return None if found is None else json.loads(found)
+    except ValueError:
+        return None
+
+
+def write(key: str, facts: Mapping[str, Any]) -> None:
+    if cache_enabled():
+        Cache(cache_folder(FOLDER), LIMIT).put(key, json.dumps(facts).encode())

@@ -1,0 +1,130 @@
+"""Candidates of the fused kernels of a program, run on real data beside what the cost model takes.
+
+In: a compiled program, a device, its inputs. Out: seconds of one kernel with a candidate, and meanwhile without it.
+Only candidates whose results are those of the usual program, up to rounding, have a time.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from lossc.compiler import Compiled
+from lossc.compiler.report import assumed_sizes, usual_variant
+from lossc.compiler.strategies import Candidate, Decision
+from lossc.ir.diagnostics import LosscError
+from lossc.ir.program import Launch
+from lossc.runtime.device import Device
+from lossc.runtime.execute import Given
+from lossc.runtime.stopwatch import Clock, Stopwatch
+
+from .search import Pair
+
+ROUNDS, FEWEST_ROUNDS = 40, 3
+SECONDS = 0.1
+"""For one candidate, about, beside its build."""
+SLOW = 1.5
+"""After the fewest rounds a candidate that takes so many times as long as the usual one is done with."""
+TOLERANCE = {"f64": 1e-10, "f32": 1e-4, "f16": 1e-2, "bf16": 5e-2}
+"""The largest difference, over the largest value of an array: sums in another order differ."""
+CHUNK = 1 << 20
+
+
+class Trials:
+    """A program with its inputs, ready to be run with some kernel lowered otherwise. Raises CheckFailed where the data
+    break a rule of the program."""
+
+    def __init__(
+        self, compiled: Compiled, device: Device, given: Sequence[Given], sizes: Mapping[str, int], clock: Clock
+    ) -> None:
+        self.device, self.given, self.sizes, self.clock = device, given, sizes, clock
+        self._named = {name: size for name, size in sizes.items() if name in compiled.program.dims}
+        self.decide(compiled, {})
+        self.expected = self._run(self.usual)
+
+    def decide(self, compiled: Compiled, decisions: Mapping[str, Decision]) -> None:
+        """What the candidates of further kernels are measured in."""
+        self.decisions = dict(decisions)
+        self.compiled = compiled.decided(self.decisions) if decisions else compiled
+        self.usual = self._stopwatch(self.compiled)
+
+    def kernel_seconds(self, deadline: float) -> dict[str, float]:
+        """Seconds of every kernel as it is."""
+        runs = [dict(self.usual.seconds) for _ in self._rounds(deadline) if self._run(self.usual) is not None]
+        return {name: min(run[name] for run in runs) for name in runs[0]}
+
+    def measure(self, kernel: str, seen: list[tuple[Launch, ...]]):
+        """How `search` measures the candidates of a kernel; `seen` are the launches of those before."""
+
+        def measure(candidate: Candidate, deadline: float) -> Pair | None:
+            other = self.compiled.decided({**self.decisions, kernel: Decision(candidate, "a trial")})
+            launches = self._launches(other, kernel)
+            if launches in seen:
+                return None
+            seen.append(launches)
+            stopwatch = self._stopwatch(other)
+            try:
+                wrong = self._difference(self._run(stopwatch))
+            except LosscError as error:
+                wrong = f"fails: {error}"
+            if wrong is not None:
+                warnings.warn(f"{candidate} is not taken for {kernel}: it {wrong}. Please report this", RuntimeWarning,
+                              stacklevel=2)  # fmt: skip
+                return None
+            return self._beside(kernel, stopwatch, deadline)
+
+        return measure
+
+    def _beside(self, kernel: str, stopwatch: Stopwatch, deadline: float) -> Pair:
+        best = Pair(np.inf, np.inf)
+        for number in self._rounds(deadline):
+            self._run(stopwatch)
+            self._run(self.usual)
+            # Whatever disturbs a run only adds to its time.
+            best = Pair(min(best.seconds, stopwatch.seconds[kernel]), min(best.usual, self.usual.seconds[kernel]))
+            if number >= FEWEST_ROUNDS and best.seconds > SLOW * best.usual:
+                break
+        return best
+
+    def _rounds(self, deadline: float) -> Iterator[int]:
+        """At least one, at least a few where the deadline is far, then as many as there is time for."""
+        end = min(deadline, self.clock() + SECONDS)
+        for number in range(1, ROUNDS + 1):
+            yield number
+            if self.clock() >= (deadline if number < FEWEST_ROUNDS else end):
+                return
+
+    def _stopwatch(self, compiled: Compiled) -> Stopwatch:
+        return Stopwatch(compiled.program, self.device, compiled.sources(), compiled.build_options, self.clock)
+
+    def _run(self, stopwatch: Stopwatch) -> list[np.ndarray]:
+        return stopwatch.run(self.given, None, self._named)
+
+    def _launches(self, compiled: Compiled, kernel: str) -> tuple[Launch, ...]:
+        """What runs at these sizes."""
+        step = next(step for step in compiled.program.steps if step.name == kernel)
+        return usual_variant(step, assumed_sizes(compiled.program, self.sizes)).launches
+
+    def _difference(self, results: Sequence[np.ndarray]) -> str | None:
+        types = [type_.dtype for _, type_ in self.compiled.program.outputs]
+        names = [name for name, _ in self.compiled.program.outputs]
+        for name, dtype, found, expected in zip(names, types, results, self.expected):
+            error = relative_difference(found, expected)
+            if not error <= TOLERANCE.get(dtype, 0.0):
+                return f"gives another `{name}`, by {error:.1e}"
+        return None
+
+
+def relative_difference(found: np.ndarray, expected: np.ndarray) -> float:
+    """The largest difference over the largest finite value; NaN and infinities must be the same."""
+    largest = difference = 0.0
+    for start in range(0, expected.size, CHUNK):
+        a, b = (array.reshape(-1)[start : start + CHUNK].astype(np.float64) for array in (found, expected))
+        finite = np.isfinite(b)
+        if not np.array_equal(a[~finite], b[~finite], equal_nan=True):
+            return float("inf")
+        largest = max(largest, float(np.abs(b[finite]).max(initial=0.0)))
+        difference = max(difference, float(np.abs(a[finite] - b[finite]).max(initial=0.0)))
+    return difference / largest if largest else difference

@@ -1,0 +1,94 @@
+"""Measured choices for all fused kernels of a program.
+
+In: a compiled program, a device, inputs. Out: the program with the fastest candidate of each kernel, from memory or
+from a search of at most two seconds in all. What there was no time for is left to the cost model, and to the next time.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+
+from lossc.compiler import Compiled
+from lossc.compiler.strategies import Candidate, Decision, candidates
+from lossc.compiler.traffic import traffic
+from lossc.ir.program import turns
+from lossc.runtime.device import Device
+from lossc.runtime.execute import Given
+from lossc.runtime.stopwatch import Clock
+
+from .copy_speed import copy_seconds
+from .memory import kernel_key, recall, remember
+from .search import Outcome, search
+from .trials import Trials
+
+SECONDS = 2.0
+LEAST_SHARE = 0.05
+"""Of a program's time: kernels that take less stay as they are."""
+VARIABLE = "LOSSC_TUNE"
+
+
+def tuning_wanted(tune: bool | None = None) -> bool:
+    """`tune`, else what the environment says: `LOSSC_TUNE=1`."""
+    if tune is not None:
+        return tune
+    return os.environ.get(VARIABLE, "0").strip().lower() in ("1", "on", "yes", "true")
+
+
+def tune(
+    compiled: Compiled, device: Device, given: Sequence[Given], sizes: Mapping[str, int],
+    clock: Clock = time.perf_counter,
+) -> Compiled:  # fmt: skip
+    """The same program with measured choices. `given` are its inputs in order, `sizes` those of its dimension names.
+
+    Raises CheckFailed where the inputs break a rule of the program and nothing is remembered of it.
+    """
+    known: dict[str, Outcome] = {}
+    options: dict[str, tuple[Candidate, ...]] = {}
+    keys: dict[str, str] = {}
+    for name in dict.fromkeys(turn.step.name for turn in turns(compiled.program, sizes)):
+        if name not in compiled.lowered.fused:
+            continue  # one launch does all: there is nothing to win
+        fused = compiled.lowered.fused[name]
+        options[name] = candidates(fused, device.info, compiled.strategy)
+        keys[name] = kernel_key(device, fused.schedule.function, sizes, options[name])
+        found = recall(keys[name], options[name])
+        if found is not None:
+            known[name] = found
+    unknown = [name for name in options if name not in known and len(options[name]) > 1]
+    if unknown:
+        measured = _measured(compiled, device, given, sizes, clock, known, {name: options[name] for name in unknown})
+        for name, outcome in measured.items():
+            remember(keys[name], outcome)
+        known |= measured
+    return compiled.decided(_decisions(known))
+
+
+def _decisions(outcomes: Mapping[str, Outcome]) -> dict[str, Decision]:
+    return {name: Decision(outcome.candidate, str(outcome)) for name, outcome in outcomes.items()}
+
+
+def _measured(
+    compiled: Compiled, device: Device, given: Sequence[Given], sizes: Mapping[str, int], clock: Clock,
+    known: Mapping[str, Outcome], options: Mapping[str, tuple[Candidate, ...]],
+) -> dict[str, Outcome]:  # fmt: skip
+    """Search kernel by kernel, the slowest first, each in its share of the time that is left."""
+    deadline = clock() + SECONDS
+    found: dict[str, Outcome] = {}
+    trials = Trials(compiled.decided(_decisions(known)), device, given, sizes, clock)
+    seconds = trials.kernel_seconds(deadline)
+    total = sum(seconds.values())
+    fewest = {kernel.name: kernel.fewest for kernel in traffic(compiled, sizes).kernels}
+    left = sorted((name for name in options if seconds[name] >= LEAST_SHARE * total), key=lambda name: -seconds[name])
+    for name in options:
+        if name not in left:
+            found[name] = Outcome(options[name][0], seconds[name], seconds[name], 1)
+    while left and clock() < deadline:
+        share = seconds[left[0]] / sum(seconds[name] for name in left)
+        name = left.pop(0)
+        until = clock() + share * (deadline - clock())
+        floor = copy_seconds(device, fewest[name], clock, seconds[name])
+        found[name] = search(options[name], trials.measure(name, []), floor, until, clock)
+        trials.decide(compiled, _decisions({**known, **found}))
+    return found

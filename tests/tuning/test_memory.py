@@ -1,0 +1,86 @@
+"""What was measured, on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lossc.compiler.strategies import Candidate
+from lossc.ir.parser import parse
+from lossc.runtime.device import Device
+from lossc.tuning.memory import FOLDER, copy_key, kernel_key, recall, remember, remembered, write
+from lossc.tuning.search import Outcome
+
+CANDIDATES = (Candidate("row-item"), Candidate("row-item", (("vector_width", 8),)), Candidate("row-lanes"))
+OUTCOME = Outcome(CANDIDATES[1], 0.001, 0.002, 7)
+KEY = "0" * 64
+EXP, LOG = (parse(f"func @f(%x: f32[N]) -> (f32[N]) {{ %y = {op} %x\n return %y }}").entry for op in ("exp", "log"))
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("LOSSC_CACHE_DIR", str(tmp_path))
+    monkeypatch.delenv("LOSSC_CACHE", raising=False)
+    return tmp_path / FOLDER
+
+
+def entry(folder: Path) -> Path:
+    (path,) = folder.glob("??/*")
+    return path
+
+
+def test_what_is_remembered_is_recalled() -> None:
+    assert recall(KEY, CANDIDATES) is None
+    remember(KEY, OUTCOME)
+    assert recall(KEY, CANDIDATES) == OUTCOME
+
+
+def test_what_is_no_candidate_any_more_is_forgotten() -> None:
+    remember(KEY, OUTCOME)
+    assert recall(KEY, CANDIDATES[:1]) is None
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "cut": lambda data: data[: len(data) // 2],
+    "empty": lambda data: b"",
+    "a bit": lambda data: data[:-3] + bytes([data[-3] ^ 1]) + data[-2:],
+    "text": lambda data: b'{"strategy": "row-item"}',
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_file_is_none_and_is_written_anew(folder: Path, damage: Callable[[bytes], bytes]) -> None:
+    remember(KEY, OUTCOME)
+    path = entry(folder)
+    whole = path.read_bytes()
+    path.write_bytes(damage(whole))
+    assert recall(KEY, CANDIDATES) is None
+    remember(KEY, OUTCOME)
+    assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize("facts", [{}, {"strategy": "row-item"}, {**vars(OUTCOME), "candidate": 1}], ids=range(3))
+def test_an_entry_that_says_something_else_is_none(facts: dict[str, object]) -> None:
+    write(KEY, facts)
+    assert remembered(KEY) == facts
+    assert recall(KEY, CANDIDATES) is None
+
+
+def test_nothing_is_kept_where_caches_are_off(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOSSC_CACHE", "0")
+    remember(KEY, OUTCOME)
+    assert not folder.exists()
+    assert recall(KEY, CANDIDATES) is None
+
+
+def test_keys(device: Device) -> None:
+    """Sizes from one power of two to the next are one class; anything else makes another key."""
+    key = kernel_key(device, EXP, {"N": 1024}, CANDIDATES)
+    assert key == kernel_key(device, EXP, {"N": 2047}, CANDIDATES)
+    others = [
+        kernel_key(device, EXP, {"N": 2048}, CANDIDATES), kernel_key(device, LOG, {"N": 1024}, CANDIDATES),
+        kernel_key(device, EXP, {"N": 1024}, CANDIDATES[:2]), copy_key(device, 1024), copy_key(device, 2048),
+    ]  # fmt: skip
+    assert len({key, *others}) == 6
