@@ -16,8 +16,12 @@ format:  ## rewrite the code in the project's style
 	$(PYTHON) -m ruff check --fix
 	$(PYTHON) -m ruff format
 
-bench:  ## print the speed table (needs: pip install -e '.[bench]')
+bench:  ## print all speed tables: a quarter of an hour on a quiet machine (needs: pip install -e '.[bench]')
 	$(PYTHON) -m bench
+
+speed:  ## measure and save them, and write README's figures, docs/speed.md and its picture
+	$(PYTHON) -m bench --save bench/results/cpu
+	$(PYTHON) -m bench.report
 
 docs:  ## write docs/losses.md and the .pyi files of lossc/ from the docstrings and signatures of the losses
 	$(PYTHON) docs/losses.py
@@ -34,4 +38,4 @@ links:
 	@for folder in ir compiler runtime; do ln -sfn ../../$$folder .typing/lossc/$$folder; done
 	@for file in lossc/*; do ln -sfn ../../$$file .typing/$$file; done
 
-.PHONY: help test lint format bench docs bless links
+.PHONY: help test lint format bench speed docs bless links

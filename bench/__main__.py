@@ -55,16 +55,14 @@ def main() -> None:
         path = (given.save or Path(folder, "bench")).with_suffix(".json")
         path.parent.mkdir(parents=True, exist_ok=True)
         store.begin(path, chosen)
-        # Cold compile times: nothing from earlier runs.
-        cache = os.path.join(folder, "cache")
-        environment = {**os.environ, "LOSSC_CACHE_DIR": cache, "LOSSC_DEVICE": given.device}
         failed = []
         for section in chosen:
-            kept = KEEP_PAGES if section == "pages_kept" else {}
-            child = ["--child", "--section", section, "--save", str(path)]
-            if subprocess.run(
-                [sys.executable, "-m", "bench", *sys.argv[1:], *child], env={**environment, **kept}
-            ).returncode:
+            environment = {**os.environ, "LOSSC_DEVICE": given.device}
+            # Cold compile times: nothing from earlier runs.
+            environment["LOSSC_CACHE_DIR"] = os.path.join(folder, section)
+            environment |= KEEP_PAGES if section == "pages_kept" else {}
+            child = [*sys.argv[1:], "--child", "--section", section, "--save", str(path)]
+            if subprocess.run([sys.executable, "-m", "bench", *child], env=environment).returncode:
                 failed.append(section)
         text = store.text(path)
         if given.save:

@@ -20,6 +20,7 @@ from .draws import (
     label_lists,
     labels,
     log_softmax,
+    mild,
     normal,
     rows,
     sign,
@@ -141,7 +142,7 @@ LOSSES = (
     Loss("nll", "nll_loss", {"x": log_softmax, "t": labels}, lambda F, x, t: F.nll_loss(x, t), (WIDE,), picked=("x",)),
     Loss("kl_div", "kl_div_loss", {"x": log_softmax, "t": softmax},
          lambda F, x, t: F.kl_div(x, t, reduction="batchmean"), (WIDE,), {"reduction": "batchmean"}, work={"log": 1}),
-    Loss("js_div", "js_div_loss", {"x": normal, "y": normal}, _jensen_shannon, (WIDE,), cancels=True,
+    Loss("js_div", "js_div_loss", {"x": mild, "y": mild}, _jensen_shannon, (WIDE,), cancels=True,
          work={"exp": 2, "log": 1}),  # two softmaxes; of their mean the logarithm
     Loss("distillation", "distillation_loss", {"x": normal, "y": normal}, _distillation, (WIDE, LONG),
          {"temperature": 2.0}, cancels=True, work={"exp": 2}),

@@ -13,6 +13,7 @@ from .cases import Case
 
 Arrays = dict[str, np.ndarray]
 CACHE_LINE = 64
+ROUNDING = 2.0**-22
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ def make_data(case: Case, cache_bytes: int = 128 * 2**20, seed: int = 0) -> Data
     count = max(1, -(-cache_bytes // (2 * sum(array.nbytes for array in first.values()))))
     sets = (first, *(_draw(case, random) for _ in range(min(count, 64) - 1)))
     loss, gradients = _answer(case, first)
-    slack = {name: 2.0**-22 * float(np.abs(g).max()) if case.loss.cancels else 1e-35 for name, g in gradients.items()}
+    slack = {name: ROUNDING * float(np.abs(g).max()) if case.loss.cancels else 1e-35 for name, g in gradients.items()}
     return Data(sets, loss, gradients, slack, fewest_bytes(case, first))
 
 

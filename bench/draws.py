@@ -11,7 +11,15 @@ Draw = Callable[[np.random.Generator, Shape], np.ndarray]
 
 
 def normal(random: np.random.Generator, shape: Shape) -> np.ndarray:
-    return random.standard_normal(shape, np.float32) * np.float32(3)
+    """Of deviation 3, and never 0: at a kink systems differ in the subgradient that they take."""
+    found = random.standard_normal(shape, np.float32) * np.float32(3)
+    found[found == 0] = 1
+    return found
+
+
+def mild(random: np.random.Generator, shape: Shape) -> np.ndarray:
+    """Of deviation 1: two softmaxes of such numbers overlap."""
+    return random.standard_normal(shape, np.float32)
 
 
 def unit(random: np.random.Generator, shape: Shape) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import Any
 
 from .cases import CASES, Case
 from .data import Data, make_data
-from .measure import errors, interleaved, peak_memory
+from .measure import errors, interleaved, page_faults, peak_memory
 from .rates import arithmetic_seconds, floor_seconds, measure_rates
 from .systems import OURS, SYSTEMS, Absent, Call, Setting, copy, dynamo_counters, left_uncompiled
 from .tables import Row, losses_table
@@ -66,7 +66,7 @@ def measure(case: Case, setting: Setting, options: Options, rates: dict[str, flo
         figures[name] |= timing.figures()
     del timed
     for name in list(calls):
-        figures[name] |= {"peak_bytes": peak_memory(calls, name)}
+        figures[name] |= {"page_faults": page_faults(calls[name]), "peak_bytes": peak_memory(calls, name)}
     return {
         "fewest_bytes": data.fewest_bytes, "copy_ms": moved * 1e3, "arithmetic_ms": arithmetic * 1e3,
         "floor_ms": floor_seconds(moved, arithmetic) * 1e3, "systems": figures,

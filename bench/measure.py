@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from .data import Arrays, Data
+from .data import ROUNDING, Arrays, Data
 from .systems import Call
 
 RELATIVE_LOSS = RELATIVE_L2 = 1e-6
@@ -50,7 +50,7 @@ class Errors:
 
 def errors(data: Data, result: tuple[Any, Arrays], tolerance: float = 1) -> Errors:
     """Compare loss and gradients with float64: the loss and the gradients' norms to 1e-6, sampled elements to 1e-5,
-    times `tolerance`."""
+    times `tolerance`. With a tolerance small elements may be off by roundings of the largest."""
     loss, gradients = result
     found = float(np.asarray(loss).reshape(-1)[0])
     of_loss = abs(found - data.loss) / max(abs(data.loss), 1e-30)
@@ -65,7 +65,8 @@ def errors(data: Data, result: tuple[Any, Arrays], tolerance: float = 1) -> Erro
             fault = fault or f"the gradient by {name} is off by {norms[-1]:.1e} in norm"
         picked = random.integers(0, wanted.size, SAMPLES)
         off = np.abs(gradient[picked] - wanted[picked])
-        if not np.all(off <= (RELATIVE_ELEMENT * np.abs(wanted[picked]) + data.slack[name]) * tolerance):
+        slack = data.slack[name] if tolerance == 1 else tolerance * ROUNDING * float(np.abs(wanted).max())
+        if not np.all(off <= RELATIVE_ELEMENT * tolerance * np.abs(wanted[picked]) + slack):
             fault = fault or f"single elements of the gradient by {name} are off by more than {RELATIVE_ELEMENT}"
     return Errors(of_loss, max(norms), fault)
 
@@ -83,6 +84,17 @@ def peak_memory(calls: dict[str, Call], name: str) -> int | None:
         return max(0, most - resident_memory())
     except (OSError, KeyError):
         return None
+
+
+def page_faults(call: Call) -> int | None:
+    """Pages that a call has to ask the operating system for; None where that does not tell."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    call(0)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 
 def resident_memory() -> int:

@@ -42,6 +42,7 @@ def summary(rows: Sequence[Row], reasons: Mapping[str, str] = REASONS, bar: bool
                 f"at least {found[worst]:.2f} times ({worst})."
             )
     yield from losing_rows(rows)
+    yield from page_faults(rows)
     low = list(low_rows(rows, reasons))
     yield from low if bar else low[:1]
 
@@ -51,6 +52,16 @@ def losing_rows(rows: Sequence[Row]) -> Iterator[str]:
     lost = [f"{row['name']} ({name} {found:.2f}x)" for row in rows for name in PEERS
             if (found := of_new_arrays(row, name)) is not None and found < 1]  # fmt: skip
     yield f"Rows lost: {', '.join(lost) or 'none'}."
+
+
+def page_faults(rows: Sequence[Row]) -> Iterator[str]:
+    """What memory of their own costs each system."""
+    medians = []
+    for name in ("lossc fresh", *PEERS):
+        counts = sorted(row["systems"].get(name, {}).get("page_faults") or 0 for row in rows)
+        if any(counts) or name == "lossc fresh":
+            medians.append(f"{name} {counts[len(counts) // 2]}")
+    yield f"Page faults in a call, by the median of the rows: {', '.join(medians)}."
 
 
 def low_rows(rows: Sequence[Row], reasons: Mapping[str, str] = REASONS) -> Iterator[str]:

@@ -169,7 +169,7 @@ def left_uncompiled(counters: Mapping[str, Mapping[Any, int]]) -> str | None:
     return None if graphs == 1 and not breaks else f"{graphs} graphs compiled; breaks: {'; '.join(breaks) or 'none'}"
 
 
-def dynamo_counters() -> dict[str, dict[Any, int]]:
+def dynamo_counters() -> Any:
     from torch._dynamo.utils import counters
 
     return counters

@@ -41,7 +41,7 @@ def _line(row: Row, others: Sequence[str]) -> list[str]:
         f"{of_floor(row):.2f}",
         milliseconds(fresh),
         *ratios,
-        mebibytes(own),
+        mebibytes(fresh),
         f"{own['compile_seconds']:.2f} s",
         f"{own['error']:.0e}",
     ]
@@ -78,6 +78,6 @@ def _legend(rows: Sequence[Row], others: Sequence[str]) -> str:
         "new ones, as users call it. *of copy*: the time of a copy of the fewest bytes, measured in turn with the row, "
         f"over lossc's. *of floor*: likewise the longer of that and the arithmetic needed (10^9/s: {rates}). "
         f"Under {', '.join(others)}: their time over lossc's, each into new arrays; of handwritten both into old ones. "
-        "*memory*: at the peak, beside the inputs, results included. *compile*: from the graph to the first result. "
+        "*memory*: at the peak, beside the inputs, new results included. *compile*: from the graph to the first result. "
         "*error*: of the gradient against float64, relative, by norm."
     )

@@ -5,7 +5,6 @@ In: a kernel's function. Out: for some operations a cheaper spelling that means 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -45,7 +44,7 @@ def _spelling(op: Op, ranges: Ranges, function: Function, users: Mapping[Value, 
     """The name of an elementary function that is as good where its operand lies; see `polynomials.py`."""
     if op.name not in ("exp", "expm1", "log", "log1p"):
         return None
-    x = ranges[op.operands[0]]
+    x = ranges.operand(op)
     match op.name:
         case "exp" | "expm1" if x.high <= 0:
             return f"{op.name}_nonpositive"
@@ -55,7 +54,7 @@ def _spelling(op: Op, ranges: Ranges, function: Function, users: Mapping[Value, 
             return "log1p_half"
         case "log1p" if x.within(-1, 0):
             return "log1p_nonpositive"
-        case "log" if x.low >= LEAST_NORMAL and x.high < math.inf:
+        case "log" if x.low >= LEAST_NORMAL:
             return "log_normal"
         case "log" if x.within(0, 1):
             return "log_unit_clamped" if _is_clamped(op.result, ranges, function, users) else "log_unit"
@@ -65,7 +64,7 @@ def _spelling(op: Op, ranges: Ranges, function: Function, users: Mapping[Value, 
 def _is_clamped(value: Value, ranges: Ranges, function: Function, users: Mapping[Value, list[Op]]) -> bool:
     """Whether all that reads `value` takes a number instead where it is below `LEAST_LOG`."""
     return value not in function.outputs and all(
-        user.name == "max" and any(ranges[o].low >= LEAST_LOG for o in user.operands if o is not value)
+        user.name == "max" and any(ranges.of[o].low >= LEAST_LOG for o in user.operands if o is not value)
         for user in users.get(value, [])
     )
 
@@ -121,7 +120,7 @@ def _nan_returns(op: Op, function: Function, users: Mapping[Value, list[Op]]) ->
         if value in function.outputs:
             return False
         for user in users.get(value, []):
-            if not user.results or (user.name not in _STRICT and not user.name.startswith("reduce_")):
+            if not user.results:
                 return False
             pending += [r for r in user.results if r not in rows and r not in seen]
             seen.update(user.results)

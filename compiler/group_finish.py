@@ -27,7 +27,7 @@ from ..ir.program import Buffer, Launch, Variant
 from ..ir.target import DeviceInfo
 from .emit import Scope
 from .fused import Fused, finish_whole, kernel_and_launch, partial_dtypes, partial_name
-from .meeting import Meeting
+from .meeting import Meeting, widest_of
 from .monoids import monoid_of
 from .row_tiers import GROUP
 
@@ -73,7 +73,7 @@ def _finish(fused: Fused, device: DeviceInfo, count: Expr, suffix: str) -> Launc
             Declare(totals[op], wide.neutral(1)),
             For(position, item, count, integer(size), (Assign(totals[op], wide.join(totals[op], part)),)),
         ]
-    meeting = Meeting(emitter, size, item)
+    meeting = Meeting(emitter, size, item, widest_of(device))
     found = meeting.join_values(scope, dict(totals), monoids, size)
     first = scope.inner()
     for op, value in found.items():

@@ -15,6 +15,7 @@ from ..ir.function import Function, Op, Value
 from ..ir.kernel import Expr, add, div, integer, maximum, mul
 from ..ir.names import distinct
 from ..ir.program import STATUS, Buffer, Check, Program, Repeat, Step
+from ..ir.repeat import PIECE_ROWS
 from ..ir.target import DeviceInfo
 from ..ir.types import ITEM_SIZE, DimLike, bind_dim, dim_names, multiply_dims
 from .check import check_kernel
@@ -25,9 +26,6 @@ from .lone_item import joined, with_lone_item
 from .outline import Outlined
 from .pieces import move_to_piece
 from .strategies import Candidate, Decision, choose, lower_with, stores_once
-
-PIECE_ROWS = 16
-"""Pieces are multiples of this many rows, so that vectors of rows are aligned in every piece as in the first."""
 
 
 @dataclass(frozen=True)
@@ -148,6 +146,15 @@ class _Lowering:
         fused = Fused(kernel.name, schedule, {value: self.names[stored] for stored, value in inside.items()}, {})
         return stores_once(self.choose(fused)[0])
 
+    def scratch(self, steps: Iterable[Step]) -> int:
+        """Bytes that the work-items of a launch keep for themselves at most, of those that run at the same time. A GPU
+        has registers for that."""
+        if self.device.kind != "cpu":
+            return 0
+        kernels = (launch.kernel for step in steps for variant in step.variants for launch in variant.launches)
+        each = (sum(array.size * ITEM_SIZE[array.dtype] for array in kernel.private_arrays) for kernel in kernels)
+        return self.device.compute_units * max(each, default=0)
+
     def repeat(self, op: Op) -> None:
         """The steps of one piece. What is cut lies in the buffers of the whole; the rest has buffers of a piece."""
         function = self.outlined.module.functions[op.attributes["callee"]]
@@ -175,7 +182,7 @@ class _Lowering:
         pairs = tuple((self.names[old], self.names[new]) for old, new in waiting)
         bytes_a_row = [mul(_per_row(value, step), integer(ITEM_SIZE[value.type.dtype]))
                        for value in inside if value not in views and _rows_in(value, step)]  # fmt: skip
-        most = _rows_at_a_time(op.attributes["budget"], bytes_a_row)
+        most = _rows_at_a_time(op.attributes["budget"] - self.scratch(self.steps[first:]), bytes_a_row)
         self.repeats.append(Repeat(size_of(op.attributes["rows"][0]), most, step, start, pairs))
         number = len(self.repeats) - 1
         # A check is of all rows, and shows what is still there after the last piece.
@@ -198,12 +205,12 @@ def _moved(step: Step, repeat: int, start: str, row_elements: Mapping[str, Expr]
 
 
 def _rows_at_a_time(budget: int, bytes_a_row: Iterable[Expr]) -> Expr:
-    """As many rows as have their temporaries within the budget, a multiple of PIECE_ROWS and no fewer."""
+    """As many rows as have their temporaries within the budget, a multiple of PIECE_ROWS and no fewer than that."""
     total: Expr = integer(0)
     for expression in bytes_a_row:
         total = add(total, expression)
     unit = integer(PIECE_ROWS)
-    return mul(unit, maximum(integer(1), div(integer(budget), mul(unit, maximum(total, integer(1))))))
+    return mul(unit, maximum(integer(1), div(integer(max(0, budget)), mul(unit, maximum(total, integer(1))))))
 
 
 def _rows_in(value: Value, step: str) -> bool:

@@ -32,6 +32,7 @@ from ..ir.kernel import (
     mul,
     sub,
 )  # fmt: skip
+from ..ir.target import DeviceInfo
 from ..ir.types import ITEM_SIZE
 from .emit import Emitter, Scope
 from .monoids import Monoid
@@ -48,6 +49,8 @@ class Meeting:
     emitter: Emitter
     size: int
     item: Expr
+    widest: int = 4
+    """Lanes of a vector that is read of local memory."""
     arrays: list[LocalArray] = field(default_factory=list)
     shared: dict[tuple[int, str, int, int], LocalArray] = field(default_factory=dict)
     alone: int = 0
@@ -98,7 +101,7 @@ class Meeting:
 
     def _all(self, scope: Scope, op: Op, monoid: Monoid, array: LocalArray, first: Expr, count: int) -> Expr:
         """The parts from `first` on, read by every item alike: one access serves all of them."""
-        width = min(4, count) if ITEM_SIZE[monoid.dtype] == 4 else min(2, count)
+        width = min(self.widest, count) if ITEM_SIZE[monoid.dtype] == 4 else min(2, self.widest, count)
         places = [add(first, integer(step)) for step in range(0, count, width)]
         parts = [Load(array.name, place, monoid.dtype, width, aligned=width > 1) for place in places]
         joined = self._joined(scope, op, monoid, parts)
@@ -121,6 +124,10 @@ class Meeting:
             self.shared[key] = LocalArray(name, dtype, size)
             self.arrays.append(self.shared[key])
         return self.shared[key]
+
+
+def widest_of(device: DeviceInfo) -> int:
+    return min(4, device.vector_width)
 
 
 def meeting_bytes(size: int, lanes: int, reductions: Sequence[int], sums: int, item: int) -> int:

@@ -37,8 +37,8 @@ from ..ir.kernel import (
     walk_statements,
 )  # fmt: skip
 from ..ir.types import ITEM_SIZE
-from .opencl_expressions import C_TYPE, MEMORY_TYPE, literal, spell, type_of
-from .opencl_helpers import HELPERS, bf16_helper, reduce_helper
+from .opencl_expressions import C_TYPE, MEMORY_TYPE, converts_by_halves, literal, spell, type_of
+from .opencl_helpers import HELPERS, bf16_helper, f32_of_i64_helper, reduce_helper
 
 BUILD_OPTIONS = "-cl-std=CL1.2"
 
@@ -128,6 +128,8 @@ class _Printer:
                 found.setdefault(key, reduce_helper(e.op, e.dtype, e.operand.width))
             if isinstance(e, Apply) and e.op in HELPERS and e.width > 0:
                 found.setdefault(f"{e.op} {e.width}", HELPERS[e.op](e.width))
+            if isinstance(e, Apply) and e.op == "cast" and converts_by_halves(e.operands[0].dtype, e.dtype, e.width):
+                found.setdefault(f"f32_of_i64 {e.width}", f32_of_i64_helper(e.width))
             if isinstance(e, Load) and self.storage[e.buffer] == "bf16":
                 found.setdefault(f"round_bf16 {e.width}", bf16_helper(e.width))
         for statement in walk_statements(self.kernel.body):

@@ -64,6 +64,10 @@ def spell(op: str, operands: list[str], types: list[tuple[str, int]], dtype: str
         # One instruction on x86: the second operand wins over a NaN.
         return _select(f"({operands[1]} {'>' if op == 'max_number' else '<'} {operands[0]})", operands[1], operands[0],
                        dtype, width)  # fmt: skip
+    if op in ("zip_low", "zip_high"):
+        half = range(width // 2) if op == "zip_low" else range(width // 2, width)
+        lanes = ", ".join(f"{operand}.s{lane:x}" for lane in half for operand in operands)
+        return f"({type_of(dtype, width)})({lanes})"
     if op == "select":
         return _select(operands[0], operands[1], operands[2], dtype, width)
     if op == "cast":
@@ -108,7 +112,14 @@ def _cast(x: str, source: str, target: str, width: int) -> str:
         return spell("ne", [x, f"({type_of(source, width)})(0)"], [(source, width)] * 2, "bool", width)
     if width == 1:
         return f"({C_TYPE[target]})({x})"
+    if converts_by_halves(source, target, width):
+        return f"lossc_f32_of_i64{width}({x})"
     return f"convert_{type_of(target, width)}({x}{' & 1' if source == 'bool' else ''})"
+
+
+def converts_by_halves(source: str, target: str, width: int) -> bool:
+    """Whether a conversion is done by a function of ours, on the wide vectors of CPUs."""
+    return (source, target) == ("i64", "f32") and width >= 8
 
 
 def literal(value: float | int | bool, dtype: str) -> str:

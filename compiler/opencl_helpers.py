@@ -76,4 +76,17 @@ def random_bits_helper(width: int) -> str:
     return "\n".join([*lines, f"  return as_int{suffix}(x);\n}}"])
 
 
+def f32_of_i64_helper(width: int) -> str:
+    """The drivers convert lane by lane. What fits 32 bits, as labels and counts do, is converted from there."""
+    half = width // 2
+    i64, i32, f32 = f"long{half}", f"int{half}", f"float{half}"
+    return (
+        f"static float{width} lossc_f32_of_i64{width}(long{width} x) {{\n"
+        f"  const {i64} a = x.lo, b = x.hi;\n  const {i32} c = convert_{i32}(a), d = convert_{i32}(b);\n"
+        f"  const {i32} more = (convert_{i32}(a >> 32) ^ (c >> 31)) | (convert_{i32}(b >> 32) ^ (d >> 31));\n"
+        f"  if (any(more != 0)) return convert_float{width}(x);\n"
+        f"  return (float{width})(convert_{f32}(c), convert_{f32}(d));\n}}"
+    )
+
+
 HELPERS = {"round_f16": f16_helper, "round_bf16": bf16_helper, "random_bits": random_bits_helper}

@@ -49,6 +49,8 @@ PIPELINES: Mapping[str, tuple[Step, ...]] = {
         "drop-markers",
         "lower-activations",
         UntilStable(("canonicalize", "fuse-nll", "cse", "propagate-conditions", "reassociate", "cse", "dce")),
+        # Last: the others look for quotients.
+        "share-divisors",
     ),
     # Everything before outlining. Stabilizing comes before differentiating: the derivative of a stable form is stable,
     # the stable form of a derivative is hard to find.

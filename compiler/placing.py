@@ -75,9 +75,7 @@ def _inputs(schedule: Schedule, value: Value, number: int, costly: frozenset[str
     return {v for v in schedule.function.inputs if v in seen and schedule.varies[v] == schedule.looped}
 
 
-def _behind(
-    targets: Sequence[Value], producer: Mapping[Value, Op], stop: set[Op], picked: bool = False
-) -> set[Value]:
+def _behind(targets: Sequence[Value], producer: Mapping[Value, Op], stop: set[Op], picked: bool = False) -> set[Value]:
     """The targets and everything that they are computed from, up to the results of some operations; what a gather picks
     from only where `picked`: it is one element."""
     pending, seen = list(targets), set()

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ..ir.function import Function, Op, Value
+from ..ir.ops import PRIMITIVES
 from ..ir.types import INTEGER_DTYPES, ITEM_SIZE, is_float
 
 VIEWS = ("broadcast", "reshape", "transpose", "stop_gradient", "with_gradient")
@@ -30,12 +31,40 @@ class Range:
 
 
 ANY = Range()
-Ranges = Mapping[Value, Range]
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """`of`: the range of every value. `operand`: of an operation's first operand, wherever its result is chosen."""
+
+    of: Mapping[Value, Range]
+    operand: Callable[[Op], Range]
 
 
 def ranges_of(function: Function) -> Ranges:
-    """The range of every value; one forward walk."""
-    return _Walk(function).ranges
+    """One forward walk for the ranges, one backward for what is chosen."""
+    walk = _Walk(function)
+    chosen = _chosen(function)
+
+    def operand(op: Op) -> Range:
+        found, choice = walk.ranges[op.operands[0]], chosen.get(op.result)
+        return found if choice is None else _both(found, walk.where(*choice, op.operands[0]))
+
+    return Ranges(walk.ranges, operand)
+
+
+def _chosen(function: Function) -> dict[Value, tuple[Op, int]]:
+    """For values that serve one arm of one select only: that select, and which arm."""
+    nowhere = set(function.outputs)
+    chosen: dict[Value, tuple[Op, int]] = {}
+    for op in reversed(function.ops):
+        is_pointwise = op.name in PRIMITIVES and PRIMITIVES[op.name].kind == "pointwise"
+        own = chosen.get(op.result) if op.results and op.result not in nowhere else None
+        for index, operand in enumerate(op.operands):
+            choice = (op, index) if op.name == "select" and index > 0 and own is None else own
+            if choice is None or not is_pointwise or chosen.setdefault(operand, choice) != choice:
+                nowhere.add(operand)
+    return {value: choice for value, choice in chosen.items() if value not in nowhere}
 
 
 def source(value: Value, producer: Mapping[Value, Op]) -> Value:
@@ -95,19 +124,32 @@ class _Walk:
             return _either(*(self._arm(op, index) for index in (1, 2)))
         if op.name == "sub" and self._is_its_maximum(op.operands[1], op.operands[0]):
             return Range(high=0.0)
-        if op.name == "mul" and op.operands[0] is op.operands[1]:
-            return _square(operands[0])
+        if op.name == "mul":
+            return self._product(*op.operands)
         if op.name == "reduce_sum":
             return Range(1.0, MOST_TERMS) if self._counts_the_largest(op) else _sum(operands[0])
         rule = _RULES.get(op.name)
         return ANY if rule is None else rule(*operands)
 
-    def _arm(self, op: Op, index: int) -> Range:
+    def _arm(self, select: Op, index: int) -> Range:
         """The range of an arm of a select where that is chosen."""
+        return self.where(select, index, select.operands[index])
+
+    def where(self, select: Op, index: int, value: Value) -> Range:
+        """The range of a value where a select chooses an arm."""
         learnt: dict[Value, Range] = {}
-        self._learn(op.operands[0], index == 1, learnt)
-        arm = op.operands[index]
-        return _both(self.ranges[arm], learnt.get(source(arm, self.producer), ANY))
+        self._learn(select.operands[0], index == 1, learnt)
+        return _both(self.ranges[value], learnt.get(source(value, self.producer), ANY))
+
+    def _product(self, a: Value, b: Value) -> Range:
+        """Of a square; of x and a choice by its sign, arm by arm."""
+        if a is b:
+            return _square(self.ranges[a])
+        for chosen, x in ((a, b), (b, a)):
+            select = self.producer.get(chosen)
+            if select is not None and select.name == "select":
+                return _either(*(_mul(self._arm(select, index), self.where(select, index, x)) for index in (1, 2)))
+        return _mul(self.ranges[a], self.ranges[b])
 
     def _is_its_maximum(self, value: Value, x: Value) -> bool:
         """Whether `value` is max(x), repeated."""

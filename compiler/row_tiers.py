@@ -145,12 +145,13 @@ def _words(value: Value) -> int:
     return max(1, ITEM_SIZE[_dtype(value)] // 4)
 
 
-def vector_of(schedule: Schedule, columns: DimLike) -> int:
-    """Lanes of a vector of 16 bytes of what has the widest elements; fewer where they do not divide the row."""
+def vector_of(schedule: Schedule, columns: DimLike, device: DeviceInfo) -> int:
+    """Lanes of a vector of 16 bytes of what has the widest elements; fewer where they do not divide the row, or where
+    the device is to have shorter ones."""
     streamed = [v for v in (*schedule.function.inputs, *schedule.element_outputs)
                 if schedule.varies[v] == schedule.looped]  # fmt: skip
     widest = max((ITEM_SIZE[value.type.dtype] for value in streamed), default=4)
-    width = min(8, VECTOR_BYTES // max(2, widest))
+    width = min(VECTOR_BYTES // max(2, widest), 2 * device.vector_width if device.vector_width > 1 else 1)
     while isinstance(columns, int) and columns % width:
         width //= 2
     return width

@@ -3,7 +3,7 @@
     sums[i, j] = sum over k of left(i, k) * right(k, j), for a tile of rows and a panel of columns
 
 In: a fused product and its `Tiling`. Out: statements. The right operand's columns are packed panel by panel into
-private memory, packed[panel][k][lane], padded with zeros, so that the inner loop reads it in order whichever way it
+private memory, packed[panel][k][lane], so that the inner loop reads it in order whichever way it
 was stored. The left operand is read where it lies, an element for each row of the tile, or from a copy where its rows
 would displace each other in the caches.
 """
@@ -109,18 +109,25 @@ class Product:
     # --- the right operand ---
 
     def pack(self, scope: Scope, panel: Expr, column: Expr, first: Expr, depth: Expr) -> None:
-        """packed[panel][k][lane] = right(first + k, column + lane) for k < depth; 0 past the last column."""
-        tiling, base = self.tiling, mul(panel, integer(self.tiling.depth * self.tiling.panel))
+        """packed[panel][k][lane] = right(first + k, column + lane) for k < depth, anything past the last column."""
+        base = mul(panel, integer(self.tiling.depth * self.tiling.panel))
+        if self.right_turned:
+            self._pack_turned(scope, base, column, first, depth)
+            return
         full = scope.inner()
-        (self._pack_turned if self.right_turned else self._pack_rows)(full, base, column, first, depth)
-        if isinstance(self.column_dim, int) and self.column_dim % tiling.panel == 0:
+        self._pack_rows(full, base, column, first, depth)
+        if self._has_full_panels:
             scope.statements += full.statements
             return
-        end = add(column, integer(tiling.panel))
+        end = add(column, integer(self.tiling.panel))
         ragged = scope.inner()
-        self._pack_ragged(ragged, base, column, first, depth)
+        self._pack_short_rows(ragged, base, column, first, depth)
         scope.statements.append(If(Apply("le", (end, self.columns), "bool"), tuple(full.statements)))
         scope.statements.append(If(Apply("gt", (end, self.columns), "bool"), tuple(ragged.statements)))
+
+    @property
+    def _has_full_panels(self) -> bool:
+        return isinstance(self.column_dim, int) and self.column_dim % self.tiling.panel == 0
 
     def _pack_rows(self, scope: Scope, base: Expr, column: Expr, first: Expr, depth: Expr) -> None:
         k, tiling = self.emitter.fresh("k", "i64"), self.tiling
@@ -131,51 +138,37 @@ class Product:
         )
         scope.statements.append(For(k, integer(0), depth, integer(1), copies))
 
-    def _pack_turned(self, scope: Scope, base: Expr, column: Expr, first: Expr, depth: Expr) -> None:
-        """A vector along each column's memory, scattered over as many rows of the panel; then what is left."""
-        k, lane = self.emitter.fresh("k", "i64"), self.emitter.fresh("lane", "i64")
-        whole = self._scattered(scope, base, column, first, depth, integer(self.tiling.panel))
-        to = add(add(base, mul(k, integer(self.tiling.panel))), lane)
-        single = Store(PACKED, to, self.right_at(add(first, k), add(column, lane)))
-        rest = For(lane, integer(0), integer(self.tiling.panel), integer(1), (single,))
-        scope.statements.append(For(k, whole, depth, integer(1), (rest,)))
-
-    def _scattered(self, scope: Scope, base: Expr, column: Expr, first: Expr, depth: Expr, lanes: Expr) -> Expr:
-        """Where whole vectors along the columns end; they are packed for the first `lanes` columns."""
-        k, lane = self.emitter.fresh("k", "i64"), self.emitter.fresh("lane", "i64")
-        count, pitch = self.tiling.lanes, integer(self.tiling.panel)
-        whole = self.emitter.let(scope, "whole", mul(div(depth, integer(count)), integer(count)))
-        to = add(add(base, mul(k, pitch)), lane)
-        where = to
-        if count > 1:
-            steps = Apply("mul", (Iota("i64", count), Splat(pitch, count)), "i64", count)
-            where = Apply("add", (Splat(to, count), steps), "i64", count)
-        store = Store(PACKED, where, self.right_at(add(first, k), add(column, lane), count))
-        each = For(lane, integer(0), lanes, integer(1), (store,))
-        scope.statements.append(For(k, integer(0), whole, integer(count), (each,)))
-        return whole
-
-    def _pack_ragged(self, scope: Scope, base: Expr, column: Expr, first: Expr, depth: Expr) -> None:
-        """The last panel, where it has fewer columns."""
+    def _pack_short_rows(self, scope: Scope, base: Expr, column: Expr, first: Expr, depth: Expr) -> None:
+        """The last panel, where it has fewer columns: the others are 0."""
         k, lane, tiling = self.emitter.fresh("k", "i64"), self.emitter.fresh("lane", "i64"), self.tiling
-        count = self.emitter.let(scope, "count", sub(self.columns, column))
-        to = add(base, mul(k, integer(tiling.panel)))
-        zero = Const(0.0, self.dtype, tiling.lanes)
-        clear = [Store(PACKED, add(to, integer(at)), zero) for at in range(0, tiling.panel, tiling.lanes)]
-        scope.statements.append(For(k, integer(0), depth, integer(1), tuple(clear)))
-        start: Expr = integer(0)
-        if self.right_turned:
-            start = self._scattered(scope, base, column, first, depth, count)
-        k, to = (other := self.emitter.fresh("k", "i64")), add(base, mul(other, integer(tiling.panel)))
-        body: list[Stmt] = []
-        if isinstance(self.column_dim, int) and not self.right_turned:
+        to, zero = add(base, mul(k, integer(tiling.panel))), Const(0.0, self.dtype, tiling.lanes)
+        body: list[Stmt] = [Store(PACKED, add(to, integer(at)), zero) for at in range(0, tiling.panel, tiling.lanes)]
+        if isinstance(self.column_dim, int):
             for at, width in pieces(self.column_dim % tiling.panel, tiling.lanes):
                 load = self.right_at(add(first, k), add(column, integer(at)), width)
                 body.append(Store(PACKED, add(to, integer(at)), load))
         else:
             single = Store(PACKED, add(to, lane), self.right_at(add(first, k), add(column, lane)))
-            body.append(For(lane, integer(0), count, integer(1), (single,)))
-        scope.statements.append(For(k, start, depth, integer(1), tuple(body)))
+            body.append(For(lane, integer(0), sub(self.columns, column), integer(1), (single,)))
+        scope.statements.append(For(k, integer(0), depth, integer(1), tuple(body)))
+
+    def _pack_turned(self, scope: Scope, base: Expr, column: Expr, first: Expr, depth: Expr) -> None:
+        """A vector along each column's memory, scattered over as many rows of the panel; then what is left. Past the
+        last column it is taken once more."""
+        tiling, pitch = self.tiling, integer(self.tiling.panel)
+        whole = self.emitter.let(scope, "whole", mul(div(depth, integer(tiling.lanes)), integer(tiling.lanes)))
+        for start, stop, width in ((integer(0), whole, tiling.lanes), (whole, depth, 1)):
+            k, lane = self.emitter.fresh("k", "i64"), self.emitter.fresh("lane", "i64")
+            at = add(column, lane)
+            if not self._has_full_panels:
+                at = minimum(at, sub(self.columns, integer(1)))
+            to: Expr = add(add(base, mul(k, pitch)), lane)
+            if width > 1:
+                steps = Apply("mul", (Iota("i64", width), Splat(pitch, width)), "i64", width)
+                to = Apply("add", (Splat(to, width), steps), "i64", width)
+            store = Store(PACKED, to, self.right_at(add(first, k), at, width))
+            each = For(lane, integer(0), pitch, integer(1), (store,))
+            scope.statements.append(For(k, start, stop, integer(width), (each,)))
 
     # --- the left operand ---
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from ..ir.function import Function, Value
 from ..ir.kernel import Store, evaluate_integer, walk_statements
+from ..ir.ops import PRIMITIVES
 from ..ir.program import Step, Variant
 from ..ir.schedule import Schedule
 from ..ir.target import DeviceInfo
@@ -123,11 +124,15 @@ def _needed(entry: Function, sizes: Mapping[str, int]) -> list[tuple[Value, Valu
     """Each input that is looked at and each output, with a value that has as many elements as are needed of it: of what
     is only picked from, no more than is picked."""
     picked: dict[Value, list[Value]] = {}
-    whole: set[Value] = set()
-    for op in entry.ops:
+    whole = set(entry.outputs)
+    for op in reversed(entry.ops):
         if op.name == "gather":
             picked.setdefault(op.operands[0], []).append(op.result)
             whole.update(op.operands[1:])
+        elif op.name in PRIMITIVES and PRIMITIVES[op.name].kind == "pointwise" and op.result not in whole:
+            # Of what it is computed from no more is needed than is picked of it.
+            for operand in op.operands:
+                picked.setdefault(operand, []).extend(picked.get(op.result, ()))
         elif op.name != "dim":
             whole.update(op.operands)
     found = [(value, at) for value in entry.inputs
@@ -235,7 +240,7 @@ def _reads(
         yield Move(name, AGAIN, again)
     reading = sum(argument.access != "write" for launch in variant.launches
                   for argument, buffer in zip(launch.kernel.buffers, launch.buffers) if buffer == name)  # fmt: skip
-    if reading > 1 and any(schedule.varies[value] for value in values) and not loops.fits(-1):
+    if reading > 1 and not loops.fits(-1):
         yield Move(name, LATER, (reading - 1) * sum(move.bytes for move in once[0]))
 
 

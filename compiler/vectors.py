@@ -25,8 +25,8 @@ def vector_width(schedule: Schedule, device: DeviceInfo, columns: DimLike | None
 def nontemporal_from(schedule: Schedule, device: DeviceInfo, width: int, column: int, pitch: DimLike) -> int | None:
     """From how many stored elements on stores go past the cache; None where an address may be misaligned.
 
-    Every vector must start on a line or half a line, and lines must be filled by vectors that follow each other: outputs
-    are aligned, so are rows whose pitch is a multiple of a line.
+    Every vector must start on a line or half a line, and lines must be filled by vectors that follow each other:
+    outputs are aligned, so are rows whose pitch is a multiple of a line.
     """
     outputs = schedule.element_outputs
     if not device.nontemporal_stores or not outputs or width == 1:

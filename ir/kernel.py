@@ -28,6 +28,7 @@ Beside the pointwise primitives, `apply` knows:
     significand_of           the m in [sqrt(1/2), sqrt(2)) of a positive normal f32 2^n m; 1 of 0
     exponent_of              its n, times 2^23; -127 * 2^23 of 0
     reciprocal_power         its 2^-n; 2^127 of 0
+    zip_low, zip_high        the lanes of two vectors in turn, of their low or of their high halves
     round_f16, round_bf16    the nearest value of that type, as f32
 """
 

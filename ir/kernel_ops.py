@@ -33,7 +33,12 @@ KERNEL_OPERATIONS: Mapping[str, tuple[int, str]] = {
     "reciprocal_power": (1, "f32"),
     "round_f16": (1, "f32"),
     "round_bf16": (1, "f32"),
+    "zip_low": (2, "number"),
+    "zip_high": (2, "number"),
 }
+
+# Whose results have lanes from other places.
+ACROSS_LANES = ("zip_low", "zip_high")
 
 # What `reduce` joins lanes with, and the kind of operand it takes.
 REDUCTIONS: Mapping[str, str] = {
@@ -98,6 +103,8 @@ def application_type(op: str, operands: Sequence[RegisterType], dtype: str | Non
     if kind is not None:
         if len(set(operands)) > 1 or not is_kind(operands[0][0], kind):
             raise LirError(f"`{op}` takes operands of one {kind} type, found ({found})")
+        if op in ACROSS_LANES and operands[0][1] == 1:
+            raise LirError(f"`{op}` takes vectors, found ({found})")
         return operands[0]
     assert primitive is not None
     width = operands[0][1]

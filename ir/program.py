@@ -166,5 +166,5 @@ def largest_sizes(program: Program, sizes: Mapping[str, int]) -> dict[str, int]:
     largest = dict(sizes)
     for repeat in program.repeats:
         rows, most = evaluate_integer(repeat.rows, sizes), evaluate_integer(repeat.most, sizes)
-        largest |= {repeat.step: min(rows, most), repeat.start: 0}
+        largest |= {repeat.step: pieces(rows, most)[0][1], repeat.start: 0}
     return largest

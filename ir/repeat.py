@@ -25,6 +25,8 @@ from .signature import substitute, unify
 from .types import dim_names, dim_value, named
 
 NAME = "repeat"
+PIECE_ROWS = 16
+"""Pieces are multiples of this many rows, so that vectors of rows are aligned in every piece as in the first."""
 ATTRIBUTES: Mapping[str, Attribute] = {
     "rows": Attribute("dims"), "step": Attribute("str"), "start": Attribute("str"),
     "carried": Attribute("int", 0), "budget": Attribute("int"),
@@ -92,9 +94,11 @@ def is_piece(value: Value, step: str) -> bool:
 
 
 def pieces(rows: int, most: int) -> list[tuple[int, int]]:
-    """(first row, number of rows) of each piece: `most` rows, the last one what is left; one of no rows where there
-    are none."""
-    return [(start, min(most, rows - start)) for start in range(0, rows, most)] or [(0, 0)]
+    """(first row, number of rows) of each piece: as few pieces as have no more than `most` rows, of one size up to a
+    multiple of PIECE_ROWS, the last one what is left; one of no rows where there are none."""
+    even = -(-rows // max(1, -(-rows // most)))
+    size = max(1, min(most, -(-even // PIECE_ROWS) * PIECE_ROWS))
+    return [(start, min(size, rows - start)) for start in range(0, rows, size)] or [(0, 0)]
 
 
 def evaluate_repeat(

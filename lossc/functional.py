@@ -89,8 +89,7 @@ class _Calls:
     def prepare(self, arguments: Sequence[Any], keywords: Mapping[str, Any]) -> tuple[_Plan, list[np.ndarray]]:
         """The plan of a call, and its arrays."""
         row = self.row
-        values = row.bind(arguments, keywords)
-        settings = row.settings_of(values)
+        values, settings = row.read(arguments, keywords)
         given: list[np.ndarray | None] = [values[place] for place in row.tensors_at]
         for place, value in enumerate(given):
             if value is None and row.tensors[place] not in row.required:

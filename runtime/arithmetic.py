@@ -92,6 +92,15 @@ def _rounded_to(dtype: str) -> Callable[[Array], Array]:
     return lambda x: x.astype(numpy_dtype(dtype)).astype(x.dtype)
 
 
+def _zip(high: bool) -> Callable[[Array, Array], Array]:
+    def run(a: Array, b: Array) -> Array:
+        half = a.shape[-1] // 2
+        part = slice(half, None) if high else slice(half)
+        return np.stack([a[..., part], b[..., part]], axis=-1).reshape(a.shape)
+
+    return run
+
+
 _KERNEL_OPERATIONS: Mapping[str, Callable[..., Array]] = {
     "div": _divide, "mod": _remainder, "fma": _fused_multiply_add,
     "exp_nonpositive": _exp_nonpositive, "log1p_unit": _log1p_unit,
@@ -101,6 +110,7 @@ _KERNEL_OPERATIONS: Mapping[str, Callable[..., Array]] = {
     "power_of_two": lambda z: (z.view(np.int32) << 23).view(np.float32),
     "raise_exponent": lambda x, z: np.maximum(x.view(np.int32) + (z.view(np.int32) << 23), 0).view(np.float32),
     "max_number": lambda a, b: np.where(b > a, b, a), "min_number": lambda a, b: np.where(b < a, b, a),
+    "zip_low": _zip(False), "zip_high": _zip(True),
     "round_f16": _rounded_to("f16"), "round_bf16": _rounded_to("bf16"),
 }  # fmt: skip
 

@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 
 DEVICE_VARIABLE = "LOSSC_DEVICE"
 ALIASES = ("cpu", "gpu", "intel", "pocl")
-# cl_intel_exec_by_local_thread: commands run in the thread that enqueues them.
-LOCAL_THREAD_QUEUE = 1 << 31
+# cl_intel_exec_by_local_thread: commands run in the thread that enqueues them, before that call returns. In order,
+# threads would wait for each other.
+LOCAL_THREAD_QUEUE = 1 << 31 | 1 << 0
 LOCAL_THREAD_EXTENSION = "cl_intel_exec_by_local_thread"
 FINE_GRAIN_SYSTEM_SVM = 1 << 3
 ATOMIC_ACQUIRE_RELEASE = 1 << 1
@@ -90,7 +91,8 @@ class Device:
     def local_thread_queue(self) -> cl.CommandQueue | None:
         """A queue that runs commands in the calling thread, faster for small work; None where there is none.
 
-        Work on it is not ordered with work on `queue`: finish one before using the other on the same memory.
+        A command on it is done when the call that enqueues it returns, and threads do not wait for each other. It does
+        not wait for `queue`: finish that before using the same memory here.
         """
         if LOCAL_THREAD_EXTENSION not in _ask(self.handle, "extensions", "").split():
             return None

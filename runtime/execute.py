@@ -217,6 +217,8 @@ class Executable:
         try:
             for kernel, global_size, local_size in plan.launches:
                 self._enqueue(queue, kernel, global_size, local_size)
+            if plan.synchronous:
+                return
             if wait:
                 queue.finish()
             else:

@@ -90,7 +90,8 @@ class Plan:
 
     `largest` is the input that large outputs lie apart from, None where all is small. `plain`: the outputs are `fresh`
     ones, in order; `quick`: these are small, too, and pointers are shared. `status` holds a word a check, which only a
-    failure changes. `programs` must live as long as their kernels.
+    failure changes. Where `synchronous`, a launch returns when it is done. `programs` must live as long as their
+    kernels.
     """
 
     sizes: Mapping[str, int]
@@ -105,6 +106,7 @@ class Plan:
     status_holds: list[int]
     keep: Mapping[str, Argument]
     queue: Any
+    synchronous: bool
     programs: tuple[BuiltProgram, ...]
 
 
@@ -178,7 +180,7 @@ def make_plan(loaded: Loaded, sizes: Mapping[str, int], temporaries: Temporaries
               for root, o in wanted.items()),
         outputs, _largest(loaded, elements), plain, plain and all(small_outputs.values()), status,
         [CHECK_HOLDS] * len(program.checks), {**keep, **held},
-        device.local_thread_queue if small else device.queue, tuple(programs.values()),
+        device.local_thread_queue if small else device.queue, small, tuple(programs.values()),
     )  # fmt: skip
 
 

@@ -10,43 +10,63 @@ and no numbers are expected.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from unittest import mock
 
 import numpy as np
 from agreement.agree import Problem
 from agreement.cases import Sizing, parse_case
 
 from lossc.compiler.opencl import kernel_source
+from lossc.compiler.strategies import row_parts
 from lossc.ir.kernel import Barrier, For, If, Kernel, Stmt, Store, add, integer
 from lossc.ir.program import Program
-from lossc.ir.target import GPU_GENERIC
+from lossc.ir.target import GPU_GENERIC, KIB
 from lossc.runtime.device import select
 from lossc.runtime.execute import Executable
 
-CASES = (
-    "cross_entropy_loss columns=100 target=i32:rows weight=x:classes ignore_index=1 label_smoothing=0.1",
-    "cross_entropy_loss columns=37 gradient=upstream target=x:same reduction='none'",
-    "cross_entropy_loss columns=31 layout=middle target=i32:rows",
-    "bce_with_logits_loss columns=33 t=x:same weight=x:classes pos_weight=x:scalar",
-    "mse_loss columns=1000 dtype=f16 t=x:same weight=x:same",
-    "js_div_loss columns=67 q_logits=x:same",
-    "cosine_embedding_loss columns=130 x2=x:same t=x:rows",
-    "dice_loss columns=5 layout=middle t=x:same from_logits=True",
-)
-"""Losses with one reduction of a row, several, none; with checks, ragged ends, rows shorter than a group, 16 bits."""
+WARPS = {"max_work_group_size": 32}
+SMALL = {"max_work_group_size": 64}
+LOCAL = {**SMALL, "register_file": 28 * KIB}
+NOTHING = {**SMALL, "register_file": 4 * KIB, "local_memory": 4 * KIB}
+"""GPUs that keep a vector of a row an item in registers and more in local memory, and that keep none."""
+
+CASES: tuple[tuple[str, str, Mapping[str, int]], ...] = (
+    ("row-group", "cross_entropy_loss columns=100 target=i32:rows weight=x:classes ignore_index=1"
+     " label_smoothing=0.1", {}),
+    ("row-group", "cross_entropy_loss columns=37 gradient=upstream target=x:same reduction='none'", {}),
+    ("row-group", "cross_entropy_loss columns=1000 target=u8:rows", LOCAL),
+    ("row-group", "cross_entropy_loss columns=1000 target=u8:rows", NOTHING),
+    ("row-group", "bce_with_logits_loss columns=33 t=x:same weight=x:classes pos_weight=x:scalar", {}),
+    ("row-group", "js_div_loss columns=67 q_logits=x:same", SMALL),
+    ("row-group", "cosine_embedding_loss columns=132 x2=x:same t=x:rows", LOCAL),
+    ("row-group", "softmax columns=any rows=any", SMALL),
+    ("row-parts", "cross_entropy_loss columns=1000 rows=5 target=u8:rows label_smoothing=0.1", WARPS),
+    ("row-parts", "js_div_loss columns=1000 rows=5 q_logits=x:same", WARPS),
+    ("pixel-item", "cross_entropy_loss columns=5 layout=middle target=u8:rows", SMALL),
+    ("pixel-item", "dice_loss columns=31 layout=middle t=x:same from_logits=True", NOTHING),
+    ("element-group", "mse_loss columns=1000 dtype=f16 t=x:same weight=x:same", SMALL),
+    ("matmul-group", "linear_cross_entropy_loss columns=7 rows=37 weight=u8:same target=u8:rows", {}),
+)  # fmt: skip
+"""Strategy, loss, and what the GPU is said to have. With one reduction of a row, several, none; with checks, ragged ends,
+rows shorter than a group, rows in parts, labels of one byte, 16 bits."""
+
+SHORTEST_PART = 128
+"""Columns of a part of a row here, which elsewhere has thousands."""
 
 
 def main() -> int:
     width, number, mistake = int(sys.argv[1]), int(sys.argv[2]), (sys.argv[3] if len(sys.argv) > 3 else None)
-    gpu = replace(GPU_GENERIC, vector_width=width)
     device = select(None)
     launches, wrong = 0, []
     # Oclgrind takes memory for unwritten that an earlier buffer at the same address left so.
-    for text in CASES[number : number + 1 if mistake or width == 1 else None]:
-        problem = Problem(parse_case(f"{text} strategy=row-group"))
-        compiled = problem.compiled(gpu)
-        assert any(choice.strategy == "row-group" for choice in compiled.lowered.choices.values()), text
+    for strategy, text, facts in CASES[number : number + 1 if mistake or width == 1 else None]:
+        problem = Problem(parse_case(f"{text} strategy={strategy}"))
+        gpu = replace(GPU_GENERIC, vector_width=width, **facts)
+        with mock.patch.dict(row_parts.PART, gpu=SHORTEST_PART):
+            compiled = problem.compiled(gpu)
+        assert any(choice.strategy == strategy for choice in compiled.lowered.choices.values()), text
         program = with_mistake(compiled.program, mistake)
         sources = {kernel.name: kernel_source(kernel) for kernel in program.kernels}
         # What looks for unwritten memory does not know all that LLVM's optimizer makes of a loop.
@@ -108,7 +128,7 @@ def without_local_stores(kernel: Kernel) -> Kernel:
 
 
 def one_row_too_many(kernel: Kernel) -> Kernel:
-    """Every loop over rows goes one row too far."""
+    """Every loop over rows, or blocks of them, goes one too far."""
 
     def change(statement: Stmt) -> Stmt:
         if isinstance(statement, For) and statement.var.name.startswith("row"):

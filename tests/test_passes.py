@@ -26,7 +26,7 @@ from lossc.ir.signature import make_call
 
 # Passes whose rules are all exact: they keep NaN, infinities and zeros where they are.
 EXACT = ("canonicalize", "cse", "dce", "drop-markers", "propagate-conditions", "expand", "inline", "autodiff")
-ROUNDING = ("reassociate", "lower-activations", "split-rows")
+ROUNDING = ("reassociate", "lower-activations", "share-divisors", "split-rows")
 EXTENDING = ("stabilize", "fuse-nll", "simplify", "prepare")
 
 thorough = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -1,14 +1,15 @@
-"""Our elementary functions against float64, over the f32 numbers of their ranges."""
+"""Our elementary functions against float64, over all f32 numbers of their ranges."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 
-from lossc.compiler.polynomials import POLYNOMIALS
+from lossc.compiler.polynomials import LEAST_LOG, POLYNOMIALS
 from lossc.ir.kernel import Apply, Const, Expr, Var
 from lossc.runtime.arithmetic import pointwise
 
@@ -38,28 +39,75 @@ def compute(name: str, x: np.ndarray) -> np.ndarray:
         return value(POLYNOMIALS[name, "f32"](let, Var("x", "f32")))
 
 
-def numbers(low: float, high: float, step: int = 97) -> np.ndarray:
-    """Every `step`-th f32 from `low` to `high`, both of them positive, and both ends."""
-    bits = [int(np.float32(end).view(np.int32)) for end in (low, high)]
-    return np.append(np.arange(bits[0], bits[1], step, dtype=np.int32), bits[1]).astype(np.int32).view(np.float32)
+def numbers(low: float, high: float) -> Iterator[np.ndarray]:
+    """Every f32 from `low` to `high`, both of them positive, by pieces."""
+    first, last = (int(np.float32(end).view(np.int32)) for end in (low, high))
+    for start in range(first, last + 1, PIECE):
+        yield np.arange(start, min(start + PIECE, last + 1), dtype=np.int32).view(np.float32)
 
 
-@pytest.mark.parametrize(
-    ("name", "x", "exact", "ulps"),
-    [
-        ("exp_nonpositive", -numbers(1e-9, 40), np.exp, 2.5),
-        ("exp_nonpositive", -numbers(40, 87.3), np.exp, 4.5),
-        ("exp_of_negated", numbers(1e-9, 40), lambda x: np.exp(-x), 2.5),
-        ("exp_of_negated", numbers(40, 87.3), lambda x: np.exp(-x), 4.5),
-        ("log1p_unit", numbers(1e-30, 1), np.log1p, 3),
-        ("log_from_one", numbers(1, 3e38), np.log, 3),
-    ],
-)
-def test_errors(name: str, x: np.ndarray, exact: Callable[[np.ndarray], np.ndarray], ulps: float) -> None:
+def around_powers(low: int, high: int) -> Iterator[np.ndarray]:
+    """Numbers from 2^low to 2^high: all of every seventeenth binade, where only the exponent differs, and the ends of
+    all others."""
+    for n in range(low, high):
+        if (n - low) % 17 == 0:
+            yield from numbers(2.0**n, 2.0 ** (n + 1))
+        else:
+            yield from numbers(2.0**n, 2.0**n * (1 + 2.0**-9))
+            yield from numbers(2.0**n * math.sqrt(2) * (1 - 2.0**-9), 2.0**n * math.sqrt(2) * (1 + 2.0**-9))
+
+
+PIECE = 2**21
+SMALL = 2.0**-10
+"""Below that the functions that are x near 0 are x (1 + c x): a sample of those is as good as all."""
+
+Exact = Callable[[np.ndarray], np.ndarray]
+
+# function, the numbers of its range, float64, ulps. From SMALL on every f32 of the range.
+CASES: dict[str, tuple[str, Callable[[], Iterator[np.ndarray]], Exact, float]] = {
+    "exp": ("exp_nonpositive", lambda: map(np.negative, numbers(SMALL, 40)), np.exp, 2.25),
+    "exp, small": ("exp_nonpositive", lambda: map(np.negative, numbers(40, 87.3)), np.exp, 3.5),
+    "exp of negated": ("exp_of_negated", lambda: numbers(SMALL, 40), lambda x: np.exp(-x), 2.25),
+    "exp of negated, small": ("exp_of_negated", lambda: numbers(40, 87.3), lambda x: np.exp(-x), 3.5),
+    "expm1": ("expm1_nonpositive", lambda: map(np.negative, numbers(SMALL, 100)), np.expm1, 1.5),
+    "log1p": ("log1p_unit", lambda: numbers(SMALL, 1), np.log1p, 1.5),
+    "log1p of a half": ("log1p_half", lambda: map(np.negative, numbers(SMALL, 0.5)), np.log1p, 1.5),
+    "log1p, negative": (
+        "log1p_nonpositive", lambda: map(np.negative, numbers(SMALL, 1 - 2.0**-24)), np.log1p, 1.5,
+    ),
+    "log near 1": ("log_normal", lambda: numbers(0.25, 4), np.log, 1.5),
+    "log": ("log_normal", lambda: around_powers(-126, 127), np.log, 1.5),
+    "log of a probability": ("log_unit", lambda: numbers(SMALL, 1), np.log, 1.5),
+    "log of a small probability": ("log_unit", lambda: around_powers(-126, -10), np.log, 1.5),
+    "log below the normal range": ("log_unit", lambda: numbers(2.0**-149, 2.0**-126), np.log, 1.5),
+    "log of a probability, clamped": ("log_unit_clamped", lambda: numbers(0.25, 1), np.log, 1.5),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_errors(case: str) -> None:
+    name, pieces, exact, ulps = CASES[case]
+    for x in pieces():
+        wanted = exact(x.astype(np.float64))
+        found = compute(name, x)
+        near = np.abs(found - wanted) <= ulps * ULP * np.abs(wanted)
+        assert near.all(), (x[~near][:3], found[~near][:3], wanted[~near][:3])
+
+
+@pytest.mark.parametrize("name", ["expm1_nonpositive", "log1p_unit", "log1p_half", "log1p_nonpositive"])
+def test_near_0(name: str) -> None:
+    """There they are x, to within a rounding and what the next term of the series adds."""
+    sign = 1 if name == "log1p_unit" else -1
+    x = sign * np.concatenate([piece[::97] for piece in numbers(2.0**-126, SMALL)])
+    exact = np.expm1 if name.startswith("expm1") else np.log1p
     wanted = exact(x.astype(np.float64))
-    found = compute(name, x)
-    near = np.abs(found - wanted) <= ulps * ULP * np.abs(wanted)
-    assert near.all(), (x[~near][:3], found[~near][:3], wanted[~near][:3])
+    assert (np.abs(compute(name, x) - wanted) <= 2 * ULP * np.abs(wanted)).all()
+
+
+@pytest.mark.parametrize(("name", "sign"), [("exp_nonpositive", -1), ("exp_of_negated", 1)])
+def test_exponential_near_0(name: str, sign: int) -> None:
+    x = sign * np.concatenate([piece[::97] for piece in numbers(2.0**-126, SMALL)])
+    assert (np.abs(compute(name, x) - np.exp(-np.abs(x.astype(np.float64)))) <= ULP).all()
 
 
 def test_ends() -> None:
@@ -68,8 +116,19 @@ def test_ends() -> None:
     np.testing.assert_array_equal(zeros, [0, 0, 0, 1])
     zeros = compute("exp_of_negated", np.array([infinity, 1e9, 90, 88.3, 0], np.float32))
     np.testing.assert_array_equal(zeros, [0, 0, 0, 0, 1])
-    tiny = compute("exp_of_negated", numbers(87.3, 88.3))
-    assert ((tiny >= 0) & (tiny <= 2.0**-125)).all()
-    np.testing.assert_array_equal(compute("log_from_one", np.array([1], np.float32)), [0])
+    for tiny in numbers(87.3, 88.3):
+        found = compute("exp_of_negated", tiny)
+        assert ((found >= 0) & (found <= 2.0**-125)).all()
+    found = compute("expm1_nonpositive", np.array([-infinity, -1e9, -0.0, 0], np.float32))
+    np.testing.assert_array_equal(found, [-1, -1, 0, 0])
+    np.testing.assert_array_equal(compute("log_normal", np.array([1, infinity], np.float32)), [0, infinity])
+    np.testing.assert_array_equal(compute("log1p_nonpositive", np.array([-1, -0.0, 0], np.float32)), [-infinity, 0, 0])
+    np.testing.assert_array_equal(compute("log_unit", np.array([0, -0.0, 1], np.float32)), [-infinity, -infinity, 0])
+    clamped = compute("log_unit_clamped", np.array([0, -0.0], np.float32))
+    assert (clamped <= LEAST_LOG).all()
     for name, _ in POLYNOMIALS:
         assert np.isnan(compute(name, np.array([nan], np.float32))).all()
+
+
+def test_every_function_is_tried() -> None:
+    assert {name for name, *_ in CASES.values()} == {name for name, _ in POLYNOMIALS}

@@ -28,7 +28,7 @@ from ...ir.target import DeviceInfo
 from ..emit import Emitter, Lanes, Scope, size_of
 from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials
 from ..group_finish import group_count, with_group_finish
-from ..meeting import Meeting
+from ..meeting import Meeting, widest_of
 from ..reductions import Accumulators, accumulate, declare
 from ..row_tiers import GROUP, local_for_meetings, vector_of
 from ..stages import stages_of
@@ -56,7 +56,7 @@ def lower(fused: Fused, device: DeviceInfo) -> list[Variant]:
     schedule, emitter, scope = fused.schedule, fused.emitter(), Scope()
     emitter.aligned = not device.shared_pointers
     (axis,) = schedule.looped
-    width = vector_of(schedule, 0)
+    width = vector_of(schedule, 0, device)
     group_size = min(GROUP, 1 << (device.max_work_group_size.bit_length() - 1))
     size = size_of(schedule.axes[axis])
     item = emitter.let(scope, "local_id", WorkItem("local_id"))
@@ -78,7 +78,7 @@ def lower(fused: Fused, device: DeviceInfo) -> list[Variant]:
         last = _last_elements(emitter, scope, add(whole, number), axis, width, work, sums)
         scope.statements.append(If(Apply("lt", (number, rest), "bool"), tuple(last.statements)))
 
-    meeting = Meeting(emitter, group_size, item)
+    meeting = Meeting(emitter, group_size, item, widest_of(device))
     stored = scope.inner()
     store_partials(fused, stored, meeting.join(scope, sums, group_size), group)
     if stored.statements:

@@ -38,7 +38,7 @@ from ..emit import Emitter, Scope, product, size_of
 from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, with_finish, work_item
 from ..in_flight import Carried, declare_carried, known_of, lags_of, pitch_of, steps
 from ..reductions import Accumulators, declare, fold
-from ..row_blocks import LaneTrack, Pick, block_count, lane_axis, vectors_at, visit_columns
+from ..row_blocks import LaneTrack, Pick, block_count, lane_axis, picked_in_passing, vectors_at, visit_columns
 from ..stages import Stage, kept_values, stages_of
 from ..sweep import Row, Work
 from ..vectors import nontemporal_from, static_size, vector_width
@@ -54,8 +54,7 @@ BLOCKS_EACH, ELEMENTS_EACH = 32, 128 * 1024
 """Blocks an item has at least where there are many, and elements: its first and last steps overlap nothing."""
 FEW_COLUMNS = 32
 """Up to so many columns inputs are read again by every pass that needs them (0.95 of keeping them, at 21). More of
-them, a power of two apart, share one set of every cache: the next pass would find nothing of them (1.25 at 150). And up
-to so many, what a row picks of its columns is compared for at every column (0.86 of fetching it afterwards, at 21)."""
+them, a power of two apart, share one set of every cache: the next pass would find nothing of them (1.25 at 150)."""
 
 
 def applies(fused: Fused, device: DeviceInfo) -> str | None:
@@ -78,7 +77,8 @@ def applies(fused: Fused, device: DeviceInfo) -> str | None:
 
 
 def cost(fused: Fused, device: DeviceInfo) -> float:
-    return 0.9 * row_lanes.cost(fused, device)
+    """Where lanes are no neighbours in memory, fetching ahead what they gather is work for nothing (1.2 to 1.5)."""
+    return (0.9 if row_lanes.lanes_are_inner(fused.schedule) else 1.4) * row_lanes.cost(fused, device)
 
 
 def lower(fused: Fused, device: DeviceInfo) -> list[Variant]:
@@ -123,25 +123,6 @@ def _waiting(emitter: Emitter, stages: Sequence[Stage], columns: int, lags: Sequ
     }
 
 
-def _picks(schedule: Schedule, stages: Sequence[Stage], columns: int) -> Mapping[Op, int]:
-    """Gathers of one element a row, with the first pass that goes by what they pick from: early enough for all that
-    uses them."""
-    found: dict[Op, int] = {}
-    for op in schedule.function.ops if columns <= FEW_COLUMNS and len(schedule.columns) == 1 else ():
-        if op.name != "gather" or schedule.varies[op.operands[0]] != schedule.looped:
-            continue
-        source, _ = op.operands
-        axis = schedule.where[source][op.attributes["axis"] % source.type.rank]
-        one_a_row = schedule.varies[op.result] == frozenset(schedule.rows) and axis == schedule.columns[0]
-        number = next((stage.number for stage in stages if stage.needs(source)), None)
-        if not one_a_row or number is None or schedule.varies[op.operands[1]] != frozenset(schedule.rows):
-            continue
-        in_time = number <= max(0, schedule.stage[op.result] - 1)
-        if in_time and not any(stage.needs(op.result) for stage in stages[: number + 1]):
-            found[op] = number
-    return found
-
-
 def _item(value: Value) -> int:
     return ITEM_SIZE[register_dtype(value.type.dtype)]
 
@@ -160,7 +141,7 @@ class _Pipeline:
         assert columns is not None
         self.length = columns * width * vectors
         self.waiting = _waiting(self.emitter, self.stages, columns, self.lags)
-        self.picks = _picks(self.schedule, self.stages, columns)
+        self.picks = picked_in_passing(self.schedule, self.stages, columns)
         self.pitch = {value: pitch_of(self.length, width, _item(value), each.blocks)
                       for value, each in self.waiting.items()}  # fmt: skip
 

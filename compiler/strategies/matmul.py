@@ -42,9 +42,9 @@ STORES_ONCE = True
 TILE_ROWS = (12, 4, 1)
 """Rows of a tile; fewer where the product has fewer."""
 PANEL_VECTORS = 2
-PANELS = 4
-DEPTH = 512
-"""Steps of the inner size in one turn; one turn takes up to twice as many where there are no more."""
+PANELS = 8
+DEPTH = 1024
+"""Steps of the inner size in one turn."""
 SUM_ROWS = 384
 """Rows that a work-item has at most where their sums wait from turn to turn."""
 STAGED_TILES = 4
@@ -85,7 +85,7 @@ def _tiling(fused: Fused, device: DeviceInfo, tile_rows: int) -> Tiling:
         lanes //= 2
     vectors = PANEL_VECTORS if not isinstance(columns, int) or columns > lanes else 1
     panels = min(PANELS, -(-columns // (lanes * vectors))) if isinstance(columns, int) else PANELS
-    one_turn = isinstance(depth, int) and depth <= 2 * DEPTH
+    one_turn = isinstance(depth, int) and depth <= DEPTH
     most = max(depth, 1) if isinstance(depth, int) and one_turn else DEPTH
     sum_rows = tile_rows if one_turn else -(-SUM_ROWS // tile_rows) * tile_rows
     if isinstance(rows, int):

@@ -17,7 +17,7 @@ from ...ir.target import DeviceInfo
 from ..emit import Emitter, Scope
 from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials
 from ..group_finish import group_count, with_group_finish
-from ..meeting import Meeting
+from ..meeting import Meeting, widest_of
 from ..reductions import Accumulators, declare, fold
 from ..row_blocks import Block, LaneTrack, block_at, block_count, visit_columns
 from ..row_tiers import GROUP, Held, held_values, local_for_meetings, values_for, words_held
@@ -74,7 +74,7 @@ def lower(fused: Fused, device: DeviceInfo) -> list[Variant]:
     first = emitter.let(scope, "global_id", WorkItem("global_id"))
     scope.statements.append(For(number, first, rows, WorkItem("global_size"), tuple(inside.statements)))
 
-    meeting = Meeting(emitter, group_size, item)
+    meeting = Meeting(emitter, group_size, item, widest_of(device))
     stored = scope.inner()
     store_partials(fused, stored, meeting.join(scope, sums, group_size), group)
     if stored.statements:

@@ -31,7 +31,7 @@ from ..emit import Emitter, Point, Scope, product, size_of, split_rows
 from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials
 from ..group_finish import group_count, with_group_finish
 from ..group_rows import GroupRows
-from ..meeting import Meeting
+from ..meeting import Meeting, widest_of
 from ..reductions import Accumulators, accumulate, declare
 from ..row_tiers import GROUP, Layout, held_values, layout_of, local_for_meetings, values_for, vector_of, words_held
 from ..stages import Stage, stages_of
@@ -69,7 +69,7 @@ def lower(fused: Fused, device: DeviceInfo) -> list[Variant]:
     """A row of known length in its own layout. Else in layouts for rows that are kept, then for rows that are not."""
     schedule, emitter = fused.schedule, fused.emitter()
     columns = schedule.axes[row_item.column_axis(schedule)]
-    width, stages = vector_of(schedule, columns), stages_of(schedule)
+    width, stages = vector_of(schedule, columns, device), stages_of(schedule)
     if isinstance(columns, int):
         return [_variant(fused, device, layout_of(emitter, stages, columns, width, device), None)]
     size = min(GROUP, 1 << (device.max_work_group_size.bit_length() - 1))
@@ -95,7 +95,7 @@ def _variant(fused: Fused, device: DeviceInfo, layout: Layout, guard: Expr | Non
     item = emitter.let(scope, "local_id", WorkItem("local_id"))
     group = emitter.let(scope, "group_id", WorkItem("group_id"))
     lane = emitter.let(scope, "lane", mod(item, integer(layout.lanes))) if layout.rows > 1 else item
-    meeting = Meeting(emitter, layout.size, item)
+    meeting = Meeting(emitter, layout.size, item, widest_of(device))
     stages = stages_of(schedule)
     sums = declare(emitter, scope, [op for s in stages for op in s.element_sums], layout.width, 1)
     row_sums = declare(emitter, scope, [op for s in stages for op in s.row_sums], 1, 1)

@@ -62,14 +62,17 @@ def column_axis(schedule: Schedule) -> int:
 
 
 def cost(fused: Fused, device: DeviceInfo) -> float:
-    """Vectors along the row cost one step each, and a row costs its horizontal reductions."""
+    """Vectors along the row cost one step each, the last one as much as the others. A pass over a row costs half a
+    step more, for its horizontal reductions, and so do sums over what the rows give."""
     schedule = fused.schedule
     axis = column_axis(schedule)
     columns = schedule.axes[axis]
     length = max(1, columns) if isinstance(columns, int) else 256
     width = vector_width(schedule, device, columns)
-    per_element = 1.0 / width if is_contiguous(schedule, axis) else 1.0
-    return per_element + 8.0 / length
+    stages = stages_of(schedule)
+    passes = len(stages) + any(stage.row_sums for stage in stages)
+    per_element = -(-length // width) / length if is_contiguous(schedule, axis) else 1.0
+    return per_element + 0.5 * passes / length
 
 
 def is_contiguous(schedule: Schedule, axis: int) -> bool:

@@ -37,7 +37,7 @@ from ..emit import Emitter, Point, Scope, product, size_of, split_rows
 from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, with_finish
 from ..group_finish import group_count, with_group_finish
 from ..group_rows import GroupRows
-from ..meeting import Meeting
+from ..meeting import Meeting, widest_of
 from ..reductions import Accumulators, declare
 from ..rescalable import Law, rescalable
 from ..row_phases import PartBuffers, Phase, join_parts, phases_of, reference, rescaled_in, used_reductions
@@ -129,7 +129,7 @@ class _Parts:
     @cached_property
     def width(self) -> int:
         columns = self.schedule.axes[self.axis]
-        return vector_of(self.schedule, columns) if self.on_gpu else vector_width(self.schedule, self.device, columns)
+        return vector_of(self.schedule, columns, self.device) if self.on_gpu else vector_width(self.schedule, self.device, columns)
 
     @property
     def lanes(self) -> int:
@@ -192,7 +192,7 @@ class _Launch:
         own_number = "group_id" if shape.on_gpu else "global_id"
         unit_id = emitter.let(scope, own_number, WorkItem(own_number))
         item = emitter.let(scope, "local_id", WorkItem("local_id")) if shape.on_gpu else integer(0)
-        meeting = Meeting(emitter, shape.lanes, item)
+        meeting = Meeting(emitter, shape.lanes, item, widest_of(shape.device))
         stages = stages_of(self.schedule)
         sums = declare(emitter, scope, [op for s in phase.stages for op in s.element_sums], shape.width, 1)
         of_rows = [op for s in stages for op in s.row_sums] if phase.is_last else []

@@ -116,7 +116,8 @@ def poisson_nll_loss(
     if full:
         many = target > 1
         count = many.select(target, 1)
-        stirling = count * count.log() - count + (count * (2 * math.pi)).log() * 0.5
+        logarithm = count.log()
+        stirling = count * logarithm - count + (logarithm + math.log(2 * math.pi)) * 0.5
         value = value + many.select(stirling, 0)
     return as_given(reduce_loss(value, reduction), x, reduction)
 

@@ -16,10 +16,11 @@ import numpy as np
 import typer
 
 from lossc.compiler import Compiled, compile_module
+from lossc.compiler.report import total_counts
 from lossc.compiler.strategies import Candidate, costs
 from lossc.compiler.traffic import traffic
 from lossc.ir.types import DimLike, dim_value
-from lossc.reports.explain import bytes_needed, counted, kernel_reports, total_moved
+from lossc.reports.explain import bytes_needed, counted, total_moved
 from lossc.runtime.device import Device
 from lossc.runtime.execute import Executable
 from lossc.runtime.memory import POOL, argument_for
@@ -93,10 +94,10 @@ def bench(
     run = call_of(compiled, chosen, {name: arrays[name] for name, _ in compiled.program.inputs}, sizes)
     run_copy = call_of(copy, chosen, {"x": np.zeros(elements, np.float32)}, {})
     timing, copy_timing = interleaved(run, run_copy, seconds)
-    reports = kernel_reports(compiled)
+    counts = total_counts(compiled, sizes)
     facts = {
         "device": str(chosen), "function": compiled.program.name, "sizes": dict(sizes),
-        "fused_kernels": len(reports), "launches": sum(report.launches for report in reports),
+        "fused_kernels": counts["fused-kernels"], "launches": counts["launches"],
         "seconds": vars(timing), "bytes_needed": needed, "bytes_moved": moved,
         "bytes_per_second": needed / timing.median, "copy_seconds": vars(copy_timing),
         "copy_bytes_per_second": 8 * elements / copy_timing.median,
@@ -107,7 +108,7 @@ def bench(
         say_json(facts)
         return
     note(f"ran on {chosen}")
-    say(f"@{facts['function']}: {counted(len(reports), 'fused kernel')}, {counted(facts['launches'], 'launch')}"
+    say(f"@{facts['function']}: {counted(counts['fused-kernels'], 'fused kernel')}, {counted(facts['launches'], 'launch')}"
         + "".join(f", {name} = {size}" for name, size in sizes.items()))  # fmt: skip
     say(f"time   {_told(timing)}")
     say(f"copy   {_told(copy_timing)}")

@@ -176,6 +176,23 @@ class Row:
             settings[self._reduction_at] = _reduction(settings[self._reduction_at], retired, self._reductions)
         return settings
 
+    @cached_property
+    def _leading_tensors(self) -> int:
+        """How many parameters stand before the first that is no tensor."""
+        names = list(self.signature.parameters)
+        return next((place for place, name in enumerate(names) if name not in self.tensors), len(names))
+
+    @cached_property
+    def _usual_settings(self) -> tuple[Any, ...]:
+        return tuple(self.settings_of(self._binding[1]))
+
+    def read(self, arguments: Sequence[Any], keywords: Mapping[str, Any]) -> tuple[list[Any], list[Any]]:
+        """The value of every parameter, and of every attribute. Raises TypeError, LirError."""
+        values = self.bind(arguments, keywords)
+        if not keywords and len(arguments) <= self._leading_tensors:
+            return values, [*self._usual_settings]
+        return values, self.settings_of(values)
+
     def value_of(self, values: Sequence[Any], name: str) -> Any:
         """The value of one parameter."""
         return values[self._binding[0][name]]

@@ -35,8 +35,8 @@ from lossc.losses.programs import loss_program
 from lossc.losses.shapes import axis_of_softmax
 from lossc.losses.table import Row
 from lossc.losses.warnings import warn
-from lossc.torch.autograd import Differentiable, Plan, ReducedLoss, bound_sizes
-from lossc.torch.tensors import check_modes, check_tensor, dtype_name, keep_out_of_graphs
+from lossc.torch.autograd import Differentiable, Plan, bound_sizes, reduced_loss
+from lossc.torch.tensors import PLAIN, check_modes, check_tensor, dtype_name, keep_out_of_graphs
 
 MOST_PLANS = 1024
 
@@ -50,12 +50,11 @@ class _Calls:
         self.row = row
         self.plans: dict[Any, tuple[Plan, str]] = {}
 
-    def __call__(self, values: Sequence[Any], given: list[Any]) -> Tensor:
+    def __call__(self, values: Sequence[Any], settings: list[Any], given: list[Any]) -> Tensor:
         row = self.row
-        settings = row.settings_of(values)
         tensors = [tensor for tensor in given if tensor is not None]
         for tensor in tensors:
-            if type(tensor) is not Tensor or not tensor.is_cpu or tensor.layout is not torch.strided:
+            if type(tensor) not in PLAIN or not tensor.is_cpu or tensor.layout is not torch.strided:
                 given, tensors = self._checked(given)
                 break
         if not tensors:
@@ -65,13 +64,13 @@ class _Calls:
             self._cast_and_count(settings, values, tensors)
         if torch.is_autocast_enabled("cpu") and row.name not in NOT_CAST:
             tensors = [tensor.float() if tensor.dtype in NARROW else tensor for tensor in tensors]
-        present = [tensor is not None for tensor in given]
-        key = (*settings, *present, *[tensor.shape for tensor in tensors], *[tensor.dtype for tensor in tensors])
+        key = (*settings, *[tensor is None for tensor in given],
+               *[tensor.shape for tensor in tensors], *[tensor.dtype for tensor in tensors])  # fmt: skip
         found = self.plans.get(key)
         if found is None:
             # Here and not in every call: a tensor that is missing never has a plan.
             self._checked(given)
-            names = [name for name, there in zip(row.tensors, present) if there]
+            names = [name for name, tensor in zip(row.tensors, given) if tensor is not None]
             found = self._keep(key, settings, dict(zip(names, tensors)))
         plan, warning = found
         if warning:
@@ -79,7 +78,7 @@ class _Calls:
         if torch.is_grad_enabled():
             wanted = tuple([place for place, tensor in enumerate(tensors) if tensor.requires_grad])
             if wanted and plan.reduced:
-                return ReducedLoss.apply(plan, wanted, *tensors)
+                return reduced_loss(plan.with_gradient(wanted), *tensors)
             if wanted:
                 return Differentiable.apply(plan, *tensors)
         return plan.run(tensors)[0]
@@ -127,11 +126,11 @@ def _function(row: Row) -> Loss:
     calls, places = _Calls(row), row.tensors_at
 
     def loss(*arguments: Any, **keywords: Any) -> Tensor:
-        values = row.bind(arguments, keywords)
+        values, settings = row.read(arguments, keywords)
         given = [values[place] for place in places]
         if has_torch_function(given):
             return handle_torch_function(loss, given, *arguments, **keywords)
-        return calls(values, given)
+        return calls(values, settings, given)
 
     loss.__name__ = loss.__qualname__ = row.name
     loss.__signature__ = row.signature  # type: ignore[attr-defined]

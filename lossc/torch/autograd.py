@@ -7,7 +7,7 @@ functions with a history, too, and so on.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -27,7 +27,8 @@ Sizes = tuple[int, ...]
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """A program for tensors of known shapes. `shapes` are those of its inputs in torch, `results` of its outputs."""
+    """A program for tensors of known shapes. `shapes` are those of its inputs in torch, `results` of its outputs;
+    where it is the plan `loss` with gradients beside, `wanted` are the positions that these belong to."""
 
     row: Row
     program: LossProgram
@@ -35,6 +36,8 @@ class Plan:
     shapes: tuple[Sizes, ...]
     results: tuple[Sizes, ...]
     reduced: bool = False
+    wanted: tuple[int, ...] = ()
+    loss: Plan | None = None
     _derived: dict[Any, Plan] = field(default_factory=dict)
 
     @cached_property
@@ -44,12 +47,12 @@ class Plan:
         return tuple(tuple(dim_value(dim, self.sizes) for dim in type_.shape) for type_ in types)
 
     def run(self, tensors: Sequence[Tensor]) -> list[Tensor]:
-        arrays = [as_array(tensor, view) for tensor, view in zip(tensors, self.views)]
+        arrays = list(map(as_array, tensors, self.views))
         try:
             found = self.program.run(arrays)
         except CheckFailed as error:
             raise self.row.failed(error) from None
-        return [as_tensor(array, shape) for array, shape in zip(found, self.results)]
+        return list(map(as_tensor, found, self.results))
 
     def gradient(self, wanted: tuple[int, ...]) -> Plan:
         """The plan of the gradients by the inputs `wanted`; it takes one incoming gradient an output."""
@@ -66,7 +69,7 @@ class Plan:
         if key not in self._derived:
             results = (*self.results, *(self.shapes[position] for position in wanted))
             program = self.program.with_gradient(wanted)
-            self._derived[key] = Plan(self.row, program, self.sizes, self.shapes, results)
+            self._derived[key] = Plan(self.row, program, self.sizes, self.shapes, results, wanted=wanted, loss=self)
         return self._derived[key]
 
 
@@ -81,19 +84,21 @@ class ReducedLoss(torch.autograd.Function):
     that what somebody does to the first ones is of no account."""
 
     @staticmethod
-    def forward(ctx: Any, plan: Plan, wanted: tuple[int, ...], *tensors: Tensor) -> Tensor:
-        value, *gradients = plan.with_gradient(wanted).run(tensors)
-        ctx.plan, ctx.wanted, ctx.gradients = plan, wanted, gradients
+    def forward(ctx: Any, plan: Plan, *tensors: Tensor) -> Tensor:
+        value, *ctx.gradients = plan.run(tensors)
+        ctx.plan = plan
         ctx.save_for_backward(*tensors)
         return value
 
     @staticmethod
     def backward(ctx: Any, *upstreams: Tensor) -> Any:
-        tensors = ctx.saved_tensors
         (upstream,) = upstreams
+        plan: Plan = ctx.plan
+        loss, wanted, gradients = plan.loss, plan.wanted, ctx.gradients
+        assert loss is not None
         if torch.is_grad_enabled():
-            return (None, None, *_differentiable(ctx.plan, ctx.needs_input_grad[2:], (*tensors, upstream)))
-        gradients, ctx.gradients = ctx.gradients, None
+            return (None, *_differentiable(loss, ctx.needs_input_grad[1:], (*ctx.saved_tensors, upstream)))
+        ctx.gradients = None
         factor = upstream.item()
         if gradients is not None and factor != 1.0:
             if any(gradient.itemsize < 4 for gradient in gradients):
@@ -103,8 +108,12 @@ class ReducedLoss(torch.autograd.Function):
                 for gradient in gradients:
                     gradient.mul_(factor)
         if gradients is None:
-            gradients = ctx.plan.gradient(ctx.wanted).run((*tensors, upstream))
-        return (None, None, *_placed(gradients, ctx.wanted, len(tensors)))
+            gradients = loss.gradient(wanted).run((*ctx.saved_tensors, upstream))
+        return (None, *_placed(gradients, wanted, len(plan.shapes)))
+
+
+# What `Function.apply` does before is for transforms of torch.func, which are refused.
+reduced_loss: Callable[..., Tensor] = super(torch.autograd.Function, ReducedLoss).apply  # type: ignore[misc]
 
 
 class Differentiable(torch.autograd.Function):

@@ -35,20 +35,20 @@ DTYPES = {
     torch.bool: "bool",
 }  # fmt: skip
 
-_PLAIN = (Tensor, torch.nn.Parameter)
+PLAIN = (Tensor, torch.nn.Parameter)
 # What a class of tensors has that does not say how its operations are done.
 _NOTHING = _disabled_torch_dispatch_impl
 
 
 def as_array(tensor: Tensor, shape: tuple[int, ...]) -> np.ndarray:
     """The tensor's elements, in its own memory where they lie one after another."""
-    tensor = tensor.detach()
-    if not tensor.is_contiguous() or tensor.is_neg():
-        tensor = tensor.resolve_neg().contiguous()
     if tensor.dtype is torch.bfloat16:
         # NumPy has no bfloat16 of its own.
-        return tensor.view(torch.int16).numpy().view(to_dtype("bf16")).reshape(shape)
-    array = tensor.numpy()
+        tensor = tensor.detach().resolve_neg().contiguous().view(torch.int16)
+        return tensor.numpy().view(to_dtype("bf16")).reshape(shape)
+    array = tensor.numpy(force=True)
+    if not array.flags.c_contiguous:
+        array = np.ascontiguousarray(array)
     return array if array.shape == shape else array.reshape(shape)
 
 
@@ -81,7 +81,7 @@ def check_tensor(function: str, name: str, tensor: object) -> None:
     if tensor.layout is not torch.strided:
         raise Unsupported(f"{function}: {name} is stored as {tensor.layout}",
                           "make it dense with .to_dense()")  # fmt: skip
-    if type(tensor) not in _PLAIN and getattr(type(tensor), "__torch_dispatch__", _NOTHING) is not _NOTHING:
+    if type(tensor) not in PLAIN and getattr(type(tensor), "__torch_dispatch__", _NOTHING) is not _NOTHING:
         raise Unsupported(f"{function}: {name} is a {type(tensor).__name__}, which has no memory that lossc can read",
                           f"call torch.nn.functional.{function} there")  # fmt: skip
 

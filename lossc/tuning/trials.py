@@ -123,7 +123,7 @@ def relative_difference(found: np.ndarray, expected: np.ndarray) -> float:
     for start in range(0, expected.size, CHUNK):
         a, b = (array.reshape(-1)[start : start + CHUNK].astype(np.float64) for array in (found, expected))
         finite = np.isfinite(b)
-        if not np.array_equal(a[~finite], b[~finite], equal_nan=True):
+        if not np.array_equal(a[~finite], b[~finite], equal_nan=True) or not np.isfinite(a[finite]).all():
             return float("inf")
         largest = max(largest, float(np.abs(b[finite]).max(initial=0.0)))
         difference = max(difference, float(np.abs(a[finite] - b[finite]).max(initial=0.0)))

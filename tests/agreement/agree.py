@@ -42,6 +42,8 @@ LOOSEST, LOOSEST_SHORT = 0.1, 0.5
 """How much of the largest value of an output its bound may be, and in 16 bits."""
 LEAST = 0.05
 """The same for an output that is 0 everywhere."""
+ROUNDING = 1e-13
+"""What the float64 interpreter may leave of a 0: the gradient of a weighted mean by a weight that all share."""
 
 MOST_F16 = float(np.finfo(np.float16).max)
 
@@ -166,7 +168,8 @@ class Problem:
                 within = np.isfinite(reference) & (min(sizing[0], sizing[1] - 1) > 0)
                 if reference.dtype.kind in "iub" or not within.any():
                     continue
-                largest = np.abs(reference[within]).max() or LEAST
+                largest = np.abs(reference[within]).max()
+                largest = LEAST if largest < ROUNDING else largest
                 share = np.max(np.broadcast_to(bound, reference.shape)[within]) / largest
                 if not share <= loosest:
                     yield f"{_text(sizing)}: the bound of `{name}` is {share:.2g} of its largest value, {largest:.3g}"

@@ -111,6 +111,27 @@ def test_a_failure_leaves_a_bundle_as_it_was(lossc: Command, folder: Path) -> No
     assert {path: path.read_bytes() for path in (folder / "out").rglob("*.*")} == before
 
 
+@pytest.mark.parametrize("command", ["compile", "dump"])
+@pytest.mark.parametrize("manifest", ['{"name": "my page"}', "[1]", "no JSON"])
+def test_a_folder_of_something_else_stays_as_it_is(
+    lossc: Command, folder: Path, command: str, manifest: str
+) -> None:
+    (folder / "site/kernels").mkdir(parents=True)
+    (folder / "site/manifest.json").write_text(manifest)
+    done = lossc(command, "f.lir", "-o", "site", *PRESET)
+    assert done.status == 1
+    assert "manifest.json that is no dump's" in done.err
+    assert [path.name for path in (folder / "site").iterdir() if path.is_file()] == ["manifest.json"]
+    assert (folder / "site/manifest.json").read_text() == manifest
+
+
+@pytest.mark.parametrize("command", ["compile", "dump"])
+def test_a_file_where_the_folder_should_be(lossc: Command, folder: Path, command: str) -> None:
+    done = lossc(command, "f.lir", "-o", "x.npy", *PRESET)
+    assert done.status == 1
+    assert "cannot write to 'x.npy': it is a file" in done.err
+
+
 # --- dumps --------------------------------------------------------------------------------------------------
 
 

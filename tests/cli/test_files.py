@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lossc.cli.files import write_file, write_files
+from lossc.cli.files import check_target, write_file, write_files
 from lossc.ir.diagnostics import LirError
 
 
@@ -52,3 +52,21 @@ def test_nothing_changes_where_one_of_several_cannot_be_written(tmp_path: Path) 
 def test_what_is_no_ordinary_file_is_written_to(tmp_path: Path) -> None:
     write_file(Path(os.devnull), "text")
     assert not Path(os.devnull).is_file()
+
+
+def test_a_read_only_file_stays(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("before")
+    (tmp_path / "a").chmod(0o444)
+    with pytest.raises(LirError, match=r"cannot write .*it is read-only"):
+        write_files(tmp_path, {"b": "after", "a": "after"})
+    with pytest.raises(LirError, match=r"cannot write .*it is read-only"):
+        check_target(tmp_path / "a")
+    assert contents(tmp_path) == {"a": b"before"}
+
+
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("before")
+    with pytest.raises(LirError, match=r"cannot write to .*it is a file") as error:
+        write_files(tmp_path / "a", {"b": "after"})
+    assert "name a folder" in str(error.value)
+    assert contents(tmp_path) == {"a": b"before"}

@@ -92,3 +92,12 @@ def test_line_ends_of_windows(lossc: Command, ugly: Path) -> None:
     assert lossc("fmt", "--check", "ugly.lir").status == 1
     assert lossc("fmt", "ugly.lir").status == 0
     assert ugly.read_bytes() == NEAT.encode()
+
+
+def test_a_read_only_file_is_not_replaced(lossc: Command, ugly: Path) -> None:
+    ugly.chmod(0o400)
+    assert lossc("fmt", "--check", "ugly.lir").status == 1
+    done = lossc("fmt", "ugly.lir")
+    assert done.status == 1
+    assert "cannot write 'ugly.lir': it is read-only" in done.err
+    assert ugly.read_text() == UGLY

@@ -45,15 +45,10 @@ def test_errors_of_a_process(process: Command, folder: Path) -> None:
 
 
 def test_a_pipe_that_is_closed_early(folder: Path) -> None:
-    done = subprocess.run(
-        f"{sys.executable} -m lossc ops | head -n 1",
-        shell=True,
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    command = f"{sys.executable} -m lossc ops | head -n 1; echo status ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], cwd=folder, capture_output=True, text=True, timeout=120)
     assert done.stdout.startswith("operation")
+    assert done.stdout.endswith("status 141\n")
     assert done.stderr == ""
 
 

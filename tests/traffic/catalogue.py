@@ -88,9 +88,17 @@ def _cases_of(op: str, layout: str, columns: int) -> Iterator[Case]:
         wide = [tuple({**dict(base), name: LABELS[1]}.items()) for name in labels if (name, LABELS[0]) in base]
         forms = [("f32", operands, (), gradient) for operands in (base, *others, *wide) for gradient in GRADIENTS]
         forms += [("f16", base, (), gradient) for gradient in GRADIENTS]
-        forms += [("f32", base, ((name, value),), "first") for name, values in attribute_choices(op).items()
-                  for value in values if value != COMPOSITES[op].attributes[name].default]  # fmt: skip
+        forms += [("f32", base, (attribute,), "first") for attribute in _attributes(op, layout)]
         yield from (Case(op, layout, columns, *form) for form in forms)
+
+
+def _attributes(op: str, layout: str) -> list[tuple[str, Any]]:
+    """Other values of each attribute. A reduction of pixels says nothing new where there is no class axis; that to the
+    weights is no loss."""
+    known = COMPOSITES[op].attributes
+    alike = ("reduction",) if layout == "pixels" and "axis" not in known else ()
+    return [(name, value) for name, values in attribute_choices(op).items() for value in values
+            if name not in alike and value not in (known[name].default, "weights")]  # fmt: skip
 
 
 def _is_accepted(case: Case) -> bool:

@@ -58,18 +58,18 @@ def test_what_slows_down_the_machine_counts_for_both() -> None:
 
 
 def test_at_most_ten_are_measured() -> None:
-    world = World({candidate: 100.0 - place for place, candidate in enumerate(NAMES)})
+    world = World({candidate: 0.5**place for place, candidate in enumerate(NAMES)})
     assert world.search().measured == len(world.measured) == MOST_CANDIDATES == 10
 
 
 def test_what_is_the_same_program_does_not_count() -> None:
-    world = World({candidate: 100.0 - place for place, candidate in enumerate(NAMES)}, same=tuple(NAMES[1:4]))
+    world = World({candidate: 0.5**place for place, candidate in enumerate(NAMES)}, same=tuple(NAMES[1:4]))
     assert world.search().measured == MOST_CANDIDATES
     assert world.measured == [NAMES[0], *NAMES[4:13]]
 
 
 def test_it_ends_at_its_deadline() -> None:
-    world = World({candidate: 100.0 - place for place, candidate in enumerate(NAMES)})
+    world = World({candidate: 0.5**place for place, candidate in enumerate(NAMES)})
     assert world.search(deadline=3.0).candidate == NAMES[2]
     assert world.measured == NAMES[:3]
 

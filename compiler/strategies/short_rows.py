@@ -1,0 +1,204 @@
+"""Each lane of a vector owns a row, where rows are contiguous and short: a block of rows is turned in registers, so that
+every pass goes along its columns with a vector of rows, and what it stores is turned back. For the ten classes of a
+digit, or embeddings, on CPUs: along rows a vector would be half empty, and a row would cost its horizontal reductions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ...ir.function import Op, Value
+from ...ir.kernel import (
+    Const,
+    Declare,
+    Expr,
+    For,
+    PrivateArray,
+    WorkItem,
+    add,
+    at_least,
+    ceil_div,
+    integer,
+    minimum,
+    mul,
+    register_dtype,
+)  # fmt: skip
+from ...ir.program import Variant
+from ...ir.schedule import Schedule
+from ...ir.target import DeviceInfo
+from ...ir.types import ITEM_SIZE
+from ..emit import Emitter, Scope, product, size_of
+from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, with_finish, work_item
+from ..reductions import Accumulators, declare, fold
+from ..row_blocks import Block, LaneTrack, Pick, block_at, block_count, lane_axis, picked_in_passing, visit_columns
+from ..stages import Stage, kept_values, stages_of
+from ..sweep import Row, Work
+from ..turns import Turned, turn_in, turn_out, turned
+from ..vectors import nontemporal_from, vector_width
+from . import row_lanes
+from .row_item import items_for
+
+LONGEST = 128
+"""Columns: beyond, a pass along the row is as fast, and the blocks leave the first-level cache."""
+
+
+def applies(fused: Fused, device: DeviceInfo) -> str | None:
+    schedule = fused.schedule
+    refused = row_lanes.applies(fused, device)
+    if refused is not None:
+        return refused
+    if device.kind == "gpu":
+        return "work-items own rows on a GPU, not lanes of a vector"
+    if len(schedule.columns) > 1:
+        return "rows are reduced along several axes that are not one in memory"
+    columns, rows = schedule.axes[schedule.columns[0]], schedule.axes[lane_axis(schedule)]
+    if not isinstance(columns, int) or not 1 < columns <= LONGEST:
+        return f"rows are not known to have 2 to {LONGEST} columns"
+    if vector_width(schedule, device, rows) < 2:
+        return "there is a single row"
+    streamed = _streamed(fused.emitter())
+    if not streamed:
+        return "nothing lies in rows"
+    if any(value.type.dtype == "bool" for value in streamed):
+        return "masks are not turned"
+    if not all(_lies_in_rows(fused.emitter(), value) for value in streamed):
+        return "rows are not contiguous"
+    return None
+
+
+def cost(fused: Fused, device: DeviceInfo) -> float:
+    """A vector of elements, and turning it."""
+    schedule = fused.schedule
+    columns = schedule.axes[schedule.columns[0]]
+    assert isinstance(columns, int)
+    width = vector_width(schedule, device, schedule.axes[lane_axis(schedule)])
+    return (1.0 + 0.5 * max(1.0, width / columns)) / width
+
+
+def _streamed(emitter: Emitter) -> list[Value]:
+    """Inputs that passes read at every element, and what is stored there."""
+    schedule = emitter.schedule
+    stages = stages_of(schedule)
+    read = set[Value]().union(*(row_lanes.inputs_of(emitter, stage, {}) for stage in stages))
+    return [*(value for value in schedule.function.inputs if value in read), *schedule.element_outputs]
+
+
+def _lies_in_rows(emitter: Emitter, value: Value) -> bool:
+    """Whether columns lie side by side, and rows one behind the other."""
+    schedule = emitter.schedule
+    strides = dict(emitter.strides(value))
+    columns = schedule.columns[0]
+    return strides[columns] == integer(1) and strides[lane_axis(schedule)] == size_of(schedule.axes[columns])
+
+
+def lower(fused: Fused, device: DeviceInfo) -> list[Variant]:
+    schedule = fused.schedule
+    rows, columns = schedule.axes[lane_axis(schedule)], schedule.axes[schedule.columns[0]]
+    width = vector_width(schedule, device, rows)
+    variants = []
+    threshold = nontemporal_from(schedule, device, width, schedule.columns[0], columns)
+    everything = product(schedule.axes[axis] for axis in sorted(schedule.looped))
+    if threshold is not None:
+        variants.append(_ShortRows(fused, device, width, True).variant(at_least(everything, threshold)))
+    guard = None if isinstance(rows, int) else at_least(size_of(rows), width)
+    variants.append(_ShortRows(fused, device, width, False).variant(guard))
+    return variants if guard is None else [*variants, *row_lanes.lower(fused, device)]
+
+
+class _ShortRows:
+    """The kernel under construction."""
+
+    def __init__(self, fused: Fused, device: DeviceInfo, width: int, nontemporal: bool):
+        self.fused, self.device, self.width, self.nontemporal = fused, device, width, nontemporal
+        self.schedule: Schedule = fused.schedule
+        self.emitter = fused.emitter()
+        self.stages = stages_of(self.schedule)
+        columns = self.schedule.axes[self.schedule.columns[0]]
+        assert isinstance(columns, int)
+        self.columns = columns
+        self.kept = kept_values(self.emitter, self.stages, columns * width, 2**62)
+        self.picks = picked_in_passing(self.schedule, self.stages, columns)
+        self.turned = {value: turned(self.emitter, value.name, register_dtype(value.type.dtype), columns, width)
+                       for value in dict.fromkeys(_streamed(self.emitter))}  # fmt: skip
+
+    def variant(self, guard: Expr | None) -> Variant:
+        fused, emitter, scope = self.fused, self.emitter, Scope()
+        blocks = block_count(self.schedule, self.width)
+        items = items_for(blocks, self.columns * self.width, self.device, least=1)
+        item = work_item(emitter, scope, "global_id")
+        total = emitter.let(scope, "blocks", blocks)
+        per_item = emitter.let(scope, "blocks_per_item", ceil_div(total, WorkItem("global_size")))
+        first = emitter.let(scope, "first", mul(item, per_item))
+        last = emitter.let(scope, "end", minimum(add(first, per_item), total))
+        wanted = [op for stage in self.stages for op in (*stage.element_sums, *stage.row_sums)]
+        sums = declare(emitter, scope, wanted, self.width, 1)
+        for rows in self.turned.values():
+            scope.statements += rows.prepare()
+        number = emitter.fresh("block", "i64")
+        inside = scope.inner()
+        self._block(inside, block_at(emitter, inside, number, self.width), sums)
+        scope.statements.append(For(number, first, last, integer(1), tuple(inside.statements)))
+        store_partials(fused, scope, {group.op: fold(emitter, scope, group, True) for group in sums}, item)
+        launch = kernel_and_launch(
+            fused, emitter, f"_short_rows{self.width}" + "_stream" * self.nontemporal, scope.statements, items,
+            partials=partial_dtypes(fused), private_arrays=self._arrays(),
+            comment=(f"one row a lane, {self.width} rows at a time, turned in registers",),
+        )  # fmt: skip
+        return with_finish(fused, self.device, launch, items, "short-rows", guard)
+
+    def _arrays(self) -> list[PrivateArray]:
+        inputs = self.schedule.function.inputs
+        arrays = [PrivateArray(name, register_dtype(value.type.dtype), self.columns * self.width, value)
+                  for value, (name, _) in self.kept.items()]  # fmt: skip
+        for value, rows in self.turned.items():
+            own, *between = rows.arrays
+            holds = value if value in inputs else None
+            arrays += [PrivateArray(own.name, own.dtype, own.size, holds), *between]
+        return arrays
+
+    def _block(self, scope: Scope, block: Block, sums: Sequence[Accumulators]) -> None:
+        """Rows in, every pass over them, rows out."""
+        emitter, inputs = self.emitter, self.schedule.function.inputs
+        for value, rows in self.turned.items():
+            if value in inputs:
+                turn_in(emitter, scope, self.fused.buffers[value], self._start(value, block), rows)
+        for stage in self.stages:
+            self._pass(scope, block, stage, sums)
+        for value in self.schedule.element_outputs:
+            rows, buffer = self.turned[value], self.fused.buffers[value]
+            turn_out(emitter, scope, rows, buffer, self._start(value, block), self.nontemporal)
+
+    def _start(self, value: Value, block: Block) -> Expr:
+        """Where the first row of a block lies."""
+        lanes = block.point[lane_axis(self.schedule)]
+        first = {**block.point, self.schedule.columns[0]: integer(0), lane_axis(self.schedule): lanes.base}
+        index, _ = self.emitter.index(value, first)
+        return index
+
+    def _pass(self, scope: Scope, block: Block, stage: Stage, sums: Sequence[Accumulators]) -> None:
+        emitter = self.emitter
+        read = row_lanes.inputs_of(emitter, stage, self.kept)
+        picks = [self._pick(scope, op) for op, number in self.picks.items() if number == stage.number]
+        read |= {pick.op.operands[0] for pick in picks} & set(self.turned)
+        work = Work(
+            (*stage.reductions, *stage.element_sums), (), stage.element_checks,
+            keep={**{v: Row(name) for v, (name, number) in self.kept.items() if number == stage.number},
+                  **{v: Row(self.turned[v].array) for v in stage.element_outputs}},
+            kept={**{v: Row(name) for v, (name, number) in self.kept.items()
+                     if number < stage.number and stage.needs(v)},
+                  **{v: Row(self.turned[v].array) for v in read}},
+        )  # fmt: skip
+        if not work.is_empty:
+            rows = declare(emitter, scope, stage.reductions, self.width, 1)
+            own = [group for group in sums if group.op in stage.element_sums]
+            visit_columns(emitter, scope, [LaneTrack(scope, block, work, rows, own, picks=picks)])
+            for group in rows:
+                scope.known[group.op.result] = fold(emitter, scope, group, False)
+            scope.known.update({pick.op.result: pick.found for pick in picks})
+        row_lanes.row_values(emitter, scope, block, stage, sums)
+
+    def _pick(self, scope: Scope, op: Op) -> Pick:
+        dtype = register_dtype(op.result.type.dtype)
+        found = self.emitter.fresh(op.result.name, dtype, self.width)
+        scope.statements.append(Declare(found, Const(0, dtype, self.width)))
+        return Pick(op, found)
