@@ -13,7 +13,7 @@ Draw = Callable[[np.random.Generator, Shape], np.ndarray]
 def normal(random: np.random.Generator, shape: Shape) -> np.ndarray:
     """Of deviation 3, and never 0: at a kink systems differ in the subgradient that they take."""
     found = random.standard_normal(shape, np.float32) * np.float32(3)
-    found[found == 0] = 1
+    found[found == 0] = 0.5
     return found
 
 

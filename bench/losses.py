@@ -89,7 +89,7 @@ def prepare(
             del result
         except Absent:
             continue
-        except ImportError as error:
+        except ModuleNotFoundError as error:
             figures[name] = {"fault": f"not installed: {error.name}"}
             continue
         except Exception as error:  # one system's failure on one row is a finding; the other rows are still wanted

@@ -15,7 +15,7 @@ from . import store
 from .picture import draw
 from .summary import of_floor, summary
 from .systems import PEERS
-from .tables import Row, markdown, ratio
+from .tables import Row, markdown, milliseconds, ratio
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "bench" / "results" / "cpu.json"
@@ -69,17 +69,21 @@ def block(found: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _line(row: Row) -> list[str]:
-    fresh = row["systems"]["lossc fresh"]
+    fresh = row["systems"].get("lossc fresh", {})
     peers = [ratio(row, name) for name in PEERS]
+    if "ms" not in fresh or "ms" not in row["systems"].get("lossc", {}):
+        return [row["name"], milliseconds(fresh), "", "", *peers]
     return [row["name"], f"{fresh['ms']:.2f} ms", f"{row['copy_ms'] / fresh['ms']:.2f}", f"{of_floor(row):.2f}", *peers]
 
 
 def _other(section: str, row: Row) -> list[str]:
     systems = {SAME.get(name, name): figures for name, figures in row["systems"].items()}
+    name, others = f"{row['name']}, {OTHERS[section]}", [systems.get(peer, {}) for peer in PEERS]
+    if "ms" not in systems["lossc"]:
+        return [name, milliseconds(systems["lossc"]), *map(milliseconds, others)]
     own = systems["lossc"]["ms"]
     shown = f"{own * 1e3:.1f} us" if own < 0.1 else f"{own:.3g} ms"
-    ratios = [f"{systems[name]['ms'] / own:.1f}x" if "ms" in systems.get(name, {}) else "" for name in PEERS]
-    return [f"{row['name']}, {OTHERS[section]}", shown, *ratios]
+    return [name, shown, *(f"{other['ms'] / own:.1f}x" if "ms" in other else milliseconds(other) for other in others)]
 
 
 def page(path: Path) -> str:

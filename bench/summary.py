@@ -58,10 +58,11 @@ def page_faults(rows: Sequence[Row]) -> Iterator[str]:
     """What memory of their own costs each system."""
     medians = []
     for name in ("lossc fresh", *PEERS):
-        counts = sorted(row["systems"].get(name, {}).get("page_faults") or 0 for row in rows)
-        if any(counts) or name == "lossc fresh":
+        found = [row["systems"].get(name, {}).get("page_faults") for row in rows]
+        if counts := sorted(count for count in found if count is not None):
             medians.append(f"{name} {counts[len(counts) // 2]}")
-    yield f"Page faults in a call, by the median of the rows: {', '.join(medians)}."
+    if medians:
+        yield f"Page faults in a call, by the median of the rows: {', '.join(medians)}."
 
 
 def low_rows(rows: Sequence[Row], reasons: Mapping[str, str] = REASONS) -> Iterator[str]:

@@ -42,7 +42,7 @@ def _line(row: Row, others: Sequence[str]) -> list[str]:
         milliseconds(fresh),
         *ratios,
         mebibytes(fresh),
-        f"{own['compile_seconds']:.2f} s",
+        f"{fresh['compile_seconds']:.2f} s" if "compile_seconds" in fresh else "",
         f"{own['error']:.0e}",
     ]
 
@@ -52,7 +52,7 @@ def ratio(row: Row, name: str) -> str:
     figures = row["systems"].get(name, {})
     found = of_new_arrays(row, name)
     if found is None:
-        return milliseconds(figures)
+        return milliseconds(figures) + (" ms" if "ms" in figures else "")
     return (f"{found:.2f}x" if found < 10 else f"{found:.0f}x") + ("*" if "note" in figures else "")
 
 
@@ -78,6 +78,6 @@ def _legend(rows: Sequence[Row], others: Sequence[str]) -> str:
         "new ones, as users call it. *of copy*: the time of a copy of the fewest bytes, measured in turn with the row, "
         f"over lossc's. *of floor*: likewise the longer of that and the arithmetic needed (10^9/s: {rates}). "
         f"Under {', '.join(others)}: their time over lossc's, each into new arrays; of handwritten both into old ones. "
-        "*memory*: at the peak, beside the inputs, new results included. *compile*: from the graph to the first result. "
+        "*memory*: at the peak, beside the inputs, new results included. *compile*: from graph to first result. "
         "*error*: of the gradient against float64, relative, by norm."
     )

@@ -165,7 +165,7 @@ def rows(options: Options) -> Iterator[Row]:
                 found = [step(0) for _ in range(STEPS)][-1]
             except Absent:
                 continue
-            except ImportError as error:
+            except ModuleNotFoundError as error:
                 figures[name] = {"fault": f"not installed: {error.name}"}
                 continue
             error = abs(found - wanted) / abs(wanted)

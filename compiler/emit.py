@@ -96,6 +96,7 @@ class Emitter:
     def __init__(self, schedule: Schedule, buffers: Mapping[Value, str], slots: Mapping[Op, int]):
         self.schedule, self.buffers, self.slots = schedule, buffers, slots
         self.producer = schedule.function.producers()
+        self.position = {op: position for position, op in enumerate(schedule.function.ops)}
         self.inputs = set(schedule.function.inputs)
         self.facts: Facts = facts_of(schedule.function)
         names = {name for dim in _all_dims(schedule) for name in dim_names(dim)}
@@ -200,7 +201,7 @@ class Emitter:
             # What a gather looks at is computed at another point, by the gather itself.
             operands = op.operands[1:] if op.name == "gather" else op.operands
             pending += [self.producer[v] for v in operands if v not in known and v in self.producer]
-        return [op for op in self.schedule.function.ops if op in seen]
+        return sorted(seen, key=self.position.__getitem__)
 
     def hoist(
         self, targets: Sequence[Value], axes: frozenset[int], point: Point, scope: Scope, given: Iterable[Value] = ()

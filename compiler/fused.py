@@ -6,7 +6,7 @@ them up in order (in f64 where the device has it) and computes what depends on t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ..ir.function import Op, Value
@@ -19,7 +19,6 @@ from ..ir.kernel import (
     Expr,
     For,
     Kernel,
-    Let,
     Load,
     LocalArray,
     PrivateArray,
@@ -126,24 +125,32 @@ def partial_dtypes(fused: Fused) -> dict[str, str]:
 def _finish(fused: Fused, device: DeviceInfo, count: Expr, suffix: str) -> Launch:
     emitter, scope = fused.emitter(), Scope()
     for op in fused.schedule.whole_reductions:
-        monoid = monoid_of(op, emitter.facts)
-        wide = replace(monoid, dtype="f64") if monoid.dtype == "f32" and device.has_f64 else monoid
-        total = emitter.fresh(f"{op.result.name}_total", wide.dtype)
-        position = emitter.fresh("position", "i64")
-        part: Expr = Load(partial_name(fused, op), position, monoid.dtype)
-        if wide.dtype != monoid.dtype:
-            part = Apply("cast", (part,), wide.dtype)
-        scope.statements += [
-            Declare(total, wide.neutral(1)),
-            For(position, integer(0), count, integer(1), (Assign(total, wide.join(total, part)),)),
-        ]
-        result = emitter.fresh(op.result.name, monoid.dtype)
-        narrow = Apply("cast", (total,), monoid.dtype) if wide.dtype != monoid.dtype else total
-        scope.statements.append(Let(result, narrow))
-        scope.known[op.result] = result
+        name = partial_name(fused, op)
+        scope.known[op.result] = join_in_order(emitter, scope, op, device, name, lambda position: position, count)
     finish_whole(emitter, scope)
     return kernel_and_launch(fused, emitter, suffix, scope.statements, integer(1), partials=partial_dtypes(fused),
                              comment=("adds up the partial results and finishes what depends on them",))  # fmt: skip
+
+
+def join_in_order(
+    emitter: Emitter, scope: Scope, op: Op, device: DeviceInfo, buffer: str, place: Callable[[Expr], Expr],
+    count: Expr, width: int = 1,
+) -> Expr:  # fmt: skip
+    """The `count` partial results of a reduction as one, joined in order, in f64 where the device has it: that of
+    number n lies at `place(n)` of `buffer`, in `width` lanes."""
+    monoid = monoid_of(op, emitter.facts)
+    wide = replace(monoid, dtype="f64") if monoid.dtype == "f32" and device.has_f64 else monoid
+    total = emitter.fresh(f"{op.result.name}_total", wide.dtype, width)
+    number = emitter.fresh("part", "i64")
+    part: Expr = Load(buffer, place(number), monoid.dtype, width)
+    if wide != monoid:
+        part = Apply("cast", (part,), wide.dtype, width)
+    scope.statements += [
+        Declare(total, wide.neutral(width)),
+        For(number, integer(0), count, integer(1), (Assign(total, wide.join(total, part)),)),
+    ]
+    found = total if wide == monoid else Apply("cast", (total,), monoid.dtype, width)
+    return emitter.let(scope, op.result.name, found)
 
 
 def finish_whole(emitter: Emitter, scope: Scope) -> None:

@@ -7,7 +7,7 @@ was chosen with the reasons against the others.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from ..ir.diagnostics import CompilerBug, Limitation
@@ -58,9 +58,7 @@ def lower(
 
 
 class _Lowering:
-    def __init__(
-        self, outlined: Outlined, device: DeviceInfo, strategy: str | None, decided: Mapping[str, Decision]
-    ):
+    def __init__(self, outlined: Outlined, device: DeviceInfo, strategy: str | None, decided: Mapping[str, Decision]):
         self.outlined, self.device, self.strategy, self.decided = outlined, device, strategy, decided
         self.names = buffer_names(outlined.module.entry)
         self.buffers: dict[str, Buffer] = {}
@@ -244,6 +242,15 @@ def buffer_names(function: Function, others: Iterable[str] = ()) -> dict[Value, 
     return dict(zip(values, distinct(wanted, taken)))
 
 
+def _as_stored(values: Iterable[Value], kernel: Function) -> Iterator[Value]:
+    """The values, each before its changes of type: the same number, perhaps in memory where the other is not."""
+    producer = kernel.producers()
+    for value in values:
+        while value in producer and producer[value].name == "cast":
+            value = producer[value].operands[0]
+        yield value
+
+
 def _slots(kernel: Function, stored: Mapping[Value, str | None], checks: list[Check]) -> dict[Op, int]:
     """Number the checks of a kernel, adding them to those of the program. `stored` names the buffers of its inputs."""
     slots: dict[Op, int] = {}
@@ -251,6 +258,6 @@ def _slots(kernel: Function, stored: Mapping[Value, str | None], checks: list[Ch
         if op.name == "check":
             slots[op] = len(checks)
             ok, *shown = op.operands
-            buffer = next((stored[value] for value in shown if value in stored), None)
+            buffer = next((stored[v] for v in _as_stored(shown, kernel) if v in stored), None)
             checks.append(Check(slots[op], op.attributes, ok.type.shape, buffer, op.span))
     return slots

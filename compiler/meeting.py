@@ -131,12 +131,10 @@ def widest_of(device: DeviceInfo) -> int:
 
 
 def meeting_bytes(size: int, lanes: int, reductions: Sequence[int], sums: int, item: int) -> int:
-    """The local memory that meetings take: of so many reductions at each stage of a row, of so many sums in the end,
-    with items of so many bytes."""
-    if lanes == 1:
-        met = 0
-    elif lanes <= ONE_LEVEL:
-        met = size * sum(reductions)
-    else:
-        met = 2 * size * max(reductions, default=0)
-    return item * (met + 2 * size * sums)
+    """The most local memory that meetings take: of so many reductions at each stage of a row, of so many sums in the
+    end, with items of so many bytes."""
+    each = size + 2 * ONE_LEVEL
+    if lanes == size > ONE_LEVEL:
+        return item * each * max(*reductions, sums)
+    met = 0 if lanes == 1 else sum(reductions) if lanes <= ONE_LEVEL else max(reductions)
+    return item * each * (met + sums)

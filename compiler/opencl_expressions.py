@@ -65,9 +65,10 @@ def spell(op: str, operands: list[str], types: list[tuple[str, int]], dtype: str
         return _select(f"({operands[1]} {'>' if op == 'max_number' else '<'} {operands[0]})", operands[1], operands[0],
                        dtype, width)  # fmt: skip
     if op in ("zip_low", "zip_high"):
+        # A literal of its lanes would be twice as slow: the driver moves them one by one.
         half = range(width // 2) if op == "zip_low" else range(width // 2, width)
-        lanes = ", ".join(f"{operand}.s{lane:x}" for lane in half for operand in operands)
-        return f"({type_of(dtype, width)})({lanes})"
+        lanes = ", ".join(f"{lane}, {lane + width}" for lane in half)
+        return f"__builtin_shufflevector({operands[0]}, {operands[1]}, {lanes})"
     if op == "select":
         return _select(operands[0], operands[1], operands[2], dtype, width)
     if op == "cast":

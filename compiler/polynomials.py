@@ -18,13 +18,13 @@ EXP = (0.008265925337849667, 0.04189901356798518, 0.16668109754932475,
        0.499991390210241, 0.9999994931554907, 1.0)  # fmt: skip
 EXPM1 = (0.0013869674876332283, 0.008366248570382595, 0.04166744649410248, 0.1666654646396637,
          0.4999999701976776, 1.0)  # fmt: skip
-# log(1 + x) / x on [0, 1], on [-1/2, 0], and on [sqrt(1/2) - 1, sqrt(2) - 1].
+# log(1 + x) / x on [0, 1] and on [-1/2, 0].
 LOG1P = (0.005522452204099239, -0.030698692290260628, 0.08023449155610109, -0.13840811386537232,
          0.19194188805477147, -0.24867332392204988, 0.33322547636644745, -0.49999699970114053, 1.0)  # fmt: skip
 LOG1P_HALF = (1.4143604040145874, 1.6391704082489014, 1.2083293199539185, 0.18076643347740173, 0.2636405825614929,
               -0.24369008839130402, 0.33363157510757446, -0.49999523162841797, 1.0)  # fmt: skip
-LOG1P_NEAR = (0.08742259442806244, -0.1431083083152771, 0.1491662561893463, -0.1656990945339203, 0.1996215581893921,
-              -0.2500178813934326, 0.33333948254585266, -0.49999991059303284, 1.0)  # fmt: skip
+# (2 atanh(q) / q - 2) / q^2 as a function of q^2, for |q| <= (sqrt(2) - 1) / (sqrt(2) + 1).
+ATANH = (0.2987068295478821, 0.3997758626937866, 0.6666677594184875)
 LOG2_E, LOG_2 = 1.4426950408889634, 0.6931471805599453
 ROUND, BIAS = 12582912.0, 127.0
 """1.5 * 2^23: adding it rounds to a whole number and leaves that in the low bits, or with 127 more the exponent."""
@@ -77,7 +77,7 @@ def exp_of_negated(let: Let, x: Expr) -> Expr:
 
 
 def expm1_nonpositive(let: Let, x: Expr) -> Expr:
-    """exp(x) - 1 = 2^n (e^r - 1) + (2^n - 1) for x <= 0, which is r P(r) alone where n = 0. 1.5 ulp."""
+    """exp(x) - 1 = 2^n (e^r - 1) + (2^n - 1) for x <= 0, which is r P(r) alone where n = 0. 1.1 ulp."""
     rounded, r = _reduced(let, x, LEAST_OF_EXPM1)
     power = let("s", _apply("power_of_two", rounded))
     near = let("l", _apply("mul", r, _horner(let, r, EXPM1)))
@@ -108,7 +108,7 @@ def log1p_half(let: Let, x: Expr) -> Expr:
 
 def log1p_nonpositive(let: Let, x: Expr) -> Expr:
     """log(1 + x) for x in [-1, 0], -inf at -1: with 1 + x = 2^n m it is n log(2) + log(1 + f), f = 2^-n x + (2^-n - 1)
-    computed without a rounding of 1 + x. 1.5 ulp."""
+    computed without a rounding of 1 + x. 0.7 ulp."""
     constant = _like(x)
     y = let("y", _apply("add", x, constant(1.0)))
     power = let("s", _apply("reciprocal_power", y))
@@ -118,13 +118,13 @@ def log1p_nonpositive(let: Let, x: Expr) -> Expr:
 
 
 def log_normal(let: Let, x: Expr) -> Expr:
-    """log(x) for x from 2^-126 on, infinity included. 1.5 ulp."""
+    """log(x) for x from 2^-126 on, infinity included. 0.7 ulp."""
     found = let("l", _joined(let, _apply("exponent_of", x), _significand_less_one(let, x)))
     return _apply("select", _apply("lt", x, _like(x)(math.inf)), found, x)  # NaN is not below
 
 
 def log_unit(let: Let, x: Expr) -> Expr:
-    """log(x) for x in [0, 1], -inf at 0. 1.5 ulp."""
+    """log(x) for x in [0, 1], -inf at 0. 0.7 ulp."""
     constant = _like(x)
     found = let("l", log_unit_clamped(let, x))
     return _apply("select", _apply("eq", x, constant(0.0)), constant(-math.inf), found)
@@ -147,10 +147,17 @@ def _significand_less_one(let: Let, x: Expr) -> Expr:
     return let("m", _apply("sub", _apply("significand_of", x), Const(1.0, "f32", x.width)))
 
 
-def _joined(let: Let, exponent: Expr, rest: Expr) -> Expr:
-    """n log(2) + log(1 + f), from 2^23 n and f in [sqrt(1/2) - 1, sqrt(2) - 1]."""
-    near = let("l", _apply("mul", rest, _horner(let, rest, LOG1P_NEAR)))
-    return _apply("fma", exponent, Const(LOG_2 * 2.0**-23, "f32", rest.width), near)
+def _joined(let: Let, exponent: Expr, f: Expr) -> Expr:
+    """n log(2) + log(1 + f), from 2^23 n and f in [sqrt(1/2) - 1, sqrt(2) - 1].
+
+    log(1 + f) = 2 atanh(q) with q = f / (2 + f), which is f + q (q^2 P(q^2) - f): a division and half of the products
+    of a polynomial in f, and the division has a unit of its own.
+    """
+    q = let("q", _apply("div", f, let("d", _apply("add", f, _like(f)(2.0)))))
+    square = let("p", _apply("mul", q, q))
+    rest = let("p", _apply("mul", square, _horner(let, square, ATANH)))
+    near = let("l", _apply("fma", q, _apply("sub", rest, f), f))
+    return _apply("fma", exponent, _like(f)(LOG_2 * 2.0**-23), near)
 
 
 POLYNOMIALS: Mapping[tuple[str, str], Callable[[Let, Expr], Expr]] = {

@@ -1,9 +1,9 @@
 """What a compiled program does, in numbers that do not depend on how fast a machine is.
 
-In: a `Compiled`, and sizes for its dimension names. Out: for each fused kernel its passes over a row, its launches, the
-exponentials that it evaluates for an element, and the bytes that its passes load and store; what runs piece by piece is
-counted for all pieces. The figures are read off schedules; a test counts the same in the simulator. Where a row's
-length is no multiple of a vector's, kernels do a little more than these figures: the last elements of a row twice.
+In: a `Compiled`, and sizes for its dimension names. Out: for each fused kernel its passes over a row, its launches, and
+the exponentials that it evaluates for an element; what runs piece by piece is counted for all pieces. The figures are
+read off schedules; a test counts the same in the simulator. Where a row's length is no multiple of a vector's, kernels
+do a little more than these figures: the last elements of a row twice. Bytes are in `traffic`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..ir.program import Program, Step, Variant, largest_sizes
 from ..ir.repeat import pieces
 from ..ir.schedule import Schedule
 from . import Compiled
-from .loads import bytes_of, passes_of, picks_of
+from .loads import passes_of
 
 EXPONENTIALS = frozenset({"exp", "expm1", "tanh"})
 """What takes about as long as an exponential."""
@@ -36,8 +36,6 @@ class KernelCounts:
     stages: int
     launches: int
     exps_per_element: int
-    bytes_loaded: int
-    bytes_stored: int
 
 
 def count_kernels(compiled: Compiled, sizes: Mapping[str, int] | None = None) -> tuple[KernelCounts, ...]:
@@ -74,30 +72,14 @@ def total_counts(compiled: Compiled, sizes: Mapping[str, int] | None = None) -> 
         "launches": sum(kernel.launches for kernel in kernels),
         "stages": sum(kernel.stages for kernel in kernels),
         "exps-per-element": sum(kernel.exps_per_element for kernel in kernels),
-        "bytes-loaded": sum(kernel.bytes_loaded for kernel in kernels),
-        "bytes-stored": sum(kernel.bytes_stored for kernel in kernels),
     }
 
 
 def _count(program: Program, step: Step, schedule: Schedule, sizes: Mapping[str, int]) -> KernelCounts:
     usual = usual_variant(step, sizes)
-    launches = loaded = stored = 0
-    for times, there in sizes_of_turns(program, step, sizes):
-        variant = usual_variant(step, there)
-        launches += times * len(variant.launches)
-        loaded += times * _bytes_loaded(schedule, variant, there)
-        stored += times * sum(bytes_of(v, v, there) for v in schedule.function.outputs)
-    exps = exps_per_element(schedule, usual)
-    return KernelCounts(step.name, usual.strategy, schedule.stages, launches, exps, loaded, stored)
-
-
-def _bytes_loaded(schedule: Schedule, variant: Variant, sizes: Mapping[str, int]) -> int:
-    loads = [v for each in passes_of(schedule, variant) for v in each.loads if schedule.varies[v] == schedule.looped]
-    picks = picks_of(schedule)
-    # What varies along fewer axes than the loops is loaded outside of them, once.
-    once = [v for v in schedule.function.inputs if v not in loads and all(v is not pick.source for pick in picks)]
-    return (sum(bytes_of(v, v, sizes) for v in (*loads, *once))
-            + sum(bytes_of(pick.source, pick.result, sizes) for pick in picks))  # fmt: skip
+    turns = sizes_of_turns(program, step, sizes)
+    launches = sum(times * len(usual_variant(step, there).launches) for times, there in turns)
+    return KernelCounts(step.name, usual.strategy, schedule.stages, launches, exps_per_element(schedule, usual))
 
 
 def exps_per_element(schedule: Schedule, variant: Variant) -> int:

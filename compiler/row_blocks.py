@@ -34,7 +34,6 @@ from .reductions import Accumulators, accumulate
 from .stages import Stage
 from .sweep import Work, lockstep, visit
 
-
 FEW_COLUMNS = 32
 """Up to so many, what a row picks of its columns is compared for at every column: 0.86 of fetching it afterwards
 (cross-entropy of pixels, 21 classes)."""

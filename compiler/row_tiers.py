@@ -169,6 +169,8 @@ def layout_of(emitter: Emitter, stages: Sequence[Stage], columns: int, width: in
     words = words_held(held)
     vectors = max(1, columns // width)
     most = 1 << (min(1024, device.max_work_group_size).bit_length() - 1)
+    while most > GROUP and local_for_meetings(emitter.schedule, stages, most, most) > device.local_memory:
+        most //= 2
     small = min(GROUP, most)
     if not words:
         lanes = _lanes_for(vectors, columns, min(small, most))

@@ -32,7 +32,7 @@ from ..ir.kernel import (
     register_dtype,
     sub,
 )  # fmt: skip
-from .emit import Emitter, Lanes, Point, Scope
+from .emit import Emitter, Lanes, Point, Scope, widen
 from .reductions import Accumulators, accumulate
 
 ZERO = integer(0)
@@ -88,13 +88,13 @@ def visit(
     mask: Expr | None = None, nontemporal: bool = False, column: Expr = ZERO,
 ) -> None:  # fmt: skip
     """Do the work of a pass at one point. Lanes outside `mask` were counted before."""
+    width = max((c.width for c in point.values() if isinstance(c, Lanes)), default=1)
     for value, row in work.kept.items():
-        width = max((c.width for c in point.values() if isinstance(c, Lanes)), default=1)
         loaded = Load(row.array, add(row.start, column), register_dtype(value.type.dtype), width)
         scope.known[value] = emitter.let(scope, value.name, loaded)
     emitter.compute(work.targets, point, scope)
     for value, row in work.keep.items():
-        scope.statements.append(Store(row.array, add(row.start, column), scope.known[value]))
+        scope.statements.append(Store(row.array, add(row.start, column), widen(scope.known[value], width)))
     for group in groups:
         accumulate(emitter, scope, group, copy, None if group.monoid.is_idempotent else mask)
     for value in work.stores:

@@ -227,13 +227,27 @@ class Product:
     # --- a tile ---
 
     def multiply(
-        self, scope: Scope, top: Expr, staged: Expr, panel: Expr, first: Expr, depth: Expr, sums: Expr
+        self, scope: Scope, top: Expr, staged: Expr, panel: Expr, column: Expr, first: Expr, depth: Expr, sums: Expr
     ) -> None:  # fmt: skip
         """sums[i][j] at `sums` += the products of `depth` steps from `first` on; = in the first turn. The tile has the
-        number `staged` among those that are staged."""
+        number `staged` among those that are staged, the panel `panel` among those that are packed."""
+        narrow = self.column_dim % self.tiling.panel if isinstance(self.column_dim, int) else 0
+        if not 0 < narrow <= self.tiling.lanes < self.tiling.panel:
+            self._multiply(scope, top, staged, panel, first, depth, sums, self.tiling.vectors)
+            return
+        # The last panel has one vector of columns.
+        for comparison, vectors in (("gt", self.tiling.vectors), ("le", 1)):
+            inner = scope.inner()
+            self._multiply(inner, top, staged, panel, first, depth, sums, vectors)
+            there = Apply(comparison, (sub(self.columns, column), integer(self.tiling.lanes)), "bool")
+            scope.statements.append(If(there, tuple(inner.statements)))
+
+    def _multiply(
+        self, scope: Scope, top: Expr, staged: Expr, panel: Expr, first: Expr, depth: Expr, sums: Expr, vectors: int
+    ) -> None:  # fmt: skip
         tiling, emitter = self.tiling, self.emitter
         lanes, base = tiling.lanes, mul(panel, integer(tiling.depth * tiling.panel))
-        tile = [[emitter.fresh(f"t{r}", self.dtype, lanes) for _ in range(tiling.vectors)] for r in range(tiling.rows)]
+        tile = [[emitter.fresh(f"t{r}", self.dtype, lanes) for _ in range(vectors)] for r in range(tiling.rows)]
         scope.statements += [Declare(var, Const(0.0, self.dtype, lanes)) for line in tile for var in line]
         places = [(var, add(sums, integer(r * tiling.sum_pitch + v * lanes)))
                   for r, line in enumerate(tile) for v, var in enumerate(line)]  # fmt: skip
@@ -246,7 +260,7 @@ class Product:
             staged = emitter.let(scope, "staged_at", mul(staged, integer(self.staged_tile)))
         inner = scope.inner()
         packed: list[Var] = []
-        for v in range(tiling.vectors):
+        for v in range(vectors):
             var = emitter.fresh("right", self.dtype, lanes)
             at = add(add(base, mul(k, integer(tiling.panel))), integer(v * lanes))
             inner.statements.append(Let(var, Load(PACKED, at, self.dtype, lanes)))
@@ -267,4 +281,3 @@ def pieces(count: int, widest: int) -> Iterator[tuple[int, int]]:
             width //= 2
         yield at, width
         at += width
-

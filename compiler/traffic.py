@@ -187,7 +187,8 @@ class _Loops:
         axes, times = self.schedule.varies[value], 1
         for position, (axis, trips) in enumerate(self.nest):
             uses = passes if axis == PASS else trips
-            comes_back = axis not in axes and any(a in axes and n > 1 for a, n in self.nest[position + 1 :])
+            # The innermost loop is the lanes of a vector: what varies along that alone stays in a register.
+            comes_back = axis not in axes and any(a in axes for a, _ in self.nest[position + 1 : -1])
             if comes_back and uses > 1 and not self.fits(position):
                 times *= uses
         return times
@@ -267,7 +268,8 @@ def _nest(schedule: Schedule, variant: Variant, device: DeviceInfo, sizes: Mappi
     last, count = rows[-1]
     width = vector_width(schedule, device, schedule.axes[last])
     stages = len(stages_of(schedule))
-    abreast = {"row-lanes": width, "row-split": width, "row-pipeline": stages, "lane-pipeline": 2 * width * stages}
+    abreast = {"row-lanes": width, "row-split": width, "short-rows": width, "row-pipeline": stages,
+               "lane-pipeline": 2 * width * stages}  # fmt: skip
     together = min(count, abreast.get(variant.strategy, 1))
     if variant.strategy == "row-split" and columns:
         axis, length = columns[0]

@@ -14,7 +14,7 @@ from .attributes import complete_attributes
 from .diagnostics import LirError, LosscError, Span, did_you_mean
 from .function import Function, Op, Value
 from .ops import PRIMITIVES, OpDef, count_axes_from_front
-from .types import DimLike, Shape, Type, is_float
+from .types import DimLike, Shape, Type, is_float, is_short
 
 
 class Builder:
@@ -279,6 +279,10 @@ class Tensor:
     def cast(self, dtype: str) -> Tensor:
         """The same values as `dtype`; nothing is emitted where they have it already."""
         return self if self.dtype == dtype else self.apply("cast", dtype=dtype)
+
+    def widen(self) -> Tensor:
+        """Of a 16-bit float the f32: those are storage, arithmetic is in f32."""
+        return self.cast("f32") if is_short(self.dtype) else self
 
     def select(self, a: Any, b: Any) -> Tensor:
         """`a` where this condition holds, else `b`; at least one of the two is a tensor."""

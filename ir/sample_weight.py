@@ -13,7 +13,7 @@ from typing import Any
 
 from .builder import Tensor
 from .diagnostics import LirError
-from .losses._reduction import check_reduction, divide, total, widen
+from .losses._reduction import check_reduction, divide, total
 from .types import is_integer
 
 Operands = Mapping[str, Tensor]
@@ -27,7 +27,7 @@ def weigh_samples(
     reduction = attributes.get("reduction", "mean")
     check_reduction(reduction, REDUCTIONS, "beside sample_weight")
     stored = next(iter(operands.values())).dtype
-    wide = {name: widen(value) for name, value in operands.items()}
+    wide = {name: value.widen() for name, value in operands.items()}
     rows = loss(wide, "none")
     weight = weight.cast(rows.dtype)
     each = _without_ignored(_over_samples(weight, rows), wide, attributes)

@@ -9,20 +9,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from os import PathLike
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lossc.arrays import convert, is_device_array, to_dtype
-from lossc.compiler import Compiled, compile_module
 from lossc.ir.diagnostics import LirError, did_you_mean
 from lossc.ir.function import Module
 from lossc.ir.types import Type
 from lossc.parameters import Parameters
-from lossc.reports.explain import KernelReport, explanation, kernel_reports
+from lossc.ready import ready_program
 from lossc.runtime.device import Device, from_context, from_queue, select
 from lossc.runtime.execute import Executable
 from lossc.runtime.memory import Argument, copy
+
+if TYPE_CHECKING:
+    from lossc.compiler import Compiled
+    from lossc.reports.explain import KernelReport
 
 Result = list[Any] | tuple[list[Any], dict[str, Any]]
 """Arrays: NumPy's, or pyopencl's with `device_results`."""
@@ -133,20 +136,22 @@ class CompiledFunction:
         inplace: tuple[str, ...] = (), accepted: Iterable[str] = (), device: Any = None, strategy: str | None = None,
     ) -> None:  # fmt: skip
         self.device = as_device(device)
-        self.compiled: Compiled = compile_module(module, self.device.info, strategy)
+        ready = ready_program(module, self.device, strategy)
+        if ready.compiled is not None:
+            self.compiled = ready.compiled
+        self._module, self._strategy = module, strategy
+        self._program = ready.program
         self.gradients = gradients
         self._inplace = inplace
-        self._outputs = len(self.compiled.program.outputs) if outputs is None else outputs
+        self._outputs = len(self._program.outputs) if outputs is None else outputs
         self._parameters = parameters
-        self._of_store = [name for name, _ in self.compiled.program.inputs if name in parameters]
-        self._inputs = Inputs(self.compiled.program.inputs, accepted, self.device)
-        self._executable = Executable(
-            self.compiled.program, self.device, self.compiled.sources(), self.compiled.build_options
-        )
+        self._of_store = [name for name, _ in self._program.inputs if name in parameters]
+        self._inputs = Inputs(self._program.inputs, accepted, self.device)
+        self._executable = Executable(self._program, self.device, ready.sources, ready.options)
 
     def __repr__(self) -> str:
         inputs = ", ".join(f"{name}: {type_}" for name, type_ in self.inputs.items())
-        return f"<CompiledFunction @{self.compiled.program.name}({inputs}) on {self.device}>"
+        return f"<CompiledFunction @{self._program.name}({inputs}) on {self.device}>"
 
     @property
     def inputs(self) -> dict[str, Type]:
@@ -156,7 +161,7 @@ class CompiledFunction:
     @property
     def outputs(self) -> dict[str, Type]:
         """All results by name, gradients as `grad_<name>`."""
-        return dict(self.compiled.program.outputs)
+        return dict(self._program.outputs)
 
     def __call__(self, *, out: Any = None, sizes: Any = None, device_results: Any = False, **inputs: Any) -> Any:
         """Run. Raises LirError for inputs that are missing, unknown or do not fit, and CheckFailed where the data
@@ -211,9 +216,18 @@ class CompiledFunction:
 
     # --- looking inside ---
 
+    @cached_property
+    def compiled(self) -> Compiled:
+        """The module at every level below it; a program that was found on disk is compiled for this."""
+        from lossc.compiler import compile_module
+
+        return compile_module(self._module, self.device.info, self._strategy)
+
     @property
     def kernels(self) -> tuple[KernelReport, ...]:
         """The fused kernels, in order."""
+        from lossc.reports.explain import kernel_reports
+
         return kernel_reports(self.compiled)
 
     @property
@@ -228,6 +242,8 @@ class CompiledFunction:
 
     def explain(self) -> str:
         """What was rewritten and fused, what was not and why, what each kernel does, how much memory it moves."""
+        from lossc.reports.explain import explanation
+
         text = explanation(self.compiled, self._inputs.conversions)
         beside = [f"the gradient of {name} is computed beside it, then copied over it" for name in self._inplace]
         return "\n\n".join([text, *beside])

@@ -28,7 +28,7 @@ from lossc.losses.functions import functions
 from lossc.losses.programs import LossProgram, loss_program
 from lossc.losses.shapes import Layout, axis_of_softmax
 from lossc.losses.table import LOSSES, Row
-from lossc.losses.warnings import warn
+from lossc.losses.warnings import warn, warn_once
 
 Loss = Callable[..., np.ndarray]
 
@@ -85,6 +85,7 @@ class _Calls:
     def __init__(self, row: Row) -> None:
         self.row = row
         self.plans: dict[Any, _Plan] = {}
+        self._told: set[str] = set()
 
     def prepare(self, arguments: Sequence[Any], keywords: Mapping[str, Any]) -> tuple[_Plan, list[np.ndarray]]:
         """The plan of a call, and its arrays."""
@@ -122,6 +123,7 @@ class _Calls:
         types = {name: Type(_dtype(row, name, array), array.shape) for name, array in arrays.items()}
         layout = row.layout(types, named)
         program = loss_program(row, types, layout, named, narrow=False)
+        warn_once(program.module, self._told)
         views = [layout.views[name] for name in arrays]
         changed = tuple(None if view == a.shape else view for view, a in zip(views, arrays.values()))
         reduced = named.get("reduction", "none") != "none"

@@ -7,8 +7,10 @@ what it returns is a `Tensor`, a value with NumPy's operators.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike, fspath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -243,15 +245,12 @@ class Graph:
         `device` is a name, a number, a Device, or a pyopencl context or queue; `strategy` is taken where it applies.
         With `tune` (default: what LOSSC_TUNE says) the first call with sizes of a class measures what is the fastest.
         """
-        from lossc.compiled import CompiledFunction
         from lossc.gradients import differentiate
-        from lossc.tuning.function import TunedFunction
-        from lossc.tuning.tuner import tuning_wanted
 
         module, _ = self._part(outputs, training=training)
         warn_once(module, self._told)
         known = {"parameters": self.parameters, "accepted": self.inputs, "device": device, "strategy": strategy}
-        function = TunedFunction if tuning_wanted(tune) else CompiledFunction
+        function = _kind_of_function(tune)
         if grad is False or grad is None:
             if of is not None or upstream or inplace:
                 raise LirError("of, upstream and inplace say what to do with gradients: they need grad")
@@ -366,17 +365,45 @@ def parse(
 
     `name` is what messages call the text, imports are relative to `directory`; `function` as for `load`.
     """
-    from lossc.ir.parser import parse as parse_module
+    from lossc.ready import module_of_text
 
-    return Graph.from_module(_with_entry(parse_module(text, name, directory), function), seed)
+    def module() -> Module:
+        from lossc.ir.parser import parse as parse_module
+
+        return parse_module(text, name, directory)
+
+    return Graph.from_module(_with_entry(module_of_text(text, name, module), function), seed)
 
 
 def load(path: str | PathLike[str], function: str | None = None, seed: int = 0) -> Graph:
     """The graph in a LIR file; `function` names its entry where several are called by nobody. Raises LirError."""
-    from lossc.ir.parser import load as load_module
+    from lossc.ready import module_of_text
 
-    return Graph.from_module(_with_entry(load_module(path), function), seed)
+    def module() -> Module:
+        from lossc.ir.parser import load as load_module
+
+        return load_module(path)
+
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        # The parser says what is wrong with it.
+        return Graph.from_module(_with_entry(module(), function), seed)
+    return Graph.from_module(_with_entry(module_of_text(text, fspath(path), module), function), seed)
 
 
 def _with_entry(module: Module, function: str | None) -> Module:
     return module if function is None else Module(module.functions, function)
+
+
+def _kind_of_function(tune: bool | None) -> type[CompiledFunction]:
+    """What `Graph.compile` makes. Nothing of the tuner is loaded where nobody asks for it."""
+    if tune or (tune is None and "LOSSC_TUNE" in os.environ):
+        from lossc.tuning.function import TunedFunction
+        from lossc.tuning.tuner import tuning_wanted
+
+        if tuning_wanted(tune):
+            return TunedFunction
+    from lossc.compiled import CompiledFunction
+
+    return CompiledFunction

@@ -33,11 +33,26 @@ class BuiltProgram:
     set on one that is shared go to the wrong launch now and then.
     """
 
-    def __init__(self, device: Device, source: str, handle: cl.Program):
+    def __init__(self, device: Device, source: str, handle: cl.Program, key: str = "", stored: int = 0):
         self.device = device
         self.source = source
         self.handle = handle
+        self._key, self._stored = key, stored
         self._of_thread = threading.local()
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether some of it lies on disk."""
+        return self._stored > 0
+
+    def store(self) -> None:
+        """Put the binary on disk if the driver has compiled more of it than lies there. Some drivers compile at the
+        first launch of a size."""
+        with _building:
+            binary = _binary(self.handle) if self._key and cache_enabled() else b""
+            if len(binary) > self._stored:
+                self._stored = len(binary)
+                Cache(cache_folder("programs")).put(self._key, binary)
 
     def kernel(self, name: str) -> cl.Kernel:
         """The calling thread's object for the kernel `name`; its arguments stay set from call to call."""
@@ -75,23 +90,18 @@ def build(device: Device, source: str, options: str = "") -> BuiltProgram:
     with _building:
         program = _in_use.get(place)
         if program is None:
-            program = BuiltProgram(device, source, _from_disk_or_source(device, source, options, key))
-            _in_use[place] = program
-        return program
-
-
-def _from_disk_or_source(device: Device, source: str, options: str, key: str) -> cl.Program:
-    if not cache_enabled():
-        return _from_source(device, source, options)
-    cache = Cache(cache_folder("programs"))
-    binary = cache.get(key)
-    program = _from_binary(device, binary, options) if binary is not None else None
-    if program is None:
-        program = _from_source(device, source, options)
-        binary = _binary(program)
-        if binary:
-            cache.put(key, binary)
+            program = _in_use[place] = _from_disk_or_source(device, source, options, key)
+    if not device.compiles_at_launch and not program.is_stored:
+        program.store()
     return program
+
+
+def _from_disk_or_source(device: Device, source: str, options: str, key: str) -> BuiltProgram:
+    binary = Cache(cache_folder("programs")).get(key) if cache_enabled() else None
+    program = _from_binary(device, binary, options) if binary is not None else None
+    if binary is not None and program is not None:
+        return BuiltProgram(device, source, program, key, len(binary))
+    return BuiltProgram(device, source, _from_source(device, source, options), key)
 
 
 def _from_binary(device: Device, binary: bytes, options: str) -> cl.Program | None:

@@ -70,6 +70,11 @@ class Device:
         _opened.add(self)
 
     @property
+    def compiles_at_launch(self) -> bool:
+        """Whether the driver compiles a kernel only when it is launched, for each size of its groups."""
+        return self.info.platform == "Portable Computing Language"
+
+    @property
     def context(self) -> cl.Context:
         self.refuse_after_fork()
         if self._context is None:

@@ -221,6 +221,8 @@ class Executable:
                 return
             if wait:
                 queue.finish()
+                while plan.unsaved:
+                    plan.unsaved.pop().store()
             else:
                 queue.flush()
         except self._driver_error as error:

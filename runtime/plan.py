@@ -91,7 +91,7 @@ class Plan:
     `largest` is the input that large outputs lie apart from, None where all is small. `plain`: the outputs are `fresh`
     ones, in order; `quick`: these are small, too, and pointers are shared. `status` holds a word a check, which only a
     failure changes. Where `synchronous`, a launch returns when it is done. `programs` must live as long as their
-    kernels.
+    kernels; the first run leaves more of the `unsaved` ones to be put on disk.
     """
 
     sizes: Mapping[str, int]
@@ -108,6 +108,7 @@ class Plan:
     queue: Any
     synchronous: bool
     programs: tuple[BuiltProgram, ...]
+    unsaved: list[BuiltProgram]
 
 
 class Temporaries:
@@ -181,6 +182,7 @@ def make_plan(loaded: Loaded, sizes: Mapping[str, int], temporaries: Temporaries
         outputs, _largest(loaded, elements), plain, plain and all(small_outputs.values()), status,
         [CHECK_HOLDS] * len(program.checks), {**keep, **held},
         device.local_thread_queue if small else device.queue, small, tuple(programs.values()),
+        [*programs.values()] if device.compiles_at_launch else [],
     )  # fmt: skip
 
 

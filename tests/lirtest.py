@@ -8,7 +8,8 @@
                                     there, all that is printed must be the same too
     // test: warning                so with warnings, announced by `// warning: CODE words`, of a file that is right
     // test: counts [--grad]        compile (with gradients): `// fused-kernels: 1`, `// stages: 3` (passes over a row),
-                                    `// exps-per-element: 2` and other counts of `compiler.report`, over all kernels
+                                    `// exps-per-element: 2` and other counts of `compiler.report`, over all kernels, and
+                                    `// traffic-ratio: 1.00` of `compiler.traffic`, where every name is 1024
 
 `pytest --bless` writes the .expect files anew. A new kind of test is one function and one row of COMMANDS.
 """
@@ -197,14 +198,16 @@ def _run_counts(test: LirTest) -> None:
 
 
 def count_fused(module: Module, gradients: bool) -> Mapping[str, float]:
-    """What a preset CPU runs: `compiler.report` says what is counted."""
+    """What a preset CPU runs: `compiler.report` and `compiler.traffic` say what is counted."""
     from lossc.compiler import compile_module
     from lossc.compiler.gradient import request_module_gradients
     from lossc.compiler.report import total_counts
+    from lossc.compiler.traffic import traffic
     from lossc.ir.target import CPU_AVX512
 
     asked = request_module_gradients(module) if gradients else module
-    return total_counts(compile_module(asked, CPU_AVX512))
+    compiled = compile_module(asked, CPU_AVX512)
+    return {**total_counts(compiled), "traffic-ratio": round(traffic(compiled).ratio, 2)}
 
 
 def _announcements(text: str, severity: str) -> list[tuple[int, str, str]]:

@@ -193,6 +193,15 @@ def test_inputs_are_drawn_for_every_loss() -> None:
         assert all(array.dtype in (np.float32, np.int32) for array in arrays.values()), case.name
 
 
+def test_a_row_that_lossc_gets_wrong_stands_there() -> None:
+    wrong = {"lossc fresh": {"fault": "incorrect: loss"}, "lossc": {"fault": "incorrect: loss"}, "jax.jit": {"ms": 2.0}}
+    linear = {"name": "linear", "systems": {"lossc": {"fault": "incorrect: loss"}, "jax.jit": {"ms": 3.0}}}
+    rows = [*ROWS, {**row(report.SHOWN[0], 1), "systems": wrong}]
+    lines = "\n".join(report.block({"sections": {"losses": rows, "linear": [linear]}}))
+    assert f"| {report.SHOWN[0]} | incorrect |  |  |  |  | 2.00 ms |" in lines
+    assert "| linear, loss + both gradients | incorrect |  |  | 3.00 |" in lines
+
+
 def test_an_abort_loses_nothing(tmp_path: Path) -> None:
     path = tmp_path / "run.json"
     store.begin(path, ["losses", "startup"])

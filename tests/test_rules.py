@@ -69,6 +69,7 @@ EXAMPLES: dict[str, Example] = {
     "negate": lambda x, y, **_: (emit("neg", -x), -(x - y), -(x * 3), -(x / 3)),
     "absolute_value": lambda x, **_: ((-x).abs(), x.abs().abs()),
     "square": lambda x, **_: emit("pow", x, full(x, 2)),
+    "small_power": lambda x, **_: tuple(emit("pow", x, full(x, number)) for number in (3, 4, -1)),
     "same_operands": lambda x, p, **_: (x.maximum(x), x.minimum(x), (p & p).cast("f64")),
     "neutral_truth": lambda x, p, **_: tuple(
         emit(name, p, p.constant(truth)).cast("f64") for name in ("and", "or") for truth in (True, False)
@@ -214,6 +215,10 @@ EXAMPLES: dict[str, Example] = {
         (x * 3).sum(1),
         (x * rows(r, x)).sum(1),
         (x * 3).sum(),
+    ),
+    "softmax_factor_out_of_sum": lambda x, y, r, **_: (
+        (shifted(x).exp() * rows(r, x) * y).sum(1),
+        shifted(x).exp() * rows(r, x),
     ),
     # the others
     "softplus": lambda x, **_: x.softplus(),

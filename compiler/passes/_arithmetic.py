@@ -135,6 +135,18 @@ def square(op: Op, build: Rebuild) -> Value | None:
     return build.emit("mul", x, x) if is_constant(build, exponent, 2) else None
 
 
+def small_power(op: Op, build: Rebuild) -> Value | None:
+    """x ** 3 = x * x * x, x ** 4 = (x * x) * (x * x), x ** -1 = 1 / x  rounding"""
+    x, exponent = op.operands
+    number = constant_of(build, exponent)
+    if number == -1:
+        return build.emit("div", constant_like(build, 1, x), x)
+    if number not in (3, 4):
+        return None
+    squared = build.emit("mul", x, x)
+    return build.emit("mul", squared, x if number == 3 else squared)
+
+
 def same_operands(op: Op, build: Rebuild) -> Value | None:
     """max(x, x) = min(x, x) = x, p and p = p, p or p = p  exact"""
     a, b = op.operands
@@ -271,7 +283,7 @@ ARITHMETIC: Rules = {
     "sub": (add_zero, zero_minus, add_negative, add_negative_row, minus_constant),
     "mul": (constant_to_the_right, times_one, times_minus_one, times_zero, times_negative),
     "div": (times_one, times_minus_one, times_negative, divide_by_power_of_two),
-    "pow": (times_one, square),
+    "pow": (times_one, square, small_power),
     "neg": (negate,),
     "abs": (absolute_value,),
     "max": (constant_to_the_right, same_operands),

@@ -185,3 +185,12 @@ def behind_guard(build: Rebuild, value: Value) -> Value:
         return value
     is_guard = is_constant(build, guard.operands[1], 0) and is_constant(build, infinite.operands[1], math.inf)
     return guard.operands[2] if is_guard and absolute.operands[0] is guard.operands[2] else value
+
+
+def is_softmax_power(build: Rebuild, value: Value) -> bool:
+    """Whether `value` is exp(x - max(x)) along some axes: between 0 and 1, unless it is NaN."""
+    power = build.match(value, "exp")
+    shifted = build.match(power.operands[0], "sub") if power is not None else None
+    view = view_of(build, shifted.operands[1]) if shifted is not None else None
+    largest = build.match(view[0], "reduce_max") if view is not None else None
+    return shifted is not None and largest is not None and largest.operands[0] is shifted.operands[0]

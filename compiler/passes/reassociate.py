@@ -19,6 +19,7 @@ from ._match import (
     axes_of,
     constant_of,
     expand,
+    is_softmax_power,
     kept_axes,
     round_to,
     same_value,
@@ -181,6 +182,27 @@ def small_factor_out_of_sum(op: Op, build: Rebuild) -> Value | None:
     return None
 
 
+def softmax_factor_out_of_sum(op: Op, build: Rebuild) -> Value | None:
+    """sum((e * c) * y) = sum((e * y) * c) where e = exp(x - max) and c repeats, also where e * c is needed  rounding"""
+    # Else a sum of probabilities times anything waits for the sum that they are divided by. As e is not above 1, the
+    # product does not overflow.
+    product = build.match(op.operands[0], "mul")
+    if product is None or op.result.type.dtype not in ("f32", "f64") or not build.used_once(product.result):
+        return None
+    for inner_value, y in (product.operands, product.operands[::-1]):
+        inner = build.match(inner_value, "mul")
+        if inner is None or _is_small(build, inner_value) or _is_small(build, y):
+            continue
+        for e, c in (inner.operands, inner.operands[::-1]):
+            view = view_of(build, c)
+            if view is None or _is_small(build, e) or not (is_softmax_power(build, e) or is_softmax_power(build, y)):
+                continue
+            if not set(view[1]) & set(axes_of(op.attributes["axes"], product.result.type.rank)):
+                regrouped = build.emit("mul", build.emit("mul", e, y), c)
+                return build.emit("reduce_sum", regrouped, axes=op.attributes["axes"])
+    return None
+
+
 def _known_sum(op: Op, x: Value, axes: tuple[int, ...], build: Rebuild) -> Value | None:
     """The sum of x along `axes`, if it is computed before `op`."""
     for reader in build.readers(x):
@@ -292,5 +314,5 @@ RULES: Rules = {
     "add": (common_factor, *_CHOICE, choice_beside_products),
     "sub": (common_factor, *_CHOICE, choice_beside_products),
     "neg": (negative_choice, negative_row),
-    "reduce_sum": (small_factor_out_of_sum,),
+    "reduce_sum": (small_factor_out_of_sum, softmax_factor_out_of_sum),
 }

@@ -133,4 +133,3 @@ def lower_with(candidate: Candidate, fused: Fused, device: DeviceInfo) -> tuple[
     own = {name: value for name, value in candidate.settings if name not in facts}
     told = {name: type(getattr(device, name))(value) for name, value in candidate.settings if name in facts}
     return tuple(strategies()[candidate.strategy].lower(replace(fused, settings=own), replace(device, **told)))
-

@@ -41,6 +41,8 @@ from ..vectors import vector_width
 STORES_ONCE = True
 TILE_ROWS = (12, 4, 1)
 """Rows of a tile; fewer where the product has fewer."""
+EVEN_ROWS, MOST_EVEN_ROWS = 8, 400
+"""Rows of a tile where they divide those of a product so small that a last tile which overlaps costs more."""
 PANEL_VECTORS = 2
 PANELS = 8
 DEPTH = 1024
@@ -70,8 +72,14 @@ def lower(fused: Fused, device: DeviceInfo) -> list[Variant]:
     assert matmul is not None
     rows = matmul.result.type.shape[0]
     if isinstance(rows, int):
-        return [_variant(fused, device, max(1, min(TILE_ROWS[0], rows)), None)]
-    return [_variant(fused, device, tile, at_least(size_of(rows), tile) if tile > 1 else None) for tile in TILE_ROWS]
+        even = rows % EVEN_ROWS == 0 and rows % TILE_ROWS[0] != 0 and rows < MOST_EVEN_ROWS
+        return [_variant(fused, device, EVEN_ROWS if even else max(1, min(TILE_ROWS[0], rows)), None)]
+    size = size_of(rows)
+    divides = Apply("lt", (mod(size, integer(EVEN_ROWS)), integer(1)), "bool")
+    few = Apply("lt", (size, integer(MOST_EVEN_ROWS)), "bool")
+    even = Apply("and", (Apply("and", (at_least(size, 1), divides), "bool"), few), "bool")
+    others = [_variant(fused, device, tile, at_least(size, tile) if tile > 1 else None) for tile in TILE_ROWS]
+    return [_variant(fused, device, EVEN_ROWS, even), *others]
 
 
 def _tiling(fused: Fused, device: DeviceInfo, tile_rows: int) -> Tiling:
@@ -109,11 +117,11 @@ class Grid:
 
 def _grid(product: Product, tiling: Tiling, device: DeviceInfo) -> Grid:
     panels, tiles = ceil_div(product.columns, integer(tiling.panel)), ceil_div(product.rows, integer(tiling.rows))
-    # Two blocks of columns where there are two panels: cores share the packing, too.
-    panels_each = minimum(integer(tiling.panels), ceil_div(panels, integer(2)))
+    wanted = integer(ITEMS_A_CORE * device.compute_units)
+    # Blocks of columns first: every block of rows packs the same columns once more.
+    panels_each = minimum(integer(tiling.panels), ceil_div(panels, wanted))
     column_blocks = ceil_div(panels, panels_each)
-    wanted = ceil_div(integer(ITEMS_A_CORE * device.compute_units), maximum(column_blocks, integer(1)))
-    tiles_each = maximum(integer(1), ceil_div(tiles, wanted))
+    tiles_each = maximum(integer(1), ceil_div(tiles, ceil_div(wanted, maximum(column_blocks, integer(1)))))
     if not tiling.one_turn:
         # Blocks of about one size, none with more rows than an item has sums for.
         blocks = ceil_div(tiles, minimum(tiles_each, integer(tiling.sum_rows // tiling.rows)))
@@ -145,9 +153,7 @@ def _variant(fused: Fused, device: DeviceInfo, tile_rows: int, guard: Expr | Non
     return Variant("matmul", (launch,), guard)
 
 
-def _turns(
-    fused: Fused, product: Product, scope: Scope, panels: tuple[Expr, Expr], tiles: tuple[Expr, Expr]
-) -> None:
+def _turns(fused: Fused, product: Product, scope: Scope, panels: tuple[Expr, Expr], tiles: tuple[Expr, Expr]) -> None:
     """All turns over the inner size, and what follows: after each tile where there is one turn, else at the end."""
     emitter, tiling = product.emitter, product.tiling
     if tiling.one_turn:
@@ -201,7 +207,8 @@ def _tiles(
     outer, inner = scope.inner(), scope.inner()
     top, own = _top(product, outer, tile)
     sums = emitter.let(inner, "sums_at", _sums_at(product, first_tile, tile, panel))
-    product.multiply(inner, top, sub(tile, tiles[0]), panel, first, depth, sums)
+    column = emitter.let(inner, "column", mul(add(start, panel), integer(tiling.panel)))
+    product.multiply(inner, top, sub(tile, tiles[0]), panel, column, first, depth, sums)
     if tiling.one_turn:
         _follow(fused, product, inner, top, own, start, panel, sums)
     outer.statements.append(For(panel, integer(0), count, integer(1), tuple(inner.statements)))

@@ -34,6 +34,11 @@ def cost(fused: Fused, device: DeviceInfo) -> float:
     return 1.0 / device.vector_width
 
 
+def candidates(fused: Fused, device: DeviceInfo) -> tuple[dict[str, int], ...]:
+    """More items, for arrays that give too few for the cores."""
+    return {"chunk": 4096}, {"chunk": 1024}
+
+
 def lower(fused: Fused, device: DeviceInfo) -> list[Variant]:
     """Vectors of full width where there are that many elements, else one by one."""
     width = vector_width(fused.schedule, device)
@@ -54,8 +59,8 @@ def _variant(
     fused: Fused, device: DeviceInfo, width: int, size: Expr, guard: Expr | None, nontemporal: bool
 ) -> Variant:
     emitter, scope = fused.emitter(), Scope()
-    schedule = fused.schedule
-    items = maximum(integer(1), div(size, integer(CHUNK)))
+    schedule, chunk = fused.schedule, fused.setting("chunk", CHUNK)
+    items = maximum(integer(1), div(size, integer(chunk)))
     suffix = f"_pointwise{width}" + "_stream" * nontemporal
     item = work_item(emitter, scope, "global_id")
     checks = tuple(op for op in schedule.function.ops if op.name == "check" and op not in schedule.finish)
@@ -63,10 +68,10 @@ def _variant(
     groups = declare(emitter, scope, schedule.whole_reductions, width, UNROLL if width > 1 else 1)
     if schedule.looped:
         (axis,) = schedule.looped
-        # Every item but the last has CHUNK elements; the last has those and what is left.
-        start = emitter.let(scope, "start", mul(item, integer(CHUNK)))
+        # Every item but the last has a chunk of elements; the last has those and what is left.
+        start = emitter.let(scope, "start", mul(item, integer(chunk)))
         is_last = Apply("eq", (item, sub(WorkItem("global_size"), integer(1))), "bool")
-        stop = emitter.let(scope, "stop", Apply("select", (is_last, size, add(start, integer(CHUNK))), "i64"))
+        stop = emitter.let(scope, "stop", Apply("select", (is_last, size, add(start, integer(chunk))), "i64"))
         sweep(emitter, scope, [Track(scope, {}, work, groups)], axis, start, stop, width, UNROLL, nontemporal)
     else:
         visit(emitter, scope, {}, work, groups)
@@ -74,6 +79,6 @@ def _variant(
     store_partials(fused, scope, totals, item)
     launch = kernel_and_launch(
         fused, emitter, suffix, scope.statements, items, partials=partial_dtypes(fused),
-        comment=(f"elements in vectors of {width}, {CHUNK} or more an item",),
+        comment=(f"elements in vectors of {width}, {chunk} or more an item",),
     )  # fmt: skip
     return with_finish(fused, device, launch, items, "pointwise", guard)

@@ -26,6 +26,7 @@ from ...ir.kernel import (
     sub,
 )  # fmt: skip
 from ...ir.program import Variant
+from ...ir.schedule import Schedule
 from ...ir.target import DeviceInfo
 from ..emit import Emitter, Point, Scope, product, size_of, split_rows
 from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials
@@ -33,7 +34,7 @@ from ..group_finish import group_count, with_group_finish
 from ..group_rows import GroupRows
 from ..meeting import Meeting, widest_of
 from ..reductions import Accumulators, accumulate, declare
-from ..row_tiers import GROUP, Layout, held_values, layout_of, local_for_meetings, values_for, vector_of, words_held
+from ..row_tiers import GROUP, WARP, Layout, held_values, layout_of, local_for_meetings, values_for, vector_of, words_held
 from ..stages import Stage, stages_of
 from ..sweep import Work
 from . import row_item
@@ -48,33 +49,36 @@ def applies(fused: Fused, device: DeviceInfo) -> str | None:
         return "it has a matrix product"
     if not schedule.looped:
         return "it has no rows"
-    if len(schedule.reduced) > 1:
-        return "rows are reduced along several axes that are not one in memory"
     if not schedule.reduced and len(schedule.looped) == 1:
         return "its elements lie along one axis"
-    size = min(1024, device.max_work_group_size)
-    if local_for_meetings(schedule, stages_of(schedule), size, size) > device.local_memory:
+    if local_for_meetings(schedule, stages_of(schedule), GROUP, WARP) > device.local_memory:
         return "the partial results of a group do not fit local memory"
     return None
+
+
+def column_axis(schedule: Schedule) -> int:
+    """The axis that items lie along: the innermost of those that are reduced, else of all."""
+    return max(schedule.reduced or schedule.looped)
 
 
 def cost(fused: Fused, device: DeviceInfo) -> float:
     """Nothing on a GPU, where columns lie side by side; else every item reads a line of memory for one element."""
     if device.kind != "gpu":
         return 4.0
-    return 0.05 if row_item.is_contiguous(fused.schedule, row_item.column_axis(fused.schedule)) else 5.0
+    return 0.05 if row_item.is_contiguous(fused.schedule, column_axis(fused.schedule)) else 5.0
 
 
 def lower(fused: Fused, device: DeviceInfo) -> list[Variant]:
     """A row of known length in its own layout. Else in layouts for rows that are kept, then for rows that are not."""
     schedule, emitter = fused.schedule, fused.emitter()
-    columns = schedule.axes[row_item.column_axis(schedule)]
+    columns = schedule.axes[column_axis(schedule)]
     width, stages = vector_of(schedule, columns, device), stages_of(schedule)
-    if isinstance(columns, int):
+    is_one_axis = len(schedule.columns) <= 1
+    if isinstance(columns, int) and is_one_axis:
         return [_variant(fused, device, layout_of(emitter, stages, columns, width, device), None)]
     size = min(GROUP, 1 << (device.max_work_group_size.bit_length() - 1))
     divides = Apply("lt", (mod(size_of(columns), integer(width)), integer(1)), "bool")
-    held = held_values(emitter, stages)
+    held = held_values(emitter, stages) if is_one_axis else ()
     words = words_held(held)
     variants = []
     for kept in KEPT_VECTORS:
@@ -82,6 +86,8 @@ def lower(fused: Fused, device: DeviceInfo) -> list[Variant]:
             fits = Apply("lt", (size_of(columns), integer(kept * width * size + 1)), "bool")
             layout = Layout(size, 1, width, kept, 0, False, held)
             variants.append(_variant(fused, device, layout, Apply("and", (divides, fits), "bool")))
+    if isinstance(columns, int):
+        return [_variant(fused, device, Layout(size, 1, width, 0, 0, True), None)]
     if width > 1:
         variants.append(_variant(fused, device, Layout(size, 1, width, 0, 0, True), divides))
     return [*variants, _variant(fused, device, Layout(size, 1, 1, 0, 0, True), None)]
@@ -90,8 +96,8 @@ def lower(fused: Fused, device: DeviceInfo) -> list[Variant]:
 def _variant(fused: Fused, device: DeviceInfo, layout: Layout, guard: Expr | None) -> Variant:
     schedule, emitter, scope = fused.schedule, fused.emitter(), Scope()
     emitter.aligned = not device.shared_pointers
-    axis = row_item.column_axis(schedule)
-    row_axes = [a for a in sorted(schedule.looped) if a != axis]
+    axis = column_axis(schedule)
+    row_axes = [a for a in sorted(schedule.looped) if a != axis and a not in schedule.reduced]
     item = emitter.let(scope, "local_id", WorkItem("local_id"))
     group = emitter.let(scope, "group_id", WorkItem("group_id"))
     lane = emitter.let(scope, "lane", mod(item, integer(layout.lanes))) if layout.rows > 1 else item
@@ -119,7 +125,8 @@ def _variant(fused: Fused, device: DeviceInfo, layout: Layout, guard: Expr | Non
         work = Work((*stage.reductions, *stage.element_sums), stage.element_outputs, stage.element_checks)
         if not work.is_empty:
             found = declare(emitter, turn, stage.reductions, layout.width, 1)
-            along.visit_row(turn, point, stage, work, [*found, *(s for s in sums if s.op in stage.element_sums)])
+            own = [*found, *(s for s in sums if s.op in stage.element_sums)]
+            _visit_lines(emitter, turn, point, along, stage, work, own)
             for op, value in meeting.join(turn, found, layout.lanes).items():
                 turn.known[op.result] = value
         row_values(emitter, turn, point, stage, row_sums, first_of(lane, inside))
@@ -139,6 +146,24 @@ def _variant(fused: Fused, device: DeviceInfo, layout: Layout, guard: Expr | Non
         comment=(described(layout),),
     )  # fmt: skip
     return with_group_finish(fused, device, (launch,), groups, "row-group", guard)
+
+
+def _visit_lines(
+    emitter: Emitter, scope: Scope, point: Point, along: GroupRows, stage: Stage, work: Work,
+    groups: Sequence[Accumulators],
+) -> None:  # fmt: skip
+    """A pass over a row; line by line, where it is reduced along more axes than the one that items lie along."""
+    outer = [a for a in emitter.schedule.columns if a != along.axis]
+    if not outer:
+        along.visit_row(scope, point, stage, work, groups)
+        return
+    variables = {a: emitter.fresh("line", "i64") for a in outer}
+    inner = scope.inner()
+    along.visit_row(inner, {**point, **variables}, stage, work, groups)
+    body = tuple(inner.statements)
+    for a, variable in reversed(variables.items()):
+        body = (For(variable, integer(0), size_of(emitter.schedule.axes[a]), integer(1), body),)
+    scope.statements += body
 
 
 def described(layout: Layout) -> str:

@@ -60,9 +60,13 @@ def applies(fused: Fused, device: DeviceInfo) -> str | None:
         return refused
     if not schedule.row_reductions:
         return "it has no row reductions"
+    if len(schedule.reduced) > 1:
+        return "rows are reduced along several axes that are not one in memory"
     if not row_item.is_contiguous(schedule, row_item.column_axis(schedule)):
         return "rows are not contiguous"
     columns, rows = schedule.axes[row_item.column_axis(schedule)], _Parts(fused, device).rows
+    if device.kind == "cpu" and not isinstance(columns, int) and not isinstance(rows, Const):
+        return "rows are seldom fewer than cores: it wants to know how many there are, or how long"
     if isinstance(columns, int) and columns < LEAST_PARTS * _Parts(fused, device).part:
         return "its rows are not long enough to divide"
     if isinstance(rows, Const) and int(rows.value) >= _most_rows(device):

@@ -12,11 +12,7 @@ from dataclasses import dataclass, replace
 from ...ir.function import Op
 from ...ir.kernel import (
     Apply,
-    Assign,
-    Declare,
     Expr,
-    For,
-    Load,
     Store,
     add,
     at_least,
@@ -29,7 +25,7 @@ from ...ir.program import Buffer, Launch, Variant
 from ...ir.schedule import Schedule
 from ...ir.target import DeviceInfo
 from ..emit import Scope, product, size_of
-from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, with_finish, work_item
+from ..fused import Fused, join_in_order, kernel_and_launch, partial_dtypes, store_partials, with_finish, work_item
 from ..monoids import monoid_of
 from ..reductions import declare, fold
 from ..row_blocks import LaneTrack, block_at, block_count, lane_axis, visit_columns
@@ -162,20 +158,12 @@ class _Split:
         block = block_at(emitter, scope, number, self.width)
         own: dict[str, str] = {}
         for op in self.first.reductions:
-            buffer, monoid = self.partial(op), monoid_of(op, emitter.facts)
+            buffer = self.partial(op)
             own[buffer.name] = buffer.dtype
-            wide = replace(monoid, dtype="f64") if monoid.dtype == "f32" and self.device.has_f64 else monoid
-            total = emitter.fresh(f"{op.result.name}_total", wide.dtype, self.width)
-            part = emitter.fresh("part", "i64")
-            loaded: Expr = Load(buffer.name, add(mul(part, self.rows), block.number), monoid.dtype, self.width)
-            if wide != monoid:
-                loaded = Apply("cast", (loaded,), wide.dtype, self.width)
-            scope.statements += [
-                Declare(total, wide.neutral(self.width)),
-                For(part, integer(0), self.parts, integer(1), (Assign(total, wide.join(total, loaded)),)),
-            ]
-            narrow = Apply("cast", (total,), monoid.dtype, self.width) if wide != monoid else total
-            scope.known[op.result] = emitter.let(scope, op.result.name, narrow)
+            scope.known[op.result] = join_in_order(
+                emitter, scope, op, self.device, buffer.name,
+                lambda part: add(mul(part, self.rows), block.number), self.parts, self.width,
+            )  # fmt: skip
         for stage in stages_of(self.schedule):
             row_lanes.row_values(emitter, scope, block, stage, ())
         items = block_count(self.schedule, self.width)

@@ -4,18 +4,12 @@ from __future__ import annotations
 
 from ..builder import Tensor
 from ..diagnostics import LirError
-from ..types import is_short
 
 REDUCTIONS = ("mean", "sum", "none", "weights")
 """Besides the three that averages are known by: "weights" is what the mean divides by, element by element."""
 
 EMPTY = ("nan", "zero", "error")
 """What the mean of a loss can be where nothing counts."""
-
-
-def widen(x: Tensor) -> Tensor:
-    """16-bit floats are storage: arithmetic is in f32."""
-    return x.cast("f32") if is_short(x.dtype) else x
 
 
 def like(target: Tensor, x: Tensor) -> Tensor:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ..builder import Tensor
-from ._reduction import as_given, like, same_shape, weighted, widen
+from ._logits import binary_cross_entropy
+from ._reduction import as_given, like, same_shape, weighted
 
 
 def bce_loss(x: Tensor, t: Tensor, weight: Tensor | None = None, *, reduction: str = "mean") -> Tensor:
@@ -19,7 +20,7 @@ def bce_loss(x: Tensor, t: Tensor, weight: Tensor | None = None, *, reduction: s
     Source: torch.nn.functional.binary_cross_entropy.
     """
     same_shape(x, t)
-    given, x = x, widen(x)
+    given, x = x, x.widen()
     t = like(t, x)
     ((x >= 0) & (x <= 1)).check(x, code="probability", message="a probability must lie in [0, 1]")
     # Declared for second derivatives: 0 / 0, as the derivative of a clamped logarithm of 0 would be, is no number.
@@ -45,12 +46,10 @@ def bce_with_logits_loss(
     Source: torch.nn.functional.binary_cross_entropy_with_logits.
     """
     same_shape(x, t, "logits and target")
-    given, x = x, widen(x)
+    given, x = x, x.widen()
     t = like(t, x)
     if pos_weight is None:
-        # max(x, 0) and x t nearly cancel where the prediction is right: what is left there is the logarithm.
-        value = (-x.abs()).exp().log1p() + (x.maximum(0) - x * t)
-        value = value.with_gradient((x, x.sigmoid() - t), (t, -x))
+        value = binary_cross_entropy(x, t)
     else:
         extra = like(pos_weight, x).broadcast_to(x.shape) - 1
         value = (1 - t) * x + (1 + extra * t) * (-x).softplus()

@@ -14,7 +14,7 @@ from ..layers import linear
 from ..types import is_float
 from ._distributions import distribution_rows, weigh_classes
 from ._labels import Labels, class_batch, reduce_rows
-from ._reduction import like, widen
+from ._reduction import like
 
 
 def cross_entropy_loss(
@@ -41,7 +41,7 @@ def cross_entropy_loss(
     """
     if not 0.0 <= label_smoothing <= 1.0:
         raise LirError(f"label_smoothing must lie in [0, 1], found {label_smoothing}")
-    x, target, axis = class_batch(widen(logits), target, axis)
+    x, target, axis = class_batch(logits.widen(), target, axis)
     if is_float(target.dtype):
         _refuse_ignore_index(ignore_index)
         rows = distribution_rows(x, like(target, x), weight, label_smoothing, axis)
@@ -78,7 +78,7 @@ def nll_loss(
     Kink: none.
     Source: torch.nn.functional.nll_loss.
     """
-    x, target, axis = class_batch(widen(log_probs), target, axis)
+    x, target, axis = class_batch(log_probs.widen(), target, axis)
     if is_float(target.dtype):
         _refuse_ignore_index(ignore_index)
         t = weigh_classes(like(target, x), weight, axis)
@@ -112,7 +112,7 @@ def linear_cross_entropy_loss(
     if weight.rank != 2 or weight.shape[1] != hidden.shape[-1]:
         raise LirError(f"the weight for hidden {hidden.type} has type {hidden.dtype}[C, {hidden.shape[-1]}], found "
                        f"{weight.type}", "weights are [out, in]", code="LIR0030")  # fmt: skip
-    wide = widen(hidden)
+    wide = hidden.widen()
     logits = linear(wide, like(weight, wide), None if bias is None else like(bias, wide),
                     memory_budget=memory_budget)  # fmt: skip
     loss = cross_entropy_loss(logits, target, class_weight, ignore_index=ignore_index,

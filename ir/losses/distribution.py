@@ -8,7 +8,7 @@ from .._softmax import shifted_exponentials
 from ..builder import Tensor
 from ..diagnostics import LirError
 from ..ops import class_axis
-from ._reduction import REDUCTIONS, as_given, check_reduction, like, reduce_loss, same_shape, total, widen
+from ._reduction import REDUCTIONS, as_given, check_reduction, like, reduce_loss, same_shape, total
 from ._scalars import check_positive, scalar
 
 
@@ -23,7 +23,7 @@ def kl_div_loss(log_probs: Tensor, t: Tensor, *, log_target: bool = False, reduc
     Source: S. Kullback, R. A. Leibler, On information and sufficiency (1951); torch.nn.functional.kl_div.
     """
     same_shape(log_probs, t, "log-probabilities and target")
-    x = widen(log_probs)
+    x = log_probs.widen()
     target = like(t, x)
     empty = target == (-math.inf if log_target else 0)
     present = empty.select(0 if log_target else 1, target)
@@ -56,7 +56,7 @@ def js_div_loss(
     if not 0.0 <= beta <= 1.0:
         raise LirError(f"beta must lie in [0, 1], found {beta}", code="LIR0024")
     axis = _class_axis(p_logits, q_logits, axis)
-    p = widen(p_logits)
+    p = p_logits.widen()
     q = like(q_logits, p)
     if beta in (0.0, 1.0):
         rows = _kl_of_logits(p, q, axis) if beta == 0 else _kl_of_logits(q, p, axis)
@@ -86,7 +86,7 @@ def distillation_loss(
     """
     check_positive(temperature, "temperature")
     axis = _class_axis(student, teacher, axis)
-    wide = widen(student)
+    wide = student.widen()
     temper = scalar(temperature, wide, "temperature")
     rows = _kl_of_logits(like(teacher, wide) / temper, wide / temper, axis) * (temper * temper)
     return as_given(reduce_loss(rows, reduction), student, reduction)

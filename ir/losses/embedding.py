@@ -8,7 +8,7 @@ from .._softmax import shifted_exponentials
 from ..builder import Tensor
 from ..diagnostics import LirError
 from ..types import Type
-from ._reduction import as_given, clamp_at_zero, like, reduce_loss, same_shape, widen
+from ._reduction import as_given, clamp_at_zero, like, reduce_loss, same_shape
 from ._scalars import check_positive, scalar
 
 _COSINE_EPS = 1e-12
@@ -30,7 +30,7 @@ def cosine_embedding_loss(
     _same_vectors(x1, x2, "x1 and x2")
     if t.shape != x1.shape[:-1]:
         raise LirError(f"expected one target a pair, {Type(t.dtype, x1.shape[:-1])}, found {t.type}", code="LIR0030")
-    left = widen(x1)
+    left = x1.widen()
     right = like(x2, left)
     axis = left.rank - 1
     cosine = (left * right).sum(axis) * _inverse_norm(left, axis) * _inverse_norm(right, axis)
@@ -58,7 +58,7 @@ def triplet_loss(
     check_positive(p, "p")
     _same_vectors(anchor, positive, "anchor and positive")
     _same_vectors(anchor, negative, "anchor and negative")
-    a = widen(anchor)
+    a = anchor.widen()
     good, bad = like(positive, a), like(negative, a)
     to_good, to_bad = _norm(a - good + eps, p), _norm(a - bad + eps, p)
     if swap:
@@ -78,7 +78,7 @@ def hinge_embedding_loss(x: Tensor, t: Tensor, *, margin: float | Tensor = 1.0, 
     Source: torch.nn.functional.hinge_embedding_loss.
     """
     same_shape(x, t)
-    wide = widen(x)
+    wide = x.widen()
     target = like(t, wide)
     apart = clamp_at_zero(scalar(margin, wide, "margin") - wide)
     value = (target == -1).select(0, wide) + (target == 1).select(0, apart)
@@ -99,7 +99,7 @@ def margin_ranking_loss(
     """
     same_shape(x1, x2, "x1 and x2")
     same_shape(x1, t)
-    wide = widen(x1)
+    wide = x1.widen()
     value = clamp_at_zero(scalar(margin, wide, "margin") - like(t, wide) * (wide - like(x2, wide)))
     return as_given(reduce_loss(value, reduction), x1, reduction)
 
@@ -121,7 +121,7 @@ def info_nce_loss(
     _same_vectors(queries, keys, "queries and keys")
     if queries.rank != 2:
         raise LirError(f"info_nce_loss takes queries[N, D] and keys[N, D], found {queries.type}", code="LIR0030")
-    left = widen(queries)
+    left = queries.widen()
     right = like(keys, left)
     left, right = (v * _inverse_norm(v, 1).insert_axis(1, v.shape[1]) for v in (left, right))
     cosines = left.apply("matmul", right, transpose_right=True)

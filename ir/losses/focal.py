@@ -10,7 +10,7 @@ from ..diagnostics import LirError
 from ..types import is_float
 from ._distributions import distribution_rows
 from ._labels import Labels, class_batch, only_labels, reduce_rows
-from ._reduction import as_given, like, reduce_loss, same_shape, widen
+from ._reduction import as_given, like, reduce_loss, same_shape
 from ._scalars import Scalar, scalar
 
 
@@ -29,7 +29,7 @@ def sigmoid_focal_loss(
     Source: Lin, Goyal, Girshick, He, Dollar 2017; torchvision.ops.sigmoid_focal_loss.
     """
     same_shape(logits, t, "logits and target")
-    x = widen(logits)
+    x = logits.widen()
     t = like(t, x)
     loss = t * (-x).softplus() + (1 - t) * x.softplus()
     # 1 - p from sigmoid(-x): exact also where p rounds to 1.
@@ -57,7 +57,7 @@ def focal_cross_entropy_loss(
     Kink: none.
     Source: Lin, Goyal, Girshick, He, Dollar 2017, over classes.
     """
-    x, target, axis = class_batch(widen(logits), target, axis)
+    x, target, axis = class_batch(logits.widen(), target, axis)
     only_labels(target)
     labels = Labels(x, target, weight, axis, ignore_index)
     loss = _label_rows(x, labels)
@@ -84,7 +84,7 @@ def poly_cross_entropy_loss(
     Kink: none.
     Source: PolyLoss (Poly-1), Leng et al. 2022.
     """
-    x, target, axis = class_batch(widen(logits), target, axis)
+    x, target, axis = class_batch(logits.widen(), target, axis)
     factor = scalar(epsilon, x, "epsilon")
     if is_float(target.dtype):
         if weight is not None or ignore_index is not None:

@@ -7,7 +7,8 @@ from ..diagnostics import LirError
 from ..ops import class_axis
 from ..types import is_integer
 from ._labels import Labels, along_classes, class_batch, in_range, is_label, only_labels, reduce_rows
-from ._reduction import as_given, clamp_at_zero, like, reduce_loss, same_shape, widen
+from ._logits import binary_cross_entropy
+from ._reduction import as_given, clamp_at_zero, like, reduce_loss, same_shape
 from ._scalars import scalar
 
 
@@ -39,7 +40,7 @@ def squared_hinge_loss(x: Tensor, t: Tensor, *, reduction: str = "mean") -> Tens
 
 def _of_margin(given: Tensor, t: Tensor, reduction: str, squared: bool) -> Tensor:
     same_shape(given, t)
-    x = widen(given)
+    x = given.widen()
     hinge = clamp_at_zero(1 - x * like(t, x))
     return as_given(reduce_loss(hinge**2 if squared else hinge, reduction), given, reduction)
 
@@ -55,7 +56,7 @@ def soft_margin_loss(x: Tensor, t: Tensor, *, reduction: str = "mean") -> Tensor
     Source: torch.nn.functional.soft_margin_loss.
     """
     same_shape(x, t)
-    wide = widen(x)
+    wide = x.widen()
     return as_given(reduce_loss((-(like(t, wide) * wide)).softplus(), reduction), x, reduction)
 
 
@@ -78,7 +79,7 @@ def multi_margin_loss(
     if p not in (1, 2):
         raise LirError(f"p must be 1 or 2, found {p}")
     given = x
-    x, target, axis = class_batch(widen(x), target, axis)
+    x, target, axis = class_batch(x.widen(), target, axis)
     only_labels(target)
     labels = Labels(x, target, weight, axis)
     z = x - x.gather(target, axis).insert_axis(axis, x.shape[axis]) + scalar(margin, x, "margin")
@@ -102,7 +103,7 @@ def multilabel_margin_loss(x: Tensor, y: Tensor, *, reduction: str = "mean") -> 
     if not is_integer(y.dtype):
         raise LirError(f"the targets are lists of class indices, integers, found {y.type}")
     same_shape(x, y, "scores and lists of targets")
-    given, x = x, widen(x)
+    given, x = x, x.widen()
     if x.rank == 1:
         x, y = x.reshape([1, *x.shape]), y.reshape([1, *y.shape])
     classes = x.shape[1]
@@ -134,10 +135,10 @@ def multilabel_soft_margin_loss(
     Source: torch.nn.functional.multilabel_soft_margin_loss.
     """
     same_shape(x, t, "logits and target")
-    given, x = x, widen(x)
+    given, x = x, x.widen()
     t = like(t, x)
     axis = class_axis(x.rank, axis)
-    values = x.softplus() - x * t
+    values = binary_cross_entropy(x, t)
     if weight is not None:
         values = values * along_classes(weight, x, axis)
     return as_given(reduce_loss(values.sum(axis) / x.count([axis]), reduction), given, reduction)

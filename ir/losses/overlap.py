@@ -7,7 +7,7 @@ from ..diagnostics import LirError
 from ..layers import softmax
 from ..types import is_integer
 from ._labels import Labels, class_batch, is_label
-from ._reduction import as_given, like, reduce_loss, same_shape, widen
+from ._reduction import as_given, like, reduce_loss, same_shape
 from ._scalars import Scalar, scalar
 
 
@@ -55,7 +55,7 @@ def _overlap(
 ) -> Tensor:
     if given.rank < 2:
         raise LirError(f"expected probabilities [N, C, d...], found {given.type}")
-    x = widen(given)
+    x = given.widen()
     if is_integer(t.dtype):
         _, labels, _ = class_batch(x, t, 1)
         Labels(x, labels, None, 1)

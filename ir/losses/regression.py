@@ -7,7 +7,7 @@ import math
 from ..builder import Tensor
 from ..diagnostics import LirError
 from ..types import is_float
-from ._reduction import as_given, like, reduce_loss, same_shape, weighted, widen
+from ._reduction import as_given, like, reduce_loss, same_shape, weighted
 from ._scalars import check_positive, scalar
 
 
@@ -110,7 +110,7 @@ def poisson_nll_loss(
     Source: torch.nn.functional.poisson_nll_loss.
     """
     same_shape(x, t)
-    wide = widen(x)
+    wide = x.widen()
     target = like(t, wide)
     value = wide.exp() - target * wide if log_input else wide - target * (wide + eps).log()
     if full:
@@ -152,5 +152,5 @@ def gaussian_nll_loss(
 def _difference(x: Tensor, t: Tensor) -> Tensor:
     """x - t, in the element type of the arithmetic."""
     same_shape(x, t)
-    wide = widen(x)
+    wide = x.widen()
     return wide - like(t, wide)

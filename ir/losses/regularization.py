@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..builder import Tensor
-from ._reduction import as_given, reduce_loss, widen
+from ._reduction import as_given, reduce_loss
 
 
 def l2_loss(w: Tensor, *, reduction: str = "mean") -> Tensor:
@@ -16,7 +16,7 @@ def l2_loss(w: Tensor, *, reduction: str = "mean") -> Tensor:
     Kink: none.
     Source: A. E. Hoerl, R. W. Kennard, Ridge regression (1970).
     """
-    wide = widen(w)
+    wide = w.widen()
     return as_given(reduce_loss(wide * wide * 0.5, reduction), w, reduction)
 
 
@@ -30,4 +30,4 @@ def l1_regularization(w: Tensor, *, reduction: str = "mean") -> Tensor:
     Kink: at w = 0 the derivative is 0.
     Source: R. Tibshirani, Regression shrinkage and selection via the lasso (1996).
     """
-    return as_given(reduce_loss(widen(w).abs(), reduction), w, reduction)
+    return as_given(reduce_loss(w.widen().abs(), reduction), w, reduction)

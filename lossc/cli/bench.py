@@ -108,14 +108,15 @@ def bench(
         say_json(facts)
         return
     note(f"ran on {chosen}")
-    say(f"@{facts['function']}: {counted(counts['fused-kernels'], 'fused kernel')}, {counted(facts['launches'], 'launch')}"
-        + "".join(f", {name} = {size}" for name, size in sizes.items()))  # fmt: skip
+    bound = "".join(f", {name} = {size}" for name, size in sizes.items())
+    say(f"@{facts['function']}: {counted(facts['fused_kernels'], 'fused kernel')}, "
+        f"{counted(facts['launches'], 'launch')}{bound}")  # fmt: skip
     say(f"time   {_told(timing)}")
     say(f"copy   {_told(copy_timing)}")
     say(f"bytes  {needed:,} are needed, {moved:,} moved: {facts['bytes_per_second'] / 1e9:.2f} GB/s")
     say(f"floor  {_seconds(facts['floor_seconds'])} for the bytes that are needed, at the copy's "
-        f"{facts['copy_bytes_per_second'] / 1e9:.2f} GB/s: this is {facts['fraction_of_copy']:.0%} of the device's copy "
-        "bandwidth")  # fmt: skip
+        f"{facts['copy_bytes_per_second'] / 1e9:.2f} GB/s: this is {facts['fraction_of_copy']:.0%} "
+        "of the device's copy bandwidth")  # fmt: skip
 
 
 def call_of(

@@ -23,7 +23,7 @@ def write_file(path: Path, content: str | bytes) -> None:
 def write_files(folder: Path, contents: Mapping[str, str | bytes]) -> None:
     """Put files into a folder, which is made where it is missing. Other files there stay."""
     if folder.exists() and not folder.is_dir():
-        raise LirError(f"cannot write to {str(folder)!r}: it is a file", "name a folder, which is made if it is missing")
+        raise LirError(f"cannot write to {str(folder)!r}: it is a file", "name a folder: it is made if missing")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

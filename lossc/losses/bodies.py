@@ -64,14 +64,10 @@ def averaged_by_count(operation: str, tensors: Tensors, order: Sequence[str], se
     if "weight" not in tensors:
         return stretched(operation, tensors, order, settings)
     plain = {name: tensor for name, tensor in tensors.items() if name != "weight"}
-    values = _wide(stretched(operation, {**plain, "input": _wide(plain["input"])}, order,
-                             {**settings, "reduction": "none"}))  # fmt: skip
+    wide = {**plain, "input": plain["input"].widen()}
+    values = stretched(operation, wide, order, {**settings, "reduction": "none"}).widen()
     values = values * tensors["weight"].cast(values.dtype).broadcast_to(values.shape)
     return _reduced(values, settings["reduction"])
-
-
-def _wide(x: Tensor) -> Tensor:
-    return x.cast("f32") if x.dtype in ("f16", "bf16") else x
 
 
 def _reduced(values: Tensor, reduction: str) -> Tensor:
@@ -85,7 +81,7 @@ def of_probabilities(operation: str, tensors: Tensors, order: Sequence[str], set
     """A target outside [0, 1] is refused, too."""
     target = tensors["target"]
     if not is_integer(target.dtype) and target.dtype != "bool":
-        wide = _wide(target)
+        wide = target.widen()
         ((wide >= 0) & (wide <= 1)).check(
             wide, code="probability", message="a target that is a probability must lie in [0, 1]"
         )
@@ -105,7 +101,7 @@ def divided_by_batch(operation: str, tensors: Tensors, order: Sequence[str], set
 def over_classes(operation: str, tensors: Tensors, order: Sequence[str], settings: Settings) -> Tensor:
     """Binary losses averaged over the last axis; a weight may have any shape that broadcasts."""
     tensors = _common(tensors, *tensors)
-    wide = {name: _wide(tensor) for name, tensor in tensors.items()}
+    wide = {name: tensor.widen() for name, tensor in tensors.items()}
     values = one_operation(operation, wide, order, {"reduction": "none"})
     return _reduced(values.sum(values.rank - 1) / values.count([values.rank - 1]), settings["reduction"])
 
@@ -143,9 +139,9 @@ def after_a_layer(operation: str, tensors: Tensors, order: Sequence[str], settin
         return one_operation(operation, tensors, order, attributes)
     count, places, width = weight.shape
     outputs = multiply_dims([count, places])
-    layer = [_wide(tensors["input"]), _wide(weight).reshape([outputs, width])]
+    layer = [tensors["input"].widen(), weight.widen().reshape([outputs, width])]
     if "linear_bias" in tensors:
-        layer.append(_wide(tensors["linear_bias"]).reshape([outputs]))
+        layer.append(tensors["linear_bias"].widen().reshape([outputs]))
     logits = emit("linear", *layer).reshape([tensors["input"].shape[0], count, places])
     return one_operation("cross_entropy_loss", {**tensors, "input": logits}, ("input", "target", "weight"), attributes)
 

@@ -23,6 +23,7 @@ from lossc.ir.diagnostics import LirError
 from lossc.ir.function import Value
 from lossc.ir.losses._reduction import EMPTY, REDUCTIONS
 from lossc.losses.stubs import HEAD, function_lines
+from lossc.losses.table import MORE_REDUCTIONS
 
 # Words of operations that are not written like other words in a class's name.
 WORDS = {"mse": "MSE", "bce": "BCE", "nll": "NLL", "kl": "KL", "js": "JS", "nce": "NCE", "multilabel": "MultiLabel"}
@@ -163,8 +164,8 @@ def _call_signature(composite: Composite) -> inspect.Signature:
 def _class_of(composite: Composite) -> type[Loss]:
     signature = _signature(composite)
     choices = {name: CHOICES[name] for name in signature.parameters if name in CHOICES}
-    if composite.name == "kl_div_loss":
-        choices["reduction"] += ("batchmean",)
+    if "reduction" in choices:
+        choices["reduction"] += MORE_REDUCTIONS.get(composite.name, ())
 
     def __init__(self: Loss, *arguments: Any, **keywords: Any) -> None:
         bound = signature.bind(*arguments, **keywords)

@@ -43,13 +43,17 @@ class LossProgram:
         self._executable: Any = None
         self._derived: dict[tuple[str, tuple[int, ...]], LossProgram] = {}
 
+    @property
+    def module(self) -> Module:
+        return Module({self.function.name: self.function}, self.function.name)
+
     def executable(self) -> Any:
         """The compiled program on the default device."""
         found = self._executable
         if found is None:
             with self._lock:
                 if self._executable is None:
-                    self._executable = _compiled(self.function)
+                    self._executable = _compiled(self)
                 found = self._executable
         return found
 
@@ -97,13 +101,13 @@ def _gradient(function: Function, wanted: Sequence[int], upstream: bool) -> Func
     )  # fmt: skip
 
 
-def _compiled(function: Function) -> Any:
-    from lossc.compiler import compile_module
+def _compiled(program: LossProgram) -> Any:
+    from lossc.ready import ready_program
     from lossc.runtime.execute import Executable
 
     device = default_device()
-    compiled = compile_module(Module({function.name: function}, function.name), device.info)
-    executable = Executable(compiled.program, device, compiled.sources(), compiled.build_options)
+    ready, function = ready_program(program.module, device), program.function
+    executable = Executable(ready.program, device, ready.sources, ready.options)
     if executable.free_inputs != tuple(value.name for value in function.inputs):
         raise CompilerBug(f"@{function.name} lost inputs while it was compiled: {executable.free_inputs} are left")
     return executable

@@ -17,6 +17,7 @@ from typing import Any
 from lossc.ir.attributes import complete_attributes
 from lossc.ir.composites import definition_of
 from lossc.ir.diagnostics import CheckFailed, LirError
+from lossc.ir.losses._reduction import REDUCTIONS
 from lossc.ir.ops import Attribute
 from lossc.losses import bodies, shapes
 from lossc.losses import class_shapes as of_classes
@@ -137,7 +138,7 @@ class Row:
 
     @cached_property
     def _reductions(self) -> tuple[str, ...]:
-        return _MORE_REDUCTIONS.get(self.name, ("mean", "sum", "none"))
+        return (*REDUCTIONS, *MORE_REDUCTIONS.get(self.operation, ()))
 
     @cached_property
     def attributes(self) -> Mapping[str, Attribute]:
@@ -207,7 +208,8 @@ _FAILURES: Mapping[str, type[CheckFailed]] = {"label": OutOfRange, "probability"
 _LABELS_AS_VALUES: Mapping[str, type[CheckFailed]] = {"label": RefusedValue}
 
 
-_MORE_REDUCTIONS: Mapping[str, tuple[str, ...]] = {"kl_div": ("mean", "batchmean", "sum", "none")}
+MORE_REDUCTIONS: Mapping[str, tuple[str, ...]] = {"kl_div_loss": ("batchmean",)}
+"""What operations have beside the reductions of all losses."""
 
 
 def _reduction(reduction: Any, retired: Sequence[Any], accepted: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ from lossc.ir.builder import Builder, Tensor
 from lossc.ir.function import Module
 from lossc.ir.types import Type, named
 from lossc.runtime.device import Device
-from lossc.runtime.stopwatch import Clock, Stopwatch
+from lossc.runtime.stopwatch import Clock, Stopwatch, placed
 
 from .memory import copy_key, remembered, write
 
@@ -49,12 +49,11 @@ def copy_seconds(device: Device, nbytes: int, clock: Clock, at_most: float = flo
 def _measured(device: Device, nbytes: int, clock: Clock) -> float:
     compiled = compile_module(copying_module(), device.info)
     stopwatch = Stopwatch(compiled.program, device, compiled.sources(), compiled.build_options, clock)
-    x = np.zeros(nbytes // 8, np.float32)
-    stopwatch.run([x])
+    given = placed(device, [np.zeros(nbytes // 8, np.float32)])
+    stopwatch.time_steps(given)
     times: list[float] = []
     end = clock() + SECONDS
     while len(times) < FEWEST_RUNS or clock() < end:
-        stopwatch.run([x])
-        times.append(sum(stopwatch.seconds.values()))
+        times.append(sum(stopwatch.time_steps(given).values()))
     # Whatever disturbs a run only adds to its time.
     return min(times)

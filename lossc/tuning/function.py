@@ -1,7 +1,7 @@
 """Compiled functions that choose by measurement, at the first call with sizes of a class.
 
-In: what `CompiledFunction` takes. Out: the same function; the first call with sizes between other powers of two takes up
-to two seconds longer, unless an earlier process has left its results on disk.
+In: what `CompiledFunction` takes. Out: the same function. The first call with sizes between other powers of two takes
+up to two seconds longer, unless an earlier process has left what it found on disk.
 """
 
 from __future__ import annotations

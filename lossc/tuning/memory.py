@@ -1,4 +1,4 @@
-"""What was measured, on disk beside the cache of built programs: a file a fused kernel, damaged ones are as good as none.
+"""What was measured, on disk beside the cache of built programs: a file a fused kernel. Damaged ones count as none.
 
 In: a key of everything that a time depends on. Out: what was found under it. `LOSSC_CACHE=0` switches this off, too.
 """

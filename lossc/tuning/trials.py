@@ -18,7 +18,7 @@ from lossc.ir.diagnostics import LosscError
 from lossc.ir.program import Launch
 from lossc.runtime.device import Device
 from lossc.runtime.execute import Given
-from lossc.runtime.stopwatch import Clock, Stopwatch
+from lossc.runtime.stopwatch import Clock, Stopwatch, placed
 
 from .search import Pair
 
@@ -39,7 +39,7 @@ class Trials:
     def __init__(
         self, compiled: Compiled, device: Device, given: Sequence[Given], sizes: Mapping[str, int], clock: Clock
     ) -> None:
-        self.device, self.given, self.sizes, self.clock = device, given, sizes, clock
+        self.device, self.given, self.sizes, self.clock = device, placed(device, given), sizes, clock
         self._named = {name: size for name, size in sizes.items() if name in compiled.program.dims}
         self.decide(compiled, {})
         self.expected = self._run(self.usual)
@@ -52,7 +52,7 @@ class Trials:
 
     def kernel_seconds(self, deadline: float) -> dict[str, float]:
         """Seconds of every kernel as it is."""
-        runs = [dict(self.usual.seconds) for _ in self._rounds(deadline) if self._run(self.usual) is not None]
+        runs = [self._time(self.usual) for _ in self._rounds(deadline)]
         return {name: min(run[name] for run in runs) for name in runs[0]}
 
     def measure(self, kernel: str, seen: list[tuple[Launch, ...]]):
@@ -80,10 +80,9 @@ class Trials:
     def _beside(self, kernel: str, stopwatch: Stopwatch, deadline: float) -> Pair:
         best = Pair(np.inf, np.inf)
         for number in self._rounds(deadline):
-            self._run(stopwatch)
-            self._run(self.usual)
+            seconds, usual = self._time(stopwatch)[kernel], self._time(self.usual)[kernel]
             # Whatever disturbs a run only adds to its time.
-            best = Pair(min(best.seconds, stopwatch.seconds[kernel]), min(best.usual, self.usual.seconds[kernel]))
+            best = Pair(min(best.seconds, seconds), min(best.usual, usual))
             if number >= FEWEST_ROUNDS and best.seconds > SLOW * best.usual:
                 break
         return best
@@ -101,6 +100,9 @@ class Trials:
 
     def _run(self, stopwatch: Stopwatch) -> list[np.ndarray]:
         return stopwatch.run(self.given, None, self._named)
+
+    def _time(self, stopwatch: Stopwatch) -> dict[str, float]:
+        return stopwatch.time_steps(self.given, self._named)
 
     def _launches(self, compiled: Compiled, kernel: str) -> tuple[Launch, ...]:
         """What runs at these sizes."""

@@ -77,10 +77,11 @@ def _measured(
     deadline = clock() + SECONDS
     found: dict[str, Outcome] = {}
     trials = Trials(compiled.decided(_decisions(known)), device, given, sizes, clock)
-    seconds = trials.kernel_seconds(deadline)
+    # Nothing is launched where there is nothing to do.
+    seconds = {**dict.fromkeys(options, 0.0), **trials.kernel_seconds(deadline)}
     total = sum(seconds.values())
     fewest = {kernel.name: kernel.fewest for kernel in traffic(compiled, sizes).kernels}
-    left = sorted((name for name in options if seconds[name] >= LEAST_SHARE * total), key=lambda name: -seconds[name])
+    left = sorted((name for name in options if seconds[name] > LEAST_SHARE * total), key=lambda name: -seconds[name])
     for name in options:
         if name not in left:
             found[name] = Outcome(options[name][0], seconds[name], seconds[name], 1)

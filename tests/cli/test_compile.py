@@ -113,9 +113,7 @@ def test_a_failure_leaves_a_bundle_as_it_was(lossc: Command, folder: Path) -> No
 
 @pytest.mark.parametrize("command", ["compile", "dump"])
 @pytest.mark.parametrize("manifest", ['{"name": "my page"}', "[1]", "no JSON"])
-def test_a_folder_of_something_else_stays_as_it_is(
-    lossc: Command, folder: Path, command: str, manifest: str
-) -> None:
+def test_a_folder_of_something_else_stays_as_it_is(lossc: Command, folder: Path, command: str, manifest: str) -> None:
     (folder / "site/kernels").mkdir(parents=True)
     (folder / "site/manifest.json").write_text(manifest)
     done = lossc(command, "f.lir", "-o", "site", *PRESET)

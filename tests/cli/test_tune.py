@@ -1,4 +1,4 @@
-"""`--tune` and `lossc bench --strategies`: what is measured, said and remembered. How fast anything is, is not tested."""
+"""`--tune` and `lossc bench --strategies`: what is measured, said and remembered. No time is tested."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import warnings
 from collections.abc import Mapping
@@ -13,8 +14,9 @@ import pytest
 
 import lossc
 from lossc.compiler import Compiled, compile_module
-from lossc.compiler.strategies import Candidate, candidates
+from lossc.compiler.strategies import Candidate, Decision, candidates
 from lossc.ir.diagnostics import CheckFailed
+from lossc.ir.kernel import evaluate_integer
 from lossc.ir.parser import parse
 from lossc.runtime.device import Device, select
 from lossc.runtime.plan import Plan, choose_variant
@@ -52,14 +54,15 @@ class MadeUp:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, seconds: Mapping[str, float], others: float = 0.01):
         self.now, self.launches = 0.0, 0
+        clock = self
 
         class FakeStopwatch(Stopwatch):
-            def _launch(watch, plan: Plan, wait: bool) -> None:  # noqa: N805
+            def _launch(self, plan: Plan, wait: bool) -> None:
                 super()._launch(plan, wait)
-                for step in watch.program.steps:
-                    watch.seconds[step.name] = seconds.get(choose_variant(step.variants, plan.sizes).strategy, others)
-                self.now += sum(watch.seconds.values())
-                self.launches += 1
+                for step in self.program.steps:
+                    self.seconds[step.name] = seconds.get(choose_variant(step.variants, plan.sizes).strategy, others)
+                clock.now += sum(self.seconds.values())
+                clock.launches += 1
 
         monkeypatch.setattr(trials, "Stopwatch", FakeStopwatch)
 
@@ -133,6 +136,13 @@ def test_copy_speed_ends_it(device: Device, compiled: Compiled, monkeypatch: pyt
     monkeypatch.setattr(tuner, "copy_seconds", lambda *arguments: 0.0096)
     tuned = tune(compiled, device, arrays(), {"B": 2048}, clock)
     assert tuned.lowered.choices["f_0"].why == "measurement: 10.00 ms, default 10.00 ms, 1 candidate"
+
+
+def test_a_device_with_memory_of_its_own(device: Device, compiled: Compiled, monkeypatch: pytest.MonkeyPatch) -> None:
+    apart = Device(device.handle)
+    apart.info = dataclasses.replace(device.info, shared_pointers=False)
+    clock = MadeUp(monkeypatch, {"row-lanes": 0.005})
+    assert strategy_of(tune(compiled, apart, arrays(), {"B": 2048}, clock)) == "row-lanes"
 
 
 def test_a_forced_strategy_stays(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,13 +224,21 @@ def test_candidates_are_few_and_begin_with_the_choice(compiled: Compiled) -> Non
     assert {candidate.strategy for candidate in alone} == {"row-item"}
 
 
-def test_a_settings_effect(compiled: Compiled) -> None:
+def test_a_setting_of_any_strategy(compiled: Compiled) -> None:
     (fused,) = compiled.lowered.fused.values()
-    from lossc.compiler.strategies import Decision
-
     narrow = compiled.decided({fused.name: Decision(Candidate("row-item", (("vector_width", 4),)), "a test")})
     assert any("row_item4" in kernel.name for kernel in narrow.program.kernels)
     assert narrow.lowered.choices[fused.name].why == "a test"
+
+
+def test_a_strategys_own_setting(device: Device) -> None:
+    compiled = compile_module(parse("func @f(%x: f32[N]) -> (f32[N]) { %y = exp %x\n return %y }"), device.info)
+    (fused,) = compiled.lowered.fused.values()
+    own = [candidate for candidate in candidates(fused, device.info) if dict(candidate.settings).get("chunk")]
+    assert str(own[0]) == "pointwise, chunk = 4096"
+    smaller = compiled.decided({fused.name: Decision(own[0], "a test")})
+    usual, more = (c.program.steps[0].variants[-1].launches[0].global_size for c in (compiled, smaller))
+    assert evaluate_integer(more, {"N": 1 << 20}) == 4 * evaluate_integer(usual, {"N": 1 << 20})
 
 
 # --- functions ----------------------------------------------------------------------------------------------
@@ -257,6 +275,14 @@ def test_sizes_of_a_class_are_tuned_once(monkeypatch: pytest.MonkeyPatch) -> Non
     for rows in (5, 6, 5, 7, 8, 15, 4):
         tuned(x=arrays(rows)[0], labels=np.zeros(rows, "i4"))
     assert asked == [{"B": 5}, {"B": 8}]
+
+
+@pytest.mark.parametrize("rows", [0, 1])
+def test_next_to_nothing(device: Device, rows: int) -> None:
+    tuned, plain = (graph().compile(grad=["x"], device=device, tune=tune) for tune in (True, False))
+    x, labels = arrays(rows)
+    for found, expected in zip(tuned(x=x, labels=labels), plain(x=x, labels=labels)):
+        np.testing.assert_equal(found, expected)
 
 
 def test_what_a_run_in_the_background_has_to_say_is_not_lost(device: Device) -> None:

@@ -1,0 +1,127 @@
+"""Programs that are ready to run: found on disk where the same module was compiled before, else compiled.
+
+In: a module, a device, the strategy that is asked for. Out: `Ready`, all that running takes. What is found needs no
+pass, no source and no module of the compiler. And LIR text that was read before, as a module, without a parser.
+
+The key of an entry is the module as text with its places in the user's files, everything known of the device, and the
+compiler's own files as they are. Entries are what Python pickles: they lie beside the binaries of their kernels, which
+are code as well, in a folder that only the user writes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import lossc.ir
+from lossc.ir.function import Module
+from lossc.ir.printer import print_module
+from lossc.ir.program import Launch, Program, Variant
+from lossc.runtime.cache import Cache, cache_enabled, cache_folder, cache_key
+from lossc.runtime.device import Device
+
+if TYPE_CHECKING:
+    from lossc.compiler import Compiled
+
+Kind = TypeVar("Kind")
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A program with the OpenCL C of its kernels by name, and the options to build it with. `compiled` is there where
+    it was compiled just now."""
+
+    program: Program
+    sources: dict[str, str]
+    options: str
+    compiled: Compiled | None = None
+
+
+def ready_program(module: Module, device: Device, strategy: str | None = None) -> Ready:
+    """The program of the entry of `module` on a device."""
+    own = _own_files()
+    if not cache_enabled() or not own:
+        return _compiled(module, device, strategy)
+    key = cache_key([own, _text(module), repr(device.info), strategy or ""])
+    entries = Cache(cache_folder("compiled"))
+    found = _unpickled(entries.get(key), Ready)
+    if found is None:
+        found = _compiled(module, device, strategy)
+        lean = replace(found, program=_without_schedules(found.program), compiled=None)
+        entries.put(key, pickle.dumps(lean, protocol=5))
+    return found
+
+
+def module_of_text(text: str, name: str, parse: Callable[[], Module]) -> Module:
+    """The module that `parse` makes of a text; `name` is what messages call it."""
+    own = _own_files()
+    if not cache_enabled() or not own or "import" in text:
+        # What a text imports is more than the text.
+        return parse()
+    key = cache_key([own, name, text])
+    entries = Cache(cache_folder("modules"))
+    found = _unpickled(entries.get(key), Module)
+    if found is None:
+        found = parse()
+        entries.put(key, pickle.dumps(found, protocol=5))
+    return found
+
+
+def _compiled(module: Module, device: Device, strategy: str | None) -> Ready:
+    from lossc.compiler import compile_module
+
+    compiled = compile_module(module, device.info, strategy)
+    return Ready(compiled.program, dict(compiled.sources()), compiled.build_options, compiled)
+
+
+def _unpickled(entry: bytes | None, kind: type[Kind]) -> Kind | None:
+    if entry is not None:
+        # What is no such thing is made again, whatever it is.
+        with contextlib.suppress(Exception):
+            found = pickle.loads(entry)
+            if isinstance(found, kind):
+                return found
+    return None
+
+
+def _text(module: Module) -> str:
+    """The module, and where its operations stand: errors of a run name these places."""
+    spans = {op.span: None for function in module.functions.values() for op in function.ops if op.span is not None}
+    sources = {span.source.name: span.source.text for span in spans}
+    places = [f"{span.source.name}:{span.start}:{span.end}" for span in spans]
+    return "\n".join([print_module(module), *places, *sources.values()])
+
+
+@cache
+def _own_files() -> str:
+    """The compiler's own files by name, size and time: another compiler gives other programs."""
+    places = [Path(folder) for folder in lossc.ir.__path__]
+    found: list[str] = []
+    for place in [*places, *(place.parent / "compiler" for place in places)]:
+        for folder, _, names in os.walk(place):
+            for name in names:
+                if name.endswith((".py", ".lark")):
+                    status = os.stat(os.path.join(folder, name))
+                    found.append(f"{name} {status.st_size} {status.st_mtime_ns}")
+    return "\n".join(sorted(found))
+
+
+def _without_schedules(program: Program) -> Program:
+    """Without the values of the module that arrays of kernels hold, which are for reports."""
+
+    def plain(launch: Launch) -> Launch:
+        arrays = tuple(replace(array, holds=None) for array in launch.kernel.private_arrays)
+        local = tuple(replace(array, holds=()) for array in launch.kernel.local_arrays)
+        return replace(launch, kernel=replace(launch.kernel, private_arrays=arrays, local_arrays=local))
+
+    def variant(one: Variant) -> Variant:
+        return replace(one, launches=tuple(map(plain, one.launches)))
+
+    steps = tuple(replace(step, variants=tuple(map(variant, step.variants))) for step in program.steps)
+    return replace(program, steps=steps, together=tuple(map(variant, program.together)))
