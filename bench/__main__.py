@@ -25,8 +25,11 @@ from .systems import SYSTEMS
 
 SECTIONS = ("losses", "pages_kept", "latency", "linear", "training", "startup")
 """Each is a module with `rows(options)`; the losses are measured twice."""
-KEEP_PAGES = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40), "THP_MEM_ALLOC_ENABLE": "1"}
-"""glibc takes everything from its heap and never gives any of it back; torch asks for huge pages."""
+KEEP_PAGES = {
+    "MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40), "MALLOC_ARENA_MAX": "1",
+    "THP_MEM_ALLOC_ENABLE": "1",
+}  # fmt: skip
+"""glibc takes everything from one heap and never gives any of it back; torch asks for huge pages."""
 
 
 def main() -> None:

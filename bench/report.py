@@ -79,9 +79,13 @@ def _line(row: Row) -> list[str]:
 def _other(section: str, row: Row) -> list[str]:
     systems = {SAME.get(name, name): figures for name, figures in row["systems"].items()}
     name, others = f"{row['name']}, {OTHERS[section]}", [systems.get(peer, {}) for peer in PEERS]
-    if "ms" not in systems["lossc"]:
-        return [name, milliseconds(systems["lossc"]), *map(milliseconds, others)]
-    own = systems["lossc"]["ms"]
+    own = systems["lossc"].get("ms")
+    if own is None:
+        return [
+            name,
+            milliseconds(systems["lossc"]),
+            *(f"{other['ms']:.0f} ms" if "ms" in other else "" for other in others),
+        ]
     shown = f"{own * 1e3:.1f} us" if own < 0.1 else f"{own:.3g} ms"
     return [name, shown, *(f"{other['ms'] / own:.1f}x" if "ms" in other else milliseconds(other) for other in others)]
 

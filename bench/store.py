@@ -55,7 +55,7 @@ def line(row: Row) -> str:
 def text(path: Path) -> str:
     """All sections, as Markdown."""
     found = read(path)
-    parts = [f"{key}: {value}" for key, value in found["machine"].items()]
+    parts = [f"- {key}: {value}" for key, value in found["machine"].items()]
     for section, title in TITLES.items():
         if rows := found["sections"].get(section):
             module = import_module(f".{'losses' if section == 'pages_kept' else section}", __package__)

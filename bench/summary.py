@@ -43,8 +43,7 @@ def summary(rows: Sequence[Row], reasons: Mapping[str, str] = REASONS, bar: bool
             )
     yield from losing_rows(rows)
     yield from page_faults(rows)
-    low = list(low_rows(rows, reasons))
-    yield from low if bar else low[:1]
+    yield from (line for line in low_rows(rows, reasons) if bar or not line.startswith("- "))
 
 
 def losing_rows(rows: Sequence[Row]) -> Iterator[str]:
@@ -68,6 +67,8 @@ def page_faults(rows: Sequence[Row]) -> Iterator[str]:
 def low_rows(rows: Sequence[Row], reasons: Mapping[str, str] = REASONS) -> Iterator[str]:
     """Rows below 0.85 of their floor, with the reason where one is known. Of the others nothing is said."""
     timed = [row for row in rows if "ms" in row["systems"].get("lossc", {})]
+    if without := [row["name"] for row in rows if row not in timed]:
+        yield f"Rows without a time of lossc: {', '.join(without)}."
     low = [row for row in timed if of_floor(row) < BAR]
     yield f"{len(timed) - len(low)} of {len(timed)} rows are at {BAR} of their floor or above."
     for row in low:

@@ -1,7 +1,7 @@
 """How many groups a kernel for GPUs has, and how their partial results become one: by a group, in a fixed order.
 
-In: the launch of a fused kernel that leaves one partial result a group. Out: a `Variant` with the launch that joins them
-(in f64 where the device has it) and computes what depends on the totals.
+In: the launch of a fused kernel that leaves one partial result a group. Out: a `Variant` with the launch that joins
+them (in f64 where the device has it) and computes what depends on the totals.
 """
 
 from __future__ import annotations

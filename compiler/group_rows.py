@@ -1,9 +1,9 @@
 """One pass over rows by the work-items of a group: neighbours read neighbouring vectors of 16 bytes.
 
-In: a `Layout`, the place in the row that each item begins at, what a pass does (`Work`). Out: statements. The vectors that
-an item keeps are visited one after the other, without a loop, so that every index into the private arrays that hold them
-is a constant and compilers turn the arrays into registers. Each item finds in local memory only what it has put there
-itself: no barrier is needed for that.
+In: a `Layout`, the place in the row that each item begins at, what a pass does (`Work`). Out: statements. The vectors
+that an item keeps are visited one after the other, without a loop, so that every index into the private arrays that
+hold them is a constant and compilers turn the arrays into registers. Each item finds in local memory only what it has
+put there itself: no barrier is needed for that.
 """
 
 from __future__ import annotations

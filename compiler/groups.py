@@ -134,8 +134,9 @@ class Groups:
         return (other for t in group.targets if isinstance(t, Value) for other in self._dependents.get(t, ()))
 
     def reading_the_same(self, group: Group) -> Iterator[Group]:
-        """The groups that read a tensor of more than one element that `group` reads."""
-        large = (leaf for leaf in group.leaves if leaf.type.count != 1)
+        """The groups that read a tensor of more than one element that `group` reads; those of checks alone join what
+        reads a single label, too."""
+        large = (leaf for leaf in group.leaves if leaf.type.count != 1 or not group.stored)
         return (other for leaf in large for other in self._readers.get(leaf, ()))
 
     def partners(self, group: Group) -> set[Group]:

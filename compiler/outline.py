@@ -203,7 +203,8 @@ def _merge_by_bytes(groups: Groups) -> list[_Refused]:
 
     count = itertools.count()
     for group in groups.all:
-        offer(group, (other for other in groups.partners(group) if other.number < group.number))
+        found = groups.partners(group)
+        offer(group, (other for other in found if other.number < group.number or not group.stored))
     while waiting:
         *_, first, second = heapq.heappop(waiting)
         if first not in groups.all or second not in groups.all:

@@ -33,7 +33,8 @@ Slopes = Mapping[Op, float]
 
 @dataclass(frozen=True)
 class Law:
-    """How a value changes with the maxima of a row: by `added` d, or by a factor e^(`scaled` d). One of them is empty."""
+    """How a value changes with the maxima of a row: by `added` d, or by a factor e^(`scaled` d). One of them is
+    empty."""
 
     added: Slopes
     scaled: Slopes
@@ -59,9 +60,9 @@ def rescalable(schedule: Schedule) -> dict[Op, Law]:
     for op in schedule.function.ops:
         if op in schedule.row_reductions:
             law = laws.get(op.operands[0], FIXED)
-            if op.name == "reduce_sum" and law is not None and not law.is_fixed:
-                if all(slope < 0 for slope in law.scaled.values()):
-                    found[op] = law
+            moves = law is not None and not law.is_fixed and all(slope < 0 for slope in law.scaled.values())
+            if op.name == "reduce_sum" and law is not None and moves:
+                found[op] = law
             # A row's maximum of fixed values; whatever else a reduction gives is known only after it is put right.
             is_maximum = op.name == "reduce_max" and law is not None and law.is_fixed
             laws[op.result] = Law({op: 1.0}, {}) if is_maximum else None

@@ -1,9 +1,9 @@
 """A row in parts: which passes share a launch, and how what is known of the parts becomes what is known of the row.
 
-In: the passes over a row, the sums that can be rescaled. Out: phases, one launch each. A phase is one pass, or two where
-the second only adds up what can be rescaled: it takes the maximum of its own part, and when the parts are joined each
-sum is multiplied by e^(k (m - m of the part)), or has a (m - m of the part) added for each element. Without that a maximum and the sum of exponentials below it would take a
-launch, and a reading of the row, each.
+In: the passes over a row, the sums that can be rescaled. Out: phases, one launch each. A phase is one pass, or two
+where the second only adds up what can be rescaled: it takes the maximum of its own part, and when the parts are joined
+each sum is multiplied by e^(k (m - m of the part)), or has a (m - m of the part) added for each element. Without that
+a maximum and the sum of exponentials below it would take a launch, and a reading of the row, each.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..ir.schedule import Schedule
 from .emit import Emitter, Scope
 from .fused import Fused
 from .meeting import Meeting
-from .monoids import Monoid, monoid_of
+from .monoids import monoid_of
 from .rescalable import Law
 from .stages import Stage
 
@@ -66,10 +66,11 @@ def rescaled_in(phases: Sequence[Phase], laws: Mapping[Op, Law]) -> dict[Op, Law
 
 def reference(emitter: Emitter, scope: Scope, maximum: Expr) -> Expr:
     """What to subtract in place of a part's maximum: 0 where all of the part is -inf, so that it adds 0 and not NaN."""
-    nothing = Apply("eq", (maximum, Const(-math.inf, maximum.dtype)), "bool")
-    return emitter.let(
-        scope, "reference", Apply("select", (nothing, Const(0.0, maximum.dtype), maximum), maximum.dtype)
-    )
+    dtype, width = maximum.dtype, maximum.width
+    nothing = Apply("eq", (maximum, Const(-math.inf, dtype, width)), "bool", width)
+    nothing = emitter.let(scope, "nothing", nothing)
+    chosen = Apply("select", (nothing, Const(0.0, dtype, width), maximum), dtype, width)
+    return emitter.let(scope, "reference", chosen)
 
 
 @dataclass(frozen=True)

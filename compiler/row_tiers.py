@@ -1,7 +1,7 @@
 """Where a row lives between two passes of a work-group: in registers, then in local memory, else in global memory.
 
-In: a schedule and the figures of a device. Out: a `Layout`: how many items share a row, how many rows a group takes, how
-many vectors of the row each item keeps in registers and in local memory. A row that fits is read once.
+In: a schedule and the figures of a device. Out: a `Layout`: how many items share a row, how many rows a group takes,
+how many vectors of the row each item keeps in registers and in local memory. A row that fits is read once.
 
     a row of                     items of a row                    kept by each item
     4 KiB or less                up to a warp, several rows a      what it reads
@@ -10,11 +10,11 @@ many vectors of the row each item keeps in registers and in local memory. A row 
                                  two warps to eight; then 512,     item beside 24 for the arithmetic
                                  then 1024
     a little more                1024                              registers, and local memory for what is left
-    more                         256                               nothing: the row is read again in every pass
+    more                         256                               nothing: the row is read again (`online_rows`)
 
-What is kept are costly values that several passes need, and the inputs that several passes read; two values of which one
-is last needed where the other is first computed take turns, so that cross-entropy keeps one value an element: the logit,
-then its exponential.
+What is kept are costly values that several passes need, and the inputs that several passes read; two values of which
+one is last needed where the other is first computed take turns, so that cross-entropy keeps one value an element: the
+logit, then its exponential.
 """
 
 from __future__ import annotations

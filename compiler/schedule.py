@@ -242,7 +242,7 @@ def _refusal(schedule: Schedule, varies: dict[Value, frozenset[int]], rows: froz
             return Refusal(f"the sum of %{op.operands[0].name} runs along other axes than the rows of this kernel")
     for op in schedule.function.ops:
         # What fails at every turn of a loop that it does not run along is reported once: the first place.
-        if op.name == "check" and op not in schedule.finish and looped and not varies[op.operands[0]]:
+        if op.name == "check" and op not in schedule.finish and rows and not varies[op.operands[0]]:
             return Refusal("a check of one value is no part of a loop")
     if schedule.matmul is not None:
         if schedule.row_reductions or schedule.whole_reductions or schedule.finish:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 
 from ..ir.function import Op, Value
 from ..ir.kernel import (
@@ -19,6 +20,7 @@ from ..ir.kernel import (
     Iota,
     Load,
     Prefetch,
+    Reduce,
     Splat,
     Stmt,
     Store,
@@ -202,7 +204,7 @@ class Sweep:
 
     def _block(self, column: Expr, count: int, missed: Mapping[int, Sequence[Value]]) -> list[Stmt]:
         bases = [add(column, integer(copy * self.width)) for copy in range(count)]
-        return [
+        return asked_once([
             statement
             for first in range(0, count, self.abreast)
             for number, track in enumerate(self.tracks)
@@ -210,7 +212,7 @@ class Sweep:
                 self._visited(track, bases[copy], copy, missed=missed.get(number, ()), past_cache=self.nontemporal)
                 for copy in range(first, min(first + self.abreast, count))
             ])
-        ]  # fmt: skip
+        ])  # fmt: skip
 
     def _visited(
         self, track: Track, base: Expr, copy: int = 0, mask: Expr | None = None, past_cache: bool = False,
@@ -242,6 +244,34 @@ def lockstep(blocks: Sequence[list[Stmt]]) -> list[Stmt]:
     if len({len(block) for block in blocks}) != 1:
         return [statement for block in blocks for statement in block]
     return [statement for line in zip(*blocks) for statement in line]
+
+
+def asked_once(statements: Sequence[Stmt]) -> list[Stmt]:
+    """The statements, with one question before those that follow each other and ask whether any lane of a mask holds:
+    whether any lane of any of the masks does. That is what checks ask of the vectors of a block."""
+    found: list[Stmt] = []
+    for width, run in groupby(statements, _lanes_asked):
+        questions = list(run)
+        masks = [mask for question in questions if (mask := _mask_asked(question)) is not None]
+        if width == 0 or len(questions) == 1:
+            found += questions
+            continue
+        while len(masks) > 1:
+            pairs = [Apply("or", pair, "bool", width) for pair in zip(masks[::2], masks[1::2])]
+            masks = pairs + masks[len(pairs) * 2 :]
+        found.append(If(Reduce("or", masks[0]), tuple(questions)))
+    return found
+
+
+def _mask_asked(statement: Stmt) -> Expr | None:
+    if isinstance(statement, If) and isinstance(statement.condition, Reduce) and statement.condition.op == "or":
+        return statement.condition.operand
+    return None
+
+
+def _lanes_asked(statement: Stmt) -> int:
+    mask = _mask_asked(statement)
+    return 0 if mask is None else mask.width
 
 
 def i32_lanes(expression: Expr, width: int) -> Expr:

@@ -25,6 +25,7 @@ from ..ir.kernel import (
     Iota,
     Let,
     Load,
+    Prefetch,
     PrivateArray,
     Splat,
     Stmt,
@@ -34,6 +35,7 @@ from ..ir.kernel import (
     div,
     integer,
     minimum,
+    mod,
     mul,
     register_dtype,
     sub,
@@ -43,6 +45,7 @@ from .emit import Emitter, Scope, size_of, widen
 from .fused import Fused
 
 PACKED, STAGED, SUMS = "matmul.packed", "matmul.staged", "matmul.sums"
+LINES_AHEAD = 4
 STAGED_PADDING = 16
 """Elements between the staged rows of the left operand, so that they do not displace each other."""
 
@@ -251,11 +254,8 @@ class Product:
         scope.statements += [Declare(var, Const(0.0, self.dtype, lanes)) for line in tile for var in line]
         places = [(var, add(sums, integer(r * tiling.sum_pitch + v * lanes)))
                   for r, line in enumerate(tile) for v, var in enumerate(line)]  # fmt: skip
-        if not tiling.one_turn:
-            again = Apply("gt", (first, integer(0)), "bool")
-            loads = tuple(Assign(var, Load(SUMS, at, self.dtype, lanes)) for var, at in places)
-            scope.statements.append(If(again, loads))
         k = emitter.fresh("k", "i64")
+        number = staged
         if tiling.staged:
             staged = emitter.let(scope, "staged_at", mul(staged, integer(self.staged_tile)))
         inner = scope.inner()
@@ -265,12 +265,37 @@ class Product:
             at = add(add(base, mul(k, integer(tiling.panel))), integer(v * lanes))
             inner.statements.append(Let(var, Load(PACKED, at, self.dtype, lanes)))
             packed.append(var)
+        if tiling.staged:
+            inner.statements += self._fetched_ahead(scope, top, number, panel, first, k)
         for line, load in zip(tile, self._factors(inner, top, staged, first, k)):
             factor = widen(emitter.let(inner, "left", load), lanes)
             inner.statements += [Assign(var, Apply("fma", (factor, one, var), self.dtype, lanes))
                                  for var, one in zip(line, packed)]  # fmt: skip
         scope.statements.append(For(k, integer(0), depth, integer(1), tuple(inner.statements)))
+        if not tiling.one_turn:
+            # Each turn sums from 0: what is rounded stays as small as its own terms.
+            before = ((var, Load(SUMS, at, self.dtype, lanes)) for var, at in places)
+            more = tuple(Assign(var, Apply("add", (var, load), self.dtype, lanes)) for var, load in before)
+            scope.statements.append(If(Apply("gt", (first, integer(0)), "bool"), more))
         scope.statements += [Store(SUMS, at, var) for var, at in places]
+
+    def _fetched_ahead(
+        self, scope: Scope, top: Expr, staged: Expr, panel: Expr, first: Expr, k: Expr
+    ) -> list[Prefetch]:  # fmt: skip
+        """What is staged next comes to the second-level cache meanwhile, a part of it with each panel."""
+        tiling, let = self.tiling, self.emitter.let
+        buffer = self.buffers[self.left]
+        if not self.left_turned:
+            rows = (add(add(top, integer(tiling.rows + more)), panel) for more in (0, tiling.panels))
+            lines = [let(scope, "ahead", add(mul(row, self.depth), first)) for row in rows]
+            return [Prefetch(buffer, add(line, k)) for line in lines]
+        # Of the lines that the next tiles have in each row, one for every eighth step.
+        parts = tiling.panels * tiling.staged
+        part = add(mul(staged, integer(tiling.panels)), panel)
+        row = let(scope, "ahead", add(first, mul(part, integer(max(1, tiling.depth // parts)))))
+        next_top = let(scope, "next_top", add(top, mul(sub(integer(tiling.staged), staged), integer(tiling.rows))))
+        line = mul(mod(div(k, integer(LINES_AHEAD * 2)), integer(LINES_AHEAD)), integer(16))
+        return [Prefetch(buffer, add(add(mul(add(row, div(k, integer(parts))), self.rows), next_top), line))]
 
 
 def pieces(count: int, widest: int) -> Iterator[tuple[int, int]]:

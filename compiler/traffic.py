@@ -26,6 +26,8 @@ from . import Compiled
 from .fused import Fused
 from .loads import bytes_of, passes_of, picks_of
 from .report import assumed_sizes, sizes_of_turns, usual_variant
+from .rescalable import rescalable
+from .row_phases import phases_of
 from .stages import stages_of
 from .strategies import row_parts, row_split
 from .vectors import vector_width
@@ -228,7 +230,7 @@ def _reads(
     again = 0
     for value in values:
         picked = [pick.result for pick in picks if pick.source is value]
-        streamed = sum(value in each.loads for each in passes)
+        streamed = _times_streamed(schedule, variant, [value in each.loads for each in passes])
         looked_at = _fewer(value, picked, sizes) if picked and not streamed else [value]
         once.append([Move(name, READ, bytes_of(value, at, sizes), _formula(value, at)) for at in looked_at])
         if streamed and schedule.matmul is None:
@@ -243,6 +245,15 @@ def _reads(
                   for argument, buffer in zip(launch.kernel.buffers, launch.buffers) if buffer == name)  # fmt: skip
     if reading > 1 and not loops.fits(-1):
         yield Move(name, LATER, (reading - 1) * sum(move.bytes for move in once[0]))
+
+
+def _times_streamed(schedule: Schedule, variant: Variant, loads: Sequence[bool]) -> int:
+    """In how many passes over a row an input is looked at. A work-group reads a part of a long row once for two passes
+    where the sums of one can be rescaled by what the other finds."""
+    if not any("_looped" in launch.kernel.name for launch in variant.launches):
+        return sum(loads)
+    phases = phases_of(stages_of(schedule), rescalable(schedule))
+    return sum(any(loads[stage.number] for stage in phase.stages) for phase in phases)
 
 
 def _loops_of(schedule: Schedule, variant: Variant, device: DeviceInfo, sizes: Mapping[str, int]) -> _Loops:

@@ -6,8 +6,11 @@ schedules, kernels are checked against it, `explain` prints it. Compiling needs 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import MISSING, dataclass, fields
 from typing import Literal
+
+from .diagnostics import LirError, did_you_mean
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -139,3 +142,50 @@ OCLGRIND = DeviceInfo(
 )
 
 PRESETS = {"cpu_avx512": CPU_AVX512, "gpu_generic": GPU_GENERIC, "h200": H200, "oclgrind": OCLGRIND}
+
+
+_AT_LEAST_ONE = ("compute_units", "lanes", "max_work_group_size")
+_WANTED = {
+    "kind": "cpu or gpu", "vector_width": "1, 2, 4, 8 or 16", **dict.fromkeys(_AT_LEAST_ONE, "a whole number from 1 on")
+}  # fmt: skip
+
+
+def _fits(value: object, name: str, kind: str) -> bool:
+    if name == "kind":
+        return value in ("cpu", "gpu")
+    if kind == "int":
+        whole = isinstance(value, int) and not isinstance(value, bool) and value >= (name in _AT_LEAST_ONE)
+        return whole and (name != "vector_width" or value in (1, 2, 4, 8, 16))
+    return isinstance(value, bool if kind == "bool" else str)
+
+
+def read_device_info(text: str, place: str = "this description") -> DeviceInfo:
+    """A device described in JSON: the fields of DeviceInfo, or a preset as `like` and the fields that differ from it.
+
+    What `lossc devices --json` prints of a device is such a description. Raises LirError for a field that there is not,
+    that is missing, or that holds the wrong kind of value; `place` names the description then.
+    """
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise LirError(f"{place} is no JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise LirError(f"{place} is no object of JSON")
+    given = {name: value for name, value in found.items() if name not in ("like", "number", "driver_version")}
+    like = str(found.get("like", "")).replace("-", "_")
+    if like and like not in PRESETS:
+        raise LirError(f"{place} is like `{like}`, and there is no such preset", *did_you_mean(like, PRESETS))
+    known = {field.name: field for field in fields(DeviceInfo)}
+    for name, value in given.items():
+        if name not in known:
+            raise LirError(f"{place} has a field `{name}`, and devices have none", *did_you_mean(name, known))
+        if not _fits(value, name, str(known[name].type)):
+            raise LirError(f"{place}: `{name}` cannot be {value!r}", f"it is {_WANTED.get(name, known[name].type)}")
+    if like:
+        given = {**vars(PRESETS[like]), **given}
+    missing = [name for name, field in known.items() if name not in given and field.default is MISSING]
+    if missing:
+        raise LirError(
+            f"{place} says nothing of {', '.join(missing)}", 'or say which preset it is like: "like": "h200"'
+        )
+    return DeviceInfo(**given)

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -133,6 +134,12 @@ class _Calls:
         return plan
 
 
+@cache
+def _calls(row: Row) -> _Calls:
+    """The calls of one function, whoever makes them."""
+    return _Calls(row)
+
+
 def _array(row: Row, name: str, value: Any, like: np.ndarray | None) -> np.ndarray:
     """An array that a kernel can read. `like` is the first one, None where this is it."""
     if value is None:
@@ -160,7 +167,7 @@ def _dtype(row: Row, name: str, array: np.ndarray) -> str:
 
 
 def _function(row: Row) -> Loss:
-    calls = _Calls(row)
+    calls = _calls(row)
 
     def loss(*arguments: Any, **keywords: Any) -> np.ndarray:
         plan, arrays = calls.prepare(arguments, keywords)
@@ -195,7 +202,7 @@ def value_and_grad(function: Loss, argnums: int | Sequence[int] = 0) -> Callable
         raise LirError("argnums names no argument")
     wanted = tuple(known[position] for position in positions)
 
-    calls = _Calls(row)
+    calls = _calls(row)
 
     def value_and_gradient(*arguments: Any, **keywords: Any) -> tuple[np.ndarray, Any]:
         plan, arrays = calls.prepare(arguments, keywords)

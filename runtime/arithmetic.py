@@ -94,6 +94,8 @@ def _rounded_to(dtype: str) -> Callable[[Array], Array]:
 
 def _zip(high: bool) -> Callable[[Array, Array], Array]:
     def run(a: Array, b: Array) -> Array:
+        # What is the same for all work-items comes once.
+        a, b = np.broadcast_arrays(a, b)
         half = a.shape[-1] // 2
         part = slice(half, None) if high else slice(half)
         return np.stack([a[..., part], b[..., part]], axis=-1).reshape(a.shape)

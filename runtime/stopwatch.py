@@ -35,7 +35,8 @@ class Stopwatch(Executable):
         self, program: Program, device: Device, sources: Mapping[str, str], options: str,
         clock: Clock = time.perf_counter,
     ) -> None:  # fmt: skip
-        super().__init__(program, device, sources, options)
+        # A launch of all steps together says nothing of one of them.
+        super().__init__(replace(program, together=()), device, sources, options)
         self.seconds: dict[str, float] = {}
         self._clock = clock
 

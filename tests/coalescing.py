@@ -1,8 +1,8 @@
 """How the work-items of a warp read and write global memory, seen in the simulator.
 
 In: a program and arrays. Out: for each buffer the bytes that warps asked for and the bytes of the 32-byte sectors which
-that touched: where neighbours take neighbouring elements the two are the same. What a warp reads of one place counts for
-nothing.
+that touched: where neighbours take neighbouring elements the two are the same. What a warp reads of one place counts
+for nothing.
 """
 
 from __future__ import annotations

@@ -30,7 +30,9 @@ WARPS = {"max_work_group_size": 32}
 SMALL = {"max_work_group_size": 64}
 LOCAL = {**SMALL, "register_file": 28 * KIB}
 NOTHING = {**SMALL, "register_file": 4 * KIB, "local_memory": 4 * KIB}
-"""GPUs that keep a vector of a row an item in registers and more in local memory, and that keep none."""
+TILES = {**WARPS, "local_memory": 2 * KIB}
+"""GPUs that keep a vector of a row an item in registers and more in local memory, that keep none, and that go over a
+long row tile by tile."""
 
 CASES: tuple[tuple[str, str, Mapping[str, int]], ...] = (
     ("row-group", "cross_entropy_loss columns=100 target=i32:rows weight=x:classes ignore_index=1"
@@ -38,6 +40,7 @@ CASES: tuple[tuple[str, str, Mapping[str, int]], ...] = (
     ("row-group", "cross_entropy_loss columns=37 gradient=upstream target=x:same reduction='none'", {}),
     ("row-group", "cross_entropy_loss columns=1000 target=u8:rows", LOCAL),
     ("row-group", "cross_entropy_loss columns=1000 target=u8:rows", NOTHING),
+    ("row-group", "cross_entropy_loss columns=4096 rows=1 target=u8:rows label_smoothing=0.1", TILES),
     ("row-group", "bce_with_logits_loss columns=33 t=x:same weight=x:classes pos_weight=x:scalar", {}),
     ("row-group", "js_div_loss columns=67 q_logits=x:same", SMALL),
     ("row-group", "cosine_embedding_loss columns=132 x2=x:same t=x:rows", LOCAL),
@@ -49,8 +52,8 @@ CASES: tuple[tuple[str, str, Mapping[str, int]], ...] = (
     ("element-group", "mse_loss columns=1000 dtype=f16 t=x:same weight=x:same", SMALL),
     ("matmul-group", "linear_cross_entropy_loss columns=7 rows=37 weight=u8:same target=u8:rows", {}),
 )  # fmt: skip
-"""Strategy, loss, and what the GPU is said to have. With one reduction of a row, several, none; with checks, ragged ends,
-rows shorter than a group, rows in parts, labels of one byte, 16 bits."""
+"""Strategy, loss, and what the GPU is said to have. With one reduction of a row, several, none; with checks, ragged
+ends, rows shorter than a group, rows in parts, labels of one byte, 16 bits."""
 
 SHORTEST_PART = 128
 """Columns of a part of a row here, which elsewhere has thousands."""

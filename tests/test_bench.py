@@ -159,6 +159,7 @@ def test_means_and_worst_rows_are_those_of_the_calls_that_users_make() -> None:
 
 def test_low_rows_stand_with_their_reasons_and_reasons_of_others_are_dropped() -> None:
     assert list(low_rows(ROWS, {"first": "not low", "second": "waits for a count."})) == [
+        "Rows without a time of lossc: fourth.",
         "1 of 3 rows are at 0.85 of their floor or above.",
         "- second, 0.50: waits for a count.",
         "- third, 0.60: no reason known.",
@@ -199,7 +200,7 @@ def test_a_row_that_lossc_gets_wrong_stands_there() -> None:
     rows = [*ROWS, {**row(report.SHOWN[0], 1), "systems": wrong}]
     lines = "\n".join(report.block({"sections": {"losses": rows, "linear": [linear]}}))
     assert f"| {report.SHOWN[0]} | incorrect |  |  |  |  | 2.00 ms |" in lines
-    assert "| linear, loss + both gradients | incorrect |  |  | 3.00 |" in lines
+    assert "| linear, loss + both gradients | incorrect |  |  | 3 ms |" in lines
 
 
 def test_an_abort_loses_nothing(tmp_path: Path) -> None:

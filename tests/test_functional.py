@@ -277,3 +277,23 @@ def test_broadcasting_is_numpys(shape: list[int], repeated: list[bool], missing:
     assert found.shape == (np.exp(x) - t * x).shape
     total = F.poisson_nll_loss(x, t, reduction="sum")
     np.testing.assert_allclose(total, (np.exp(x) - t * x).sum(), rtol=1e-9, atol=1e-9)
+
+
+def test_what_the_lints_say_of_a_graph_is_said_once_of_a_call() -> None:
+    """Also where sizes change, and gradients are asked for."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for rows in (6, 6, 4):
+            F.focal_cross_entropy_loss(LOGITS[:rows], LABELS[:rows], ignore_index=2)
+            F.value_and_grad(F.focal_cross_entropy_loss)(LOGITS[:rows], LABELS[:rows], ignore_index=2)
+    assert [warning.category for warning in caught] == [lossc.LossWarning]
+    assert "ignore_index = 2" in str(caught[0].message)
+    assert caught[0].filename == __file__
+
+
+def test_the_value_of_a_failed_check_is_named_where_a_kernel_converts_it() -> None:
+    probabilities = np.full((4, 3), 0.5, np.float16)
+    probabilities[2, 1] = 1.5
+    with pytest.raises(lossc.CheckFailed) as caught:
+        F.binary_cross_entropy(probabilities, np.zeros((4, 3), np.float16))
+    assert caught.value.value == 1.5

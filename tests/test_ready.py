@@ -85,7 +85,8 @@ def test_without_a_cache_nothing_is_written(device: Device, folder: Path, monkey
     monkeypatch.setenv("LOSSC_CACHE", "0")
     ready.ready_program(parse(TEXT), device)
     lossc.parse(TEXT)
-    assert not list(folder.glob("compiled/*")) and not list(folder.glob("modules/*"))
+    assert not list(folder.glob("compiled/*"))
+    assert not list(folder.glob("modules/*"))
 
 
 def test_a_function_that_was_found_runs_explains_and_names_the_place_of_an_error(device: Device) -> None:

@@ -105,7 +105,21 @@ def test_on_devices(name: str, device: Device) -> None:
     agree(PROGRAMS[name], (0, 1, 40, 700), 71, device)
 
 
+@pytest.mark.parametrize("strategy", ["row-lanes", "lane-pipeline"])
 @pytest.mark.parametrize("name", LANES)
-def test_rows_side_by_side(name: str, device: Device) -> None:
-    agree(LANES[name], (1, 3), 48, None, "row-lanes")
-    agree(LANES[name], (0, 1, 30), 48, device, "row-lanes")
+def test_rows_side_by_side(name: str, strategy: str, device: Device) -> None:
+    agree(LANES[name], (1, 3), 48, None, strategy)
+    agree(LANES[name], (0, 1, 30), 48, device, strategy)
+
+
+@pytest.mark.parametrize("name", LANES)
+def test_pixels_that_are_no_whole_number_of_blocks(name: str, device: Device) -> None:
+    """80 pixels are two and a half blocks of two vectors: the third overlaps the second."""
+    agree(LANES[name], (1, 3), 80, None, "lane-pipeline")
+    agree(LANES[name], (0, 1, 30), 80, device, "lane-pipeline")
+
+
+@pytest.mark.parametrize("name", ["labels", "weights", "stored twice", "stored and summed in one pass"])
+def test_short_rows(name: str, device: Device) -> None:
+    agree(PROGRAMS[name], (1, 16, 19), 16, None, "short-rows")
+    agree(PROGRAMS[name], (0, 1, 40, 700), 16, device, "short-rows")

@@ -1,6 +1,6 @@
-"""Elements along one axis, taken by all work-items side by side: neighbours read neighbouring vectors of 16 bytes, and go
-on by as many as there are items. The shape for GPUs and graphs without rows. A group adds up its sums in local memory and
-leaves one partial result of each.
+"""Elements along one axis, taken by all work-items side by side: neighbours read neighbouring vectors of 16 bytes, and
+go on by as many as there are items. The shape for GPUs and graphs without rows. A group adds up its sums in local
+memory and leaves one partial result of each.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ def applies(fused: Fused, device: DeviceInfo) -> str | None:
         return "it has row reductions"
     if len(schedule.looped) != 1:
         return "its values vary along several axes" if schedule.looped else "it has no elements"
-    if local_for_meetings(schedule, stages_of(schedule), GROUP, GROUP) > device.local_memory:
+    size = min(GROUP, device.max_work_group_size)
+    if local_for_meetings(schedule, stages_of(schedule), size, size) > device.local_memory:
         return "the partial results of a group do not fit local memory"
     return None
 

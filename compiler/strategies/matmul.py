@@ -92,7 +92,7 @@ def _tiling(fused: Fused, device: DeviceInfo, tile_rows: int) -> Tiling:
     while isinstance(columns, int) and lanes // 2 >= max(1, columns):
         lanes //= 2
     vectors = PANEL_VECTORS if not isinstance(columns, int) or columns > lanes else 1
-    panels = min(PANELS, -(-columns // (lanes * vectors))) if isinstance(columns, int) else PANELS
+    panels = min(PANELS, -(-max(1, columns) // (lanes * vectors))) if isinstance(columns, int) else PANELS
     one_turn = isinstance(depth, int) and depth <= DEPTH
     most = max(depth, 1) if isinstance(depth, int) and one_turn else DEPTH
     sum_rows = tile_rows if one_turn else -(-SUM_ROWS // tile_rows) * tile_rows
@@ -118,8 +118,8 @@ class Grid:
 def _grid(product: Product, tiling: Tiling, device: DeviceInfo) -> Grid:
     panels, tiles = ceil_div(product.columns, integer(tiling.panel)), ceil_div(product.rows, integer(tiling.rows))
     wanted = integer(ITEMS_A_CORE * device.compute_units)
-    # Blocks of columns first: every block of rows packs the same columns once more.
-    panels_each = minimum(integer(tiling.panels), ceil_div(panels, wanted))
+    # Every block of rows packs the same columns once more, every block of columns stages the same rows once more.
+    panels_each = minimum(integer(tiling.panels), ceil_div(panels, integer(2) if tiling.staged else wanted))
     column_blocks = ceil_div(panels, panels_each)
     tiles_each = maximum(integer(1), ceil_div(tiles, ceil_div(wanted, maximum(column_blocks, integer(1)))))
     if not tiling.one_turn:

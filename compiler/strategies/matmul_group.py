@@ -4,8 +4,8 @@
 
 A step along k brings a slab of both operands to local memory, neighbours reading neighbouring elements whichever way an
 operand is stored, one barrier a step: of two slabs in turn one is filled while the other is read. An item's vectors of
-columns lie apart by what the others of its line have, so that lines are stored side by side. Rows and columns beyond the
-edge are computed from what lies at the edge, and not stored; beyond the end of k is 0.
+columns lie apart by what the others of its line have, so that lines are stored side by side. Rows and columns beyond
+the edge are computed from what lies at the edge, and not stored; beyond the end of k is 0.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from ...ir.kernel import (
     register_dtype,
     sub,
 )  # fmt: skip
-from ...ir.program import Variant
+from ...ir.program import Launch, Variant
 from ...ir.target import DeviceInfo
 from ...ir.types import ITEM_SIZE
 from ..emit import Emitter, Lanes, Scope, size_of, widen
@@ -173,12 +173,15 @@ class _Product:
         self.inner_axis = 0 if matmul.attributes["transpose_left"] else 1
         self.depth = size_of(left.type.shape[self.inner_axis])
         size = 2 * tile.depth * tile.pitch
-        self.slabs = {value_name: LocalArray(self.emitter.fresh(f"{value_name}_slab", tile.dtype).name, tile.dtype, size)
-                      for value_name in ("left", "right")}  # fmt: skip
-        self.is_turned = {"left": not matmul.attributes["transpose_left"], "right": matmul.attributes["transpose_right"]}
+        names = {side: self.emitter.fresh(f"{side}_slab", tile.dtype).name for side in ("left", "right")}
+        self.slabs = {side: LocalArray(name, tile.dtype, size) for side, name in names.items()}
+        self.is_turned = {
+            "left": not matmul.attributes["transpose_left"],
+            "right": matmul.attributes["transpose_right"],
+        }
         self.operands = {"left": left, "right": right}
 
-    def launch(self):
+    def launch(self) -> Launch:
         emitter, scope, tile = self.emitter, Scope(), self.tile
         side = integer(tile.side)
         across = ceil_div(self.columns, side)
@@ -282,5 +285,7 @@ class _Product:
         emitter.compute(self.schedule.function.outputs, point, block)
         for value in self.schedule.function.outputs:
             emitter.store(value, point, block)
-        inside = Apply("and", (Apply("lt", (row, self.rows), "bool"), Apply("lt", (column, self.columns), "bool")), "bool")
+        inside = Apply(
+            "and", (Apply("lt", (row, self.rows), "bool"), Apply("lt", (column, self.columns), "bool")), "bool"
+        )
         scope.statements.append(If(inside, tuple(block.statements)))

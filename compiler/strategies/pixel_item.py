@@ -1,5 +1,5 @@
-"""One work-item a row, where rows lie side by side in memory: the classes of a pixel, sums over a batch. The shape for GPUs:
-neighbouring items read neighbouring elements, column after column.
+"""One work-item a row, where rows lie side by side in memory: the classes of a pixel, sums over a batch. The shape for
+GPUs: neighbouring items read neighbouring elements, column after column.
 
 What several passes need of a few columns stays in registers; of many it is read again. Items go on by as many rows as
 there are items; a group adds up its sums in local memory.
@@ -34,7 +34,8 @@ def applies(fused: Fused, device: DeviceInfo) -> str | None:
         return "it has no row reductions"
     if not schedule.rows:
         return "it is a single row"
-    if local_for_meetings(schedule, stages_of(schedule), GROUP, GROUP) > device.local_memory:
+    size = min(GROUP, device.max_work_group_size)
+    if local_for_meetings(schedule, stages_of(schedule), size, size) > device.local_memory:
         return "the partial results of a group do not fit local memory"
     return None
 

@@ -1,5 +1,5 @@
-"""One work-group a row, or several short rows: its items lie side by side along the row. The shape for GPUs: neighbouring
-items read neighbouring vectors of 16 bytes.
+"""One work-group a row, or several short rows: its items lie side by side along the row. The shape for GPUs:
+neighbouring items read neighbouring vectors of 16 bytes.
 
 A row that fits stays in registers between the passes, or in registers and local memory (`row_tiers`); a longer one is
 read again. Partial results meet in local memory, once a pass. Where the length of a row has a name there are variants
@@ -33,8 +33,21 @@ from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials
 from ..group_finish import group_count, with_group_finish
 from ..group_rows import GroupRows
 from ..meeting import Meeting, widest_of
+from ..online_rows import TILE, reduce_online
 from ..reductions import Accumulators, accumulate, declare
-from ..row_tiers import GROUP, WARP, Layout, held_values, layout_of, local_for_meetings, values_for, vector_of, words_held
+from ..rescalable import rescalable
+from ..row_phases import Phase, phases_of, rescaled_in
+from ..row_tiers import (
+    GROUP,
+    WARP,
+    Layout,
+    held_values,
+    layout_of,
+    local_for_meetings,
+    values_for,
+    vector_of,
+    words_held,
+)
 from ..stages import Stage, stages_of
 from ..sweep import Work
 from . import row_item
@@ -51,7 +64,8 @@ def applies(fused: Fused, device: DeviceInfo) -> str | None:
         return "it has no rows"
     if not schedule.reduced and len(schedule.looped) == 1:
         return "its elements lie along one axis"
-    if local_for_meetings(schedule, stages_of(schedule), GROUP, WARP) > device.local_memory:
+    size = min(GROUP, device.max_work_group_size)
+    if local_for_meetings(schedule, stages_of(schedule), size, min(size, WARP)) > device.local_memory:
         return "the partial results of a group do not fit local memory"
     return None
 
@@ -121,9 +135,16 @@ def _variant(fused: Fused, device: DeviceInfo, layout: Layout, guard: Expr | Non
     coordinates = split_rows(row, [size_of(schedule.axes[a]) for a in row_axes])
     point: Point = {a: emitter.let(turn, "row_at", c) for a, c in zip(row_axes, coordinates)}
     along = GroupRows(emitter, layout, axis, item, lane, integer(0), size_of(schedule.axes[axis]), inside)
+    laws = rescalable(schedule)
+    online = {phase.stages[0].number: phase for phase in phases_of(stages, laws) if _goes_online(along, phase, device)}
+    done: set[int] = set()
     for stage in stages:
+        if stage.number in online:
+            phase = online[stage.number]
+            reduce_online(along, turn, point, phase, rescaled_in([phase], laws), meeting, sums)
+            done |= {each.number for each in phase.stages}
         work = Work((*stage.reductions, *stage.element_sums), stage.element_outputs, stage.element_checks)
-        if not work.is_empty:
+        if not work.is_empty and stage.number not in done:
             found = declare(emitter, turn, stage.reductions, layout.width, 1)
             own = [*found, *(s for s in sums if s.op in stage.element_sums)]
             _visit_lines(emitter, turn, point, along, stage, work, own)
@@ -143,9 +164,18 @@ def _variant(fused: Fused, device: DeviceInfo, layout: Layout, guard: Expr | Non
         fused, emitter, f"_row_group{layout.lanes}x{layout.width}{kind}", scope.statements,
         mul(groups, integer(layout.size)), partials=partial_dtypes(fused), local_size=layout.size,
         local_arrays=[*meeting.arrays, *along.local_arrays], private_arrays=along.private_arrays,
-        comment=(described(layout),),
+        comment=(described(layout) + "; maxima and the sums below them in one pass" * bool(online),),
     )  # fmt: skip
     return with_group_finish(fused, device, (launch,), groups, "row-group", guard)
+
+
+def _goes_online(along: GroupRows, phase: Phase, device: DeviceInfo) -> bool:
+    """Whether a row that is read in every pass is read once for two of them."""
+    layout, emitter = along.layout, along.emitter
+    if len(phase.stages) != 2 or not layout.looped or len(emitter.schedule.columns) > 1:
+        return False
+    words = words_held(held_values(emitter, phase.stages))
+    return TILE * layout.width * words <= values_for(device, layout.size)
 
 
 def _visit_lines(

@@ -1,5 +1,5 @@
-"""Few rows that are long: each in parts, a part a work-group's (a work-item's on a CPU), so that there is work for all of
-the device. One launch a phase (`row_phases`): partial results go to memory, the next launch begins by joining them.
+"""Few rows that are long: each in parts, a part a work-group's (a work-item's on a CPU), so that there is work for all
+of the device. One launch a phase (`row_phases`): partial results go to memory, the next launch begins by joining them.
 
 Where there are rows enough, or they are not that long, other variants take a row whole.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from types import ModuleType
 
 from ...ir.function import Op, Value
 from ...ir.kernel import (
@@ -48,7 +49,8 @@ from ..vectors import vector_width
 from . import row_group, row_item, row_pipeline
 
 PART = {"cpu": 16384, "gpu": 8192}
-"""Columns of a part: so many that it is worth a work-group or a work-item, so few that registers or the cache hold it."""
+"""Columns of a part: so many that it is worth a work-group or a work-item, so few that registers or the cache hold
+it."""
 LEAST_PARTS = 4
 UNROLL = 4
 
@@ -79,7 +81,7 @@ def cost(fused: Fused, device: DeviceInfo) -> float:
     return 0.98 * _whole(fused, device).cost(fused, device)
 
 
-def _whole(fused: Fused, device: DeviceInfo):
+def _whole(fused: Fused, device: DeviceInfo) -> ModuleType:
     """The strategy for rows that are not divided."""
     if device.kind == "gpu":
         return row_group
@@ -133,7 +135,11 @@ class _Parts:
     @cached_property
     def width(self) -> int:
         columns = self.schedule.axes[self.axis]
-        return vector_of(self.schedule, columns, self.device) if self.on_gpu else vector_width(self.schedule, self.device, columns)
+        return (
+            vector_of(self.schedule, columns, self.device)
+            if self.on_gpu
+            else vector_width(self.schedule, self.device, columns)
+        )
 
     @property
     def lanes(self) -> int:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from ...ir.function import Op, Value
 from ...ir.kernel import (
+    Apply,
     Const,
     Declare,
     Expr,
@@ -27,7 +28,7 @@ from ...ir.kernel import (
 from ...ir.program import Variant
 from ...ir.schedule import Schedule
 from ...ir.target import DeviceInfo
-from ..emit import Emitter, Scope, product, size_of
+from ..emit import Emitter, Lanes, Scope, product, size_of
 from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, with_finish, work_item
 from ..reductions import Accumulators, declare, fold
 from ..row_blocks import Block, LaneTrack, Pick, block_at, block_count, lane_axis, picked_in_passing, visit_columns
@@ -49,6 +50,8 @@ def applies(fused: Fused, device: DeviceInfo) -> str | None:
         return refused
     if device.kind == "gpu":
         return "work-items own rows on a GPU, not lanes of a vector"
+    if len(stages_of(schedule)) < 2:
+        return "a row is finished in one pass: turning it would take longer"
     if len(schedule.columns) > 1:
         return "rows are reduced along several axes that are not one in memory"
     columns, rows = schedule.axes[schedule.columns[0]], schedule.axes[lane_axis(schedule)]
@@ -98,9 +101,11 @@ def lower(fused: Fused, device: DeviceInfo) -> list[Variant]:
     variants = []
     threshold = nontemporal_from(schedule, device, width, schedule.columns[0], columns)
     everything = product(schedule.axes[axis] for axis in sorted(schedule.looped))
-    if threshold is not None:
-        variants.append(_ShortRows(fused, device, width, True).variant(at_least(everything, threshold)))
     guard = None if isinstance(rows, int) else at_least(size_of(rows), width)
+    if threshold is not None:
+        long: Expr = at_least(everything, threshold)
+        long = long if guard is None else Apply("and", (guard, long), "bool")
+        variants.append(_ShortRows(fused, device, width, True).variant(long))
     variants.append(_ShortRows(fused, device, width, False).variant(guard))
     return variants if guard is None else [*variants, *row_lanes.lower(fused, device)]
 
@@ -173,6 +178,7 @@ class _ShortRows:
     def _start(self, value: Value, block: Block) -> Expr:
         """Where the first row of a block lies."""
         lanes = block.point[lane_axis(self.schedule)]
+        assert isinstance(lanes, Lanes)
         first = {**block.point, self.schedule.columns[0]: integer(0), lane_axis(self.schedule): lanes.base}
         index, _ = self.emitter.index(value, first)
         return index

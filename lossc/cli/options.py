@@ -22,9 +22,10 @@ Of = Annotated[
 Target = Annotated[
     str | None,
     typer.Option(
-        "--device", metavar="D", help="The device (`lossc devices`) or preset to compile for.", show_default=False
+        "--device", metavar="D", show_default=False,
+        help="The device (`lossc devices`), preset or .json file to compile for.",
     ),
-]
+]  # fmt: skip
 RunDevice = Annotated[
     str | None, typer.Option("--device", metavar="D", help="The device: a number or name of `lossc devices`.",
                              show_default=False),

@@ -17,7 +17,7 @@ from lossc.ir.diagnostics import DeviceError, LirError, Source
 from lossc.ir.drafts import file_source
 from lossc.ir.function import Module
 from lossc.ir.parser import load, parse
-from lossc.ir.target import CPU_AVX512, PRESETS, DeviceInfo
+from lossc.ir.target import CPU_AVX512, PRESETS, DeviceInfo, read_device_info
 from lossc.ir.types import is_float
 from lossc.runtime.device import DEVICE_VARIABLE, Device, devices, select
 
@@ -59,12 +59,14 @@ def with_gradients(module: Module, grad: bool, wrt: str | None, of: str | None) 
 
 
 def target_of(name: str | None) -> DeviceInfo:
-    """The facts of the device to compile for: a preset by its name, a device of this machine by its own, else the
-    one that `lossc run` would take, else the CPU preset. Compiling needs no driver."""
+    """The facts of the device to compile for: a preset by its name, a description in a .json file, a device of this
+    machine by its own, else the one that `lossc run` would take, else the CPU preset. Compiling needs no driver."""
     asked = name if name is not None else os.environ.get(DEVICE_VARIABLE)
     preset = (asked or "").strip().replace("-", "_")
     if preset in PRESETS:
         return PRESETS[preset]
+    if name is not None and name.endswith(".json"):
+        return read_device_info(file_source(Path(name)).text, name)
     if asked is None or not asked.strip():
         try:
             found = devices()
@@ -79,7 +81,7 @@ def target_of(name: str | None) -> DeviceInfo:
 def device_to_run_on(name: str | None) -> Device:
     """The device called `name`, else the one that `LOSSC_DEVICE` names, else the best."""
     asked = name if name is not None else os.environ.get(DEVICE_VARIABLE, "")
-    if asked.strip().replace("-", "_") in PRESETS:
+    if asked.strip().replace("-", "_") in PRESETS or (name or "").endswith(".json"):
         raise DeviceError(f"`{asked}` is a description to compile for, not a device that can run",
                           "`lossc devices` lists the devices of this machine")  # fmt: skip
     return select(name)

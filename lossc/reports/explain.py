@@ -99,7 +99,8 @@ def _variants(step: Step) -> Iterator[str]:
             + (f" in groups of {launch.kernel.local_size}" if launch.kernel.local_size > 1 else "")
             for launch in variant.launches
         ]
-        yield f"{guard}: {', then '.join(kernels)}"
+        how = "; ".join(variant.launches[0].kernel.comment)
+        yield f"{guard}: {', then '.join(kernels)}{f': {how}' if how else ''}"
 
 
 _INFIX = {"add": ("+", 3), "sub": ("-", 3), "mul": ("*", 4), "div": ("/", 4), "mod": ("%", 4), "ge": (">=", 2),

@@ -96,8 +96,10 @@ class ReducedLoss(torch.autograd.Function):
         plan: Plan = ctx.plan
         loss, wanted, gradients = plan.loss, plan.wanted, ctx.gradients
         assert loss is not None
+        # Also where they are not needed: this raises for one that has been changed.
+        tensors = ctx.saved_tensors
         if torch.is_grad_enabled():
-            return (None, *_differentiable(loss, ctx.needs_input_grad[1:], (*ctx.saved_tensors, upstream)))
+            return (None, *_differentiable(loss, ctx.needs_input_grad[1:], (*tensors, upstream)))
         ctx.gradients = None
         factor = upstream.item()
         if gradients is not None and factor != 1.0:
@@ -108,7 +110,7 @@ class ReducedLoss(torch.autograd.Function):
                 for gradient in gradients:
                     gradient.mul_(factor)
         if gradients is None:
-            gradients = loss.gradient(wanted).run((*ctx.saved_tensors, upstream))
+            gradients = loss.gradient(wanted).run((*tensors, upstream))
         return (None, *_placed(gradients, wanted, len(plan.shapes)))
 
 
