@@ -204,6 +204,8 @@ CASES = tuple(Case(loss, shape) for loss in LOSSES for shape in loss.shapes)
 
 # Why a row takes more than 1 / 0.85 of its floor. Printed only below a table in which it does.
 REASONS: Mapping[str, str] = {
+    "cross_entropy 8192x1000": "rows start inside cache lines: a ragged vector and a shared line in each.",
+    "cross_entropy 8x21x256x256": "exponentials and bytes, about as long each, overlap only in part.",
     "nll 16384x1024": "nearly all its bytes are written, and writing takes 1.4 times as long as copying as many bytes.",
     "sigmoid_focal 16777216": "an exponential, a logarithm, a division, and 24 more operations for the weights.",
     "log_cosh 16777216": "30 operations, with a division; expm1 and log1p for exactness where they are nearly 0.",
@@ -211,7 +213,7 @@ REASONS: Mapping[str, str] = {
     "bce_with_logits 16777216": "25 operations: a division, which no floor counts, beside exponential and logarithm.",
     "multilabel_soft_margin 16384x1024": "a division, which no floor counts, beside exponential and logarithm.",
     "bce 16777216": "three divisions, which no floor counts, beside the two logarithms.",
-    "multilabel_margin 65536x16": "every class is compared with every label of its row: no floor counts that.",
+    "multilabel_margin 65536x16": "up to 256 hinges for the 16 elements of a row: no floor counts them.",
     "dice 8x21x256x256": "sums over a sample come before its gradient: logits are read, softmax computed, twice.",
 }
 

@@ -53,15 +53,16 @@ _SAME = ("broadcast", "reshape", "transpose", "stop_gradient", "with_gradient", 
 
 
 def rescalable(schedule: Schedule) -> dict[Op, Law]:
-    """The row sums that can be rescaled, each with the law of what it adds up."""
+    """The row sums that can be rescaled, each with the law of what it adds up; and what depends on no maximum, which
+    has the law `FIXED`."""
     laws: dict[Value, Law | None] = {}
     found: dict[Op, Law] = {}
     producer = schedule.function.producers()
     for op in schedule.function.ops:
         if op in schedule.row_reductions:
             law = laws.get(op.operands[0], FIXED)
-            moves = law is not None and not law.is_fixed and all(slope < 0 for slope in law.scaled.values())
-            if op.name == "reduce_sum" and law is not None and moves:
+            follows = op.name == "reduce_sum" and law is not None and all(k < 0 for k in law.scaled.values())
+            if law is not None and (law.is_fixed or follows):
                 found[op] = law
             # A row's maximum of fixed values; whatever else a reduction gives is known only after it is put right.
             is_maximum = op.name == "reduce_max" and law is not None and law.is_fixed

@@ -91,6 +91,7 @@ def build(device: Device, source: str, options: str = "") -> BuiltProgram:
         program = _in_use.get(place)
         if program is None:
             program = _in_use[place] = _from_disk_or_source(device, source, options, key)
+    # Where kernels are compiled at their launch the first run does this: who asks once gets the same binary later.
     if not device.compiles_at_launch and not program.is_stored:
         program.store()
     return program

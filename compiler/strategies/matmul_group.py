@@ -187,8 +187,8 @@ class _Product:
         across = ceil_div(self.columns, side)
         item = emitter.let(scope, "local_id", WorkItem("local_id"))
         group = emitter.let(scope, "group_id", WorkItem("group_id"))
-        first_row = emitter.let(scope, "first_row", mul(div(group, across), side))
-        first_column = emitter.let(scope, "first_column", mul(mod(group, across), side))
+        first_row = emitter.let(scope, "tile_row", mul(div(group, across), side))
+        first_column = emitter.let(scope, "tile_column", mul(mod(group, across), side))
         line = emitter.let(scope, "line", div(item, integer(SIDE)))
         place = emitter.let(scope, "place", mod(item, integer(SIDE)))
         sums = [[emitter.fresh(f"t{r}", tile.dtype, tile.width) for _ in range(tile.vectors)]

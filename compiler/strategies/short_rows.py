@@ -52,7 +52,7 @@ def applies(fused: Fused, device: DeviceInfo) -> str | None:
         return "work-items own rows on a GPU, not lanes of a vector"
     if len(stages_of(schedule)) < 2:
         return "a row is finished in one pass: turning it would take longer"
-    if len(schedule.columns) > 1:
+    if len(schedule.columns) != 1:
         return "rows are reduced along several axes that are not one in memory"
     columns, rows = schedule.axes[schedule.columns[0]], schedule.axes[lane_axis(schedule)]
     if not isinstance(columns, int) or not SHORTEST <= columns <= LONGEST:

@@ -85,8 +85,8 @@ def _report(compiled: Compiled, step: Step) -> KernelReport:
     usual, moves = usual_variant(step, sizes), moves_of(compiled, step, sizes)
     return KernelReport(
         step.name, tuple(map(_typed, function.inputs)), tuple(map(_typed, function.outputs)),
-        schedule.stages, exps_per_element(schedule, usual), choice.strategy, choice.why, choice.against, tuple(_variants(step)),
-        len(usual.launches), tuple(move.formula for move in moves if move.formula is not None),
+        schedule.stages, exps_per_element(schedule, usual), choice.strategy, choice.why, choice.against,
+        tuple(_variants(step)), len(usual.launches), tuple(move.formula for move in moves if move.formula is not None),
         step.repeat is not None, KernelTraffic(step.name, moves),
     )  # fmt: skip
 

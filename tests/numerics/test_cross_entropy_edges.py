@@ -94,7 +94,7 @@ def assert_rows(found: Arrays, kept: np.ndarray | None = None) -> None:
         assert (found["grad"][index][exact] == 0).all(), name
 
 
-STRATEGIES = ["row-item", "row-lanes", "row-group"]
+STRATEGIES = ["row-item", "row-lanes", "row-group", "row-pipeline", "lane-pipeline", "short-rows"]
 
 
 @pytest.mark.parametrize("columns", [str(C), "C"])

@@ -31,6 +31,13 @@ def own_cache(cache_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return cache_dir
 
 
+def stored(device: Device, source: str, options: str = "") -> BuiltProgram:
+    """What the first run of a plan leaves: on disk, too, where the driver compiles at a launch."""
+    program = build(device, source, options)
+    program.store()
+    return program
+
+
 def run_add(device: Device, program: BuiltProgram, amount: float, size: int = 32) -> np.ndarray:
     x = np.arange(size, dtype=np.float32)
     y = np.empty_like(x)
@@ -63,38 +70,38 @@ def count_source_builds(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_a_second_process_takes_the_binary(device: Device, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     built = count_source_builds(monkeypatch)
-    assert (run_add(device, build(device, ADD), 2) == 2).all()
+    assert (run_add(device, stored(device, ADD), 2) == 2).all()
     assert len(entries(own_cache)) == 1
     forget(monkeypatch)
-    assert (run_add(device, build(device, ADD), 3) == 3).all()
+    assert (run_add(device, stored(device, ADD), 3) == 3).all()
     assert built == [ADD]
 
 
 def test_within_a_process_a_program_is_built_once(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOSSC_CACHE", "0")
     built = count_source_builds(monkeypatch)
-    first = build(device, ADD)
-    assert build(device, ADD) is first
+    first = stored(device, ADD)
+    assert stored(device, ADD) is first
     assert built == [ADD]
 
 
 def test_another_context_is_another_program(device: Device) -> None:
     other = from_context(cl.Context([device.handle]))
-    first, second = build(device, ADD), build(other, ADD)
+    first, second = stored(device, ADD), build(other, ADD)
     assert first is not second
     assert (run_add(device, first, 1) == 1).all()
     assert (run_add(other, second, 2) == 2).all()
 
 
 def test_options_and_source_are_part_of_the_key(device: Device, own_cache: Path) -> None:
-    programs = [build(device, ADD), build(device, ADD, "-D X=1"), build(device, ADD + "\n")]
+    programs = [stored(device, ADD), stored(device, ADD, "-D X=1"), stored(device, ADD + "\n")]
     assert len({id(program) for program in programs}) == 3
     assert len(entries(own_cache)) == 3
 
 
 def test_switched_off_it_leaves_nothing(device: Device, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOSSC_CACHE", "0")
-    assert (run_add(device, build(device, ADD), 2) == 2).all()
+    assert (run_add(device, stored(device, ADD), 2) == 2).all()
     assert not entries(own_cache)
 
 
@@ -103,33 +110,33 @@ def test_a_binary_that_the_driver_refuses_is_built_again(
     device: Device, monkeypatch: pytest.MonkeyPatch, binary: bytes
 ) -> None:
     """The entry is whole, so its checksum fits, but the driver cannot use it."""
-    program = build(device, ADD)
+    program = stored(device, ADD)
     cache = Cache(cache_folder("programs"))
     (entry,) = entries(cache_folder(""))
     cache.put(entry.name, binary)
     del program
     forget(monkeypatch)
     built = count_source_builds(monkeypatch)
-    assert (run_add(device, build(device, ADD), 2) == 2).all()
+    assert (run_add(device, stored(device, ADD), 2) == 2).all()
     assert built == [ADD]
     assert cache.get(entry.name) != binary
 
 
 def test_a_damaged_entry_is_built_again(device: Device, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    build(device, ADD)
+    stored(device, ADD)
     (entry,) = entries(own_cache)
     whole = entry.read_bytes()
     for damaged in (whole[: len(whole) // 2], whole[:-1] + bytes([whole[-1] ^ 1]), b""):
         entry.write_bytes(damaged)
         forget(monkeypatch)
-        assert (run_add(device, build(device, ADD), 2) == 2).all()
+        assert (run_add(device, stored(device, ADD), 2) == 2).all()
         assert len(entry.read_bytes()) > len(whole) // 2
 
 
 def test_a_folder_that_cannot_be_written(device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setenv("LOSSC_CACHE_DIR", str(tmp_path / "file"))
-    assert (run_add(device, build(device, ADD), 2) == 2).all()
+    assert (run_add(device, stored(device, ADD), 2) == 2).all()
 
 
 def test_source_that_the_driver_refuses_is_our_bug(device: Device) -> None:
