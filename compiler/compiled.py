@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from ..ir.function import Module
 from ..ir.program import Program
 from ..ir.target import DeviceInfo
+from .fusion.outline import Outlined, outline
 from .lower import Lowered, lower
-from .opencl import BUILD_OPTIONS, kernel_source
-from .outline import Outlined, outline
+from .opencl.printer import BUILD_OPTIONS, kernel_source
 from .pipeline import run_passes
 from .strategies import Decision
 

@@ -35,8 +35,8 @@ from ..ir.kernel import (
 from ..ir.program import STATUS, Buffer, Launch, Variant
 from ..ir.schedule import Schedule
 from ..ir.target import DeviceInfo
-from .emit import Emitter, Scope
-from .monoids import monoid_of
+from .emission.emit import Emitter, Scope
+from .emission.monoids import monoid_of
 
 
 @dataclass(frozen=True)

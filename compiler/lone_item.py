@@ -33,7 +33,7 @@ from ..ir.kernel import (
 from ..ir.names import distinct
 from ..ir.program import Buffer, Launch, Step, Variant
 from ..ir.target import DeviceInfo
-from .emit import Scope, product
+from .emission.emit import Scope, product
 from .fused import Fused, finish_whole, kernel_and_launch, partial_name
 
 MOST_ELEMENTS = 16384

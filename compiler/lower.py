@@ -18,12 +18,12 @@ from ..ir.program import STATUS, Buffer, Check, Program, Repeat, Step
 from ..ir.repeat import PIECE_ROWS
 from ..ir.target import DeviceInfo
 from ..ir.types import ITEM_SIZE, DimLike, bind_dim, dim_names, multiply_dims
-from .check import check_kernel
-from .check_program import check_program
-from .emit import product, size_of
+from .checks.kernel import check_kernel
+from .checks.program import check_program
+from .emission.emit import product, size_of
 from .fused import Fused
+from .fusion.outline import Outlined
 from .lone_item import joined, with_lone_item
-from .outline import Outlined
 from .pieces import move_to_piece
 from .strategies import Candidate, Decision, choose, lower_with, stores_once
 

@@ -41,7 +41,7 @@ from ..ir.kernel import (
     sub,
 )
 from ..ir.types import DimLike
-from .emit import Emitter, Scope, size_of, widen
+from .emission.emit import Emitter, Scope, size_of, widen
 from .fused import Fused
 
 PACKED, STAGED, SUMS = "matmul.packed", "matmul.staged", "matmul.sums"

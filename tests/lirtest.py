@@ -8,8 +8,8 @@
                                     there, all that is printed must be the same too
     // test: warning                so with warnings, announced by `// warning: CODE words`, of a file that is right
     // test: counts [--grad]        compile (with gradients): `// fused-kernels: 1`, `// stages: 3` (passes over a row),
-                                    `// exps-per-element: 2` and other counts of `compiler.report`, over all kernels,
-                                    and `// traffic-ratio: 1.00` of `compiler.traffic`, where every name is 1024
+                                    `// exps-per-element: 2` and other counts of `compiler.reports.report`, over all kernels,
+                                    and `// traffic-ratio: 1.00` of `compiler.reports.traffic`, where every name is 1024
 
 `pytest --bless` writes the .expect files anew. A new kind of test is one function and one row of COMMANDS.
 """
@@ -198,11 +198,11 @@ def _run_counts(test: LirTest) -> None:
 
 
 def count_fused(module: Module, gradients: bool) -> Mapping[str, float]:
-    """What a preset CPU runs: `compiler.report` and `compiler.traffic` say what is counted."""
+    """What a preset CPU runs: `compiler.reports.report` and `compiler.reports.traffic` say what is counted."""
     from lossc.compiler import compile_module
     from lossc.compiler.gradient import request_module_gradients
-    from lossc.compiler.report import total_counts
-    from lossc.compiler.traffic import traffic
+    from lossc.compiler.reports.report import total_counts
+    from lossc.compiler.reports.traffic import traffic
     from lossc.ir.target import CPU_AVX512
 
     asked = request_module_gradients(module) if gradients else module

@@ -18,7 +18,7 @@ import numpy as np
 from agreement.agree import Problem
 from agreement.cases import Sizing, parse_case
 
-from lossc.compiler.opencl import kernel_source
+from lossc.compiler.opencl.printer import kernel_source
 from lossc.compiler.strategies import row_parts
 from lossc.ir.kernel import Barrier, For, If, Kernel, Stmt, Store, add, integer
 from lossc.ir.program import Program

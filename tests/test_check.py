@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from kernel_texts import ALL, GROUP_SUM, PRIVATE_ROW, ROW_CROSS_ENTROPY, changed, kernel
 
-from lossc.compiler.check import check_kernel, kernel_problems
+from lossc.compiler.checks.kernel import check_kernel, kernel_problems
 from lossc.ir.diagnostics import CompilerBug
 from lossc.ir.kernel import (
     Apply,

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from kernel_texts import sum_program
 
-from lossc.compiler.check_program import check_program, program_problems
+from lossc.compiler.checks.program import check_program, program_problems
 from lossc.ir.diagnostics import CompilerBug
 from lossc.ir.kernel import Apply, Const, index_var, integer
 from lossc.ir.program import Buffer, Program, Step, Variant

@@ -14,7 +14,7 @@ from agreement.signatures import plain_operands
 from coalescing import traffic_of
 
 from lossc.compiler import Compiled, compile_module
-from lossc.compiler.stages import stages_of
+from lossc.compiler.rows.stages import stages_of
 from lossc.compiler.strategies import row_parts
 from lossc.ir.diagnostics import LosscError
 from lossc.ir.kernel import (

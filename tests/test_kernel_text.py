@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kernel_texts import ALL, GROUP_SUM, PRIVATE_ROW, kernel, sum_program
 
-from lossc.compiler.check import kernel_problems
-from lossc.compiler.check_program import program_problems
+from lossc.compiler.checks.kernel import kernel_problems
+from lossc.compiler.checks.program import program_problems
 from lossc.ir.diagnostics import CompilerBug, LirError
 from lossc.ir.kernel import (
     Apply,

@@ -18,7 +18,7 @@ import lossc
 from lossc.cli.app import app
 from lossc.compiler import Compiled, compile_module
 from lossc.compiler.pipeline import run_passes
-from lossc.compiler.report import count_kernels, total_counts
+from lossc.compiler.reports.report import count_kernels, total_counts
 from lossc.ir.interp import interpret
 from lossc.ir.parser import parse
 from lossc.ir.printer import print_module

@@ -37,7 +37,7 @@ LOSS_NAMES_ALLOWED = (
 
 # Spellings of OpenCL C.
 OPENCL_C = re.compile(r"__kernel|__global|__local\b|vload|vstore|get_global_id|get_local_id|barrier\(CLK|convert_\w+\(")
-KNOWS_OPENCL_C = ("compiler/opencl.py",)
+KNOWS_OPENCL_C = ("compiler/opencl/printer.py", "compiler/opencl/expressions.py", "compiler/opencl/helpers.py")
 
 
 def files(package: str) -> list[Path]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from device_runs import run
 
-from lossc.compiler.outline import Outlined, outline
+from lossc.compiler.fusion.outline import Outlined, outline
 from lossc.compiler.pipeline import run_passes
 from lossc.ir.parser import parse
 from lossc.runtime.device import Device

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lossc.compiler.polynomials import LEAST_LOG, POLYNOMIALS
+from lossc.compiler.emission.polynomials import LEAST_LOG, POLYNOMIALS
 from lossc.ir.kernel import Apply, Const, Expr, Var
 from lossc.runtime.arithmetic import pointwise
 

@@ -124,7 +124,7 @@ def test_a_new_loss_is_one_file(packages: Path) -> None:
         """
 import numpy as np
 import lossc
-from lossc.compiler.outline import outline
+from lossc.compiler.fusion.outline import outline
 from lossc.compiler.pipeline import run_passes
 from lossc.ir.parser import parse
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from lossc.compiler.outline import outline
-from lossc.compiler.rescalable import rescalable
-from lossc.compiler.row_phases import phases_of
-from lossc.compiler.schedule import schedule_of
-from lossc.compiler.stages import stages_of
+from lossc.compiler.fusion.outline import outline
+from lossc.compiler.fusion.schedule import schedule_of
+from lossc.compiler.rows.phases import phases_of
+from lossc.compiler.rows.rescalable import rescalable
+from lossc.compiler.rows.stages import stages_of
 from lossc.ir.parser import parse
 from lossc.ir.schedule import Schedule
 

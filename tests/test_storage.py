@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from device_runs import Runner
 
-from lossc.compiler import vectors
+from lossc.compiler.emission import vectors
 from lossc.runtime.device import Device
 
 SHORT = {"f16": np.float16, "bf16": ml_dtypes.bfloat16}

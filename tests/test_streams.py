@@ -11,7 +11,7 @@ import pytest
 from device_runs import Runner
 from functions import PLAIN, evaluate, passes
 
-from lossc.compiler import vectors
+from lossc.compiler.emission import vectors
 from lossc.ir.parser import parse
 from lossc.runtime.device import Device
 

@@ -8,7 +8,7 @@ from device_runs import Runner
 from functions import PLAIN, evaluate, passes
 
 from lossc.compiler import compile_module
-from lossc.compiler.stages import stages_of
+from lossc.compiler.rows.stages import stages_of
 from lossc.ir.parser import parse
 from lossc.ir.target import CPU_AVX512
 from lossc.runtime.device import Device

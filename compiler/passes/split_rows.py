@@ -24,8 +24,8 @@ from ...ir.names import distinct, fresh
 from ...ir.ops import FREE, PRIMITIVES
 from ...ir.repeat import is_piece, make_repeat
 from ...ir.types import ITEM_SIZE, DimLike, dim_names, named
+from ..fusion.schedule import Axes, join_axes, reduced_axes
 from ..rewrite import with_names_of, without_dead
-from ..schedule import Axes, join_axes, reduced_axes
 
 
 def split_rows(module: Module) -> Module:

@@ -25,14 +25,14 @@ from ...ir.kernel import (
 from ...ir.program import Variant
 from ...ir.schedule import Schedule
 from ...ir.target import DeviceInfo
-from ..emit import Emitter, Lanes, Scope, size_of
+from ..emission.emit import Emitter, Lanes, Scope, size_of
+from ..emission.reductions import Accumulators, accumulate, declare
 from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials
-from ..group_finish import group_count, with_group_finish
-from ..meeting import Meeting, widest_of
-from ..reductions import Accumulators, accumulate, declare
-from ..row_tiers import GROUP, local_for_meetings, vector_of
-from ..stages import stages_of
-from ..sweep import Work, visit
+from ..rows.stages import stages_of
+from ..rows.sweep import Work, visit
+from ..work_groups.finish import group_count, with_group_finish
+from ..work_groups.meeting import Meeting, widest_of
+from ..work_groups.tiers import GROUP, local_for_meetings, vector_of
 
 
 def applies(fused: Fused, device: DeviceInfo) -> str | None:

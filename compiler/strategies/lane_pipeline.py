@@ -34,14 +34,14 @@ from ...ir.program import Variant
 from ...ir.schedule import Schedule
 from ...ir.target import DeviceInfo
 from ...ir.types import ITEM_SIZE
-from ..emit import Emitter, Scope, product, size_of
+from ..emission.emit import Emitter, Scope, product, size_of
+from ..emission.reductions import Accumulators, declare, fold
+from ..emission.vectors import nontemporal_from, static_size, vector_width
 from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, with_finish, work_item
-from ..in_flight import Carried, declare_carried, known_of, lags_of, pitch_of, steps
-from ..reductions import Accumulators, declare, fold
-from ..row_blocks import LaneTrack, Pick, block_count, lane_axis, picked_in_passing, vectors_at, visit_columns
-from ..stages import Stage, kept_values, stages_of
-from ..sweep import Row, Work
-from ..vectors import nontemporal_from, static_size, vector_width
+from ..rows.blocks import LaneTrack, Pick, block_count, lane_axis, picked_in_passing, vectors_at, visit_columns
+from ..rows.in_flight import Carried, declare_carried, known_of, lags_of, pitch_of, steps
+from ..rows.stages import Stage, kept_values, stages_of
+from ..rows.sweep import Row, Work
 from . import row_lanes
 from .row_item import items_for
 

@@ -33,10 +33,10 @@ from ...ir.kernel import (
 from ...ir.program import Variant
 from ...ir.target import DeviceInfo
 from ...ir.types import ITEM_SIZE
-from ..emit import Emitter, Lanes, Scope, size_of
+from ..emission.emit import Emitter, Lanes, Scope, size_of
+from ..emission.vectors import vector_width
 from ..fused import Fused, kernel_and_launch, work_item
 from ..tiles import SUMS, Product, Tiling, pieces
-from ..vectors import vector_width
 
 STORES_ONCE = True
 TILE_ROWS = (12, 4, 1)

@@ -14,15 +14,15 @@ from ...ir.kernel import Apply, For, If, PrivateArray, WorkItem, ceil_div, integ
 from ...ir.program import Variant
 from ...ir.schedule import Schedule
 from ...ir.target import DeviceInfo
-from ..emit import Emitter, Scope
+from ..emission.emit import Emitter, Scope
+from ..emission.reductions import Accumulators, declare, fold
 from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials
-from ..group_finish import group_count, with_group_finish
-from ..meeting import Meeting, widest_of
-from ..reductions import Accumulators, declare, fold
-from ..row_blocks import Block, LaneTrack, block_at, block_count, visit_columns
-from ..row_tiers import GROUP, Held, held_values, local_for_meetings, values_for, words_held
-from ..stages import Stage, stages_of
-from ..sweep import Row, Work, visit
+from ..rows.blocks import Block, LaneTrack, block_at, block_count, visit_columns
+from ..rows.stages import Stage, stages_of
+from ..rows.sweep import Row, Work, visit
+from ..work_groups.finish import group_count, with_group_finish
+from ..work_groups.meeting import Meeting, widest_of
+from ..work_groups.tiers import GROUP, Held, held_values, local_for_meetings, values_for, words_held
 from . import row_lanes
 
 

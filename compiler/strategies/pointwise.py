@@ -5,11 +5,11 @@ from __future__ import annotations
 from ...ir.kernel import Apply, Expr, WorkItem, add, at_least, div, integer, maximum, mul, sub
 from ...ir.program import Variant
 from ...ir.target import DeviceInfo
-from ..emit import Scope, size_of
+from ..emission.emit import Scope, size_of
+from ..emission.reductions import declare, fold
+from ..emission.vectors import nontemporal_from, vector_width
 from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, with_finish, work_item
-from ..reductions import declare, fold
-from ..sweep import Track, Work, sweep, visit
-from ..vectors import nontemporal_from, vector_width
+from ..rows.sweep import Track, Work, sweep, visit
 
 CHUNK = 16384
 """Elements an item: so many that its launch costs nothing, so few that f32 partial sums stay exact to 5e-7."""

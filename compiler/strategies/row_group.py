@@ -1,7 +1,7 @@
 """One work-group a row, or several short rows: its items lie side by side along the row. The shape for GPUs:
 neighbouring items read neighbouring vectors of 16 bytes.
 
-A row that fits stays in registers between the passes, or in registers and local memory (`row_tiers`); a longer one is
+A row that fits stays in registers between the passes, or in registers and local memory (`work_groups.tiers`); a longer one is
 read again. Partial results meet in local memory, once a pass. Where the length of a row has a name there are variants
 for short rows, for longer ones, and for those that vectors do not divide.
 """
@@ -28,16 +28,18 @@ from ...ir.kernel import (
 from ...ir.program import Variant
 from ...ir.schedule import Schedule
 from ...ir.target import DeviceInfo
-from ..emit import Emitter, Point, Scope, product, size_of, split_rows
+from ..emission.emit import Emitter, Point, Scope, product, size_of, split_rows
+from ..emission.reductions import Accumulators, accumulate, declare
 from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials
-from ..group_finish import group_count, with_group_finish
-from ..group_rows import GroupRows
-from ..meeting import Meeting, widest_of
-from ..online_rows import TILE, reduce_online
-from ..reductions import Accumulators, accumulate, declare
-from ..rescalable import rescalable
-from ..row_phases import Phase, phases_of, rescaled_in
-from ..row_tiers import (
+from ..rows.phases import Phase, phases_of, rescaled_in
+from ..rows.rescalable import rescalable
+from ..rows.stages import Stage, stages_of
+from ..rows.sweep import Work
+from ..work_groups.finish import group_count, with_group_finish
+from ..work_groups.meeting import Meeting, widest_of
+from ..work_groups.online import TILE, reduce_online
+from ..work_groups.rows import GroupRows
+from ..work_groups.tiers import (
     GROUP,
     WARP,
     Layout,
@@ -48,8 +50,6 @@ from ..row_tiers import (
     vector_of,
     words_held,
 )
-from ..stages import Stage, stages_of
-from ..sweep import Work
 from . import row_item
 
 KEPT_VECTORS = (4, 16)

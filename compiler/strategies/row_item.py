@@ -26,13 +26,13 @@ from ...ir.program import Variant
 from ...ir.schedule import Schedule
 from ...ir.target import DeviceInfo
 from ...ir.types import ITEM_SIZE, DimLike
-from ..emit import Emitter, Point, Scope, product, size_of, split_rows
+from ..emission.emit import Emitter, Point, Scope, product, size_of, split_rows
+from ..emission.reductions import Accumulators, declare, fold
+from ..emission.vectors import nontemporal_from, vector_width
 from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, with_finish, work_item
-from ..reductions import Accumulators, declare, fold
-from ..row_values import RowValues
-from ..stages import Stage, kept_values, stages_of
-from ..sweep import Row, Track, Work, sweep
-from ..vectors import nontemporal_from, vector_width
+from ..rows.stages import Stage, kept_values, stages_of
+from ..rows.sweep import Row, Track, Work, sweep
+from ..rows.values import RowValues
 
 ITEM_ELEMENTS = 16384
 """Elements an item has at least, in as many rows as that takes."""

@@ -24,13 +24,13 @@ from ...ir.program import Variant
 from ...ir.schedule import Schedule
 from ...ir.target import DeviceInfo
 from ...ir.types import ITEM_SIZE, DimLike, multiply_dims
-from ..emit import Emitter, Scope, product, size_of
+from ..emission.emit import Emitter, Scope, product, size_of
+from ..emission.reductions import Accumulators, accumulate, declare, fold
+from ..emission.vectors import nontemporal_from, vector_width
 from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, with_finish, work_item
-from ..reductions import Accumulators, accumulate, declare, fold
-from ..row_blocks import Block, LaneTrack, block_at, block_count, lane_axis, visit_columns
-from ..stages import Stage, kept_values, stages_of
-from ..sweep import Row, Work
-from ..vectors import nontemporal_from, vector_width
+from ..rows.blocks import Block, LaneTrack, block_at, block_count, lane_axis, visit_columns
+from ..rows.stages import Stage, kept_values, stages_of
+from ..rows.sweep import Row, Work
 from .row_item import items_for
 
 PRIVATE_BYTES = 64 * 1024

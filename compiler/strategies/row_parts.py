@@ -1,5 +1,5 @@
 """Few rows that are long: each in parts, a part a work-group's (a work-item's on a CPU), so that there is work for all
-of the device. One launch a phase (`row_phases`): partial results go to memory, the next launch begins by joining them.
+of the device. One launch a phase (`rows.phases`): partial results go to memory, the next launch begins by joining them.
 
 Where there are rows enough, or they are not that long, other variants take a row whole.
 """
@@ -34,18 +34,18 @@ from ...ir.kernel import (
 from ...ir.program import Launch, Variant
 from ...ir.schedule import Schedule
 from ...ir.target import DeviceInfo
-from ..emit import Emitter, Point, Scope, product, size_of, split_rows
+from ..emission.emit import Emitter, Point, Scope, product, size_of, split_rows
+from ..emission.reductions import Accumulators, declare
+from ..emission.vectors import vector_width
 from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, with_finish
-from ..group_finish import group_count, with_group_finish
-from ..group_rows import GroupRows
-from ..meeting import Meeting, widest_of
-from ..reductions import Accumulators, declare
-from ..rescalable import Law, rescalable
-from ..row_phases import PartBuffers, Phase, join_parts, phases_of, reference, rescaled_in, used_reductions
-from ..row_tiers import GROUP, Layout, held_values, values_for, vector_of, words_held
-from ..stages import Stage, stages_of
-from ..sweep import Track, Work, sweep
-from ..vectors import vector_width
+from ..rows.phases import PartBuffers, Phase, join_parts, phases_of, reference, rescaled_in, used_reductions
+from ..rows.rescalable import Law, rescalable
+from ..rows.stages import Stage, stages_of
+from ..rows.sweep import Track, Work, sweep
+from ..work_groups.finish import group_count, with_group_finish
+from ..work_groups.meeting import Meeting, widest_of
+from ..work_groups.rows import GroupRows
+from ..work_groups.tiers import GROUP, Layout, held_values, values_for, vector_of, words_held
 from . import row_group, row_item, row_pipeline
 
 PART = {"cpu": 16384, "gpu": 8192}

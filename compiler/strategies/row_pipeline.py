@@ -37,15 +37,15 @@ from ...ir.program import Variant
 from ...ir.schedule import Schedule
 from ...ir.target import DeviceInfo
 from ...ir.types import ITEM_SIZE
-from ..emit import Emitter, Point, Scope, product, size_of, split_rows
+from ..emission.emit import Emitter, Point, Scope, product, size_of, split_rows
+from ..emission.reductions import Accumulators, declare, fold
+from ..emission.vectors import nontemporal_from, vector_width
 from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, with_finish, work_item
-from ..in_flight import Carried, declare_carried, known_of, lags_of, pitch_of, rows_waiting, steps
-from ..reductions import Accumulators, declare, fold
-from ..row_values import RowValues
-from ..stages import COSTLY, Stage, kept_values, stages_of
-from ..sweep import Row, Track, Work, sweep
-from ..sweep_aligned import sweep_aligned
-from ..vectors import nontemporal_from, vector_width
+from ..rows.in_flight import Carried, declare_carried, known_of, lags_of, pitch_of, rows_waiting, steps
+from ..rows.stages import COSTLY, Stage, kept_values, stages_of
+from ..rows.sweep import Row, Track, Work, sweep
+from ..rows.sweep_aligned import sweep_aligned
+from ..rows.values import RowValues
 from . import row_item
 
 PRIVATE_BYTES = 256 * 1024

@@ -24,14 +24,14 @@ from ...ir.kernel import (
 from ...ir.program import Buffer, Launch, Variant
 from ...ir.schedule import Schedule
 from ...ir.target import DeviceInfo
-from ..emit import Scope, product, size_of
+from ..emission.emit import Scope, product, size_of
+from ..emission.monoids import monoid_of
+from ..emission.reductions import declare, fold
+from ..emission.vectors import static_size, vector_width
 from ..fused import Fused, join_in_order, kernel_and_launch, partial_dtypes, store_partials, with_finish, work_item
-from ..monoids import monoid_of
-from ..reductions import declare, fold
-from ..row_blocks import LaneTrack, block_at, block_count, lane_axis, visit_columns
-from ..stages import Stage, stages_of
-from ..sweep import Work
-from ..vectors import static_size, vector_width
+from ..rows.blocks import LaneTrack, block_at, block_count, lane_axis, visit_columns
+from ..rows.stages import Stage, stages_of
+from ..rows.sweep import Work
 from . import row_lanes
 
 PART = {"cpu": 1024, "gpu": 64}

@@ -28,14 +28,14 @@ from ...ir.kernel import (
 from ...ir.program import Variant
 from ...ir.schedule import Schedule
 from ...ir.target import DeviceInfo
-from ..emit import Emitter, Lanes, Scope, product, size_of
+from ..emission.emit import Emitter, Lanes, Scope, product, size_of
+from ..emission.reductions import Accumulators, declare, fold
+from ..emission.vectors import nontemporal_from, vector_width
 from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, with_finish, work_item
-from ..reductions import Accumulators, declare, fold
-from ..row_blocks import Block, LaneTrack, Pick, block_at, block_count, lane_axis, picked_in_passing, visit_columns
-from ..stages import Stage, kept_values, stages_of
-from ..sweep import Row, Work
-from ..turns import turn_in, turn_out, turned
-from ..vectors import nontemporal_from, vector_width
+from ..rows.blocks import Block, LaneTrack, Pick, block_at, block_count, lane_axis, picked_in_passing, visit_columns
+from ..rows.stages import Stage, kept_values, stages_of
+from ..rows.sweep import Row, Work
+from ..rows.turns import turn_in, turn_out, turned
 from . import row_lanes
 from .row_item import items_for
 

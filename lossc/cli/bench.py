@@ -16,9 +16,9 @@ import numpy as np
 import typer
 
 from lossc.compiler import Compiled, compile_module
-from lossc.compiler.report import total_counts
+from lossc.compiler.reports.report import total_counts
+from lossc.compiler.reports.traffic import traffic
 from lossc.compiler.strategies import Candidate, costs
-from lossc.compiler.traffic import traffic
 from lossc.ir.types import DimLike, dim_value
 from lossc.reports.explain import bytes_needed, counted, total_moved
 from lossc.runtime.device import Device

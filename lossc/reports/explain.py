@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from lossc.compiler import Compiled
 from lossc.compiler.pipeline import run_passes
-from lossc.compiler.report import ASSUMED_SIZE, assumed_sizes, exps_per_element, usual_variant
+from lossc.compiler.reports.report import ASSUMED_SIZE, assumed_sizes, exps_per_element, usual_variant
+from lossc.compiler.reports.traffic import AGAIN, HANDED, LATER, KernelTraffic, Traffic, bytes_needed, moves_of, traffic
 from lossc.compiler.rewrite import Log
-from lossc.compiler.traffic import AGAIN, HANDED, LATER, KernelTraffic, Traffic, bytes_needed, moves_of, traffic
 from lossc.ir.diagnostics import CompilerBug
 from lossc.ir.function import Value
 from lossc.ir.kernel import Apply, Const, Expr, Var

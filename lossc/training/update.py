@@ -13,7 +13,7 @@ import numpy as np
 
 from lossc.arrays import to_dtype
 from lossc.compiler import Compiled, compile_module
-from lossc.compiler.outline import Outlined
+from lossc.compiler.fusion.outline import Outlined
 from lossc.ir.builder import Builder, Tensor
 from lossc.ir.diagnostics import LirError
 from lossc.ir.function import Function, Module, Value

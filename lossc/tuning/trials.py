@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from lossc.compiler import Compiled
-from lossc.compiler.report import assumed_sizes, usual_variant
+from lossc.compiler.reports.report import assumed_sizes, usual_variant
 from lossc.compiler.strategies import Candidate, Decision
 from lossc.ir.diagnostics import LosscError
 from lossc.ir.program import Launch

@@ -11,8 +11,8 @@ import time
 from collections.abc import Mapping, Sequence
 
 from lossc.compiler import Compiled
+from lossc.compiler.reports.traffic import traffic
 from lossc.compiler.strategies import Candidate, Decision, candidates
-from lossc.compiler.traffic import traffic
 from lossc.ir.program import turns
 from lossc.runtime.device import Device
 from lossc.runtime.execute import Given

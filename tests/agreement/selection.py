@@ -18,8 +18,8 @@ from functools import lru_cache
 from typing import Any
 
 from lossc.compiler.fused import Fused
+from lossc.compiler.fusion.outline import outline
 from lossc.compiler.lower import buffer_names
-from lossc.compiler.outline import outline
 from lossc.compiler.pipeline import run_passes
 from lossc.compiler.strategies import strategies
 from lossc.ir.composites import COMPOSITES

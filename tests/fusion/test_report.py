@@ -1,4 +1,4 @@
-"""The counts of `compiler.report` are what the simulator sees, and what fused kernels read."""
+"""The counts of `compiler.reports.report` are what the simulator sees, and what fused kernels read."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from lossc.compiler import Compiled, compile_module
 from lossc.compiler.gradient import request_module_gradients
-from lossc.compiler.report import count_kernels, total_counts
+from lossc.compiler.reports.report import count_kernels, total_counts
 from lossc.ir.parser import load, parse
 from lossc.ir.target import CPU_AVX512, GPU_GENERIC, DeviceInfo
 from lossc.runtime.simulate import Counts, simulate

@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 
 import pytest
 
-from lossc.compiler.traffic import HANDED, traffic
+from lossc.compiler.reports.traffic import HANDED, traffic
 from lossc.ir.composites import COMPOSITES
 
 from .catalogue import REALISTIC, Case, cases

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from lossc.compiler import Compiled, compile_module
-from lossc.compiler.report import assumed_sizes, usual_variant
-from lossc.compiler.traffic import AGAIN, HANDED, LATER, READ, WRITTEN, Traffic, traffic
+from lossc.compiler.reports.report import assumed_sizes, usual_variant
+from lossc.compiler.reports.traffic import AGAIN, HANDED, LATER, READ, WRITTEN, Traffic, traffic
 from lossc.ir.composites import COMPOSITES
 from lossc.ir.parser import parse
 from lossc.ir.target import CPU_AVX512

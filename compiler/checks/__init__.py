@@ -1,0 +1,1 @@
+"""The rules of kernels and programs, checked before a driver sees anything."""

@@ -1,0 +1,408 @@
+"""Tensor values as kernel expressions at one point of a kernel's domain.
+
+In: a schedule, a point (a coordinate for each axis) and the values already known there. Out: statements that compute
+the wanted values. Everything that a strategy does not decide is here: indices, vector and scalar operands, gathers.
+Shape operations emit nothing: axes of the domain are all that an index is made of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ...ir.diagnostics import CompilerBug
+from ...ir.function import Op, Value
+from ...ir.kernel import (
+    Apply,
+    AtomicMin,
+    Const,
+    Expr,
+    If,
+    Iota,
+    Let,
+    Load,
+    Reduce,
+    Splat,
+    Stmt,
+    Store,
+    Var,
+    add,
+    index_var,
+    integer,
+    mul,
+    register_dtype,
+)  # fmt: skip
+from ...ir.kernel_ops import KERNEL_OPERATIONS
+from ...ir.program import CHECK_HOLDS, STATUS
+from ...ir.schedule import Schedule
+from ...ir.types import DimLike, dim_names, is_integer
+from .facts import Facts, facts_of
+from .polynomials import POLYNOMIALS
+
+
+@dataclass(frozen=True)
+class Lanes:
+    """A coordinate that is `base`, `base` + 1, ... in the lanes of a vector."""
+
+    base: Expr
+    width: int
+
+
+Coordinate = Expr | Lanes
+Point = Mapping[int, Coordinate]
+
+
+@dataclass
+class Scope:
+    """A block under construction: its statements, and the value each tensor value has at this point."""
+
+    known: dict[Value, Expr] = field(default_factory=dict)
+    statements: list[Stmt] = field(default_factory=list)
+
+    def inner(self) -> Scope:
+        """A block inside this one: it sees what is known here."""
+        return Scope(dict(self.known))
+
+
+def size_of(dim: DimLike) -> Expr:
+    """A dimension as an expression over the dimension names."""
+    if isinstance(dim, int):
+        return integer(dim)
+    size: Expr = integer(dim.factor)
+    for name in dim.names:
+        size = mul(size, index_var(name))
+    return size
+
+
+def product(sizes: Iterable[DimLike]) -> Expr:
+    result: Expr = integer(1)
+    for size in sizes:
+        result = mul(result, size_of(size))
+    return result
+
+
+def widen(expression: Expr, width: int) -> Expr:
+    """The expression in every lane of a vector of `width`."""
+    if expression.width == width:
+        return expression
+    if isinstance(expression, Const):
+        return Const(expression.value, expression.dtype, width)
+    return Splat(expression, width)
+
+
+class Emitter:
+    """Emits for one kernel. `buffers` names the buffer of each input and output of the kernel's function."""
+
+    def __init__(self, schedule: Schedule, buffers: Mapping[Value, str], slots: Mapping[Op, int]):
+        self.schedule, self.buffers, self.slots = schedule, buffers, slots
+        self.producer = schedule.function.producers()
+        self.position = {op: position for position, op in enumerate(schedule.function.ops)}
+        self.inputs = set(schedule.function.inputs)
+        self.facts: Facts = facts_of(schedule.function)
+        names = {name for dim in _all_dims(schedule) for name in dim_names(dim)}
+        self.dims = tuple(sorted(names))
+        self.taken: set[str] = {*names, *buffers.values(), STATUS}
+        self.counter: dict[str, int] = {}
+        # Whether every vector lies at a multiple of its size, by how the strategy places them.
+        self.aligned = False
+
+    # --- names and statements ---
+
+    def fresh(self, hint: str, dtype: str, width: int = 1) -> Var:
+        """A new variable. Names end in a number where the hint is taken."""
+        name = hint
+        while name in self.taken:
+            self.counter[hint] = self.counter.get(hint, 0) + 1
+            name = f"{hint}_{self.counter[hint]}"
+        self.taken.add(name)
+        return Var(name, dtype, width)
+
+    def let(self, scope: Scope, hint: str, expression: Expr) -> Expr:
+        if isinstance(expression, (Var, Const)):
+            return expression
+        var = self.fresh(hint, expression.dtype, expression.width)
+        scope.statements.append(Let(var, expression))
+        return var
+
+    # --- memory ---
+
+    def index(self, value: Value, point: Point) -> tuple[Expr, int]:
+        """Where `value` lies in its buffer at `point`, and how many lanes it has there. A scalar index with
+        several lanes means consecutive elements."""
+        offset: Expr = integer(0)
+        lanes: list[Expr] = []
+        width, contiguous = 1, True
+        for axis, stride in self.strides(value):
+            coordinate = point[axis]
+            if isinstance(coordinate, Lanes):
+                offset = add(offset, mul(coordinate.base, stride))
+                width = coordinate.width
+                if width > 1 and stride != integer(1):
+                    contiguous = False
+                    lanes.append(_times(Iota("i64", width), stride))
+            elif coordinate.width > 1:
+                width, contiguous = coordinate.width, False
+                lanes.append(_times(coordinate, stride))
+            else:
+                offset = add(offset, mul(coordinate, stride))
+        if contiguous:
+            return offset, width
+        if not any(isinstance(lane, Apply) or lane.width > 1 for lane in lanes):
+            raise CompilerBug("a gathered load without lanes")
+        indices: Expr = widen(offset, width)
+        spread = {axis for axis, stride in self.strides(value)
+                  if isinstance(point[axis], Lanes) and stride == integer(1)}  # fmt: skip
+        lanes += [Iota("i64", width)] * bool(spread)
+        for lane in lanes:
+            indices = Apply("add", (indices, lane), "i64", width)
+        return indices, width
+
+    def strides(self, value: Value) -> list[tuple[int, Expr]]:
+        """Each domain axis of a stored value with its distance in elements."""
+        own = self.schedule.where[value]
+        found: dict[int, Expr] = {}
+        for position, axis in enumerate(own):
+            if axis is not None:
+                found[axis] = product(value.type.shape[position + 1 :])
+        return list(found.items())
+
+    def lies_as_looped(self, value: Value) -> bool:
+        """Whether a stored value's elements follow each other in memory as the domain is looped over."""
+        order = [axis for axis in self.schedule.where[value] if axis is not None]
+        return order == sorted(self.schedule.looped)
+
+    def load(self, value: Value, point: Point, scope: Scope) -> Expr:
+        index, width = self.index(value, point)
+        if index.width > 1:
+            index = self.let(scope, "at", index)
+        aligned = self.aligned and width > 1 and index.width == 1
+        dtype = register_dtype(value.type.dtype)
+        return self.let(scope, value.name, Load(self.buffers[value], index, dtype, width, aligned))
+
+    def store(self, value: Value, point: Point, scope: Scope, nontemporal: bool = False) -> None:
+        index, width = self.index(value, point)
+        if index.width > 1:
+            index = self.let(scope, "at", index)
+        found = widen(scope.known[value], width)
+        aligned = self.aligned and width > 1 and index.width == 1
+        scope.statements.append(Store(self.buffers[value], index, found, nontemporal and width > 1, aligned))
+
+    # --- values ---
+
+    def needed(self, targets: Iterable[Value], known: Mapping[Value, Expr]) -> list[Op]:
+        """The operations between what is known and the targets, in order."""
+        pending = [self.producer[v] for v in targets if v not in known and v in self.producer]
+        seen: set[Op] = set()
+        while pending:
+            op = pending.pop()
+            if op in seen:
+                continue
+            seen.add(op)
+            # What a gather looks at is computed at another point, by the gather itself.
+            operands = op.operands[1:] if op.name == "gather" else op.operands
+            pending += [self.producer[v] for v in operands if v not in known and v in self.producer]
+        return sorted(seen, key=self.position.__getitem__)
+
+    def hoist(
+        self, targets: Sequence[Value], axes: frozenset[int], point: Point, scope: Scope, given: Iterable[Value] = ()
+    ) -> None:
+        """Compute in `scope` whatever the targets need that does not vary along `axes`. `given` values come from
+        elsewhere."""
+        stop = {**scope.known, **dict.fromkeys(given, integer(0))}
+        for op in self.needed(targets, stop):
+            operands = op.operands[1:] if op.name == "gather" else op.operands
+            fixed = [v for v in (*operands, *op.results) if v not in scope.known and not self.schedule.varies[v] & axes]
+            self.compute([v for v in fixed if not self._is_free(v)], point, scope)
+
+    def _is_free(self, value: Value) -> bool:
+        op = self.producer.get(value)
+        return op is not None and op.name in ("constant", "iota", "size")
+
+    def compute(self, targets: Iterable[Value], point: Point, scope: Scope) -> None:
+        """Emit what the targets need at `point`, in order; afterwards `scope.known` has them."""
+        targets = list(targets)
+        for op in self.needed(targets, scope.known):
+            if op.name != "check":
+                scope.known[op.result] = self.operation(op, point, scope)
+        for value in targets:
+            self.operand(value, point, scope)
+
+    def operand(self, value: Value, point: Point, scope: Scope) -> Expr:
+        if value not in scope.known:
+            if value not in self.inputs:
+                raise CompilerBug(f"%{value.name} is used before it is computed")
+            scope.known[value] = self.load(value, point, scope)
+        return scope.known[value]
+
+    def operation(self, op: Op, point: Point, scope: Scope) -> Expr:
+        """The value of one operation's result."""
+        dtype = register_dtype(op.result.type.dtype) if op.results else ""
+        match op.name:
+            case "constant":
+                return Const(op.attributes["value"], dtype)
+            case "iota":
+                axis = self.schedule.where[op.result][op.attributes["axis"] % op.result.type.rank]
+                return Const(0, dtype) if axis is None else self.let(scope, "i", coordinate_value(point[axis], dtype))
+            case "size":
+                return product(op.attributes["of"])
+            case "broadcast" | "reshape" | "transpose" | "stop_gradient" | "with_gradient":
+                return self.operand(op.operands[0], point, scope)
+            case "gather":
+                return self.gather(op, point, scope)
+            case name if name.startswith("reduce_") or name == "matmul":
+                raise CompilerBug(f"%{op.result.name} must be known before what uses it")
+        operands = [self.operand(operand, point, scope) for operand in op.operands]
+        if (folded := _folded(op.name, operands)) is not None:
+            return folded
+        width = max(operand.width for operand in operands)
+        wide = tuple(widen(operand, width) for operand in operands)
+        if op.name == "div" and is_integer(dtype):
+            wide = self.safe_divisor(wide, scope)
+        name = self.spelling(op, dtype)
+        if name == "exp_nonpositive" and dtype == "f32" and isinstance(wide[0], Apply) and wide[0].op == "neg":
+            name, wide = "exp_of_negated", wide[0].operands
+        if (name, dtype) in POLYNOMIALS:
+            found = POLYNOMIALS[name, dtype](lambda hint, e: self.let(scope, hint, e), wide[0])
+        elif name in ("add", "sub") and (fused := fused_multiply_add(name, wide)) is not None:
+            found = fused
+        else:
+            found = self.apply(op, wide, dtype, width)
+        # What its user takes in is not rounded by itself: it has no name.
+        return found if op in self.facts.open else self.let(scope, op.result.name, found)
+
+    def safe_divisor(self, operands: tuple[Expr, ...], scope: Scope) -> tuple[Expr, ...]:
+        """Operands of an integer division that gives 0 where the divisor is 0: 0 / 1 there."""
+        a, b = operands
+        none = self.let(scope, "none", Apply("eq", (b, Const(0, b.dtype, b.width)), "bool", b.width))
+        return (
+            self.let(scope, "over", Apply("select", (none, Const(0, a.dtype, a.width), a), a.dtype, a.width)),
+            self.let(scope, "under", Apply("select", (none, Const(1, b.dtype, b.width), b), b.dtype, b.width)),
+        )
+
+    def apply(self, op: Op, operands: tuple[Expr, ...], dtype: str, width: int) -> Expr:
+        if op.name == "cast":
+            target = op.attributes["dtype"]
+            converted = operands[0] if operands[0].dtype == dtype else Apply("cast", operands, dtype, width)
+            rounds = target in ("f16", "bf16") and op not in self.facts.open
+            return Apply(f"round_{target}", (converted,), "f32", width) if rounds else converted
+        return Apply(self.spelling(op, dtype), operands, dtype, width)
+
+    def spelling(self, op: Op, dtype: str) -> str:
+        """The kernel operation for `op`: that which the facts allow, if there is one for this dtype."""
+        name = self.facts.spelling.get(op, op.name)
+        return name if (name, dtype) in POLYNOMIALS or name in KERNEL_OPERATIONS else op.name
+
+    def gather(self, op: Op, point: Point, scope: Scope) -> Expr:
+        """The operand at another coordinate of its axis, 0 where that is out of range."""
+        source, indices = op.operands
+        position = op.attributes["axis"] % source.type.rank
+        axis = self.schedule.where[source][position]
+        found = self.operand(indices, point, scope)
+        width = found.width
+        wide = found if found.dtype == "i64" else self.let(scope, "picked", Apply("cast", (found,), "i64", width))
+        limit = size_of(source.type.shape[position])
+        inside = Apply("and", (Apply("ge", (wide, Const(0, "i64", width)), "bool", width),
+                               Apply("lt", (wide, widen(limit, width)), "bool", width)), "bool", width)  # fmt: skip
+        inside = self.let(scope, "inside", inside)
+        safe = self.let(scope, "safe", Apply("select", (inside, wide, Const(0, "i64", width)), "i64", width))
+        there = Scope({v: e for v, e in scope.known.items() if axis not in self.schedule.varies[v]}, scope.statements)
+        at = dict(point) if axis is None else {**point, axis: safe}
+        self.compute([source], at, there)
+        value = there.known[source]
+        width = max(width, value.width)
+        dtype = register_dtype(op.result.type.dtype)
+        zero = Const(0, dtype, width)
+        picked = Apply("select", (widen(inside, width), widen(value, width), zero), dtype, width)
+        return self.let(scope, op.result.name, picked)
+
+    def check(self, op: Op, point: Point, scope: Scope) -> None:
+        """Lower the check's status word to the first position here that fails."""
+        ok = op.operands[0]
+        self.compute([ok], point, scope)
+        # A condition that repeats along an axis which is not swept here fails first at the start of that.
+        first_along = {axis: integer(0) for axis, _ in self.strides(ok)}
+        index, width = self.index(ok, {**first_along, **point})
+        condition = widen(scope.known[ok], width)
+        place: Expr = index
+        if index.width != width:
+            place = Apply("add", (Splat(index, width), Iota("i64", width)), "i64", width)
+        last = CHECK_HOLDS - 1
+        place = Apply("cast", (Apply("min", (place, Const(last, "i64", width)), "i64", width),), "i32", width)
+        fails: Expr = Apply("not", (condition,), "bool", width)
+        first: Expr = place
+        if width > 1:
+            # Where it is, only once it is known that there is one.
+            fails = Reduce("or", fails)
+            first = Reduce("min", Apply("select", (condition, Const(CHECK_HOLDS, "i32", width), place), "i32", width))
+        report = AtomicMin(STATUS, integer(self.slots[op]), first)
+        scope.statements.append(If(fails, (report,)))
+
+
+def fused_multiply_add(name: str, operands: Sequence[Expr]) -> Expr | None:
+    """a * b + c, a * b - c or c - a * b as one operation, where a product has been left open for that."""
+    a, b = operands
+    if isinstance(a, Apply) and a.op == "mul":
+        x, y = a.operands
+        return Apply("fma", (x, y, b if name == "add" else _negated(b)), a.dtype, a.width)
+    if isinstance(b, Apply) and b.op == "mul":
+        x, y = b.operands
+        return Apply("fma", (x if name == "add" else _negated(x), y, a), b.dtype, b.width)
+    return None
+
+
+def _negated(operand: Expr) -> Expr:
+    return Apply("neg", (operand,), operand.dtype, operand.width)
+
+
+def _folded(name: str, operands: Sequence[Expr]) -> Expr | None:
+    """What a condition that is known here leaves of an operation."""
+    if name == "select" and isinstance(operands[0], Const):
+        return operands[1 if operands[0].value else 2]
+    if name == "add" and any(isinstance(o, Const) and o.value == 0 and o.dtype == "f32" for o in operands):
+        return next((o for o in operands if not (isinstance(o, Const) and o.value == 0)), operands[0])
+    return None
+
+
+def _all_dims(schedule: Schedule) -> list[DimLike]:
+    ops = schedule.function.ops
+    values = [*schedule.function.inputs, *(result for op in ops for result in op.results)]
+    return [dim for value in values for dim in value.type.shape] + [
+        dim for op in ops if op.name == "size" for dim in op.attributes["of"]
+    ]
+
+
+def _times(lanes: Expr, stride: Expr) -> Expr:
+    if stride == integer(1):
+        return lanes
+    return Apply("mul", (lanes, widen(stride, lanes.width)), "i64", lanes.width)
+
+
+def coordinate_value(coordinate: Coordinate, dtype: str) -> Expr:
+    """A coordinate as a number of type `dtype`."""
+    if isinstance(coordinate, Lanes):
+        base = _convert(coordinate.base, dtype)
+        if coordinate.width == 1:
+            return base
+        return Apply("add", (Splat(base, coordinate.width), Iota(dtype, coordinate.width)), dtype, coordinate.width)
+    return _convert(coordinate, dtype)
+
+
+def _convert(expression: Expr, dtype: str) -> Expr:
+    return expression if expression.dtype == dtype else Apply("cast", (expression,), dtype, expression.width)
+
+
+def split_rows(row: Expr, sizes: Sequence[Expr]) -> list[Expr]:
+    """The coordinates of row number `row` in a box of `sizes`, outer to inner."""
+    coordinates: list[Expr] = []
+    for size in reversed(sizes):
+        coordinates.append(row if len(coordinates) == len(sizes) - 1 else _mod(row, size))
+        row = _div(row, size)
+    return coordinates[::-1]
+
+
+def _mod(a: Expr, b: Expr) -> Expr:
+    return integer(0) if b == integer(1) else Apply("mod", (a, b), "i64")
+
+
+def _div(a: Expr, b: Expr) -> Expr:
+    return a if b == integer(1) else Apply("div", (a, b), "i64")

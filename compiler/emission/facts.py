@@ -1,0 +1,127 @@
+"""What is known of operations without running: which have a cheaper spelling, where a NaN comes back by itself.
+
+In: a kernel's function. Out: for some operations a cheaper spelling that means the same there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ...ir.function import Function, Op, Value
+from ...ir.types import is_float, is_short
+from ..ranges import VIEWS, Ranges, ranges_of, source
+from .polynomials import LEAST_LOG
+
+LEAST_NORMAL = 2.0**-126
+
+
+@dataclass(frozen=True)
+class Facts:
+    """`spelling`: the kernel operation to use for an operation in place of its own name. `hits`: comparisons of a
+    position with one number a row, and that number: true in one column of a row at the most. `open`: products,
+    negations and roundings whose single user takes them in: fused multiply-add, exp(-a), a store."""
+
+    spelling: Mapping[Op, str]
+    hits: Mapping[Value, Value]
+    open: frozenset[Op]
+
+
+def facts_of(function: Function) -> Facts:
+    producer, users, ranges = function.producers(), function.users(), ranges_of(function)
+    spelling: dict[Op, str] = {}
+    for op in function.ops:
+        if (name := _spelling(op, ranges, function, users)) is not None:
+            spelling[op] = name
+        elif op.name == "reduce_max" and _nan_returns(op, function, users):
+            spelling[op] = "max_number"
+    hits = {op.result: row for op in function.ops if (row := _row_position(op, producer)) is not None}
+    taken_in = [op for op in function.ops if op.results and _is_taken_in(op, function, users, spelling)]
+    return Facts(spelling, hits, frozenset(taken_in))
+
+
+def _spelling(op: Op, ranges: Ranges, function: Function, users: Mapping[Value, list[Op]]) -> str | None:
+    """The name of an elementary function that is as good where its operand lies; see `polynomials.py`."""
+    if op.name not in ("exp", "expm1", "log", "log1p"):
+        return None
+    x = ranges.operand(op)
+    match op.name:
+        case "exp" | "expm1" if x.high <= 0:
+            return f"{op.name}_nonpositive"
+        case "log1p" if x.within(0, 1):
+            return "log1p_unit"
+        case "log1p" if x.within(-0.5, 0):
+            return "log1p_half"
+        case "log1p" if x.within(-1, 0):
+            return "log1p_nonpositive"
+        case "log" if x.low >= LEAST_NORMAL:
+            return "log_normal"
+        case "log" if x.within(0, 1):
+            return "log_unit_clamped" if _is_clamped(op.result, ranges, function, users) else "log_unit"
+    return None
+
+
+def _is_clamped(value: Value, ranges: Ranges, function: Function, users: Mapping[Value, list[Op]]) -> bool:
+    """Whether all that reads `value` takes a number instead where it is below `LEAST_LOG`."""
+    return value not in function.outputs and all(
+        user.name == "max" and any(ranges.of[o].low >= LEAST_LOG for o in user.operands if o is not value)
+        for user in users.get(value, [])
+    )
+
+
+def _is_taken_in(op: Op, function: Function, users: Mapping[Value, list[Op]], spelling: Mapping[Op, str]) -> bool:
+    """Whether the one user of an operation's result computes it on the way."""
+    value, using = op.result, users.get(op.result, [])
+    if op.name == "cast" and is_short(value.type.dtype):
+        return value in function.outputs and not using  # a store rounds
+    if not is_float(value.type.dtype) or value in function.outputs or len(using) != 1:
+        return False
+    if op.name == "neg":
+        return spelling.get(using[0]) == "exp_nonpositive"
+    ends_in_product = op.name == "mul" or spelling.get(op) in ("log1p_unit", "log1p_half")
+    return ends_in_product and using[0].name in ("add", "sub") and using[0].operands.count(value) == 1
+
+
+def _row_position(op: Op, producer: Mapping[Value, Op]) -> Value | None:
+    """The operand that `iota == broadcast(position)` looks for."""
+    if op.name != "eq":
+        return None
+    for counted, other in (op.operands, op.operands[::-1]):
+        count, repeat = producer.get(source(counted, producer)), producer.get(other)
+        if count is not None and count.name == "iota" and repeat is not None and repeat.name == "broadcast":
+            return repeat.operands[0]
+    return None
+
+
+# NaN in, NaN out, element by element.
+_STRICT = frozenset({"add", "sub", "mul", "div", "neg", "exp", "expm1", "log", "log1p", "sqrt", "abs", "tanh",
+                     "max", "min", *VIEWS})  # fmt: skip
+
+
+def _nan_returns(op: Op, function: Function, users: Mapping[Value, list[Op]]) -> bool:
+    """Whether everything that a row's maximum leads to is NaN anyway where the row has a NaN.
+
+    In softmax the sum of exp(x - max) is, and with it the loss and the gradient: there the maximum itself may miss it.
+    """
+    here = {op.operands[0]}  # NaN at the element where the row has one
+    rows: set[Value] = set()  # NaN everywhere in a row that has one
+    for other in function.ops:
+        if other is op or not other.results:
+            continue
+        strict = other.name in _STRICT
+        reduces = other.name in ("reduce_sum", "reduce_max", "reduce_min")
+        if (reduces and here & set(other.operands)) or (strict and rows & set(other.operands)):
+            rows.add(other.result)
+        elif strict and other.name != "broadcast" and here & set(other.operands):
+            here.add(other.result)
+    pending, seen = [op.result], set()
+    while pending:
+        value = pending.pop()
+        if value in function.outputs:
+            return False
+        for user in users.get(value, []):
+            if not user.results:
+                return False
+            pending += [r for r in user.results if r not in rows and r not in seen]
+            seen.update(user.results)
+    return True

@@ -1,0 +1,46 @@
+"""How partial results of a reduction meet, apart from who computes them. One row a reduction."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...ir.function import Op
+from ...ir.kernel import Apply, Const, Expr, register_dtype
+from ...ir.types import is_float, numpy_dtype
+from .facts import Facts
+
+
+@dataclass(frozen=True)
+class Monoid:
+    """`combine` is the pointwise operation of two partial results, `identity` changes nothing."""
+
+    combine: str
+    identity: float | int
+    dtype: str
+
+    @property
+    def is_idempotent(self) -> bool:
+        """Whether joining a value twice is joining it once."""
+        return self.combine != "add"
+
+    def neutral(self, width: int) -> Const:
+        return Const(self.identity, self.dtype, width)
+
+    def join(self, a: Expr, b: Expr) -> Expr:
+        return Apply(self.combine, (a, b), self.dtype, a.width)
+
+
+def monoid_of(op: Op, facts: Facts) -> Monoid:
+    """The monoid of a reduction, in the registers' dtype."""
+    dtype = register_dtype(op.result.type.dtype)
+    if op.name == "reduce_sum":
+        return Monoid("add", 0.0 if is_float(dtype) else 0, dtype)
+    largest = op.name == "reduce_max"
+    combine = {"max_number": "max_number"}.get(facts.spelling.get(op, ""), "max" if largest else "min")
+    if is_float(dtype):
+        return Monoid(combine, -math.inf if largest else math.inf, dtype)
+    info = np.iinfo(numpy_dtype(dtype))
+    return Monoid(combine, int(info.min if largest else info.max), dtype)

@@ -1,0 +1,169 @@
+"""Own elementary functions for f32, as kernel expressions: cheaper than a library's where the range is known.
+
+Minimax polynomials. Their errors, in ulps of 2^-23 of the result, are held by a test over all f32 of the range. NaN
+passes through all of them. Other dtypes use the library's functions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+from ...ir.kernel import Apply, Const, Expr
+
+Let = Callable[[str, Expr], Expr]
+
+# Highest power first. e^r and (e^r - 1) / r on [-log(2) / 2, log(2) / 2].
+EXP = (0.008265925337849667, 0.04189901356798518, 0.16668109754932475,
+       0.499991390210241, 0.9999994931554907, 1.0)  # fmt: skip
+EXPM1 = (0.0013869674876332283, 0.008366248570382595, 0.04166744649410248, 0.1666654646396637,
+         0.4999999701976776, 1.0)  # fmt: skip
+# log(1 + x) / x on [0, 1] and on [-1/2, 0].
+LOG1P = (0.005522452204099239, -0.030698692290260628, 0.08023449155610109, -0.13840811386537232,
+         0.19194188805477147, -0.24867332392204988, 0.33322547636644745, -0.49999699970114053, 1.0)  # fmt: skip
+LOG1P_HALF = (1.4143604040145874, 1.6391704082489014, 1.2083293199539185, 0.18076643347740173, 0.2636405825614929,
+              -0.24369008839130402, 0.33363157510757446, -0.49999523162841797, 1.0)  # fmt: skip
+# (2 atanh(q) / q - 2) / q^2 as a function of q^2, for |q| <= (sqrt(2) - 1) / (sqrt(2) + 1).
+ATANH = (0.2987068295478821, 0.3997758626937866, 0.6666677594184875)
+LOG2_E, LOG_2 = 1.4426950408889634, 0.6931471805599453
+ROUND, BIAS = 12582912.0, 127.0
+"""1.5 * 2^23: adding it rounds to a whole number and leaves that in the low bits, or with 127 more the exponent."""
+LEAST, LARGEST = -88.0, 88.3
+"""exp(x) is below the normal range from about -87.3 on. Both make n = -127; the second with e^r < 1, see below."""
+LEAST_OF_EXPM1 = -20.0
+"""From about -17.3 on exp(x) - 1 is -1."""
+
+
+def _apply(op: str, *operands: Expr) -> Expr:
+    return Apply(op, operands, "bool" if op in ("lt", "eq") else "f32", operands[0].width)
+
+
+def _like(x: Expr) -> Callable[[float], Expr]:
+    """Constants as wide as x."""
+    return lambda value: Const(value, "f32", x.width)
+
+
+def _horner(let: Let, variable: Expr, coefficients: Sequence[float]) -> Expr:
+    result: Expr = Const(coefficients[0], "f32", variable.width)
+    for coefficient in coefficients[1:]:
+        result = let("p", _apply("fma", result, variable, Const(coefficient, "f32", variable.width)))
+    return result
+
+
+# --- exponentials -------------------------------------------------------------------------------------------
+
+
+def exp_nonpositive(let: Let, x: Expr) -> Expr:
+    """exp(x) = 2^n e^r for x <= 0, n the nearest whole number to x log2(e). -inf gives 0.
+
+    log(2) rounded to f32 is off by 2e-9, which n <= 127 makes 2.4e-7 of r at the most: 2.2 ulp down to x = -40, 3.3 at
+    -87.
+    """
+    rounded, r = _reduced(let, x, LEAST)
+    return _apply("mul", _horner(let, r, EXP), _apply("power_of_two", rounded))
+
+
+def exp_of_negated(let: Let, x: Expr) -> Expr:
+    """exp(-x) for x >= 0, as `exp_nonpositive`; the negation costs nothing. The exponent is added as an integer,
+    which leaves the multipliers free: below the normal range that gives 0 to 2^-125, and 0 from x = 88.3 on."""
+    constant = _like(x)
+    most = constant(LARGEST)
+    t = let("t", _apply("select", _apply("lt", most, x), most, x))
+    rounded = let("z", _apply("fma", t, constant(-LOG2_E), constant(ROUND)))
+    n = let("n", _apply("sub", rounded, constant(ROUND)))
+    minus_r = let("r", _apply("fma", n, constant(LOG_2), t))
+    mirrored = [c if power % 2 == 0 else -c for power, c in zip(range(len(EXP) - 1, -1, -1), EXP)]
+    return _apply("raise_exponent", _horner(let, minus_r, mirrored), rounded)
+
+
+def expm1_nonpositive(let: Let, x: Expr) -> Expr:
+    """exp(x) - 1 = 2^n (e^r - 1) + (2^n - 1) for x <= 0, which is r P(r) alone where n = 0. 1.1 ulp."""
+    rounded, r = _reduced(let, x, LEAST_OF_EXPM1)
+    power = let("s", _apply("power_of_two", rounded))
+    near = let("l", _apply("mul", r, _horner(let, r, EXPM1)))
+    return _apply("fma", power, near, _apply("sub", power, _like(x)(1.0)))
+
+
+def _reduced(let: Let, x: Expr, least: float) -> tuple[Expr, Expr]:
+    """n + 127 + ROUND and r = x - n log(2), for x from `least` on; as if it were that below."""
+    constant = _like(x)
+    t = let("t", _apply("select", _apply("lt", x, constant(least)), constant(least), x))
+    rounded = let("z", _apply("fma", t, constant(LOG2_E), constant(ROUND + BIAS)))
+    n = let("n", _apply("sub", rounded, constant(ROUND + BIAS)))
+    return rounded, let("r", _apply("fma", n, constant(-LOG_2), t))
+
+
+# --- logarithms ---------------------------------------------------------------------------------------------
+
+
+def log1p_unit(let: Let, x: Expr) -> Expr:
+    """log(1 + x) = x P(x) for x in [0, 1]. 1.5 ulp."""
+    return _apply("mul", x, _horner(let, x, LOG1P))
+
+
+def log1p_half(let: Let, x: Expr) -> Expr:
+    """log(1 + x) = x P(x) for x in [-1/2, 0]. 1.5 ulp."""
+    return _apply("mul", x, _horner(let, x, LOG1P_HALF))
+
+
+def log1p_nonpositive(let: Let, x: Expr) -> Expr:
+    """log(1 + x) for x in [-1, 0], -inf at -1: with 1 + x = 2^n m it is n log(2) + log(1 + f), f = 2^-n x + (2^-n - 1)
+    computed without a rounding of 1 + x. 0.7 ulp."""
+    constant = _like(x)
+    y = let("y", _apply("add", x, constant(1.0)))
+    power = let("s", _apply("reciprocal_power", y))
+    rest = let("m", _apply("fma", x, power, _apply("sub", power, constant(1.0))))
+    found = let("l", _joined(let, _apply("exponent_of", y), rest))
+    return _apply("select", _apply("eq", y, constant(0.0)), constant(-math.inf), found)
+
+
+def log_normal(let: Let, x: Expr) -> Expr:
+    """log(x) for x from 2^-126 on, infinity included. 0.7 ulp."""
+    found = let("l", _joined(let, _apply("exponent_of", x), _significand_less_one(let, x)))
+    return _apply("select", _apply("lt", x, _like(x)(math.inf)), found, x)  # NaN is not below
+
+
+def log_unit(let: Let, x: Expr) -> Expr:
+    """log(x) for x in [0, 1], -inf at 0. 0.7 ulp."""
+    constant = _like(x)
+    found = let("l", log_unit_clamped(let, x))
+    return _apply("select", _apply("eq", x, constant(0.0)), constant(-math.inf), found)
+
+
+def log_unit_clamped(let: Let, x: Expr) -> Expr:
+    """log(x) for x in [0, 1], where nothing counts that is below `LEAST_LOG`: that is what comes of 0."""
+    constant = _like(x)
+    # No number below the normal range is left, and no -0.
+    scaled = let("x", _apply("fma", x, constant(2.0**64), constant(0.0)))
+    exponent = let("e", _apply("sub", _apply("exponent_of", scaled), constant(64 * 2.0**23)))
+    found = let("l", _joined(let, exponent, _significand_less_one(let, scaled)))
+    return _apply("add", found, _apply("sub", x, x))  # NaN
+
+
+LEAST_LOG = -132.0
+
+
+def _significand_less_one(let: Let, x: Expr) -> Expr:
+    return let("m", _apply("sub", _apply("significand_of", x), Const(1.0, "f32", x.width)))
+
+
+def _joined(let: Let, exponent: Expr, f: Expr) -> Expr:
+    """n log(2) + log(1 + f), from 2^23 n and f in [sqrt(1/2) - 1, sqrt(2) - 1].
+
+    log(1 + f) = 2 atanh(q) with q = f / (2 + f), which is f + q (q^2 P(q^2) - f): a division and half of the products
+    of a polynomial in f, and the division has a unit of its own.
+    """
+    q = let("q", _apply("div", f, let("d", _apply("add", f, _like(f)(2.0)))))
+    square = let("p", _apply("mul", q, q))
+    rest = let("p", _apply("mul", square, _horner(let, square, ATANH)))
+    near = let("l", _apply("fma", q, _apply("sub", rest, f), f))
+    return _apply("fma", exponent, _like(f)(LOG_2 * 2.0**-23), near)
+
+
+POLYNOMIALS: Mapping[tuple[str, str], Callable[[Let, Expr], Expr]] = {
+    (function.__name__, "f32"): function
+    for function in (
+        exp_nonpositive, exp_of_negated, expm1_nonpositive, log1p_unit, log1p_half, log1p_nonpositive, log_normal,
+        log_unit, log_unit_clamped,
+    )
+}  # fmt: skip

@@ -1,0 +1,64 @@
+"""Accumulators: the partial results of a reduction inside a kernel, whoever computes them.
+
+In: a reduction and a place in the loops. Out: variables at the identity, values joined to them, one value in the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from ...ir.function import Op
+from ...ir.kernel import Apply, Assign, Declare, Expr, Reduce, Var
+from .emit import Emitter, Scope, widen
+from .monoids import Monoid, monoid_of
+
+
+@dataclass
+class Accumulators:
+    """The partial results of one reduction: one variable an unrolled copy."""
+
+    op: Op
+    monoid: Monoid
+    variables: list[Var] = field(default_factory=list)
+
+
+def declare(emitter: Emitter, scope: Scope, ops: Sequence[Op], width: int, copies: int) -> list[Accumulators]:
+    """Declare the accumulators of some reductions, at their identity."""
+    found = []
+    for op in ops:
+        monoid = monoid_of(op, emitter.facts)
+        group = Accumulators(op, monoid)
+        for _ in range(copies):
+            variable = emitter.fresh(f"{op.result.name}_part", monoid.dtype, width)
+            scope.statements.append(Declare(variable, monoid.neutral(width)))
+            group.variables.append(variable)
+        found.append(group)
+    return found
+
+
+def accumulate(emitter: Emitter, scope: Scope, group: Accumulators, copy: int, mask: Expr | None) -> None:
+    """Join the value at this point to one accumulator; masked lanes count as the identity."""
+    variable = group.variables[copy % len(group.variables)]
+    value = widen(scope.known[group.op.operands[0]], variable.width)
+    if mask is not None:
+        chosen = Apply("select", (mask, value, group.monoid.neutral(value.width)), value.dtype, value.width)
+        value = emitter.let(scope, "masked", chosen)
+    scope.statements.append(Assign(variable, group.monoid.join(variable, value)))
+
+
+def fold(emitter: Emitter, scope: Scope, group: Accumulators, across_lanes: bool) -> Expr:
+    """All copies (and lanes) of an accumulator as one value. The order is fixed."""
+    parts: list[Expr] = list(group.variables)
+    while len(parts) > 1:
+        pairs = [group.monoid.join(a, b) for a, b in zip(parts[::2], parts[1::2])]
+        parts = [emitter.let(scope, group.op.result.name, pair) for pair in pairs] + parts[len(pairs) * 2 :]
+    result = parts[0]
+    if across_lanes and result.width > 1:
+        result = Reduce(group.monoid.combine, result)
+    # A variable goes on changing; what is known from here on is its value now.
+    if isinstance(result, Var) and result in group.variables:
+        fixed = emitter.fresh(group.op.result.name, result.dtype, result.width)
+        scope.statements.append(Declare(fixed, result))
+        return fixed
+    return emitter.let(scope, group.op.result.name, result)

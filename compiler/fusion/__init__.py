@@ -1,0 +1,1 @@
+"""What becomes one kernel: groups of operations, and the schedule of each."""

@@ -1,0 +1,304 @@
+"""Cut the entry function into fused kernels.
+
+In: a module whose entry is primitives only. Out: the same module with one `kernel` function for each fused kernel,
+and an entry of `launch` and `reshape` operations.
+
+The policy, greedy and in this order:
+1. What must exist in memory is a target: outputs, operands and results of matrix products, what regroups
+   elements, results of whole reductions, checks. Each target starts as a group of its own; its body is everything
+   it needs back to other targets. Cheap values are computed again in every group that needs them.
+2. Where no loop nest computes a target alone, since rows are reduced along one axis and then along another, the
+   reductions along the first become targets, too.
+3. Groups that share a row reduction are merged if one loop nest serves both: loss and gradient come together first,
+   so that what the gradient must wait for (the number of rows that count) stays apart from them.
+4. So are groups where one needs the other or that read the same tensor, those first that save most bytes: a sum that
+   a gradient must wait for then does not take along what the gradient's kernel reads anyway.
+5. A row reduction that is still in several groups is computed by the first and stored: reductions are never
+   computed twice.
+A merge is legal if no third group lies between, and `schedule_of` finds a schedule. Reasons of refused merges
+are kept: `explain` prints them.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from ...ir.diagnostics import CompilerBug, Limitation, LirError
+from ...ir.function import Function, Module, Op, Value
+from ...ir.schedule import Refusal, Schedule
+from .groups import Group, Groups, Target
+from .schedule import Axes, is_row_reduction, is_whole_reduction, join_axes, reduced_axes, schedule_of
+
+
+@dataclass(frozen=True)
+class Outlined:
+    """The outlined module, the schedule of each kernel, and why some groups stayed apart."""
+
+    module: Module
+    schedules: Mapping[str, Schedule]
+    refused: tuple[str, ...]
+
+
+def outline(module: Module) -> Outlined:
+    """Cut the entry of `module`, and what it repeats, into fused kernels. A function that launches kernels of its own
+    is taken as it is."""
+    entry = module.entry.name
+    whole = _outline_function(module, module.entry)
+    for name in [op.attributes["callee"] for op in module.entry.ops if op.name == "repeat"]:
+        piece = _outline_function(whole.module, module.functions[name])
+        whole = Outlined(piece.module, {**whole.schedules, **piece.schedules}, (*whole.refused, *piece.refused))
+    return replace(whole, module=Module(whole.module.functions, entry))
+
+
+def _outline_function(module: Module, function: Function) -> Outlined:
+    if any(op.name == "launch" for op in function.ops):
+        return _as_written(module, function)
+    function = _with_sizes(function)
+    groups = Groups(function)
+    _separate(groups)
+    refusals: list[_Refused] = []
+    refusals += _merge(groups, groups.with_reductions_of)
+    refusals += _merge_by_bytes(groups)
+    _store_shared_reductions(groups)
+    return _written(module, groups, _still_apart(groups, refusals))
+
+
+def _as_written(module: Module, entry: Function) -> Outlined:
+    """A function that was outlined by hand, or printed and read back."""
+    other = next((op for op in entry.ops if op.name not in ("launch", "reshape", "repeat")), None)
+    if other is not None:
+        raise Limitation(f"@{entry.name} launches kernels and computes `{other.name}` itself",
+                         "put that into a kernel too, or leave all of it to be fused", span=other.span)  # fmt: skip
+    kernels = {op.attributes["callee"]: op for op in entry.ops if op.name == "launch"}
+    schedules: dict[str, Schedule] = {}
+    for name, launch in kernels.items():
+        kernel = _with_sizes(module.functions[name])
+        for inside, outside in zip(kernel.inputs, launch.operands):
+            if inside.type != outside.type:
+                raise Limitation(f"@{name} takes %{inside.name}: {inside.type} and is launched with {outside.type}",
+                                 "name the dimensions alike", span=launch.span)  # fmt: skip
+        found = schedule_of(kernel)
+        if isinstance(found, Refusal):
+            raise LirError(f"@{name} is no single kernel: {found.reason}", span=kernel.span)
+        schedules[name] = found
+    return Outlined(module, schedules, ())
+
+
+def _with_sizes(function: Function) -> Function:
+    """`dim %x` as `size` of the dimension itself: a kernel that needs a size needs no tensor for it."""
+    ops = [
+        Op("size", (), {"of": (op.operands[0].type.shape[op.attributes["axis"]],)}, op.results, op.span)
+        if op.name == "dim" else op
+        for op in function.ops
+    ]  # fmt: skip
+    return function.with_(ops=tuple(ops))
+
+
+# --- one group a target -------------------------------------------------------------------------------------
+
+
+def _separate(groups: Groups) -> None:
+    """Add a group for each target, with more targets where no loop nest computes one alone."""
+    targets = _targets(groups)
+    while True:
+        groups.materialised |= {target for target in targets if isinstance(target, Value)}
+        ordered = [target for target in groups.in_order(targets) if groups.is_computed(target)]
+        found = [(target, groups.group_of(number, [target])) for number, target in enumerate(ordered)]
+        cuts = {value for target, group in found if isinstance(group, Refusal) for value in _cut(groups, target, group)}
+        if not cuts:
+            break
+        targets |= cuts
+    for _, group in found:
+        assert isinstance(group, Group)
+        groups.add(group)
+    for op in groups.repeats:
+        groups.add(groups.group_of_repeat(op))
+
+
+def _targets(groups: Groups) -> set[Target]:
+    """What must exist in memory."""
+    wanted: set[Target] = {value for value in groups.function.outputs if value in groups.producer}
+    views = set(groups.views)
+    for op in groups.function.ops:
+        if op.name == "check":
+            wanted.add(op)
+        elif op.name in ("matmul", "repeat") or op in views:
+            wanted.update(value for value in (*op.operands, *op.results) if value in groups.producer)
+        elif is_whole_reduction(op):
+            wanted.add(op.result)
+    return wanted
+
+
+def _cut(groups: Groups, target: Target, refusal: Refusal) -> list[Value]:
+    """What to store so that a target whose operations are no single loop nest becomes one: the row reductions along
+    the axes that are reduced first; without reductions, what is first repeated or transposed."""
+    ops, _ = groups.body([target])
+    inside = [op for op in ops if op is not target and op.results and op.result is not target]
+    reductions = [op for op in inside if is_row_reduction(op)]
+    if reductions:
+        axes = Axes()
+        for op in ops:
+            join_axes(op, axes)
+        along = [frozenset(axes.find((op.operands[0], axis)) for axis in reduced_axes(op)) for op in reductions]
+        return [op.result for op, own in zip(reductions, along) if own == along[0]]
+    moved = [op for op in inside if op.name in ("transpose", "broadcast", "gather")]
+    if moved:
+        return [moved[0].result]
+    maker = target if isinstance(target, Op) else groups.producer[target]
+    raise CompilerBug(f"`{maker.name}` alone has no schedule: {refusal.reason}", span=maker.span)
+
+
+# --- merging ------------------------------------------------------------------------------------------------
+
+Partners = Callable[[Group], Iterable[Group]]
+
+
+@dataclass(frozen=True)
+class _Refused:
+    """Two groups, by a target of each, and why they were not merged when that was tried."""
+
+    one: Target
+    other: Target
+    reason: str
+
+
+def _merge(groups: Groups, partners: Partners) -> list[_Refused]:
+    """Merge later groups into earlier ones wherever they have something in common and the result is one loop nest."""
+    refused: list[_Refused] = []
+    merged: set[Group] = set()
+    for host in sorted(groups.all, key=lambda group: group.number):
+        tried = -1
+        while True:
+            later = {other for other in partners(host) if other in merged and other.number > tried} - {host}
+            if not later:
+                break
+            other = min(later, key=lambda group: group.number)
+            tried = other.number
+            joined = _joined(groups, other, host, True)
+            if isinstance(joined, _Refused):
+                refused.append(joined)
+                continue
+            merged.discard(other)
+            host = joined
+        merged.add(host)
+    return refused
+
+
+def _merge_by_bytes(groups: Groups) -> list[_Refused]:
+    """Merge groups where one needs the other, or both read the same, those first that save most. What is read along two
+    loops is read twice: that pays only where a group's results need not be stored any more."""
+    refused: list[_Refused] = []
+    waiting: list[tuple[int, int, int, int, Group, Group]] = []
+
+    def offer(group: Group, partners: Iterable[Group]) -> None:
+        for other in dict.fromkeys(partners):
+            first, second = (other, group) if other.number < group.number else (group, other)
+            saved = groups.bytes_saved(first, second)
+            # Equal savings in the order of the program; the count keeps groups from being compared.
+            heapq.heappush(waiting, (-saved, second.number, first.number, next(count), first, second))
+
+    count = itertools.count()
+    for group in groups.all:
+        found = groups.partners(group)
+        offer(group, (other for other in found if other.number < group.number or not group.stored))
+    while waiting:
+        *_, first, second = heapq.heappop(waiting)
+        if first not in groups.all or second not in groups.all:
+            continue
+        joined = _joined(groups, first, second, groups.are_neighbours(first, second))
+        if isinstance(joined, _Refused):
+            refused.append(joined)
+        else:
+            offer(joined, groups.partners(joined))
+    return refused
+
+
+def _joined(groups: Groups, first: Group, second: Group, may_copy: bool) -> Group | _Refused:
+    """One group in place of two, or why not."""
+    reason = groups.obstacle(first, second)
+    joined = groups.joined(first, second, may_copy) if reason is None else Refusal(reason)
+    if isinstance(joined, Refusal):
+        return _Refused(first.targets[0], second.targets[0], joined.reason)
+    groups.remove(first)
+    groups.remove(second)
+    groups.add(joined)
+    return joined
+
+
+def _still_apart(groups: Groups, refusals: Iterable[_Refused]) -> tuple[str, ...]:
+    """The last refusal between any two of the groups that came of it."""
+    reasons: dict[tuple[Group, Group], str] = {}
+    for refusal in refusals:
+        one, other = groups.owner[refusal.one], groups.owner[refusal.other]
+        if one is not other:
+            pair = (one, other) if one.number < other.number else (other, one)
+            reasons[pair] = refusal.reason
+    return tuple(dict.fromkeys(f"{one} and {other} stay apart: {why}" for (one, other), why in reasons.items()))
+
+
+def _store_shared_reductions(groups: Groups) -> None:
+    """A row reduction that several groups compute is stored by the first of them, or if that cannot, by one of its
+    own."""
+    for first in groups.ordered():
+        group = groups.owner[first.targets[0]]
+        for op in list(group.row_reductions):
+            computing = [*groups.computing(op)]
+            if op.result in groups.materialised or len(computing) < 2:
+                continue
+            groups.materialised.add(op.result)
+            storing = groups.group_of(group.number, groups.in_order([*group.targets, op.result]))
+            changed: list[Group | Refusal]
+            if isinstance(storing, Refusal):
+                changed = [groups.group_of(group.number, [op.result])]
+            else:
+                computing.remove(group)
+                groups.remove(group)
+                changed = [storing]
+            for other in computing:
+                groups.remove(other)
+                changed.append(groups.group_of(other.number, other.targets))
+            for new in changed:
+                if isinstance(new, Refusal):
+                    raise CompilerBug(f"a fused kernel has no schedule: {new.reason}")
+                groups.add(new)
+            group = groups.owner[first.targets[0]]
+
+
+# --- writing the module -------------------------------------------------------------------------------------
+
+
+def _written(module: Module, groups: Groups, refused: tuple[str, ...]) -> Outlined:
+    function = groups.function
+    base = re.sub("[^A-Za-z0-9_]", "_", function.name)
+    schedules: dict[str, Schedule] = {}
+    launches: list[Op] = []
+    views: dict[Value, list[Op]] = {}
+    for view in groups.views:
+        views.setdefault(view.operands[0], []).append(view)
+    _append_views(views, function.inputs, launches)
+    for number, group in enumerate(groups.ordered()):
+        if group.schedule is None:
+            launches += group.ops
+            _append_views(views, group.stored, launches)
+            continue
+        name = f"{base}_{number}"
+        schedules[name] = replace(group.schedule, function=group.schedule.function.with_(name=name))
+        launches.append(Op("launch", group.read, {"callee": name}, group.stored))
+        _append_views(views, group.stored, launches)
+    entry = function.with_(ops=tuple(launches))
+    others = [f for f in module.functions.values() if f.name != entry.name]
+    functions = (*others, *(schedule.function for schedule in schedules.values()), entry)
+    return Outlined(Module({f.name: f for f in functions}, entry.name), schedules, refused)
+
+
+def _append_views(views: Mapping[Value, list[Op]], known: Iterable[Value], launches: list[Op]) -> None:
+    """Append the views of values that are in memory now, and the views of those."""
+    pending = list(known)
+    while pending:
+        for view in views.get(pending.pop(), ()):
+            launches.append(view)
+            pending.append(view.result)

@@ -1,0 +1,308 @@
+"""Find the schedule of a set of operations that shall be one kernel, or the reason why there is none.
+
+In: a function of primitives (a kernel's body). Out: `Schedule` or `Refusal`. The analysis is one union-find over
+(value, axis) pairs: operations say which axes are the same loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ...ir.function import Function, Op, Value
+from ...ir.ops import FREE
+from ...ir.schedule import Refusal, Schedule
+from ...ir.types import DimLike, multiply_dims
+
+Slot = tuple[Value, int]
+
+
+class Axes:
+    """Union-find of tensor axes. Axes of static size 1 take no part."""
+
+    def __init__(self) -> None:
+        self.parent: dict[Slot, Slot] = {}
+
+    def find(self, slot: Slot) -> Slot:
+        root = slot
+        while (above := self.parent.setdefault(root, root)) != root:
+            root = above
+        while self.parent[slot] != root:
+            self.parent[slot], slot = root, self.parent[slot]
+        return root
+
+    def join(self, a: Slot, b: Slot) -> None:
+        if a[0].type.shape[a[1]] != 1 and b[0].type.shape[b[1]] != 1:
+            self.parent[self.find(a)] = self.find(b)
+
+
+def is_unit_reshape(op: Op) -> bool:
+    """Whether a reshape only adds or drops axes of size 1."""
+    source, target = op.operands[0].type.shape, op.result.type.shape
+    return [d for d in source if d != 1] == [d for d in target if d != 1]
+
+
+def is_whole_reduction(op: Op) -> bool:
+    """Whether a reduction names every axis of its operand."""
+    return op.name.startswith("reduce_") and len(op.attributes["axes"]) == op.operands[0].type.rank
+
+
+def is_row_reduction(op: Op) -> bool:
+    return op.name.startswith("reduce_") and not is_whole_reduction(op)
+
+
+def reduced_axes(op: Op) -> tuple[int, ...]:
+    return tuple(axis % op.operands[0].type.rank for axis in op.attributes["axes"])
+
+
+def join_axes(op: Op, axes: Axes) -> None:
+    """Say which axes of the operands and results of one operation are the same loop."""
+    if op.name == "broadcast":
+        for axis, target in enumerate(op.attributes["dims"]):
+            axes.join((op.operands[0], axis), (op.result, target))
+    elif op.name == "transpose":
+        for axis, source in enumerate(op.attributes["permutation"]):
+            axes.join((op.operands[0], source), (op.result, axis))
+    elif op.name == "reshape":
+        pairs = zip(_long_axes(op.operands[0]), _long_axes(op.result))
+        for source, target in pairs:
+            axes.join((op.operands[0], source), (op.result, target))
+    elif is_row_reduction(op):
+        _join_kept(op.operands[0], reduced_axes(op), op.result, axes)
+    elif op.name == "gather":
+        _join_kept(op.operands[0], (op.attributes["axis"] % op.operands[0].type.rank,), op.result, axes)
+        for axis in range(op.result.type.rank):
+            axes.join((op.operands[1], axis), (op.result, axis))
+    elif op.name == "matmul":
+        left, right = op.operands
+        rows, inner_left = (1, 0) if op.attributes["transpose_left"] else (0, 1)
+        columns, inner_right = (0, 1) if op.attributes["transpose_right"] else (1, 0)
+        axes.join((left, rows), (op.result, 0))
+        axes.join((right, columns), (op.result, 1))
+        axes.join((left, inner_left), (right, inner_right))
+    elif op.name not in FREE and not is_whole_reduction(op):
+        values = [*op.operands, *op.results]
+        for value in values[1:]:
+            for axis in range(value.type.rank):
+                axes.join((values[0], axis), (value, axis))
+
+
+def _long_axes(value: Value) -> list[int]:
+    return [axis for axis, size in enumerate(value.type.shape) if size != 1]
+
+
+def _join_kept(operand: Value, removed: Iterable[int], result: Value, axes: Axes) -> None:
+    kept = [axis for axis in range(operand.type.rank) if axis not in removed]
+    for target, axis in enumerate(kept):
+        axes.join((operand, axis), (result, target))
+
+
+def schedule_of(function: Function) -> Schedule | Refusal:
+    """The schedule of `function`, whose operations are the body of one kernel."""
+    axes = Axes()
+    for op in function.ops:
+        if op.name == "reshape" and not is_unit_reshape(op):
+            return Refusal(f"reshape of {op.operands[0].type} to {op.result.type} regroups elements")
+        join_axes(op, axes)
+    values = _values_in_order(function)
+    order = _axis_order(function, values, axes)
+    numbers = {root: number for number, root in enumerate(order)}
+    where: dict[Value, tuple[int | None, ...]] = {}
+    for value in values:
+        where[value] = tuple(
+            None if size == 1 else numbers[axes.find((value, axis))] for axis, size in enumerate(value.type.shape)
+        )
+        used = [axis for axis in where[value] if axis is not None]
+        if len(used) != len(set(used)):
+            return Refusal(f"%{value.name} would run along one loop twice (a matrix and its transpose?)", True)
+    sizes: list[DimLike] = [root[0].type.shape[root[1]] for root in order]
+    return _collapse(_classify(function, where, sizes))
+
+
+def _values_in_order(function: Function) -> list[Value]:
+    values = list(function.inputs)
+    for op in function.ops:
+        values += op.results
+    return list(dict.fromkeys(values))
+
+
+def _axis_order(function: Function, values: list[Value], axes: Axes) -> list[Slot]:
+    """Loops from outer to inner: as the memory of the widest input or output lies, then the next, ..."""
+    stored = (*function.inputs, *function.outputs)
+    order: list[Slot] = []
+    for value in sorted(dict.fromkeys([*stored, *values]), key=lambda v: -len(_long_axes(v))):
+        position = 0
+        for axis in _long_axes(value):
+            root = axes.find((value, axis))
+            if root in order:
+                position = order.index(root) + 1
+            else:
+                order.insert(position, root)
+                position += 1
+    return order
+
+
+def _classify(
+    function: Function, where: dict[Value, tuple[int | None, ...]], sizes: list[DimLike]
+) -> Schedule | Refusal:
+    """Grains, stages, and the rules that one loop nest must meet."""
+    varies = {value: frozenset(axis for axis in own if axis is not None) for value, own in where.items()}
+    # Shape-only operations make values that repeat: what a value depends on is what its operands depend on.
+    stage: dict[Value, int] = dict.fromkeys(function.inputs, 0)
+    finished: set[Value] = set()
+    finish: list[Op] = []
+    rows_reduced: list[Op] = []
+    whole: list[Op] = []
+    matmul: Op | None = None
+    depends: dict[Value, frozenset[int]] = {value: varies[value] for value in function.inputs}
+    for op in function.ops:
+        after = [operand for operand in op.operands if operand in finished]
+        if after:
+            if any(varies[result] for result in op.results) or is_whole_reduction(op) or is_row_reduction(op):
+                return Refusal(f"`{op.name}` at every element needs %{after[0].name}, known only after all rows")
+            early = [operand for operand in op.operands if operand not in finished and stage[operand] > 0]
+            if early:
+                return Refusal(
+                    f"`{op.name}` needs %{early[0].name} of a row and %{after[0].name}, known after all rows"
+                )
+            finish.append(op)
+            finished.update(op.results)
+        elif is_whole_reduction(op):
+            whole.append(op)
+            finished.add(op.result)
+        elif is_row_reduction(op):
+            rows_reduced.append(op)
+        elif op.name == "matmul":
+            if matmul is not None:
+                return Refusal("two matrix products do not share a kernel")
+            computed = next((operand for operand in op.operands if operand not in function.inputs), None)
+            if computed is not None:
+                return Refusal(f"a matrix product reads %{computed.name} from memory")
+            matmul = op
+        level = max((stage[operand] for operand in op.operands), default=0)
+        for result in op.results:
+            stage[result] = level + is_row_reduction(op)
+            depends[result] = _dependence(op, result, where, depends)
+    reduced = {frozenset(where[op.operands[0]][axis] for axis in reduced_axes(op)) - {None} for op in rows_reduced}
+    if len(reduced) > 1:
+        return Refusal("rows are reduced along different axes")
+    columns: frozenset[int] = frozenset(a for a in next(iter(reduced), frozenset()) if a is not None)
+    used = [*(v for v in function.outputs if v not in finished), *(op.operands[0] for op in whole),
+            *(op.operands[0] for op in function.ops if op.name == "check")]  # fmt: skip
+    looped = columns.union(*(varies[v] for v in used), *(varies[op.operands[0]] for op in rows_reduced))
+    if not rows_reduced and matmul is None:
+        columns = _columns_without_reductions(looped, {varies[v] for v in used})
+    rows = looped - columns
+    schedule = Schedule(function, tuple(sizes), looped, columns, where, depends, stage, tuple(rows_reduced),
+                        tuple(whole), frozenset(finish), matmul)  # fmt: skip
+    return _refusal(schedule, varies, rows) or _with_full_outputs(schedule, varies)
+
+
+def _columns_without_reductions(looped: frozenset[int], used: set[frozenset[int]]) -> frozenset[int]:
+    """The columns of a kernel that reduces no rows: the axes that some of what is stored, summed or checked does not
+    run along, as a row's label does not run along its classes."""
+    of_rows = [axes for axes in used if axes and axes != looped]
+    # Rows that do not begin with the outermost loop are columns of the memory: going along them would jump.
+    if len(of_rows) != 1 or min(looped) not in of_rows[0]:
+        return frozenset()
+    return looped - of_rows[0]
+
+
+def _with_full_outputs(schedule: Schedule, varies: dict[Value, frozenset[int]]) -> Schedule:
+    """What is stored, reduced or checked counts as varying along every axis it has, also where it only repeats."""
+    stored = {value: varies[value] for value in schedule.function.outputs}
+    checks = (op for op in schedule.function.ops if op.name == "check" and op not in schedule.finish)
+    read = (*schedule.row_reductions, *schedule.whole_reductions, *checks)
+    operands = {op.operands[0]: varies[op.operands[0]] for op in read}
+    return Schedule(**{**vars(schedule), "varies": {**schedule.varies, **operands, **stored}})
+
+
+def _dependence(
+    op: Op, result: Value, where: dict[Value, tuple[int | None, ...]], depends: dict[Value, frozenset[int]]
+) -> frozenset[int]:
+    if op.name == "iota":
+        axis = where[result][op.attributes["axis"] % result.type.rank]
+        return frozenset() if axis is None else frozenset({axis})
+    if op.name in ("constant", "size"):
+        return frozenset()
+    own = frozenset(axis for axis in where[result] if axis is not None)
+    if op.name == "matmul":
+        return own
+    return frozenset().union(*(depends[operand] for operand in op.operands)) & own
+
+
+def _refusal(schedule: Schedule, varies: dict[Value, frozenset[int]], rows: frozenset[int]) -> Refusal | None:
+    """One iteration space: everything stored or summed runs over all rows, or over all rows and columns."""
+    looped = schedule.looped
+    finished = schedule.finished
+    for value in schedule.function.outputs:
+        if value not in finished and varies[value] not in (rows, looped):
+            return Refusal(f"%{value.name} is stored along other axes than the rows of this kernel")
+    for op in schedule.whole_reductions:
+        if varies[op.operands[0]] not in (rows, looped):
+            return Refusal(f"the sum of %{op.operands[0].name} runs along other axes than the rows of this kernel")
+    for op in schedule.function.ops:
+        # What fails at every turn of a loop that it does not run along is reported once: the first place.
+        if op.name == "check" and op not in schedule.finish and rows and not varies[op.operands[0]]:
+            return Refusal("a check of one value is no part of a loop")
+    if schedule.matmul is not None:
+        if schedule.row_reductions or schedule.whole_reductions or schedule.finish:
+            return Refusal("a matrix product takes elementwise work after it, not reductions")
+        if any(op.name == "check" for op in schedule.function.ops):
+            return Refusal("a matrix product takes elementwise work after it, not checks")
+        if varies[schedule.matmul.result] != looped:
+            return Refusal("what follows a matrix product must have its shape")
+    return None
+
+
+def _collapse(schedule: Schedule | Refusal) -> Schedule | Refusal:
+    """Join neighbouring axes that every value has together or not at all: one loop instead of two."""
+    if isinstance(schedule, Refusal) or schedule.matmul is not None:
+        return schedule
+    axis = 0
+    while axis + 1 < len(schedule.axes):
+        if _together(schedule, axis):
+            schedule = _joined(schedule, axis)
+        else:
+            axis += 1
+    return schedule
+
+
+def _together(schedule: Schedule, axis: int) -> bool:
+    both = {axis, axis + 1}
+    for group in (schedule.looped, schedule.reduced, *schedule.varies.values()):
+        if len(both & group) == 1:
+            return False
+    for own in schedule.where.values():
+        present = [a for a in own if a in both]
+        if present and (set(present) != both or own.index(axis) > own.index(axis + 1) or _between(own, axis)):
+            return False
+    indexed = [op for op in schedule.function.ops if op.name in ("iota", "gather")]
+    return not any(_indexed_axis(schedule, op) in both for op in indexed)
+
+
+def _between(own: tuple[int | None, ...], axis: int) -> bool:
+    """Whether a long axis lies between the last place of `axis` and the first of the next."""
+    last = max(i for i, a in enumerate(own) if a == axis)
+    return any(a is not None for a in own[last + 1 : own.index(axis + 1)])
+
+
+def _indexed_axis(schedule: Schedule, op: Op) -> int | None:
+    value = op.result if op.name == "iota" else op.operands[0]
+    return schedule.where[value][op.attributes["axis"] % value.type.rank]
+
+
+def _joined(schedule: Schedule, axis: int) -> Schedule:
+    def renumber(a: int | None) -> int | None:
+        return a if a is None or a <= axis else a - 1
+
+    def renumber_set(group: frozenset[int]) -> frozenset[int]:
+        return frozenset(a if a <= axis else a - 1 for a in group)
+
+    sizes = schedule.axes
+    merged = (*sizes[:axis], multiply_dims(sizes[axis : axis + 2]), *sizes[axis + 2 :])
+    return Schedule(**{
+        **vars(schedule), "axes": merged, "looped": renumber_set(schedule.looped),
+        "reduced": renumber_set(schedule.reduced),
+        "where": {value: tuple(renumber(a) for a in own) for value, own in schedule.where.items()},
+        "varies": {value: renumber_set(group) for value, group in schedule.varies.items()},
+    })  # fmt: skip

@@ -1,0 +1,1 @@
+"""Kernel IR to OpenCL C: the only folder that knows C."""

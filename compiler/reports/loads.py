@@ -1,0 +1,93 @@
+"""What each pass over a row evaluates and loads, in one variant of a fused kernel.
+
+In: a schedule, and a variant with its private arrays: what those hold is computed or loaded by one pass and found by
+later ones. Out: operations and inputs of each pass. The counts of `report` and `traffic` rest on it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from ...ir.function import Op, Value
+from ...ir.program import Variant
+from ...ir.schedule import Schedule
+from ...ir.types import ITEM_SIZE, dim_value
+from ..rows.stages import Stage, stages_of
+
+
+@dataclass(frozen=True)
+class Pass:
+    """`loads` are the inputs that it looks at element by element or row by row; what a gather picks is not among
+    them."""
+
+    ops: tuple[Op, ...]
+    loads: tuple[Value, ...]
+
+
+@dataclass(frozen=True)
+class Pick:
+    """An input behind a gather: as many of its elements are loaded as `result` has."""
+
+    source: Value
+    result: Value
+
+
+def passes_of(schedule: Schedule, variant: Variant) -> list[Pass]:
+    kept = _kept(schedule, variant)
+    reduced = {op.result for op in schedule.row_reductions}
+    found = []
+    for stage in stages_of(schedule):
+        ready = reduced | {value for value, number in kept.items() if number < stage.number}
+        found.append(_work(schedule, stage, ready, kept))
+    return found
+
+
+def picks_of(schedule: Schedule) -> list[Pick]:
+    producer = schedule.function.producers()
+    return [
+        Pick(value, op.result)
+        for op in schedule.function.ops
+        if op.name == "gather"
+        for value in schedule.function.inputs
+        if value in _behind([op.operands[0]], producer, ())
+    ]
+
+
+def bytes_of(value: Value, at: Value, sizes: Mapping[str, int]) -> int:
+    """The bytes of as many elements of `value` as `at` has."""
+    return math.prod(dim_value(dim, sizes) for dim in at.type.shape) * ITEM_SIZE[value.type.dtype]
+
+
+def _behind(targets: Iterable[Value], producer: Mapping[Value, Op], ready: Collection[Value]) -> set[Value]:
+    """The targets and everything that they are computed from, but for what is ready and what is picked."""
+    pending = list(targets)
+    seen: set[Value] = set()
+    while pending:
+        value = pending.pop()
+        if value in seen or value in ready:
+            continue
+        seen.add(value)
+        op = producer.get(value)
+        if op is not None:
+            pending += op.operands[1:] if op.name == "gather" else op.operands
+    return seen
+
+
+def _kept(schedule: Schedule, variant: Variant) -> dict[Value, int]:
+    """The values that private and local arrays hold between passes, with the pass that computes them."""
+    kernels = [launch.kernel for launch in variant.launches]
+    held = {array.holds for kernel in kernels for array in kernel.private_arrays if array.holds is not None}
+    held |= {value for kernel in kernels for array in kernel.local_arrays for value in array.holds}
+    stages = stages_of(schedule)
+    return {value: next(stage.number for stage in stages if stage.needs(value)) for value in held}
+
+
+def _work(schedule: Schedule, stage: Stage, ready: Collection[Value], kept: Mapping[Value, int]) -> Pass:
+    producer = schedule.function.producers()
+    reduced = [op.operands[0] for op in (*stage.reductions, *stage.element_sums, *stage.element_checks)]
+    own = [value for value, number in kept.items() if number == stage.number]
+    seen = _behind([*stage.element_outputs, *reduced, *own], producer, ready)
+    ops = tuple(op for op in schedule.function.ops if op.results and op.result in seen)
+    return Pass(ops, tuple(value for value in schedule.function.inputs if value in seen))

@@ -1,0 +1,88 @@
+"""What a compiled program does, in numbers that do not depend on how fast a machine is.
+
+In: a `Compiled`, and sizes for its dimension names. Out: for each fused kernel its passes over a row, its launches, and
+the exponentials that it evaluates for an element; what runs piece by piece is counted for all pieces. The figures are
+read off schedules; a test counts the same in the simulator. Where a row's length is no multiple of a vector's, kernels
+do a little more than these figures: the last elements of a row twice. Bytes are in `traffic`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ...ir.kernel import evaluate_integer
+from ...ir.program import Program, Step, Variant, largest_sizes
+from ...ir.repeat import pieces
+from ...ir.schedule import Schedule
+from .. import Compiled
+from .loads import passes_of
+
+EXPONENTIALS = frozenset({"exp", "expm1", "tanh"})
+"""What takes about as long as an exponential."""
+
+ASSUMED_SIZE = 1024
+"""What a dimension name counts as where no size is given."""
+
+
+@dataclass(frozen=True)
+class KernelCounts:
+    """One fused kernel, in the variant that some sizes choose. `exps_per_element` counts evaluations: twice where two
+    passes compute one exponential again, once where it is kept in between."""
+
+    name: str
+    strategy: str
+    stages: int
+    launches: int
+    exps_per_element: int
+
+
+def count_kernels(compiled: Compiled, sizes: Mapping[str, int] | None = None) -> tuple[KernelCounts, ...]:
+    """The figures of each fused kernel, in the order in which they run."""
+    program, bound = compiled.program, assumed_sizes(compiled.program, sizes)
+    return tuple(_count(program, step, compiled.outlined.schedules[step.name], bound) for step in program.steps)
+
+
+def assumed_sizes(program: Program, sizes: Mapping[str, int] | None = None) -> dict[str, int]:
+    """`sizes`, and ASSUMED_SIZE for every dimension without one; pieces are as large as they get."""
+    given = {**dict.fromkeys(program.dims, ASSUMED_SIZE), **(sizes or {})}
+    return {**largest_sizes(program, given), **(sizes or {})}
+
+
+def sizes_of_turns(program: Program, step: Step, sizes: Mapping[str, int]) -> list[tuple[int, Mapping[str, int]]]:
+    """How often a step runs, and the sizes it has then; the last piece may be smaller than the others."""
+    if step.repeat is None:
+        return [(1, sizes)]
+    repeat = program.repeats[step.repeat]
+    cut = pieces(evaluate_integer(repeat.rows, sizes), evaluate_integer(repeat.most, sizes))
+    return [(times, {**sizes, repeat.step: size}) for size, times in Counter(size for _, size in cut).items()]
+
+
+def usual_variant(step: Step, sizes: Mapping[str, int]) -> Variant:
+    """The variant that some sizes choose."""
+    return next(v for v in step.variants if v.guard is None or evaluate_integer(v.guard, sizes))
+
+
+def total_counts(compiled: Compiled, sizes: Mapping[str, int] | None = None) -> dict[str, int]:
+    """The figures of all fused kernels together, by the names that `.lir` tests use."""
+    kernels = count_kernels(compiled, sizes)
+    return {
+        "fused-kernels": len(kernels),
+        "launches": sum(kernel.launches for kernel in kernels),
+        "stages": sum(kernel.stages for kernel in kernels),
+        "exps-per-element": sum(kernel.exps_per_element for kernel in kernels),
+    }
+
+
+def _count(program: Program, step: Step, schedule: Schedule, sizes: Mapping[str, int]) -> KernelCounts:
+    usual = usual_variant(step, sizes)
+    turns = sizes_of_turns(program, step, sizes)
+    launches = sum(times * len(usual_variant(step, there).launches) for times, there in turns)
+    return KernelCounts(step.name, usual.strategy, schedule.stages, launches, exps_per_element(schedule, usual))
+
+
+def exps_per_element(schedule: Schedule, variant: Variant) -> int:
+    """How many exponentials a variant of a kernel evaluates for each element of its domain."""
+    ops = [op for each in passes_of(schedule, variant) for op in each.ops]
+    return sum(op.name in EXPONENTIALS for op in ops if schedule.varies[op.result] == schedule.looped)

@@ -1,0 +1,192 @@
+"""Blocks of rows: one vector of rows that lie side by side, or several, each lane its own row.
+
+In: a schedule whose innermost row axis is the one that vectors run along. Out: how many blocks there are, the point and
+the lanes of each vector of one, a loop over the columns. The last block of a line overlaps the one before, and counts
+only its own lanes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ...ir.function import Op, Value
+from ...ir.kernel import (
+    Apply,
+    Assign,
+    Expr,
+    For,
+    Iota,
+    Prefetch,
+    Splat,
+    Stmt,
+    Var,
+    add,
+    ceil_div,
+    integer,
+    minimum,
+    mul,
+    sub,
+)  # fmt: skip
+from ...ir.schedule import Schedule
+from ..emission.emit import Emitter, Lanes, Point, Scope, product, size_of, split_rows, widen
+from ..emission.reductions import Accumulators, accumulate
+from .stages import Stage
+from .sweep import Work, lockstep, visit
+
+FEW_COLUMNS = 32
+"""Up to so many, what a row picks of its columns is compared for at every column: 0.86 of fetching it afterwards
+(cross-entropy of pixels, 21 classes)."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """One vector of rows. `fresh` are the lanes that no block before has counted; None: all of them. `number` is that
+    of the first row."""
+
+    point: Point
+    number: Expr
+    width: int
+    fresh: Expr | None
+
+
+def lane_axis(schedule: Schedule) -> int:
+    """The row axis that vectors run along: the innermost."""
+    return schedule.rows[-1]
+
+
+def lines(schedule: Schedule) -> tuple[int, ...]:
+    """The other row axes, outer to inner."""
+    return schedule.rows[:-1]
+
+
+def block_count(schedule: Schedule, lanes: int) -> Expr:
+    per_line = ceil_div(size_of(schedule.axes[lane_axis(schedule)]), integer(lanes))
+    return mul(product(schedule.axes[a] for a in lines(schedule)), per_line)
+
+
+def block_at(emitter: Emitter, scope: Scope, number: Expr, width: int) -> Block:
+    """The block with that number, of one vector."""
+    return vectors_at(emitter, scope, number, width, 1)[0]
+
+
+def vectors_at(emitter: Emitter, scope: Scope, number: Expr, width: int, count: int) -> list[Block]:
+    """The `count` vectors of the block with that number."""
+    schedule = emitter.schedule
+    size = schedule.axes[lane_axis(schedule)]
+    rows, lanes = size_of(size), width * count
+    per_line = ceil_div(rows, integer(lanes))
+    line = emitter.let(scope, "line", Apply("div", (number, per_line), "i64"))
+    wanted = emitter.let(scope, "wanted", mul(Apply("mod", (number, per_line), "i64"), integer(lanes)))
+    overlaps = not isinstance(size, int) or size % lanes != 0
+    base = emitter.let(scope, "base", minimum(wanted, sub(rows, integer(lanes)))) if overlaps else wanted
+    outer = lines(schedule)
+    around: dict[int, Expr | Lanes] = {}
+    for a, coordinate in zip(outer, split_rows(line, [size_of(schedule.axes[a]) for a in outer])):
+        around[a] = emitter.let(scope, "line_at", coordinate)
+    found = []
+    for vector in range(count):
+        start = add(base, integer(vector * width))
+        fresh: Expr | None = None
+        if overlaps and lanes > 1:
+            counted = Splat(Apply("cast", (sub(wanted, start),), "i32"), width)
+            fresh = emitter.let(scope, "fresh", Apply("ge", (Iota("i32", width), counted), "bool", width))
+        point = {lane_axis(schedule): Lanes(start, width), **around}
+        found.append(Block(point, add(mul(line, rows), start), width, fresh))
+    return found
+
+
+@dataclass(frozen=True)
+class Pick:
+    """A gather along the columns, done while a pass goes by them: `found` becomes each row's element, 0 where it has
+    none."""
+
+    op: Op
+    found: Var
+
+
+@dataclass(frozen=True)
+class LaneTrack:
+    """One pass over one vector of rows, among those that a loop does side by side. `row` is the scope of these rows'
+    values; `rows` are reduced lane by lane, `sums` over everything. `vector` is its place in its block, and that of its
+    values in private arrays. Inputs `ahead` are fetched so many elements before they are read."""
+
+    row: Scope
+    block: Block
+    work: Work
+    rows: Sequence[Accumulators]
+    sums: Sequence[Accumulators]
+    vector: int = 0
+    ahead: Mapping[Value, int] = field(default_factory=dict)
+    picks: Sequence[Pick] = ()
+
+
+def picked_in_passing(schedule: Schedule, stages: Sequence[Stage], columns: int) -> Mapping[Op, int]:
+    """Gathers of one element a row, with the first pass that goes by what they pick from: early enough for all that
+    uses them."""
+    found: dict[Op, int] = {}
+    for op in schedule.function.ops if columns <= FEW_COLUMNS and len(schedule.columns) == 1 else ():
+        if op.name != "gather" or schedule.varies[op.operands[0]] != schedule.looped:
+            continue
+        source, _ = op.operands
+        axis = schedule.where[source][op.attributes["axis"] % source.type.rank]
+        one_a_row = schedule.varies[op.result] == frozenset(schedule.rows) and axis == schedule.columns[0]
+        number = next((stage.number for stage in stages if stage.needs(source)), None)
+        if not one_a_row or number is None or schedule.varies[op.operands[1]] != frozenset(schedule.rows):
+            continue
+        in_time = number <= max(0, schedule.stage[op.result] - 1)
+        if in_time and not any(stage.needs(op.result) for stage in stages[: number + 1]):
+            found[op] = number
+    return found
+
+
+def visit_columns(
+    emitter: Emitter, scope: Scope, tracks: Sequence[LaneTrack], vectors: int = 1,
+    within: tuple[Expr, Expr] | None = None, nontemporal: bool = False,
+) -> None:  # fmt: skip
+    """Loop over the columns one by one, a block of so many `vectors` each time; those of one pass advance in lockstep.
+    `within` bounds the outermost column axis."""
+    schedule = emitter.schedule
+    for track in tracks:
+        emitter.hoist(track.work.targets, schedule.reduced, track.block.point, track.row, given=track.work.kept)
+        emitter.compute([pick.op.operands[1] for pick in track.picks], track.block.point, track.row)
+    variables = [emitter.fresh("column", "i64") for _ in schedule.columns]
+    flat: Expr = integer(0)
+    for variable, a in zip(variables, schedule.columns):
+        flat = add(mul(flat, size_of(schedule.axes[a])), variable)
+    column = dict(zip(schedule.columns, variables))
+    statements: list[Stmt] = []
+    for first in range(0, len(tracks), vectors):
+        abreast = [_visited(emitter, track, column, flat, vectors, nontemporal)
+                   for track in tracks[first : first + vectors]]  # fmt: skip
+        statements += lockstep(abreast)
+    body = tuple(statements)
+    bounds: list[tuple[Expr, Expr]] = [(integer(0), size_of(schedule.axes[a])) for a in schedule.columns]
+    bounds[0] = within or bounds[0]
+    for variable, (start, stop) in reversed(list(zip(variables, bounds))):
+        body = (For(variable, start, stop, integer(1), body),)
+    scope.statements += body
+
+
+def _visited(
+    emitter: Emitter, track: LaneTrack, column: Mapping[int, Expr], flat: Expr, vectors: int, nontemporal: bool
+) -> list[Stmt]:
+    """The statements of one pass at one column."""
+    inner = Scope(dict(track.row.known))
+    here = {**track.block.point, **column}
+    for value, distance in track.ahead.items():
+        index, _ = emitter.index(value, here)
+        inner.statements.append(Prefetch(emitter.buffers[value], add(index, integer(distance)), 2))
+    place = add(mul(flat, integer(track.block.width * vectors)), integer(track.vector * track.block.width))
+    visit(emitter, inner, here, track.work, track.rows, nontemporal=nontemporal, column=place)
+    for group in track.sums:
+        accumulate(emitter, inner, group, track.vector, track.block.fresh)
+    for pick in track.picks:
+        source, position = pick.op.operands
+        emitter.compute([source], here, inner)
+        wanted, number = inner.known[position], column[emitter.schedule.columns[0]]
+        narrow = number if wanted.dtype == "i64" else Apply("cast", (number,), wanted.dtype)
+        hit = Apply("eq", (wanted, widen(narrow, wanted.width)), "bool", wanted.width)
+        picked = Apply("select", (hit, inner.known[source], pick.found), pick.found.dtype, pick.found.width)
+        inner.statements.append(Assign(pick.found, picked))
+    return inner.statements

@@ -1,0 +1,97 @@
+"""The passes over a row, read off a schedule: what each of them reduces, stores, sums and checks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ...ir.function import Op, Value
+from ...ir.kernel import register_dtype
+from ...ir.schedule import Schedule
+from ...ir.types import ITEM_SIZE, DimLike
+from ..emission.emit import Emitter
+from .placing import places
+
+# Costly enough that reading a result back beats computing it again.
+COSTLY = frozenset({"exp", "expm1", "log", "log1p", "pow", "tanh", "erf", "sqrt", "div"})
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One pass. Values named here are computable once all earlier passes are done; `row_*` after this one."""
+
+    number: int
+    reductions: tuple[Op, ...]
+    element_outputs: tuple[Value, ...]
+    element_sums: tuple[Op, ...]
+    element_checks: tuple[Op, ...]
+    row_outputs: tuple[Value, ...]
+    row_sums: tuple[Op, ...]
+    row_checks: tuple[Op, ...]
+    used: frozenset[Value]
+
+    def needs(self, value: Value) -> bool:
+        """Whether the element work of this pass uses `value`."""
+        return value in self.used
+
+
+def stages_of(schedule: Schedule) -> list[Stage]:
+    """Every pass, in order. Row values are computed after the pass that makes them known."""
+    function, level, place = schedule.function, schedule.stage, places(schedule, COSTLY)
+    producer = function.producers()
+    known = {op.result for op in schedule.row_reductions}
+    checks = [op for op in function.ops if op.name == "check" and op not in schedule.finish]
+    row_sums = [op for op in schedule.whole_reductions if op not in schedule.element_sums]
+    row_checks = [op for op in checks if op not in schedule.element_checks]
+    stages = []
+    for number in range(schedule.stages):
+        reductions = tuple(op for op in schedule.row_reductions if place[op] == number)
+        outputs = tuple(v for v in schedule.element_outputs if place[v] == number)
+        sums = tuple(op for op in schedule.element_sums if place[op] == number)
+        own_checks = tuple(op for op in schedule.element_checks if place[op] == number)
+        # A row value of stage n is known after pass n - 1; those of stage 0 wait for the first pass.
+        done = (0, 1) if number == 0 else (number + 1,)
+        targets = [*outputs, *(op.operands[0] for op in (*reductions, *sums, *own_checks))]
+        stages.append(Stage(
+            number, reductions, outputs, sums, own_checks,
+            tuple(v for v in schedule.row_outputs if level[v] in done),
+            tuple(op for op in row_sums if level[op.operands[0]] in done),
+            tuple(op for op in row_checks if level[op.operands[0]] in done),
+            _used(targets, producer, known),
+        ))  # fmt: skip
+    return stages
+
+
+def _used(targets: list[Value], producer: Mapping[Value, Op], known: set[Value]) -> frozenset[Value]:
+    """Everything between some targets and the row reductions that they look at."""
+    seen: set[Value] = set()
+    pending = list(targets)
+    while pending:
+        value = pending.pop()
+        if value in seen or value in known:
+            continue
+        seen.add(value)
+        if value in producer:
+            pending += producer[value].operands
+    return frozenset(seen)
+
+
+def kept_values(emitter: Emitter, stages: list[Stage], columns: DimLike, limit: int) -> dict[Value, tuple[str, int]]:
+    """Costly element values that several passes use, with the private array and the pass that fills it.
+
+    Only where the length of a row is known and all of them fit `limit` bytes.
+    """
+    if not isinstance(columns, int) or columns == 0:
+        return {}
+    schedule = emitter.schedule
+    kept: dict[Value, tuple[str, int]] = {}
+    room = limit
+    for op in schedule.function.ops:
+        if op.name not in COSTLY or schedule.varies[op.result] != schedule.looped or op.result in schedule.finished:
+            continue
+        uses = [stage.number for stage in stages if stage.needs(op.result)]
+        size = columns * ITEM_SIZE[register_dtype(op.result.type.dtype)]
+        if len(uses) > 1 and size <= room:
+            room -= size
+            kept[op.result] = (emitter.fresh(f"{op.result.name}_row", "f32").name, uses[0])
+    return kept

@@ -1,0 +1,281 @@
+"""One pass over a range of columns, or several side by side: vectors, several accumulators, no scalar tail.
+
+In: what to do at each vector (reduce, store, keep, check) and the range. Out: loops in a scope. A ragged end is one
+more full vector that overlaps the last one; lanes that were counted before are masked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+
+from ...ir.function import Op, Value
+from ...ir.kernel import (
+    Apply,
+    Const,
+    Expr,
+    For,
+    If,
+    Iota,
+    Load,
+    Prefetch,
+    Reduce,
+    Splat,
+    Stmt,
+    Store,
+    add,
+    div,
+    integer,
+    maximum,
+    minimum,
+    mod,
+    mul,
+    register_dtype,
+    sub,
+)  # fmt: skip
+from ..emission.emit import Emitter, Lanes, Point, Scope, widen
+from ..emission.reductions import Accumulators, accumulate
+
+ZERO = integer(0)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A private array that holds element values of a row between passes; element 0 lies at `start`."""
+
+    array: str
+    start: Expr = ZERO
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one pass does at every element. `keep` are values stored in private arrays for a later pass, `kept` those
+    that an earlier pass stored."""
+
+    reductions: tuple[Op, ...] = ()
+    stores: tuple[Value, ...] = ()
+    checks: tuple[Op, ...] = ()
+    keep: Mapping[Value, Row] = field(default_factory=dict)
+    kept: Mapping[Value, Row] = field(default_factory=dict)
+    prefetch: tuple[tuple[str, Expr, int], ...] = ()
+
+    @property
+    def targets(self) -> list[Value]:
+        operands = [op.operands[0] for op in (*self.reductions, *self.checks)]
+        return [*operands, *self.stores, *self.keep]
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.targets
+
+
+@dataclass(frozen=True)
+class Track:
+    """One pass over one row, among those that a sweep does side by side. `row` is the scope of that row's values,
+    `skew` (less than a vector) the first column whose address is aligned, for a sweep along aligned addresses; there
+    `following` is the pass over the row after this one, where the condition `follows` holds."""
+
+    row: Scope
+    point: Point
+    work: Work
+    groups: Sequence[Accumulators]
+    skew: Expr | None = None
+    following: Track | None = None
+    follows: Expr | None = None
+
+
+def visit(
+    emitter: Emitter, scope: Scope, point: Point, work: Work, groups: Sequence[Accumulators], copy: int = 0,
+    mask: Expr | None = None, nontemporal: bool = False, column: Expr = ZERO,
+) -> None:  # fmt: skip
+    """Do the work of a pass at one point. Lanes outside `mask` were counted before."""
+    width = max((c.width for c in point.values() if isinstance(c, Lanes)), default=1)
+    for value, row in work.kept.items():
+        loaded = Load(row.array, add(row.start, column), register_dtype(value.type.dtype), width)
+        scope.known[value] = emitter.let(scope, value.name, loaded)
+    emitter.compute(work.targets, point, scope)
+    for value, row in work.keep.items():
+        scope.statements.append(Store(row.array, add(row.start, column), widen(scope.known[value], width)))
+    for group in groups:
+        accumulate(emitter, scope, group, copy, None if group.monoid.is_idempotent else mask)
+    for value in work.stores:
+        emitter.store(value, point, scope, nontemporal)
+    for op in work.checks:
+        emitter.check(op, point, scope)
+
+
+def sweep(
+    emitter: Emitter, scope: Scope, tracks: Sequence[Track], axis: int, start: Expr, stop: Expr, width: int,
+    unroll: int = 1, nontemporal: bool = False, abreast: int = 4,
+) -> None:  # fmt: skip
+    """Loop over `start` <= column < `stop` along `axis` with vectors of `width`. At least `width` columns are there.
+
+    Of an unrolled body's copies, `abreast` advance in lockstep, statement by statement: the processor's own scheduler
+    does not see far enough ahead to overlap one copy's polynomial with the next. More of them take more registers.
+    """
+    shape = Sweep(emitter, scope, tracks, axis, width, max(1, unroll), nontemporal, abreast)
+    shape.hoist()
+    count = sub(stop, start)
+    vectors = add(start, mul(div(count, integer(width)), integer(width)))
+    shape.loops(start, vectors)
+    rest = mod(count, integer(width))
+    if rest == ZERO or width == 1:
+        return
+    left = rest if isinstance(rest, Const) else emitter.let(scope, "rest", rest)
+    inner = Scope()
+    ragged = replace(shape, nontemporal=False)
+    ragged.edge(inner, sub(stop, integer(width)), sub(integer(width), left))
+    if isinstance(rest, Const):
+        scope.statements.extend(inner.statements)
+    else:
+        scope.statements.append(If(Apply("gt", (left, ZERO), "bool"), tuple(inner.statements)))
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What the loops of one sweep have in common."""
+
+    emitter: Emitter
+    scope: Scope
+    tracks: Sequence[Track]
+    axis: int
+    width: int
+    unroll: int
+    nontemporal: bool
+    abreast: int
+
+    def hoist(self) -> None:
+        """Compute what does not vary along the columns before the loops."""
+        for track in self.tracks:
+            self.emitter.hoist(track.work.targets, frozenset({self.axis}), track.point, track.row, track.work.kept)
+
+    def loops(self, low: Expr, high: Expr) -> None:
+        """Whole vectors from `low` to `high`: unrolled blocks, then what is left."""
+        step = self.width * self.unroll
+        if self.unroll == 1:
+            self._loop(low, high, 1, {})
+            return
+        blocks = add(low, mul(div(sub(high, low), integer(step)), integer(step)))
+        hits = {number: found for number, track in enumerate(self.tracks) if (found := _hits(self.emitter, track))}
+        positions = {position: self.tracks[number] for number, found in hits.items() for position in found.values()}
+        long = isinstance(low, Const) and isinstance(high, Const) and int(high.value) - int(low.value) >= 2 * step
+        if len(positions) == 1 and long:
+            ((position, track),) = positions.items()
+            self._around(position, track, low, blocks, {number: tuple(found) for number, found in hits.items()})
+        else:
+            self._loop(low, blocks, self.unroll, {})
+        self._loop(blocks, high, 1, {})
+
+    def edge(self, scope: Scope, base: Expr, counted: Expr = ZERO, before: Expr | None = None) -> None:
+        """One vector at `base`, of which the first `counted` lanes were counted before, or all but those `before`."""
+        mask: Expr | None = None
+        if before is not None:
+            first = Apply("lt", (Iota("i32", self.width), i32_lanes(before, self.width)), "bool", self.width)
+            mask = self.emitter.let(scope, "fresh", first)
+        elif counted != ZERO:
+            number = Apply("ge", (Iota("i32", self.width), i32_lanes(counted, self.width)), "bool", self.width)
+            mask = self.emitter.let(scope, "fresh", number)
+        base = self.emitter.let(scope, "column", base)
+        for track in self.tracks:
+            scope.statements += self._visited(track, base, mask=mask, past_cache=self.nontemporal, skewed=False)
+
+    def _loop(self, low: Expr, high: Expr, count: int, missed: Mapping[int, Sequence[Value]]) -> None:
+        if low != high:
+            column = self.emitter.fresh("column", "i64")
+            body = tuple(self._block(column, count, missed))
+            self.scope.statements.append(For(column, low, high, integer(count * self.width), body))
+
+    def _around(
+        self, position: Expr, track: Track, low: Expr, high: Expr, missed: Mapping[int, Sequence[Value]]
+    ) -> None:
+        """Blocks without the one column that a comparison looks for, and that block by itself between them."""
+        step = integer(self.width * self.unroll)
+        wide = position if position.dtype == "i64" else Apply("cast", (position,), "i64")
+        far = maximum(low, minimum(sub(wide, self._shift(track)), sub(high, step)))
+        hit = self.emitter.let(self.scope, "hit", add(low, mul(div(sub(far, low), step), step)))
+        self._loop(low, hit, self.unroll, missed)
+        self.scope.statements += self._block(hit, self.unroll, {})
+        self._loop(add(hit, step), high, self.unroll, missed)
+
+    def _shift(self, track: Track) -> Expr:
+        """Columns from the loop's counter to the vector that is visited."""
+        return ZERO if track.skew is None else track.skew
+
+    def _block(self, column: Expr, count: int, missed: Mapping[int, Sequence[Value]]) -> list[Stmt]:
+        bases = [add(column, integer(copy * self.width)) for copy in range(count)]
+        return asked_once([
+            statement
+            for first in range(0, count, self.abreast)
+            for number, track in enumerate(self.tracks)
+            for statement in lockstep([
+                self._visited(track, bases[copy], copy, missed=missed.get(number, ()), past_cache=self.nontemporal)
+                for copy in range(first, min(first + self.abreast, count))
+            ])
+        ])  # fmt: skip
+
+    def _visited(
+        self, track: Track, base: Expr, copy: int = 0, mask: Expr | None = None, past_cache: bool = False,
+        skewed: bool = True, missed: Sequence[Value] = (),
+    ) -> list[Stmt]:  # fmt: skip
+        """The statements of one pass at one vector; comparisons in `missed` are known to fail there."""
+        statements: list[Stmt] = []
+        column = add(base, self._shift(track)) if skewed else base
+        for buffer, offset, level in track.work.prefetch:
+            statements.append(Prefetch(buffer, add(offset, base), level))
+        known = {**track.row.known, **dict.fromkeys(missed, Const(False, "bool"))}
+        here: Point = {**track.point, self.axis: Lanes(column, self.width)}
+        visit(self.emitter, Scope(known, statements), here, track.work, track.groups, copy, mask, past_cache, column)
+        return statements
+
+
+def _hits(emitter: Emitter, track: Track) -> dict[Value, Expr]:
+    """Comparisons in a pass that hold in one column of the row at the most, and which column that is."""
+    if not track.work.stores or track.work.reductions:
+        return {}
+    given = {**track.row.known, **dict.fromkeys(track.work.kept, integer(0))}
+    used = {result for op in emitter.needed(track.work.targets, given) for result in op.results}
+    return {hit: track.row.known[row] for hit, row in emitter.facts.hits.items()
+            if hit in used and row in track.row.known and track.row.known[row].width == 1}  # fmt: skip
+
+
+def lockstep(blocks: Sequence[list[Stmt]]) -> list[Stmt]:
+    """The first statement of every block, then the second, ..."""
+    if len({len(block) for block in blocks}) != 1:
+        return [statement for block in blocks for statement in block]
+    return [statement for line in zip(*blocks) for statement in line]
+
+
+def asked_once(statements: Sequence[Stmt]) -> list[Stmt]:
+    """The statements, with one question before those that follow each other and ask whether any lane of a mask holds:
+    whether any lane of any of the masks does. That is what checks ask of the vectors of a block."""
+    found: list[Stmt] = []
+    for width, run in groupby(statements, _lanes_asked):
+        questions = list(run)
+        masks = [mask for question in questions if (mask := _mask_asked(question)) is not None]
+        if width == 0 or len(questions) == 1:
+            found += questions
+            continue
+        while len(masks) > 1:
+            pairs = [Apply("or", pair, "bool", width) for pair in zip(masks[::2], masks[1::2])]
+            masks = pairs + masks[len(pairs) * 2 :]
+        found.append(If(Reduce("or", masks[0]), tuple(questions)))
+    return found
+
+
+def _mask_asked(statement: Stmt) -> Expr | None:
+    if isinstance(statement, If) and isinstance(statement.condition, Reduce) and statement.condition.op == "or":
+        return statement.condition.operand
+    return None
+
+
+def _lanes_asked(statement: Stmt) -> int:
+    mask = _mask_asked(statement)
+    return 0 if mask is None else mask.width
+
+
+def i32_lanes(expression: Expr, width: int) -> Expr:
+    """A count as i32, in every lane."""
+    if isinstance(expression, Const):
+        return Const(int(expression.value), "i32", width)
+    return Splat(Apply("cast", (expression,), "i32"), width)

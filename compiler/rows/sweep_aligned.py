@@ -1,0 +1,127 @@
+"""A sweep over rows that start anywhere in a cache line, with stores past the cache all the same.
+
+In: passes over rows of one length, and where in a line each row starts. Out: loops over vectors at aligned addresses, a
+masked vector at either end, and the line that two rows share, stored once from the values of both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from math import gcd
+
+from ...ir.kernel import (
+    Apply,
+    Const,
+    Expr,
+    If,
+    Iota,
+    Load,
+    Prefetch,
+    Splat,
+    Store,
+    add,
+    integer,
+    maximum,
+    minimum,
+    mod,
+    register_dtype,
+    sub,
+)  # fmt: skip
+from ..emission.emit import Emitter, Lanes, Point, Scope, widen
+from .sweep import ZERO, Sweep, Track, i32_lanes
+
+
+def sweep_aligned(
+    emitter: Emitter, scope: Scope, tracks: Sequence[Track], axis: int, columns: int, width: int, unroll: int,
+    abreast: int,
+) -> None:  # fmt: skip
+    """A sweep over rows of `columns` that start anywhere in a cache line: vectors at aligned addresses, so that stores
+    may go past the cache.
+
+    What lies before and after the whole lines of a row is one masked vector each (two after it where rows differ by
+    more than a vector). The line that a row shares with the next is stored once, past the cache as all others, from the
+    values of both rows.
+    """
+    shape = Sweep(emitter, scope, tracks, axis, width, unroll, True, abreast)
+    shape.hoist()
+    granule = gcd(columns, width)
+    whole = (columns - width + granule) // width * width
+    shape.loops(ZERO, integer(whole))
+    last = integer(columns - width)
+    for track in tracks:
+        assert track.skew is not None
+        for buffer, offset, level in track.work.prefetch:
+            for column in range(whole, columns, width):
+                scope.statements.append(Prefetch(buffer, add(offset, integer(column)), level))
+        counted = replace(track.work, stores=(), prefetch=())
+        if not counted.is_empty:
+            alone = Sweep(emitter, scope, [replace(track, work=counted)], axis, width, 1, False, 1)
+            alone.edge(scope, ZERO, before=track.skew)
+            end = add(integer(whole), track.skew)
+            if columns - whole > width:
+                base = emitter.let(scope, "column", minimum(end, last))
+                alone.edge(scope, base, sub(end, base))
+                end = add(end, integer(width))
+            alone.edge(scope, last, maximum(ZERO, sub(end, last)))
+        if track.work.stores:
+            _store_rest(emitter, scope, track, axis, columns, whole, width)
+
+
+def _store_rest(
+    emitter: Emitter, scope: Scope, track: Track, axis: int, columns: int, whole: int, width: int
+) -> None:  # fmt: skip
+    """Store what a row has beyond its first `whole` aligned columns: a line of its own, where it has one more, and the
+    line that it shares with the row after it."""
+    assert track.skew is not None
+    assert track.following is not None
+    only = replace(track, work=replace(track.work, reductions=(), checks=(), keep={}, prefetch=()), groups=())
+    alone = Sweep(emitter, scope, [only], axis, width, 1, True, 1)
+    end = emitter.let(scope, "end_of_lines", add(integer(whole), track.skew))
+    left = sub(integer(columns), end)
+    if columns - whole >= width:
+        inner = Scope()
+        alone.edge(inner, end)
+        scope.statements.append(If(Apply("ge", (left, integer(width)), "bool"), tuple(inner.statements)))
+    tail = emitter.let(scope, "tail", mod(left, integer(width)))
+    column = emitter.let(scope, "column", sub(integer(columns), tail))
+    shares = Apply("gt", (tail, ZERO), "bool")
+    seam = Scope()
+    ours = _values(emitter, seam, only, axis, column, columns, width)
+    theirs = _values(emitter, seam, track.following, axis, sub(column, integer(columns)), columns, width)
+    mask = emitter.let(seam, "ours", Apply("lt", (Iota("i32", width), i32_lanes(tail, width)), "bool", width))
+    for value, here, there in zip(track.work.stores, ours, theirs):
+        index, _ = emitter.index(value, {**track.point, axis: Lanes(column, width)})
+        both = Apply("select", (mask, here, there), here.dtype, width)
+        seam.statements.append(Store(emitter.buffers[value], index, both, True))
+    assert track.follows is not None
+    follows = Apply("and", (shares, track.follows), "bool")
+    scope.statements.append(If(follows, tuple(seam.statements)))
+    # The end of memory, which no row shares.
+    ordinary, inner = Sweep(emitter, scope, [only], axis, width, 1, False, 1), Scope()
+    ordinary.edge(inner, integer(columns - width))
+    ends = Apply("and", (shares, Apply("not", (track.follows,), "bool")), "bool")
+    scope.statements.append(If(ends, tuple(inner.statements)))
+
+
+def _values(
+    emitter: Emitter, scope: Scope, track: Track, axis: int, column: Expr, columns: int, width: int
+) -> list[Expr]:  # fmt: skip
+    """The values that a pass stores at a vector that is partly beyond the row: lanes there hold anything."""
+    here = Scope(dict(track.row.known), scope.statements)
+    point: Point = {**track.point, axis: Lanes(column, width)}
+    work = track.work
+    for value, row in work.kept.items():
+        loaded = Load(row.array, add(row.start, column), register_dtype(value.type.dtype), width)
+        here.known[value] = emitter.let(here, value.name, loaded)
+    given = {**here.known, **dict.fromkeys(work.kept, ZERO)}
+    operands = {operand for op in emitter.needed(work.stores, given) for operand in op.operands}
+    for value in emitter.schedule.function.inputs:
+        varies = emitter.schedule.varies[value]
+        if value in operands and axis in varies and not emitter.lies_as_looped(value):
+            lanes = Apply("add", (Splat(column, width), Iota("i64", width)), "i64", width)
+            low = Apply("max", (lanes, Const(0, "i64", width)), "i64", width)
+            inside = Apply("min", (low, Const(columns - 1, "i64", width)), "i64", width)
+            here.known[value] = emitter.load(value, {**point, axis: emitter.let(here, "inside", inside)}, here)
+    emitter.compute(work.stores, point, here)
+    return [widen(here.known[value], width) for value in work.stores]

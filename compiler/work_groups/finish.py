@@ -1,0 +1,88 @@
+"""How many groups a kernel for GPUs has, and how their partial results become one: by a group, in a fixed order.
+
+In: the launch of a fused kernel that leaves one partial result a group. Out: a `Variant` with the launch that joins
+them (in f64 where the device has it) and computes what depends on the totals.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ...ir.function import Op
+from ...ir.kernel import (
+    Apply,
+    Assign,
+    Declare,
+    Expr,
+    For,
+    If,
+    Load,
+    Var,
+    WorkItem,
+    integer,
+    maximum,
+    minimum,
+)  # fmt: skip
+from ...ir.program import Buffer, Launch, Variant
+from ...ir.target import DeviceInfo
+from ..emission.emit import Scope
+from ..emission.monoids import monoid_of
+from ..fused import Fused, finish_whole, kernel_and_launch, partial_dtypes, partial_name
+from .meeting import Meeting, widest_of
+from .tiers import GROUP
+
+RESIDENT = 2048
+"""Work-items that a compute unit has in flight: as many groups as that allows, each taking the next row when done."""
+
+
+def group_count(wanted: Expr, size: int, device: DeviceInfo) -> Expr:
+    """One group for each of the wanted, but no more than the device holds at a time."""
+    most = device.compute_units * max(1, RESIDENT // size)
+    return maximum(integer(1), minimum(wanted, integer(most)))
+
+
+def with_group_finish(
+    fused: Fused, device: DeviceInfo, launches: tuple[Launch, ...], count: Expr, strategy: str, guard: Expr | None,
+    temporaries: tuple[Buffer, ...] = (),
+) -> Variant:  # fmt: skip
+    """The variant of launches of which the last leaves `count` partial results for each whole reduction."""
+    schedule = fused.schedule
+    if not schedule.whole_reductions:
+        return Variant(strategy, launches, guard, temporaries)
+    dtypes = partial_dtypes(fused)
+    partials = tuple(Buffer(name, dtype, count, "temporary") for name, dtype in dtypes.items())
+    suffix = launches[-1].kernel.name.removeprefix(fused.name) + "_finish"
+    return Variant(strategy, (*launches, _finish(fused, device, count, suffix)), guard, (*temporaries, *partials))
+
+
+def _finish(fused: Fused, device: DeviceInfo, count: Expr, suffix: str) -> Launch:
+    emitter, scope = fused.emitter(), Scope()
+    size = min(GROUP, 1 << (device.max_work_group_size.bit_length() - 1))
+    item = emitter.let(scope, "local_id", WorkItem("local_id"))
+    totals: dict[Op, Var] = {}
+    monoids = {}
+    for op in fused.schedule.whole_reductions:
+        monoid = monoid_of(op, emitter.facts)
+        wide = replace(monoid, dtype="f64") if monoid.dtype == "f32" and device.has_f64 else monoid
+        totals[op], monoids[op] = emitter.fresh(f"{op.result.name}_total", wide.dtype), wide
+        position = emitter.fresh("position", "i64")
+        part: Expr = Load(partial_name(fused, op), position, monoid.dtype)
+        if wide.dtype != monoid.dtype:
+            part = Apply("cast", (part,), wide.dtype)
+        scope.statements += [
+            Declare(totals[op], wide.neutral(1)),
+            For(position, item, count, integer(size), (Assign(totals[op], wide.join(totals[op], part)),)),
+        ]
+    meeting = Meeting(emitter, size, item, widest_of(device))
+    found = meeting.join_values(scope, dict(totals), monoids, size)
+    first = scope.inner()
+    for op, value in found.items():
+        dtype = monoid_of(op, emitter.facts).dtype
+        narrow = value if value.dtype == dtype else Apply("cast", (value,), dtype)
+        first.known[op.result] = emitter.let(first, op.result.name, narrow)
+    finish_whole(emitter, first)
+    scope.statements.append(If(Apply("eq", (item, integer(0)), "bool"), tuple(first.statements)))
+    return kernel_and_launch(
+        fused, emitter, suffix, scope.statements, integer(size), partials=partial_dtypes(fused), local_size=size,
+        local_arrays=meeting.arrays, comment=("adds up the partial results and finishes what depends on them",),
+    )  # fmt: skip
