@@ -41,20 +41,21 @@ from .emission.monoids import monoid_of
 
 @dataclass(frozen=True)
 class Fused:
-    """One fused kernel to lower: its schedule, the buffer of each input and output, the status slot of each check, and
-    what a tuner tries in place of figures of the strategy."""
+    """One fused kernel to lower: its schedule, the buffer of each input and output, the status slot of each check, what
+    a tuner tries in place of figures of the strategy, and names that its launches get as arguments later."""
 
     name: str
     schedule: Schedule
     buffers: Mapping[Value, str]
     slots: Mapping[Op, int]
     settings: Mapping[str, int] = field(default_factory=dict)
+    reserved: frozenset[str] = frozenset()
 
     def setting(self, name: str, usual: int) -> int:
         return self.settings.get(name, usual)
 
     def emitter(self) -> Emitter:
-        return Emitter(self.schedule, self.buffers, self.slots)
+        return Emitter(self.schedule, self.buffers, self.slots, self.reserved)
 
 
 def partial_name(fused: Fused, op: Op) -> str:

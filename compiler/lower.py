@@ -113,7 +113,9 @@ class _Lowering:
         stored = dict(zip(schedule.function.inputs, map(names.get, op.operands)))
         slots = _slots(schedule.function, stored, self.checks)
         inside, outside = (*schedule.function.inputs, *schedule.function.outputs), (*op.operands, *op.results)
-        fused = Fused(name, schedule, {value: names[stored] for value, stored in zip(inside, outside)}, slots)
+        buffers = {value: names[stored] for value, stored in zip(inside, outside)}
+        reserved = frozenset(_piece_names(self.outlined.module.entry))
+        fused = Fused(name, schedule, buffers, slots, reserved=reserved)
         self.fused[name] = fused
         chosen, against = self.choose(fused)
         decision = self.decided.get(name)
@@ -233,10 +235,15 @@ def _views(function: Function) -> dict[Value, Value]:
     return {op.result: op.operands[0] for op in function.ops if op.name == "reshape"}
 
 
+def _piece_names(function: Function) -> set[str]:
+    """What the sizes and first rows of pieces are called: arguments of kernels."""
+    return {op.attributes[key] for op in function.ops if op.name == "repeat" for key in ("step", "start")}
+
+
 def buffer_names(function: Function, others: Iterable[str] = ()) -> dict[Value, str]:
     """A distinct identifier for every value of a function, none of `others`."""
     taken: set[str] = {*others, *(n for v in function.inputs for d in v.type.shape for n in dim_names(d))}
-    taken |= {op.attributes[key] for op in function.ops if op.name == "repeat" for key in ("step", "start")}
+    taken |= _piece_names(function)
     values = (*function.inputs, *_results(function))
     wanted = (re.sub(r"[^A-Za-z0-9_]", "_", value.name) or "value" for value in values)
     return dict(zip(values, distinct(wanted, taken)))

@@ -13,11 +13,14 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
 
 import lossc.ir
 from lossc.ir.function import Module
@@ -45,7 +48,7 @@ class Ready:
 
 def ready_program(module: Module, device: Device, strategy: str | None = None) -> Ready:
     """The program of the entry of `module` on a device."""
-    own = _own_files()
+    own = own_files()
     if not cache_enabled() or not own:
         return _compiled(module, device, strategy)
     key = cache_key([own, _text(module), repr(device.info), strategy or ""])
@@ -60,7 +63,7 @@ def ready_program(module: Module, device: Device, strategy: str | None = None) -
 
 def module_of_text(text: str, name: str, parse: Callable[[], Module]) -> Module:
     """The module that `parse` makes of a text; `name` is what messages call it."""
-    own = _own_files()
+    own = own_files()
     if not cache_enabled() or not own or "import" in text:
         # What a text imports is more than the text.
         return parse()
@@ -93,14 +96,15 @@ def _unpickled(entry: bytes | None, kind: type[Kind]) -> Kind | None:
 def _text(module: Module) -> str:
     """The module, and where its operations stand: errors of a run name these places."""
     spans = {op.span: None for function in module.functions.values() for op in function.ops if op.span is not None}
-    sources = {span.source.name: span.source.text for span in spans}
+    sources = dict.fromkeys((span.source.name, span.source.text) for span in spans)
     places = [f"{span.source.name}:{span.start}:{span.end}" for span in spans]
-    return "\n".join([print_module(module), *places, *sources.values()])
+    return "\n".join([print_module(module), *places, *(text for _, text in sources)])
 
 
 @cache
-def _own_files() -> str:
-    """The compiler's own files by name, size and time: another compiler gives other programs."""
+def own_files() -> str:
+    """The compiler's own files by place, size and time, and what pickles: another compiler gives other programs. Empty
+    where there are no files to look at."""
     places = [Path(folder) for folder in lossc.ir.__path__]
     found: list[str] = []
     for place in [*places, *(place.parent / "compiler" for place in places)]:
@@ -108,8 +112,11 @@ def _own_files() -> str:
             for name in names:
                 if name.endswith((".py", ".lark")):
                     status = os.stat(os.path.join(folder, name))
-                    found.append(f"{name} {status.st_size} {status.st_mtime_ns}")
-    return "\n".join(sorted(found))
+                    place_of_file = os.path.relpath(os.path.join(folder, name), place)
+                    found.append(f"{place_of_file} {status.st_size} {status.st_mtime_ns}")
+    status = os.stat(__file__)
+    versions = [f"ready {status.st_size} {status.st_mtime_ns}", f"python {sys.version}", f"numpy {np.__version__}"]
+    return "\n".join([*versions, *sorted(found)]) if found else ""
 
 
 def _without_schedules(program: Program) -> Program:

@@ -123,12 +123,15 @@ def _checksum(key: str, payload: bytes) -> bytes:
 
 
 def _read_regular_file(path: Path, limit: int) -> bytes | None:
-    """The file's bytes; None for a link, a pipe or a folder in its place, and for one that is too large."""
+    """The file's bytes; None for a link, a pipe or a folder in its place, for one that is too large, and for one of
+    another user (entries are code)."""
     # Without O_NONBLOCK the open of a pipe without a writer would wait for ever.
     flags = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"))
     with os.fdopen(os.open(path, os.O_RDONLY | flags), "rb") as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode) or status.st_size > limit:
+            return None
+        if hasattr(os, "getuid") and status.st_uid not in (os.getuid(), 0):
             return None
         return file.read()
 

@@ -120,7 +120,8 @@ class Executable:
         self._launch(plan, wait=True)
         status = plan.status
         if status is not None and status.array.tolist() != plan.status_holds:
-            failure = self._failure(plan, dict(zip(self._loaded.free_buffers, given)))
+            results = {fresh.root: array for fresh, array in zip(plan.fresh, arrays)}
+            failure = self._failure(plan, {**dict(zip(self._loaded.free_buffers, given)), **results})
             assert failure is not None
             raise failure
         return arrays

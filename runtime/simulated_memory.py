@@ -210,9 +210,7 @@ class Memory:
 
     def _check_aligned(self, index: Array, width: int, mask: Mask) -> None:
         if np.any(mask.of(index) % width):
-            raise CompilerBug(
-                f"{self.where} an aligned vector at an index that is no multiple of {width}"
-            )
+            raise CompilerBug(f"{self.where} an aligned vector at an index that is no multiple of {width}")
 
     def _outside(self, places: Array, mask: Mask, verb: str) -> Array | None:
         """None if every index is in bounds, else which are not, all of masked-off items."""

@@ -8,8 +8,8 @@
                                     there, all that is printed must be the same too
     // test: warning                so with warnings, announced by `// warning: CODE words`, of a file that is right
     // test: counts [--grad]        compile (with gradients): `// fused-kernels: 1`, `// stages: 3` (passes over a row),
-                                    `// exps-per-element: 2` and other counts of `compiler.reports.report`, over all kernels,
-                                    and `// traffic-ratio: 1.00` of `compiler.reports.traffic`, where every name is 1024
+                                    `// exps-per-element: 2` and other counts of `reports.report`, over all kernels,
+                                    and `// traffic-ratio: 1.00` of `reports.traffic`, where every name is 1024
 
 `pytest --bless` writes the .expect files anew. A new kind of test is one function and one row of COMMANDS.
 """

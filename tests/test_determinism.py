@@ -15,7 +15,7 @@ from device_runs import Runner
 from lossc.compiler import compile_module
 from lossc.compiler.strategies import strategies
 from lossc.ir.parser import parse
-from lossc.ir.target import CPU_AVX512
+from lossc.ir.target import CPU_AVX512, PRESETS
 from lossc.runtime.device import Device
 
 RUNS = 12
@@ -40,6 +40,16 @@ PROGRAMS = {
       %gx, %gw = grad %loss, %x, %w
       return %loss, %gx, %gw
     }""",
+    "short rows": """func @f(%x: f32[N, 10], %t: i32[N]) -> (%loss: f32[1], %g: f32[N, 10]) {
+      %loss = cross_entropy_loss %x, %t
+      %g = grad %loss, %x
+      return %loss, %g
+    }""",
+    "long rows": """func @f(%x: f32[1, 70000], %t: i32[1]) -> (%loss: f32[1], %g: f32[1, 70000]) {
+      %loss = cross_entropy_loss %x, %t
+      %g = grad %loss, %x
+      return %loss, %g
+    }""",
     "layers": """func @f(%x: f32[N, 30], %t: i32[N], %w: f32[21, 30], %b: f32[21])
         -> (%loss: f32[1], %gw: f32[21, 30], %gb: f32[21]) {
       %y = linear %x, %w, %b
@@ -62,7 +72,7 @@ def arrays_for(runner: Runner, rows: int = 97) -> dict[str, np.ndarray]:
     for name, type_ in runner.compiled.program.inputs:
         shape = tuple(size if isinstance(size, int) else rows for size in type_.shape)
         labels = type_.dtype == "i32"
-        values = generator.integers(0, 21, shape) if labels else generator.uniform(0.1, 2, shape)
+        values = generator.integers(0, 10, shape) if labels else generator.uniform(0.1, 2, shape)
         found[name] = values.astype(np.int32 if labels else np.float32)
     return found
 
@@ -79,7 +89,9 @@ def taken(name: str) -> list[str]:
     return sorted({choice.strategy for choice in choices} | priced)
 
 
-CASES = [(name, None) for name in PROGRAMS] + [(name, s) for name in ("cross entropy", "layers") for s in taken(name)]
+CASES = [(name, None) for name in PROGRAMS] + [
+    (name, s) for name in ("cross entropy", "short rows", "long rows", "layers") for s in taken(name)
+]
 
 
 @pytest.mark.parametrize(("name", "strategy"), CASES)
@@ -149,7 +161,7 @@ def test_the_same_source_in_every_process() -> None:
         done = subprocess.run([sys.executable, "-c", PRINT_SOURCES], env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         found.append(done.stdout)
-    assert len(found[0].split()) == 3 * len(PROGRAMS)
+    assert len(found[0].split()) == len(PRESETS) * len(PROGRAMS)
     assert found[0] == found[1] == found[2]
 
 

@@ -91,9 +91,12 @@ def widen(expression: Expr, width: int) -> Expr:
 
 
 class Emitter:
-    """Emits for one kernel. `buffers` names the buffer of each input and output of the kernel's function."""
+    """Emits for one kernel. `buffers` names the buffer of each input and output of the kernel's function; `reserved`
+    are names that no variable gets."""
 
-    def __init__(self, schedule: Schedule, buffers: Mapping[Value, str], slots: Mapping[Op, int]):
+    def __init__(
+        self, schedule: Schedule, buffers: Mapping[Value, str], slots: Mapping[Op, int], reserved: Iterable[str] = ()
+    ):
         self.schedule, self.buffers, self.slots = schedule, buffers, slots
         self.producer = schedule.function.producers()
         self.position = {op: position for position, op in enumerate(schedule.function.ops)}
@@ -101,7 +104,7 @@ class Emitter:
         self.facts: Facts = facts_of(schedule.function)
         names = {name for dim in _all_dims(schedule) for name in dim_names(dim)}
         self.dims = tuple(sorted(names))
-        self.taken: set[str] = {*names, *buffers.values(), STATUS}
+        self.taken: set[str] = {*names, *buffers.values(), *reserved, STATUS}
         self.counter: dict[str, int] = {}
         # Whether every vector lies at a multiple of its size, by how the strategy places them.
         self.aligned = False

@@ -16,11 +16,15 @@ from .polynomials import LEAST_LOG
 LEAST_NORMAL = 2.0**-126
 
 
+EXTREMES = frozenset({"reduce_max", "reduce_min"})
+
+
 @dataclass(frozen=True)
 class Facts:
     """`spelling`: the kernel operation to use for an operation in place of its own name. `hits`: comparisons of a
     position with one number a row, and that number: true in one column of a row at the most. `open`: products,
-    negations and roundings whose single user takes them in: fused multiply-add, exp(-a), a store."""
+    negations and roundings whose single user takes them in: fused multiply-add, exp(-a), a store. What is compared
+    with a row's extreme is rounded as the extreme is: a row of one element is exactly its own maximum."""
 
     spelling: Mapping[Op, str]
     hits: Mapping[Value, Value]
@@ -36,7 +40,11 @@ def facts_of(function: Function) -> Facts:
         elif op.name == "reduce_max" and _nan_returns(op, function, users):
             spelling[op] = "max_number"
     hits = {op.result: row for op in function.ops if (row := _row_position(op, producer)) is not None}
-    taken_in = [op for op in function.ops if op.results and _is_taken_in(op, function, users, spelling)]
+    extremes = {op.result for op in function.ops if op.name in EXTREMES}
+    taken_in = [
+        op for op in function.ops if op.results and _is_taken_in(op, function, users, spelling)
+        and not any(source(o, producer) in extremes for user in users.get(op.result, []) for o in user.operands)
+    ]  # fmt: skip
     return Facts(spelling, hits, frozenset(taken_in))
 
 

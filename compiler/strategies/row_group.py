@@ -1,7 +1,7 @@
 """One work-group a row, or several short rows: its items lie side by side along the row. The shape for GPUs:
 neighbouring items read neighbouring vectors of 16 bytes.
 
-A row that fits stays in registers between the passes, or in registers and local memory (`work_groups.tiers`); a longer one is
+A row that fits stays in registers between the passes, or in registers and local memory (`tiers`); a longer one is
 read again. Partial results meet in local memory, once a pass. Where the length of a row has a name there are variants
 for short rows, for longer ones, and for those that vectors do not divide.
 """

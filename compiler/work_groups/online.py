@@ -94,16 +94,10 @@ def reduce_online(
 
 
 def _put_right(
-    emitter: Emitter,
-    scope: Scope,
-    each: Accumulators,
-    law: Law,
-    op: Op,
-    old: Expr,
-    old_reference: Expr,
-    new: Expr,
+    emitter: Emitter, scope: Scope, each: Accumulators, law: Law, op: Op, old: Expr, old_reference: Expr, new: Expr,
     count: Expr,
-) -> None:  # fmt: skip """What was added up below `old`, or for want of it 0, as it is below `new`."""
+) -> None:  # fmt: skip
+    """What was added up below `old`, or for want of it 0, as it is below `new`."""
     variable = each.variables[0]
     dtype, width = variable.dtype, variable.width
 

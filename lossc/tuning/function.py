@@ -24,14 +24,15 @@ MOST_SHAPES = 1024
 
 
 class TunedFunction(CompiledFunction):
-    """`explain()` tells of the sizes of the last call."""
+    """`explain()` tells of the sizes of the last call. Any thread may call, one at a time runs: the others wait."""
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)
         self._untuned = self.compiled
         self._of_shapes: dict[Any, tuple[Compiled, Executable]] = {}
         self._of_class: dict[Any, tuple[Compiled, Executable]] = {}
-        self._tuning = threading.Lock()
+        # Held while a choice is in place: a run of other sizes would put its own there.
+        self._running = threading.RLock()
 
     def run(
         self, inputs: Mapping[str, Any], out: Mapping[str, np.ndarray] | None = None,
@@ -39,19 +40,19 @@ class TunedFunction(CompiledFunction):
     ) -> Result:  # fmt: skip
         shapes = tuple([np.shape(value) for value in inputs.values()])
         key = (tuple(inputs), shapes, tuple(sorted(sizes.items())) if sizes else ())
-        chosen = self._of_shapes.get(key)
-        if chosen is None:
-            with self._tuning:
+        with self._running:
+            chosen = self._of_shapes.get(key)
+            if chosen is None:
                 chosen = self._tuned(inputs, sizes)
                 while len(self._of_shapes) >= MOST_SHAPES:
                     self._of_shapes.pop(next(iter(self._of_shapes)))
                 self._of_shapes[key] = chosen
-        compiled, executable = chosen
-        if executable is not self._executable:
-            # What a run that goes on has to say is said here, not lost.
-            self._executable.settle()
-            self.compiled, self._executable = compiled, executable
-        return super().run(inputs, out, sizes, device_results)
+            compiled, executable = chosen
+            if executable is not self._executable:
+                # What a run that goes on has to say is said here, not lost.
+                self._executable.settle()
+                self.compiled, self._executable = compiled, executable
+            return super().run(inputs, out, sizes, device_results)
 
     def _tuned(self, inputs: Mapping[str, Any], sizes: Mapping[str, int] | None) -> tuple[Compiled, Executable]:
         arrays = self._inputs(inputs)

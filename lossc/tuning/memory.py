@@ -13,6 +13,7 @@ from typing import Any
 from lossc.compiler.strategies import Candidate
 from lossc.ir.function import Function
 from lossc.ir.printer import print_function
+from lossc.ready import own_files
 from lossc.runtime.cache import Cache, cache_enabled, cache_folder, cache_key
 from lossc.runtime.device import Device
 
@@ -35,7 +36,7 @@ def copy_key(device: Device, nbytes: int) -> str:
 
 
 def _key(device: Device, parts: Iterable[str]) -> str:
-    return cache_key([metadata.version("lossc"), device.key, *parts])
+    return cache_key([metadata.version("lossc"), own_files(), device.key, repr(device.info), *parts])
 
 
 def recall(key: str, candidates: Sequence[Candidate]) -> Outcome | None:
@@ -51,6 +52,9 @@ def recall(key: str, candidates: Sequence[Candidate]) -> Outcome | None:
 
 
 def remember(key: str, outcome: Outcome) -> None:
+    """Write what a search found, unless it was cut off: then the next process searches again."""
+    if not outcome.complete:
+        return
     candidate = outcome.candidate
     write(key, {
         "strategy": candidate.strategy, "settings": dict(candidate.settings), "seconds": outcome.seconds,

@@ -31,12 +31,14 @@ class Pair:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The candidate to take, its seconds, those of the first one, and how many were measured."""
+    """The candidate to take, its seconds, those of the first one, how many were measured, and whether the search came
+    to its end: one that the deadline cut off might have found a better one."""
 
     candidate: Candidate
     seconds: float
     usual_seconds: float
     measured: int
+    complete: bool = True
 
     def __str__(self) -> str:
         count = f"{self.measured} candidate{'s' * (self.measured != 1)}"
@@ -57,10 +59,13 @@ def search(
     first = measure(usual, deadline)
     if first is None:
         raise ValueError(f"{usual}, which is taken without a search, cannot be measured")
-    best, best_ratio, measured = usual, 1.0, 1
+    best, best_ratio, measured, complete = usual, 1.0, 1, True
     for candidate in candidates[1:]:
         reached = fastest_possible >= ENOUGH * best_ratio * first.seconds
-        if reached or measured == MOST_CANDIDATES or clock() >= deadline:
+        if reached or measured == MOST_CANDIDATES:
+            break
+        if clock() >= deadline:
+            complete = False
             break
         pair = measure(candidate, deadline)
         if pair is None:
@@ -70,4 +75,4 @@ def search(
         ratio = pair.seconds / pair.usual
         if ratio < min(best_ratio, WORTH):
             best, best_ratio = candidate, ratio
-    return Outcome(best, best_ratio * first.seconds, first.seconds, measured)
+    return Outcome(best, best_ratio * first.seconds, first.seconds, measured, complete)

@@ -25,7 +25,7 @@ from .trials import Trials
 
 SECONDS = 2.0
 LEAST_SHARE = 0.05
-"""Of a program's time: kernels that take less stay as they are."""
+"""Of a program's time: kernels that take less are left to the cost model. In another program they may take more."""
 VARIABLE = "LOSSC_TUNE"
 
 
@@ -82,9 +82,6 @@ def _measured(
     total = sum(seconds.values())
     fewest = {kernel.name: kernel.fewest for kernel in traffic(compiled, sizes).kernels}
     left = sorted((name for name in options if seconds[name] > LEAST_SHARE * total), key=lambda name: -seconds[name])
-    for name in options:
-        if name not in left:
-            found[name] = Outcome(options[name][0], seconds[name], seconds[name], 1)
     while left and clock() < deadline:
         share = seconds[left[0]] / sum(seconds[name] for name in left)
         name = left.pop(0)

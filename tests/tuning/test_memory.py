@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from lossc.compiler.strategies import Candidate
 from lossc.ir.parser import parse
 from lossc.runtime.device import Device
+from lossc.tuning import memory
 from lossc.tuning.memory import FOLDER, copy_key, kernel_key, recall, remember, remembered, write
 from lossc.tuning.search import Outcome
 
@@ -35,6 +37,11 @@ def test_what_is_remembered_is_recalled() -> None:
     assert recall(KEY, CANDIDATES) is None
     remember(KEY, OUTCOME)
     assert recall(KEY, CANDIDATES) == OUTCOME
+
+
+def test_what_was_cut_off_is_not_remembered(folder: Path) -> None:
+    remember(KEY, dataclasses.replace(OUTCOME, complete=False))
+    assert not folder.exists()
 
 
 def test_what_is_no_candidate_any_more_is_forgotten() -> None:
@@ -75,7 +82,7 @@ def test_nothing_is_kept_where_caches_are_off(folder: Path, monkeypatch: pytest.
     assert recall(KEY, CANDIDATES) is None
 
 
-def test_keys(device: Device) -> None:
+def test_keys(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sizes from one power of two to the next are one class; anything else makes another key."""
     key = kernel_key(device, EXP, {"N": 1024}, CANDIDATES)
     assert key == kernel_key(device, EXP, {"N": 2047}, CANDIDATES)
@@ -83,4 +90,9 @@ def test_keys(device: Device) -> None:
         kernel_key(device, EXP, {"N": 2048}, CANDIDATES), kernel_key(device, LOG, {"N": 1024}, CANDIDATES),
         kernel_key(device, EXP, {"N": 1024}, CANDIDATES[:2]), copy_key(device, 1024), copy_key(device, 2048),
     ]  # fmt: skip
-    assert len({key, *others}) == 6
+    other = Device(device.handle)
+    other.info = dataclasses.replace(device.info, shared_pointers=not device.info.shared_pointers)
+    others.append(kernel_key(other, EXP, {"N": 1024}, CANDIDATES))
+    monkeypatch.setattr(memory, "own_files", lambda: "another compiler")
+    others.append(kernel_key(device, EXP, {"N": 1024}, CANDIDATES))
+    assert len({key, *others}) == 8

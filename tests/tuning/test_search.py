@@ -59,7 +59,9 @@ def test_what_slows_down_the_machine_counts_for_both() -> None:
 
 def test_at_most_ten_are_measured() -> None:
     world = World({candidate: 0.5**place for place, candidate in enumerate(NAMES)})
-    assert world.search().measured == len(world.measured) == MOST_CANDIDATES == 10
+    found = world.search()
+    assert found.measured == len(world.measured) == MOST_CANDIDATES == 10
+    assert found.complete
 
 
 def test_what_is_the_same_program_does_not_count() -> None:
@@ -70,16 +72,24 @@ def test_what_is_the_same_program_does_not_count() -> None:
 
 def test_it_ends_at_its_deadline() -> None:
     world = World({candidate: 0.5**place for place, candidate in enumerate(NAMES)})
-    assert world.search(deadline=3.0).candidate == NAMES[2]
+    found = world.search(deadline=3.0)
+    assert found.candidate == NAMES[2]
+    assert not found.complete
     assert world.measured == NAMES[:3]
+
+
+def test_a_deadline_after_the_last_candidate_cuts_nothing_off() -> None:
+    assert World({NAMES[0]: 2.0, NAMES[1]: 1.0}).search(deadline=2.0).complete
 
 
 def test_without_time_the_first_is_measured() -> None:
     world = World({NAMES[0]: 2.0, NAMES[1]: 1.0})
-    assert world.search(deadline=0.0) == Outcome(NAMES[0], 2.0, 2.0, 1)
+    assert world.search(deadline=0.0) == Outcome(NAMES[0], 2.0, 2.0, 1, complete=False)
 
 
 @pytest.mark.parametrize(("floor", "measured"), [(ENOUGH * 4.0, 1), (ENOUGH * 3.0, 2), (ENOUGH * 1.9, 3)])
 def test_it_ends_at_95_percent_of_copy_speed(floor: float, measured: int) -> None:
     world = World({NAMES[0]: 4.0, NAMES[1]: 3.0, NAMES[2]: 2.0})
-    assert world.search(floor=floor).measured == measured
+    found = world.search(floor=floor, deadline=measured)
+    assert found.measured == measured
+    assert found.complete

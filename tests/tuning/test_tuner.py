@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import threading
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 import lossc
+from lossc.compiled import CompiledFunction
 from lossc.compiler import Compiled, compile_module
 from lossc.compiler.strategies import Candidate, Decision, candidates
 from lossc.ir.diagnostics import CheckFailed
@@ -124,11 +126,15 @@ def test_the_next_process_measures_nothing(
     assert path.read_bytes() == whole
 
 
-def test_it_takes_two_seconds_at_most(device: Device, compiled: Compiled, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs of half a second: four of them before the end, and those of the candidate under way."""
+def test_it_takes_two_seconds_at_most(
+    device: Device, compiled: Compiled, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Runs of half a second: four of them before the end, and those of the candidate under way. What was cut off is
+    not remembered."""
     clock = MadeUp(monkeypatch, {}, others=0.5)
     tune(compiled, device, arrays(), {"B": 2048}, clock)
     assert tuner.SECONDS <= clock.now <= tuner.SECONDS + 2.0
+    assert not list(cache.glob("??/*"))
 
 
 def test_copy_speed_ends_it(device: Device, compiled: Compiled, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,14 +167,18 @@ def test_kernels_are_tuned_one_by_one(device: Device, monkeypatch: pytest.Monkey
     assert len(list(cache.glob("??/*"))) == 2
 
 
-def test_a_kernel_that_takes_next_to_nothing_stays(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kernel_that_takes_next_to_nothing_is_left_to_the_cost_model(
+    device: Device, monkeypatch: pytest.MonkeyPatch, cache: Path
+) -> None:
     compiled = compile_module(parse(TWO_KERNELS), device.info)
     clock = MadeUp(monkeypatch, {"pointwise": 0.0001, "row-lanes": 0.005})
     given = [RNG.standard_normal((3000, 96)).astype("f4"), RNG.standard_normal(300_000).astype("f4")]
     tuned = tune(compiled, device, given, {"B": 3000, "N": 300_000}, clock)
     rows, elements = tuned.lowered.choices.values()
     assert rows.strategy == "row-lanes"
-    assert elements.why == "measurement: 100.0 us, default 100.0 us, 1 candidate"
+    assert elements.why == "cost model"
+    # In another program it may take more: nothing is written of it.
+    assert len(list(cache.glob("??/*"))) == 1
 
 
 def test_a_failed_check_is_the_users(device: Device, compiled: Compiled) -> None:
@@ -292,6 +302,38 @@ def test_what_a_run_in_the_background_has_to_say_is_not_lost(device: Device) -> 
     tuned(x=arrays(4)[0], labels=np.full(4, 100, "i4"), device_results=True)
     with pytest.raises(CheckFailed, match="found 100"):
         tuned(x=arrays(8)[0], labels=np.zeros(8, "i4"))
+
+
+def test_a_choice_stays_in_place_while_it_runs(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call with sizes of another class, from another thread, waits for the end of the run."""
+    monkeypatch.setattr(function, "tune", lambda compiled, *arguments: compiled)
+    tuned = graph().compile(device=device, tune=True)
+    inside, go_on = threading.Event(), threading.Event()
+    seen: list[tuple[int, bool]] = []
+    run = CompiledFunction.run
+
+    def slow(self: Any, inputs: Mapping[str, Any], *arguments: Any) -> Any:
+        rows = len(inputs["labels"])
+        before = self._executable
+        if rows == 4:
+            inside.set()
+            assert go_on.wait(60)
+        seen.append((rows, self._executable is before))
+        return run(self, inputs, *arguments)
+
+    monkeypatch.setattr(CompiledFunction, "run", slow)
+    calls = [
+        threading.Thread(target=tuned, kwargs={"x": arrays(rows)[0], "labels": np.zeros(rows, "i4")}) for rows in (4, 8)
+    ]
+    calls[0].start()
+    assert inside.wait(60)
+    calls[1].start()
+    calls[1].join(0.2)
+    assert calls[1].is_alive()
+    go_on.set()
+    for call in calls:
+        call.join()
+    assert seen == [(4, True), (8, True)]
 
 
 @pytest.mark.parametrize(("variable", "argument", "wanted"), [
