@@ -6,7 +6,7 @@ serves every batch size. A step holds variants: the first whose guard is true is
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any
@@ -168,3 +168,11 @@ def largest_sizes(program: Program, sizes: Mapping[str, int]) -> dict[str, int]:
         rows, most = evaluate_integer(repeat.rows, sizes), evaluate_integer(repeat.most, sizes)
         largest |= {repeat.step: pieces(rows, most)[0][1], repeat.start: 0}
     return largest
+
+
+def choose_variant(variants: Sequence[Variant], sizes: Mapping[str, int]) -> Variant:
+    """The first variant whose guard holds; the last one has none."""
+    for variant in variants:
+        if variant.guard is None or evaluate_integer(variant.guard, sizes):
+            return variant
+    raise AssertionError("the last variant has no guard")

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..ir.kernel import Kernel, WorkItem, evaluate_integer, expressions_of, walk_expressions, walk_statements
-from ..ir.program import CHECK_HOLDS, STATUS, Buffer, Launch, Program, Turn, Variant, largest_sizes, turns
+from ..ir.program import CHECK_HOLDS, STATUS, Buffer, Launch, Program, Turn, Variant, choose_variant, largest_sizes, turns
 from ..ir.types import ITEM_SIZE, dim_value, numpy_dtype
 from .build import BuiltProgram, build
 from .device import Device
@@ -246,14 +246,6 @@ def reset(device: Device, status: Argument) -> None:
     """Have every check hold."""
     status.array[...] = CHECK_HOLDS
     send(device, status)
-
-
-def choose_variant(variants: Sequence[Variant], sizes: Mapping[str, int]) -> Variant:
-    """The first variant whose guard holds; the last one has none."""
-    for variant in variants:
-        if variant.guard is None or evaluate_integer(variant.guard, sizes):
-            return variant
-    raise AssertionError("the last variant has no guard")
 
 
 def _planned_outputs(loaded: Loaded, sizes: Mapping[str, int]) -> tuple[PlannedOutput, ...]:

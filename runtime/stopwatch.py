@@ -12,11 +12,11 @@ from dataclasses import replace
 from itertools import groupby
 
 from ..ir.kernel import evaluate_integer
-from ..ir.program import Program, turns
+from ..ir.program import Program, choose_variant, turns
 from .device import Device
 from .execute import Executable, Given
 from .memory import Argument, argument_for
-from .plan import Plan, choose_variant
+from .plan import Plan
 
 Clock = Callable[[], float]
 

@@ -11,12 +11,11 @@ from lossc.compiler import Compiled, compile_module
 from lossc.compiler.lone_item import MOST_ELEMENTS
 from lossc.ir.interp import interpret
 from lossc.ir.parser import parse
-from lossc.ir.program import Launch, Turn, turns
+from lossc.ir.program import Launch, Turn, choose_variant, turns
 from lossc.ir.program_text import parse_program, print_program
 from lossc.ir.target import CPU_AVX512, GPU_GENERIC
 from lossc.runtime.device import Device
 from lossc.runtime.execute import Executable
-from lossc.runtime.plan import choose_variant
 from lossc.runtime.simulate import Counts, simulate
 
 WEIGHTED = """

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ...ir.kernel import evaluate_integer
-from ...ir.program import Program, Step, Variant, largest_sizes
+from ...ir.program import Program, Step, Variant, choose_variant, largest_sizes
 from ...ir.repeat import pieces
 from ...ir.schedule import Schedule
 from .. import Compiled
@@ -61,7 +61,7 @@ def sizes_of_turns(program: Program, step: Step, sizes: Mapping[str, int]) -> li
 
 def usual_variant(step: Step, sizes: Mapping[str, int]) -> Variant:
     """The variant that some sizes choose."""
-    return next(v for v in step.variants if v.guard is None or evaluate_integer(v.guard, sizes))
+    return choose_variant(step.variants, sizes)
 
 
 def total_counts(compiled: Compiled, sizes: Mapping[str, int] | None = None) -> dict[str, int]:

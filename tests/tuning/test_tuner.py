@@ -20,8 +20,9 @@ from lossc.compiler.strategies import Candidate, Decision, candidates
 from lossc.ir.diagnostics import CheckFailed
 from lossc.ir.kernel import evaluate_integer
 from lossc.ir.parser import parse
+from lossc.ir.program import choose_variant
 from lossc.runtime.device import Device, select
-from lossc.runtime.plan import Plan, choose_variant
+from lossc.runtime.plan import Plan
 from lossc.runtime.stopwatch import Stopwatch
 from lossc.tuning import copy_speed, function, trials, tuner
 from lossc.tuning.memory import FOLDER
