@@ -15,7 +15,18 @@ from typing import Any
 import numpy as np
 
 from ..ir.kernel import Kernel, WorkItem, evaluate_integer, expressions_of, walk_expressions, walk_statements
-from ..ir.program import CHECK_HOLDS, STATUS, Buffer, Launch, Program, Turn, Variant, choose_variant, largest_sizes, turns
+from ..ir.program import (
+    CHECK_HOLDS,
+    STATUS,
+    Buffer,
+    Launch,
+    Program,
+    Turn,
+    Variant,
+    choose_variant,
+    largest_sizes,
+    turns,
+)
 from ..ir.types import ITEM_SIZE, dim_value, numpy_dtype
 from .build import BuiltProgram, build
 from .device import Device
