@@ -48,5 +48,5 @@ def compile_module(module: Module, device: DeviceInfo, strategy: str | None = No
     """Compile the entry of `module` for a device. Needs no driver."""
     prepared = run_passes(module, ("prepare",))
     split = run_passes(prepared, ("split-rows",))
-    outlined = outline(split)
+    outlined = outline(split, device.kind == "cpu")
     return Compiled(module, prepared, split, outlined, lower(outlined, device, strategy), device, strategy)

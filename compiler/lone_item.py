@@ -24,9 +24,11 @@ from ..ir.kernel import (
     Store,
     Var,
     WorkItem,
+    both,
     expressions_of,
     index_var,
     integer,
+    less,
     walk_expressions,
     walk_statements,
 )  # fmt: skip
@@ -66,7 +68,7 @@ def _elements(fused: Fused) -> Expr:
 
 def _few(elements: Expr) -> Expr | None:
     """The guard of what is for few elements; None where it is known that there are few."""
-    return None if isinstance(elements, Const) else Apply("lt", (elements, integer(MOST_ELEMENTS + 1)), "bool")
+    return None if isinstance(elements, Const) else less(elements, integer(MOST_ELEMENTS + 1))
 
 
 def _lone(fused: Fused, variant: Variant) -> Variant | None:
@@ -93,7 +95,7 @@ def _lone(fused: Fused, variant: Variant) -> Variant | None:
         fused, emitter, main.name.removeprefix(fused.name) + "_alone", scope.statements, integer(1),
         private_arrays=main.private_arrays, comment=(*main.comment, "one work-item, which finishes the totals, too"),
     )  # fmt: skip
-    return Variant(variant.strategy, (launch,), _both(variant.guard, _few(elements)))
+    return Variant(variant.strategy, (launch,), both(variant.guard, _few(elements)))
 
 
 def _is_for_many(variant: Variant, elements: Expr) -> bool:
@@ -103,10 +105,6 @@ def _is_for_many(variant: Variant, elements: Expr) -> bool:
             return counted == elements and least > MOST_ELEMENTS
         case _:
             return False
-
-
-def _both(a: Expr | None, b: Expr | None) -> Expr | None:
-    return b if a is None else a if b is None or a == b else Apply("and", (a, b), "bool")
 
 
 def _divides_its_work(launch: Launch) -> bool:
@@ -163,7 +161,7 @@ def _lone_forms(step: Step, fused: Fused) -> Iterator[Variant]:
         (launch,) = variant.launches
         if launch.global_size != integer(1) and _divides_its_work(launch):
             variant = replace(variant, launches=(replace(launch, global_size=integer(1)),),
-                              guard=_both(variant.guard, _few(elements)))  # fmt: skip
+                              guard=both(variant.guard, _few(elements)))  # fmt: skip
             (launch,) = variant.launches
         if launch.global_size == integer(1) and _divides_its_work(launch):
             yield variant
@@ -204,7 +202,7 @@ def _one_after_the_other(name: str, variants: Sequence[Variant]) -> Variant:
         taken |= {*names.values()}
         body += [_renamed(statement, names) for statement in kernel.body]
         arrays += [replace(array, name=names[array.name]) for array in kernel.private_arrays]
-        guard = _both(guard, variant.guard)
+        guard = both(guard, variant.guard)
     comment = ("one work-item does every step:", *(line for kernel in kernels for line in kernel.comment))
     kernel = Kernel(name, tuple(arguments.values()), tuple(scalars.values()), tuple(body), (), tuple(arrays),
                     comment=comment)  # fmt: skip

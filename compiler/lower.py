@@ -7,12 +7,12 @@ was chosen with the reasons against the others.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ..ir.diagnostics import CompilerBug, Limitation
 from ..ir.function import Function, Op, Value
-from ..ir.kernel import Expr, add, div, integer, maximum, mul
+from ..ir.kernel import Expr, add, div, integer, maximum, minimum, mul
 from ..ir.names import distinct
 from ..ir.program import STATUS, Buffer, Check, Program, Repeat, Step
 from ..ir.repeat import PIECE_ROWS
@@ -26,6 +26,9 @@ from .fusion.outline import Outlined
 from .lone_item import joined, with_lone_item
 from .pieces import move_to_piece
 from .strategies import Candidate, Decision, choose, lower_with, stores_once
+
+KERNELS_LEAVE = 15
+"""Sixteenths of a memory budget that are for values: the driver keeps half a mebibyte for each kernel it has built."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ class _Lowering:
         self.checks: list[Check] = []
         self.steps: list[Step] = []
         self.repeats: list[Repeat] = []
+        self.of_pieces: list[str] = []
         self.choices: dict[str, Choice] = {}
         self.fused: dict[str, Fused] = {}
 
@@ -180,10 +184,17 @@ class _Lowering:
             cut |= {value} if source in cut else set()
         row_elements = {self.names[value]: _per_row(value, step) for value in cut}
         pairs = tuple((self.names[old], self.names[new]) for old, new in waiting)
-        bytes_a_row = [mul(_per_row(value, step), integer(ITEM_SIZE[value.type.dtype]))
-                       for value in inside if value not in views and _rows_in(value, step)]  # fmt: skip
-        most = _rows_at_a_time(op.attributes["budget"] - self.scratch(self.steps[first:]), bytes_a_row)
-        self.repeats.append(Repeat(size_of(op.attributes["rows"][0]), most, step, start, pairs))
+        held = [value for value in inside if value not in views]
+        bytes_a_row = [_bytes(_per_row(value, step), value) for value in held if _rows_in(value, step)]
+        fixed = [_bytes(size_of(multiply_dims(value.type.shape)), value) for value in held if not _rows_in(value, step)]
+        budget = op.attributes["budget"] * KERNELS_LEAVE // 16 - self.scratch(self.steps[first:])
+        most = _rows_at_a_time(_total([integer(budget), *(mul(integer(-1), size) for size in fixed)]), bytes_a_row)
+        rows = size_of(op.attributes["rows"][0])
+        for earlier in self.repeats:
+            # What shares memory has as many rows.
+            most = minimum(most, earlier.most) if earlier.rows == rows else most
+        self._share([self.names[value] for value in held if _rows_in(value, step)])
+        self.repeats.append(Repeat(rows, most, step, start, pairs))
         number = len(self.repeats) - 1
         # A check is of all rows, and shows what is still there after the last piece.
         checked = {check.slot: _elements_per_row(check.shape, step) for check in self.checks[first_check:]}
@@ -193,6 +204,21 @@ class _Lowering:
             for check in self.checks[first_check:]
         ]  # fmt: skip
         self.steps[first:] = [_moved(inner, number, start, row_elements, checked) for inner in self.steps[first:]]
+
+    def _share(self, names: Sequence[str]) -> None:
+        """Have the temporaries `names` of a repeat lie where those of a repeat before it lay: the same pieces of rows,
+        which that one needs no longer."""
+        free = list(self.of_pieces)
+        for name in names:
+            mine = self.buffers[name]
+            other = next((other for other in free if self.buffers[other].dtype == mine.dtype), None)
+            if other is None:
+                self.of_pieces.append(name)
+                continue
+            free.remove(other)
+            place = self.buffers[other]
+            self.buffers[other] = replace(place, size=maximum(place.size, mine.size))
+            self.buffers[name] = replace(mine, alias_of=other)
 
 
 def _moved(step: Step, repeat: int, start: str, row_elements: Mapping[str, Expr], checked: Mapping[int, Expr]) -> Step:
@@ -204,13 +230,22 @@ def _moved(step: Step, repeat: int, start: str, row_elements: Mapping[str, Expr]
     return replace(step, variants=tuple(variants), repeat=repeat)
 
 
-def _rows_at_a_time(budget: int, bytes_a_row: Iterable[Expr]) -> Expr:
+def _rows_at_a_time(budget: Expr, bytes_a_row: Sequence[Expr]) -> Expr:
     """As many rows as have their temporaries within the budget, a multiple of PIECE_ROWS and no fewer than that."""
-    total: Expr = integer(0)
-    for expression in bytes_a_row:
-        total = add(total, expression)
     unit = integer(PIECE_ROWS)
-    return mul(unit, maximum(integer(1), div(integer(max(0, budget)), mul(unit, maximum(total, integer(1))))))
+    each = mul(unit, maximum(integer(1), _total(bytes_a_row)))
+    return mul(unit, maximum(integer(1), div(maximum(integer(0), budget), each)))
+
+
+def _bytes(elements: Expr, value: Value) -> Expr:
+    return mul(elements, integer(ITEM_SIZE[value.type.dtype]))
+
+
+def _total(terms: Iterable[Expr]) -> Expr:
+    total: Expr = integer(0)
+    for term in terms:
+        total = add(total, term)
+    return total
 
 
 def _rows_in(value: Value, step: str) -> bool:

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ..ir.function import Value
 from ..ir.kernel import (
     Apply,
     Assign,
@@ -37,12 +36,11 @@ from ..ir.kernel import (
     minimum,
     mod,
     mul,
-    register_dtype,
     sub,
 )
-from ..ir.types import DimLike
-from .emission.emit import Emitter, Scope, size_of, widen
+from .emission.emit import Emitter, Scope, widen
 from .fused import Fused
+from .product import Product
 
 PACKED, STAGED, SUMS = "matmul.packed", "matmul.staged", "matmul.sums"
 LINES_AHEAD = 4
@@ -55,7 +53,7 @@ class Tiling:
     """How a product is cut. A tile has `rows` rows and one panel of `vectors` vectors of `lanes` columns; a work-item
     packs up to `panels` panels, `depth` steps of the inner size at once, and copies so many `staged` tiles of the left
     operand. `sum_rows` is how many rows of sums it keeps: those of one tile, or of all its tiles where the inner size
-    takes several turns."""
+    takes several turns. What no second tile would read is not packed."""
 
     rows: int
     lanes: int
@@ -65,6 +63,7 @@ class Tiling:
     sum_rows: int
     one_turn: bool
     staged: int
+    packs: bool
 
     @property
     def panel(self) -> int:
@@ -76,38 +75,17 @@ class Tiling:
 
     def private_arrays(self, dtype: str, transposed: bool) -> tuple[PrivateArray, ...]:
         staged = self.staged * self.rows * (self.depth if transposed else self.depth + STAGED_PADDING)
-        arrays = [PrivateArray(PACKED, dtype, self.panels * self.panel * self.depth),
-                  PrivateArray(SUMS, dtype, self.sum_rows * self.sum_pitch)]  # fmt: skip
+        arrays = [PrivateArray(PACKED, dtype, self.panels * self.panel * self.depth)] if self.packs else []
+        arrays.append(PrivateArray(SUMS, dtype, self.sum_rows * self.sum_pitch))
         return (*arrays, PrivateArray(STAGED, dtype, staged)) if self.staged else tuple(arrays)
 
 
-class Product:
-    """The operands of one product, by the row and column that an element has in it."""
+class Tiles(Product):
+    """A product in tiles."""
 
     def __init__(self, fused: Fused, emitter: Emitter, tiling: Tiling):
-        matmul = fused.schedule.matmul
-        assert matmul is not None
-        self.emitter, self.tiling, self.buffers = emitter, tiling, fused.buffers
-        self.left, self.right = matmul.operands
-        self.left_turned: bool = matmul.attributes["transpose_left"]
-        self.right_turned: bool = matmul.attributes["transpose_right"]
-        self.dtype = register_dtype(matmul.result.type.dtype)
-        rows, columns = matmul.result.type.shape
-        self.row_dim, self.column_dim = rows, columns
-        self.depth_dim: DimLike = self.left.type.shape[0 if self.left_turned else 1]
-        self.rows, self.columns, self.depth = size_of(rows), size_of(columns), size_of(self.depth_dim)
-
-    def left_at(self, row: Expr, k: Expr, width: int = 1) -> Load:
-        return self._element(self.left, self.left_turned, row, k, width)
-
-    def right_at(self, k: Expr, column: Expr, width: int = 1) -> Load:
-        return self._element(self.right, self.right_turned, k, column, width)
-
-    def _element(self, value: Value, turned: bool, row: Expr, column: Expr, width: int) -> Load:
-        """One element, or several along its memory."""
-        first, second = (column, row) if turned else (row, column)
-        index = add(mul(first, size_of(value.type.shape[1])), second)
-        return Load(self.buffers[value], index, register_dtype(value.type.dtype), width)
+        super().__init__(fused, emitter)
+        self.tiling = tiling
 
     # --- the right operand ---
 
@@ -211,6 +189,11 @@ class Product:
         rows = integer(self.tiling.rows)
         return minimum(mul(tile, rows), sub(self.rows, rows))
 
+    def start(self, column: Expr) -> Expr:
+        """The first column of a panel that begins at `column`: the last one moves to the left where it is read in
+        place, else it is padded."""
+        return column if self.tiling.packs else minimum(column, sub(self.columns, integer(self.tiling.panel)))
+
     def _factors(self, scope: Scope, top: Expr, staged: Expr, first: Expr, k: Expr) -> list[Load]:
         """left(top + i, first + k) for each row of a tile: one place in memory, and fixed distances from there where
         the pitch is known, so that the loop over k needs one address."""
@@ -234,19 +217,21 @@ class Product:
     ) -> None:  # fmt: skip
         """sums[i][j] at `sums` += the products of `depth` steps from `first` on; = in the first turn. The tile has the
         number `staged` among those that are staged, the panel `panel` among those that are packed."""
-        narrow = self.column_dim % self.tiling.panel if isinstance(self.column_dim, int) else 0
+        padded = self.tiling.packs and isinstance(self.column_dim, int)
+        narrow = self.column_dim % self.tiling.panel if padded else 0
         if not 0 < narrow <= self.tiling.lanes < self.tiling.panel:
-            self._multiply(scope, top, staged, panel, first, depth, sums, self.tiling.vectors)
+            self._multiply(scope, top, staged, panel, column, first, depth, sums, self.tiling.vectors)
             return
         # The last panel has one vector of columns.
         for comparison, vectors in (("gt", self.tiling.vectors), ("le", 1)):
             inner = scope.inner()
-            self._multiply(inner, top, staged, panel, first, depth, sums, vectors)
+            self._multiply(inner, top, staged, panel, column, first, depth, sums, vectors)
             there = Apply(comparison, (sub(self.columns, column), integer(self.tiling.lanes)), "bool")
             scope.statements.append(If(there, tuple(inner.statements)))
 
     def _multiply(
-        self, scope: Scope, top: Expr, staged: Expr, panel: Expr, first: Expr, depth: Expr, sums: Expr, vectors: int
+        self, scope: Scope, top: Expr, staged: Expr, panel: Expr, column: Expr, first: Expr, depth: Expr, sums: Expr,
+        vectors: int,
     ) -> None:  # fmt: skip
         tiling, emitter = self.tiling, self.emitter
         lanes, base = tiling.lanes, mul(panel, integer(tiling.depth * tiling.panel))
@@ -263,7 +248,8 @@ class Product:
         for v in range(vectors):
             var = emitter.fresh("right", self.dtype, lanes)
             at = add(add(base, mul(k, integer(tiling.panel))), integer(v * lanes))
-            inner.statements.append(Let(var, Load(PACKED, at, self.dtype, lanes)))
+            there = self.right_at(add(first, k), add(column, integer(v * lanes)), lanes)
+            inner.statements.append(Let(var, Load(PACKED, at, self.dtype, lanes) if tiling.packs else there))
             packed.append(var)
         if tiling.staged:
             inner.statements += self._fetched_ahead(scope, top, number, panel, first, k)

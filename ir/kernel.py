@@ -34,12 +34,12 @@ Beside the pointwise primitives, `apply` knows:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import overload
 
-from .diagnostics import CompilerBug
 from .function import Value
+from .integers import INTEGER_OPERATIONS, Apply, Const, Var
 
 STORAGE_ONLY = {"f16": "f32", "bf16": "f32"}
 
@@ -53,36 +53,12 @@ def register_dtype(dtype: str) -> str:
 
 
 @dataclass(frozen=True)
-class Const:
-    value: float | int | bool
-    dtype: str
-    width: int = 1
-
-
-@dataclass(frozen=True)
-class Var:
-    name: str
-    dtype: str
-    width: int = 1
-
-
-@dataclass(frozen=True)
 class Load:
     buffer: str
     index: Expr
     dtype: str
     width: int = 1
     aligned: bool = False
-
-
-@dataclass(frozen=True)
-class Apply:
-    """A pointwise primitive of `ops` (or `mod`, `fma`) on operands of one width."""
-
-    op: str
-    operands: tuple[Expr, ...]
-    dtype: str
-    width: int = 1
 
 
 @dataclass(frozen=True)
@@ -263,6 +239,25 @@ class Kernel:
     local_size: int = 1
     comment: tuple[str, ...] = ()
 
+    @property
+    def grouping(self) -> int | None:
+        """The work-items of a group. None: they are on their own, and the driver groups them as it likes."""
+        # PoCL puts the private arrays of a whole group on one thread's stack: groups of one where there are any.
+        grouped = self.local_size > 1 or bool(self.private_arrays) or _asks_for_its_group(self)
+        return self.local_size if grouped else None
+
+
+def _asks_for_its_group(kernel: Kernel) -> bool:
+    """Whether a kernel's answers depend on how work-items are grouped."""
+    queries = {
+        inner.query
+        for statement in walk_statements(kernel.body)
+        for expression in expressions_of(statement)
+        for inner in walk_expressions(expression)
+        if isinstance(inner, WorkItem)
+    }
+    return bool(queries & {"local_id", "group_id", "group_count"})
+
 
 def operands_of(expression: Expr) -> tuple[Expr, ...]:
     match expression:
@@ -320,7 +315,7 @@ def index_var(name: str) -> Var:
 
 def _fold(op: str, a: Expr, b: Expr) -> Expr:
     if isinstance(a, Const) and isinstance(b, Const):
-        return integer(_INTEGER[op](int(a.value), int(b.value)))
+        return integer(INTEGER_OPERATIONS[op](int(a.value), int(b.value)))
     if (op == "add" and a == integer(0)) or (op == "mul" and a == integer(1)):
         return b
     if b == integer({"add": 0, "sub": 0, "mul": 1, "div": 1}.get(op, -1)) and op in ("add", "sub", "mul", "div"):
@@ -366,21 +361,23 @@ def at_least(a: Expr, b: int) -> Expr:
     return Apply("ge", (a, integer(b)), "bool")
 
 
-_INTEGER: Mapping[str, Any] = {
-    "add": lambda a, b: a + b, "sub": lambda a, b: a - b, "mul": lambda a, b: a * b,
-    "div": lambda a, b: a // b if b else 0, "mod": lambda a, b: a % b if b else 0, "min": min, "max": max,
-    "ge": lambda a, b: a >= b, "lt": lambda a, b: a < b, "and": lambda a, b: a and b,
-}  # fmt: skip
+def less(a: Expr, b: Expr) -> Expr:
+    return Apply("lt", (a, b), "bool")
 
 
-def evaluate_integer(expression: Expr, variables: Mapping[str, int]) -> int:
-    """The value of a scalar integer expression. All quantities are non-negative."""
-    match expression:
-        case Const(value=value):
-            return int(value)
-        case Var(name=name):
-            return variables[name]
-        case Apply(op=op, operands=(a, b)):
-            return int(_INTEGER[op](evaluate_integer(a, variables), evaluate_integer(b, variables)))
-        case _:
-            raise CompilerBug(f"not a launch-time expression: {expression}")
+def divides(number: int, size: Expr) -> Expr:
+    """The condition that `size` is a multiple of `number`."""
+    return less(mod(size, integer(number)), integer(1))
+
+
+@overload
+def both(a: Expr, b: Expr | None) -> Expr: ...
+@overload
+def both(a: Expr | None, b: Expr) -> Expr: ...
+@overload
+def both(a: Expr | None, b: Expr | None) -> Expr | None: ...
+def both(a: Expr | None, b: Expr | None) -> Expr | None:
+    """The condition that two conditions hold, of which None always does."""
+    if a is None or b is None or a == b:
+        return a if b is None else b
+    return Apply("and", (a, b), "bool")

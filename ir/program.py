@@ -9,12 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .diagnostics import Span
-from .kernel import Expr, Kernel, evaluate_integer
+from .integers import evaluate_integer
 from .repeat import pieces
 from .types import DimLike, Type
+
+if TYPE_CHECKING:
+    from .integers import Var
+    from .kernel import Expr, Kernel
 
 # The value of a status word while its check holds: larger than any position.
 CHECK_HOLDS = 2**31 - 1
@@ -37,8 +41,18 @@ class Buffer:
 
 
 @dataclass(frozen=True)
+class Entry:
+    """What a launch must know of a kernel; its fields are those of `Kernel`."""
+
+    name: str
+    scalars: tuple[Var, ...]
+    grouping: int | None
+
+
+@dataclass(frozen=True)
 class Launch:
-    """One kernel with its buffers in the order of its arguments and its scalars by name."""
+    """One kernel with its buffers in the order of its arguments and its scalars by name. Programs that were put on disk
+    have an `Entry` in place of each kernel: that is all that running takes."""
 
     kernel: Kernel
     buffers: tuple[str, ...]

@@ -2,8 +2,9 @@
 
 A fused kernel runs over a domain of axes. Each tensor axis of each value is one of them (or has size 1), so
 broadcasts and transposes cost nothing: they only say which axes a value varies along. Row reductions all reduce
-the same axes; the other looped axes are the rows. A whole reduction reduces everything and is finished after
-the rows; what depends on it is computed once, at the end.
+the same axes; the other looped axes are the rows. What is the same in every row (a sum of class weights) is reduced
+in each. A whole reduction reduces everything and is finished after the rows; what depends on it is computed once, at
+the end.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from .types import DimLike
 class Schedule:
     """`axes`: sizes, outer to inner. `looped`: those that need a loop (others are only indexed by `gather`).
     `where`: the domain axis of each tensor axis, None for size 1. `varies`: the axes a value depends on.
-    `stage`: the pass over the row in which a value can be computed; a row reduction ends its pass."""
+    `stage`: the pass over the row in which a value can be computed; a row reduction ends its pass. `across`: sums along
+    the innermost axis of the rows, one for every column, which are only stored."""
 
     function: Function
     axes: tuple[DimLike, ...]
@@ -32,6 +34,7 @@ class Schedule:
     whole_reductions: tuple[Op, ...]
     finish: frozenset[Op]
     matmul: Op | None = None
+    across: tuple[Op, ...] = ()
 
     @property
     def rows(self) -> tuple[int, ...]:
@@ -46,8 +49,14 @@ class Schedule:
     @property
     def stages(self) -> int:
         """Passes over a row: up to the last that reduces, stores, sums or checks elements."""
-        read = [op.operands[0] for op in (*self.row_reductions, *self.element_sums, *self.element_checks)]
+        at_elements = (*self.row_reductions, *self.element_sums, *self.element_checks, *self.across)
+        read = [op.operands[0] for op in at_elements]
         return 1 + max((self.stage[value] for value in (*read, *self.element_outputs)), default=0)
+
+    @property
+    def repeated_reductions(self) -> tuple[Op, ...]:
+        """The row reductions that give the same in every row."""
+        return tuple(op for op in self.row_reductions if not self.varies[op.operands[0]] & frozenset(self.rows))
 
     @property
     def element_sums(self) -> tuple[Op, ...]:
@@ -66,7 +75,7 @@ class Schedule:
 
     @property
     def row_outputs(self) -> tuple[Value, ...]:
-        elements = set(self.element_outputs)
+        elements = {*self.element_outputs, *(op.result for op in self.across)}
         return tuple(v for v in self.function.outputs if v not in elements and v not in self.finished)
 
     @property

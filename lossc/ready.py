@@ -14,23 +14,23 @@ import contextlib
 import os
 import pickle
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
-from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import numpy as np
 
 import lossc.ir
 from lossc.ir.function import Module
 from lossc.ir.printer import print_module
-from lossc.ir.program import Launch, Program, Variant
+from lossc.ir.program import Entry, Launch, Program, Variant
 from lossc.runtime.cache import Cache, cache_enabled, cache_folder, cache_key
 from lossc.runtime.device import Device
 
 if TYPE_CHECKING:
     from lossc.compiler import Compiled
+    from lossc.ir.kernel import Kernel
 
 Kind = TypeVar("Kind")
 
@@ -38,7 +38,7 @@ Kind = TypeVar("Kind")
 @dataclass(frozen=True)
 class Ready:
     """A program with the OpenCL C of its kernels by name, and the options to build it with. `compiled` is there where
-    it was compiled just now."""
+    it was compiled just now; a program that was found has an `Entry` for each of its kernels."""
 
     program: Program
     sources: dict[str, str]
@@ -56,7 +56,7 @@ def ready_program(module: Module, device: Device, strategy: str | None = None) -
     found = _unpickled(entries.get(key), Ready)
     if found is None:
         found = _compiled(module, device, strategy)
-        lean = replace(found, program=_without_schedules(found.program), compiled=None)
+        lean = replace(found, program=as_run(found.program), compiled=None)
         entries.put(key, pickle.dumps(lean, protocol=5))
     return found
 
@@ -105,27 +105,31 @@ def _text(module: Module) -> str:
 def own_files() -> str:
     """The compiler's own files by place, size and time, and what pickles: another compiler gives other programs. Empty
     where there are no files to look at."""
-    places = [Path(folder) for folder in lossc.ir.__path__]
-    found: list[str] = []
-    for place in [*places, *(place.parent / "compiler" for place in places)]:
-        for folder, _, names in os.walk(place):
-            for name in names:
-                if name.endswith((".py", ".lark")):
-                    status = os.stat(os.path.join(folder, name))
-                    place_of_file = os.path.relpath(os.path.join(folder, name), place)
-                    found.append(f"{place_of_file} {status.st_size} {status.st_mtime_ns}")
+    places = [(folder, "") for folder in lossc.ir.__path__]
+    places += [(os.path.join(folder, "..", "compiler"), "compiler/") for folder, _ in places]
+    found = [line for folder, below in places for line in _files_in(folder, below)]
     status = os.stat(__file__)
     versions = [f"ready {status.st_size} {status.st_mtime_ns}", f"python {sys.version}", f"numpy {np.__version__}"]
     return "\n".join([*versions, *sorted(found)]) if found else ""
 
 
-def _without_schedules(program: Program) -> Program:
-    """Without the values of the module that arrays of kernels hold, which are for reports."""
+def _files_in(folder: str, below: str) -> Iterator[str]:
+    """Name, size and time of each source file in a folder and in those below."""
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.endswith((".py", ".lark")):
+                status = entry.stat()
+                yield f"{below}{entry.name} {status.st_size} {status.st_mtime_ns}"
+            elif entry.name != "__pycache__" and entry.is_dir():
+                yield from _files_in(entry.path, f"{below}{entry.name}/")
+
+
+def as_run(program: Program) -> Program:
+    """Without what kernels consist of: their sources say it, and are built."""
 
     def plain(launch: Launch) -> Launch:
-        arrays = tuple(replace(array, holds=None) for array in launch.kernel.private_arrays)
-        local = tuple(replace(array, holds=()) for array in launch.kernel.local_arrays)
-        return replace(launch, kernel=replace(launch.kernel, private_arrays=arrays, local_arrays=local))
+        kernel = launch.kernel
+        return replace(launch, kernel=cast("Kernel", Entry(kernel.name, kernel.scalars, kernel.grouping)))
 
     def variant(one: Variant) -> Variant:
         return replace(one, launches=tuple(map(plain, one.launches)))

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..ir.kernel import Kernel, WorkItem, evaluate_integer, expressions_of, walk_expressions, walk_statements
+from ..ir.integers import evaluate_integer
 from ..ir.program import (
     CHECK_HOLDS,
     STATUS,
@@ -231,7 +231,9 @@ def _planned_launches(
                 uses.setdefault(root, []).append((kernel.set_arg, position))
         for position, scalar in enumerate(launch.kernel.scalars, len(launch.buffers)):
             kernel.set_arg(position, np.int64(evaluate_integer(launch.scalars[scalar.name], turn.sizes)))
-        planned.append((kernel, (evaluate_integer(launch.global_size, turn.sizes),), _local_size(launch)))
+        grouping = launch.kernel.grouping
+        local_size = None if grouping is None else (grouping,)
+        planned.append((kernel, (evaluate_integer(launch.global_size, turn.sizes),), local_size))
     return tuple(planned), uses
 
 
@@ -270,26 +272,6 @@ def _planned_outputs(loaded: Loaded, sizes: Mapping[str, int]) -> tuple[PlannedO
         planned.append(PlannedOutput(name, root, shape, numpy_dtype(type_.dtype), copied))
         seen.add(root)
     return tuple(planned)
-
-
-def _local_size(launch: Launch) -> tuple[int] | None:
-    """Work-items on their own: the driver groups them as it likes."""
-    local = launch.kernel.local_size
-    # PoCL puts the private arrays of a whole group on one thread's stack: groups of one where there are any.
-    grouped = local > 1 or bool(launch.kernel.private_arrays) or _asks_for_its_group(launch.kernel)
-    return (local,) if grouped else None
-
-
-def _asks_for_its_group(kernel: Kernel) -> bool:
-    """Whether a kernel's answers depend on how work-items are grouped."""
-    queries = {
-        inner.query
-        for statement in walk_statements(kernel.body)
-        for expression in expressions_of(statement)
-        for inner in walk_expressions(expression)
-        if isinstance(inner, WorkItem)
-    }
-    return bool(queries & {"local_id", "group_id", "group_count"})
 
 
 def _root(buffers: Mapping[str, Buffer], name: str) -> str:

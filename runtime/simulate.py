@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from ..ir.diagnostics import CheckFailed, CompilerBug, LirError, did_you_mean
+from ..ir.integers import evaluate_integer
 from ..ir.interp import failed_check
-from ..ir.kernel import evaluate_integer
 from ..ir.program import CHECK_HOLDS, Buffer, Launch, Program, Step, Variant, largest_sizes, turns
 from ..ir.shapes import bind_dimensions
 from ..ir.types import Type, dim_value, is_integer, numpy_dtype

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 
-from ..ir.kernel import evaluate_integer
+from ..ir.integers import evaluate_integer
 from ..ir.program import Program, choose_variant, turns
 from .device import Device
 from .execute import Executable, Given

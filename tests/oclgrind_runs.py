@@ -47,6 +47,7 @@ CASES: tuple[tuple[str, str, Mapping[str, int]], ...] = (
     ("row-group", "softmax columns=any rows=any", SMALL),
     ("row-parts", "cross_entropy_loss columns=1000 rows=5 target=u8:rows label_smoothing=0.1", WARPS),
     ("row-parts", "js_div_loss columns=1000 rows=5 q_logits=x:same", WARPS),
+    ("row-parts", "cross_entropy_loss columns=1003 rows=5 target=u8:rows label_smoothing=0.1", WARPS),
     ("pixel-item", "cross_entropy_loss columns=5 layout=middle target=u8:rows", SMALL),
     ("pixel-item", "dice_loss columns=31 layout=middle t=x:same from_logits=True", NOTHING),
     ("element-group", "mse_loss columns=1000 dtype=f16 t=x:same weight=x:same", SMALL),

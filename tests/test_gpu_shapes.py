@@ -11,12 +11,13 @@ from agreement.agree import Problem
 from agreement.cases import Case, parse_case
 from agreement.selection import is_differentiable, operations
 from agreement.signatures import plain_operands
-from coalescing import traffic_of
+from coalescing import Traffic, observed, traffic_of
 
 from lossc.compiler import Compiled, compile_module
 from lossc.compiler.rows.stages import stages_of
 from lossc.compiler.strategies import row_parts
 from lossc.ir.diagnostics import LosscError
+from lossc.ir.integers import evaluate_integer
 from lossc.ir.kernel import (
     Barrier,
     Kernel,
@@ -28,6 +29,7 @@ from lossc.ir.kernel import (
     walk_statements,
 )
 from lossc.ir.parser import parse
+from lossc.ir.program import Variant
 from lossc.ir.target import H200, KIB, DeviceInfo
 from lossc.runtime.device import Device
 from lossc.runtime.execute import Executable
@@ -180,16 +182,40 @@ def test_registers_are_indexed_by_constants() -> None:
 
 
 def test_a_length_with_a_name() -> None:
-    """Variants for rows in parts, rows that are kept, rows that vectors divide, and all others."""
+    """Variants for rows in parts, rows that are kept and rows that are not: of whole vectors, and of any length."""
     compiled = compile_module(parse(cross_entropy("C")), H200)
     strategies = [variant.strategy for variant in compiled.program.steps[-1].variants]
-    assert strategies == ["row-parts", *["row-group"] * 4]
+    assert strategies == ["row-parts", "row-parts", *["row-group"] * 6]
     kept = [sum(array.size for array in kernel.private_arrays) for kernel in main_kernels(compiled)]
     # The logit and its exponential; a tile of logits.
-    assert kept == [32, 2 * 16, 2 * 64, 32, 8]
-    for columns in (5, 12, 4096, 16384, 16385, 20000, 33000):
+    assert kept == [32, 32, 2 * 16, 2 * 64, 32, 2 * 16, 2 * 64, 8]
+    readings = {5: 1, 12: 1, 4096: 1, 4099: 1, 16383: 1, 16384: 1, 16385: 2, 20000: 2, 33000: 2, 50257: 2}
+    for columns, times in readings.items():
         given = arrays_for(compiled, 2, columns)
-        assert_right(simulate(compiled.program, given), given)
+        counts = Counts()
+        assert_right(simulate(compiled.program, given, counts=counts), given)
+        assert times * given["x"].size <= counts.loaded["x"] <= 1.01 * times * given["x"].size + 4, columns
+
+
+def test_parts_of_rows_that_vectors_do_not_divide() -> None:
+    """Several work-groups a row, neighbours reading neighbours, whether the length is known or has a name."""
+    for text in (cross_entropy(50257, 3), cross_entropy("C", 3)):
+        compiled = compile_module(parse(text), H200)
+        given = arrays_for(compiled, 3, 50257)
+        traffic, counts = Traffic(), Counts()
+        with observed(traffic):
+            found = simulate(compiled.program, given, counts=counts)
+        assert_right(found, given)
+        assert counts.loaded["x"] <= 2.01 * given["x"].size
+        assert traffic.waste("x") < 1.35
+        assert traffic.waste("g") < 1.35
+        variant = next(v for v in compiled.program.steps[-1].variants if _is_taken(v, C=50257))
+        assert variant.strategy == "row-parts"
+        assert all("vectors of 1;" in launch.kernel.comment[0] for launch in variant.launches[:2])
+
+
+def _is_taken(variant: Variant, **sizes: int) -> bool:
+    return variant.guard is None or bool(evaluate_integer(variant.guard, sizes))
 
 
 # --- what is chosen -------------------------------------------------------------------------------------------
@@ -374,6 +400,9 @@ ON_DEVICES = [
     (cross_entropy(49152), "row-group", 2, 49152),
     (cross_entropy(50176), "row-group", 2, 50176),
     (cross_entropy("C"), None, 3, 16385),
+    (cross_entropy("C"), None, 3, 4099),
+    (cross_entropy("C"), None, 2, 50257),
+    (cross_entropy(50257, 2), None, 2, 50257),
     (cross_entropy(65536, 2), "row-parts", 2, 65536),
 ]
 

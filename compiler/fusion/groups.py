@@ -49,10 +49,11 @@ class Group:
 
 
 class Groups:
-    """The groups of one function. `materialised`: the values that lie in memory."""
+    """The groups of one function. `materialised`: the values that lie in memory. `across`: whether a kernel may sum
+    across its rows."""
 
-    def __init__(self, function: Function):
-        self.function = function
+    def __init__(self, function: Function, across: bool = False):
+        self.function, self.across = function, across
         self.producer = function.producers()
         self.outputs = frozenset(function.outputs)
         self._position = {op: index for index, op in enumerate(function.ops)}
@@ -253,7 +254,7 @@ class Groups:
         # A group of one target has that because somebody needs it.
         stored = [t for t in targets if isinstance(t, Value) and (not inside or self._is_read_outside(t, inside))]
         function = Function("kernel", tuple(leaves), tuple(ops), tuple(stored), kind="kernel")
-        schedule = schedule_of(function)
+        schedule = schedule_of(function, self.across)
         read: Sequence[Value] = leaves
         if isinstance(schedule, Refusal) and schedule.along_two_loops and may_copy:
             found = with_copies(function)

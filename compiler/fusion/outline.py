@@ -15,8 +15,8 @@ The policy, greedy and in this order:
    a gradient must wait for then does not take along what the gradient's kernel reads anyway.
 5. A row reduction that is still in several groups is computed by the first and stored: reductions are never
    computed twice.
-A merge is legal if no third group lies between, and `schedule_of` finds a schedule. Reasons of refused merges
-are kept: `explain` prints them.
+A merge is legal if no third group lies between, and `schedule_of` finds a schedule; it is made unless rows would do
+too much again (`repeated.py`). Reasons of refused merges are kept: `explain` prints them.
 """
 
 from __future__ import annotations
@@ -30,8 +30,10 @@ from dataclasses import dataclass, replace
 from ...ir.diagnostics import CompilerBug, Limitation, LirError
 from ...ir.function import Function, Module, Op, Value
 from ...ir.schedule import Refusal, Schedule
+from .across import sum_lines_first
 from .groups import Group, Groups, Target
-from .schedule import Axes, is_row_reduction, is_whole_reduction, join_axes, reduced_axes, schedule_of
+from .repeated import too_much_again
+from .schedule import Axes, is_row_reduction, is_whole_reduction, join_axes, reduced_axes, schedule_of, slots_of
 
 
 @dataclass(frozen=True)
@@ -43,22 +45,24 @@ class Outlined:
     refused: tuple[str, ...]
 
 
-def outline(module: Module) -> Outlined:
+def outline(module: Module, across: bool = False) -> Outlined:
     """Cut the entry of `module`, and what it repeats, into fused kernels. A function that launches kernels of its own
-    is taken as it is."""
+    is taken as it is. `across`: whether the device has a strategy for kernels that sum across their rows."""
     entry = module.entry.name
-    whole = _outline_function(module, module.entry)
+    whole = _outline_function(module, module.entry, across)
     for name in [op.attributes["callee"] for op in module.entry.ops if op.name == "repeat"]:
-        piece = _outline_function(whole.module, module.functions[name])
+        piece = _outline_function(whole.module, module.functions[name], across)
         whole = Outlined(piece.module, {**whole.schedules, **piece.schedules}, (*whole.refused, *piece.refused))
     return replace(whole, module=Module(whole.module.functions, entry))
 
 
-def _outline_function(module: Module, function: Function) -> Outlined:
+def _outline_function(module: Module, function: Function, across: bool) -> Outlined:
     if any(op.name == "launch" for op in function.ops):
-        return _as_written(module, function)
+        return _as_written(module, function, across)
     function = _with_sizes(function)
-    groups = Groups(function)
+    if across:
+        function = sum_lines_first(function, slots_of(function))
+    groups = Groups(function, across)
     _separate(groups)
     refusals: list[_Refused] = []
     refusals += _merge(groups, groups.with_reductions_of)
@@ -67,7 +71,7 @@ def _outline_function(module: Module, function: Function) -> Outlined:
     return _written(module, groups, _still_apart(groups, refusals))
 
 
-def _as_written(module: Module, entry: Function) -> Outlined:
+def _as_written(module: Module, entry: Function, across: bool) -> Outlined:
     """A function that was outlined by hand, or printed and read back."""
     other = next((op for op in entry.ops if op.name not in ("launch", "reshape", "repeat")), None)
     if other is not None:
@@ -81,7 +85,7 @@ def _as_written(module: Module, entry: Function) -> Outlined:
             if inside.type != outside.type:
                 raise Limitation(f"@{name} takes %{inside.name}: {inside.type} and is launched with {outside.type}",
                                  "name the dimensions alike", span=launch.span)  # fmt: skip
-        found = schedule_of(kernel)
+        found = schedule_of(kernel, across)
         if isinstance(found, Refusal):
             raise LirError(f"@{name} is no single kernel: {found.reason}", span=kernel.span)
         schedules[name] = found
@@ -221,6 +225,9 @@ def _joined(groups: Groups, first: Group, second: Group, may_copy: bool) -> Grou
     """One group in place of two, or why not."""
     reason = groups.obstacle(first, second)
     joined = groups.joined(first, second, may_copy) if reason is None else Refusal(reason)
+    if isinstance(joined, Group) and joined.schedule is not None:
+        again = too_much_again(joined.schedule)
+        joined = joined if again is None else Refusal(again)
     if isinstance(joined, Refusal):
         return _Refused(first.targets[0], second.targets[0], joined.reason)
     groups.remove(first)

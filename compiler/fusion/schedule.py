@@ -6,12 +6,14 @@ In: a function of primitives (a kernel's body). Out: `Schedule` or `Refusal`. Th
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from ...ir.function import Function, Op, Value
 from ...ir.ops import FREE
 from ...ir.schedule import Refusal, Schedule
-from ...ir.types import DimLike, multiply_dims
+from ...ir.types import DimLike
+from .across import sums_across
+from .collapse import collapse
 
 Slot = tuple[Value, int]
 
@@ -86,6 +88,16 @@ def join_axes(op: Op, axes: Axes) -> None:
                 axes.join((values[0], axis), (value, axis))
 
 
+def slots_of(function: Function) -> Mapping[Value, tuple[Slot, ...]]:
+    """For each axis of each value, one that stands for all axes which are the same loop."""
+    axes = Axes()
+    for op in function.ops:
+        if op.name != "repeat":
+            join_axes(op, axes)
+    values = _values_in_order(function)
+    return {value: tuple(axes.find((value, axis)) for axis in range(value.type.rank)) for value in values}
+
+
 def _long_axes(value: Value) -> list[int]:
     return [axis for axis, size in enumerate(value.type.shape) if size != 1]
 
@@ -96,8 +108,9 @@ def _join_kept(operand: Value, removed: Iterable[int], result: Value, axes: Axes
         axes.join((operand, axis), (result, target))
 
 
-def schedule_of(function: Function) -> Schedule | Refusal:
-    """The schedule of `function`, whose operations are the body of one kernel."""
+def schedule_of(function: Function, across: bool = False) -> Schedule | Refusal:
+    """The schedule of `function`, whose operations are the body of one kernel, with sums across its rows where there may
+    be such."""
     axes = Axes()
     for op in function.ops:
         if op.name == "reshape" and not is_unit_reshape(op):
@@ -115,7 +128,7 @@ def schedule_of(function: Function) -> Schedule | Refusal:
         if len(used) != len(set(used)):
             return Refusal(f"%{value.name} would run along one loop twice (a matrix and its transpose?)", True)
     sizes: list[DimLike] = [root[0].type.shape[root[1]] for root in order]
-    return _collapse(_classify(function, where, sizes))
+    return collapse(_classify(function, where, sizes, across))
 
 
 def _values_in_order(function: Function) -> list[Value]:
@@ -142,7 +155,7 @@ def _axis_order(function: Function, values: list[Value], axes: Axes) -> list[Slo
 
 
 def _classify(
-    function: Function, where: dict[Value, tuple[int | None, ...]], sizes: list[DimLike]
+    function: Function, where: dict[Value, tuple[int | None, ...]], sizes: list[DimLike], may_sum_across: bool
 ) -> Schedule | Refusal:
     """Grains, stages, and the rules that one loop nest must meet."""
     varies = {value: frozenset(axis for axis in own if axis is not None) for value, own in where.items()}
@@ -154,7 +167,9 @@ def _classify(
     whole: list[Op] = []
     matmul: Op | None = None
     depends: dict[Value, frozenset[int]] = {value: varies[value] for value in function.inputs}
+    shared = _same_in_every_row(function, varies)
     for op in function.ops:
+        of_row = is_row_reduction(op) or op in shared
         after = [operand for operand in op.operands if operand in finished]
         if after:
             if any(varies[result] for result in op.results) or is_whole_reduction(op) or is_row_reduction(op):
@@ -166,11 +181,11 @@ def _classify(
                 )
             finish.append(op)
             finished.update(op.results)
+        elif of_row:
+            rows_reduced.append(op)
         elif is_whole_reduction(op):
             whole.append(op)
             finished.add(op.result)
-        elif is_row_reduction(op):
-            rows_reduced.append(op)
         elif op.name == "matmul":
             if matmul is not None:
                 return Refusal("two matrix products do not share a kernel")
@@ -180,12 +195,16 @@ def _classify(
             matmul = op
         level = max((stage[operand] for operand in op.operands), default=0)
         for result in op.results:
-            stage[result] = level + is_row_reduction(op)
+            stage[result] = level + of_row
             depends[result] = _dependence(op, result, where, depends)
-    reduced = {frozenset(where[op.operands[0]][axis] for axis in reduced_axes(op)) - {None} for op in rows_reduced}
+    along = {op: frozenset(a for axis in reduced_axes(op) if (a := where[op.operands[0]][axis]) is not None)
+             for op in rows_reduced}  # fmt: skip
+    across = sums_across(function, along, varies, stage, sizes) if may_sum_across else ()
+    rows_reduced = [op for op in rows_reduced if op not in across]
+    reduced = {along[op] for op in rows_reduced}
     if len(reduced) > 1:
         return Refusal("rows are reduced along different axes")
-    columns: frozenset[int] = frozenset(a for a in next(iter(reduced), frozenset()) if a is not None)
+    columns: frozenset[int] = next(iter(reduced), frozenset())
     used = [*(v for v in function.outputs if v not in finished), *(op.operands[0] for op in whole),
             *(op.operands[0] for op in function.ops if op.name == "check")]  # fmt: skip
     looped = columns.union(*(varies[v] for v in used), *(varies[op.operands[0]] for op in rows_reduced))
@@ -193,8 +212,19 @@ def _classify(
         columns = _columns_without_reductions(looped, {varies[v] for v in used})
     rows = looped - columns
     schedule = Schedule(function, tuple(sizes), looped, columns, where, depends, stage, tuple(rows_reduced),
-                        tuple(whole), frozenset(finish), matmul)  # fmt: skip
+                        tuple(whole), frozenset(finish), matmul, across)  # fmt: skip
     return _refusal(schedule, varies, rows) or _with_full_outputs(schedule, varies)
+
+
+def _same_in_every_row(function: Function, varies: Mapping[Value, frozenset[int]]) -> frozenset[Op]:
+    """The whole reductions that each row can do for itself: along the columns, of what does not vary along rows, such
+    as class weights."""
+    rows_reduced = [op for op in function.ops if is_row_reduction(op)]
+    columns = {frozenset(varies[op.operands[0]] - varies[op.result]) for op in rows_reduced}
+    if len(columns) != 1 or not any(varies[op.result] for op in rows_reduced):
+        return frozenset()
+    (own,) = columns
+    return frozenset(op for op in function.ops if is_whole_reduction(op) and own and varies[op.operands[0]] == own)
 
 
 def _columns_without_reductions(looped: frozenset[int], used: set[frozenset[int]]) -> frozenset[int]:
@@ -211,7 +241,7 @@ def _with_full_outputs(schedule: Schedule, varies: dict[Value, frozenset[int]]) 
     """What is stored, reduced or checked counts as varying along every axis it has, also where it only repeats."""
     stored = {value: varies[value] for value in schedule.function.outputs}
     checks = (op for op in schedule.function.ops if op.name == "check" and op not in schedule.finish)
-    read = (*schedule.row_reductions, *schedule.whole_reductions, *checks)
+    read = (*schedule.row_reductions, *schedule.whole_reductions, *schedule.across, *checks)
     operands = {op.operands[0]: varies[op.operands[0]] for op in read}
     return Schedule(**{**vars(schedule), "varies": {**schedule.varies, **operands, **stored}})
 
@@ -233,7 +263,7 @@ def _dependence(
 def _refusal(schedule: Schedule, varies: dict[Value, frozenset[int]], rows: frozenset[int]) -> Refusal | None:
     """One iteration space: everything stored or summed runs over all rows, or over all rows and columns."""
     looped = schedule.looped
-    finished = schedule.finished
+    finished = schedule.finished | {op.result for op in schedule.across}
     for value in schedule.function.outputs:
         if value not in finished and varies[value] not in (rows, looped):
             return Refusal(f"%{value.name} is stored along other axes than the rows of this kernel")
@@ -252,57 +282,3 @@ def _refusal(schedule: Schedule, varies: dict[Value, frozenset[int]], rows: froz
         if varies[schedule.matmul.result] != looped:
             return Refusal("what follows a matrix product must have its shape")
     return None
-
-
-def _collapse(schedule: Schedule | Refusal) -> Schedule | Refusal:
-    """Join neighbouring axes that every value has together or not at all: one loop instead of two."""
-    if isinstance(schedule, Refusal) or schedule.matmul is not None:
-        return schedule
-    axis = 0
-    while axis + 1 < len(schedule.axes):
-        if _together(schedule, axis):
-            schedule = _joined(schedule, axis)
-        else:
-            axis += 1
-    return schedule
-
-
-def _together(schedule: Schedule, axis: int) -> bool:
-    both = {axis, axis + 1}
-    for group in (schedule.looped, schedule.reduced, *schedule.varies.values()):
-        if len(both & group) == 1:
-            return False
-    for own in schedule.where.values():
-        present = [a for a in own if a in both]
-        if present and (set(present) != both or own.index(axis) > own.index(axis + 1) or _between(own, axis)):
-            return False
-    indexed = [op for op in schedule.function.ops if op.name in ("iota", "gather")]
-    return not any(_indexed_axis(schedule, op) in both for op in indexed)
-
-
-def _between(own: tuple[int | None, ...], axis: int) -> bool:
-    """Whether a long axis lies between the last place of `axis` and the first of the next."""
-    last = max(i for i, a in enumerate(own) if a == axis)
-    return any(a is not None for a in own[last + 1 : own.index(axis + 1)])
-
-
-def _indexed_axis(schedule: Schedule, op: Op) -> int | None:
-    value = op.result if op.name == "iota" else op.operands[0]
-    return schedule.where[value][op.attributes["axis"] % value.type.rank]
-
-
-def _joined(schedule: Schedule, axis: int) -> Schedule:
-    def renumber(a: int | None) -> int | None:
-        return a if a is None or a <= axis else a - 1
-
-    def renumber_set(group: frozenset[int]) -> frozenset[int]:
-        return frozenset(a if a <= axis else a - 1 for a in group)
-
-    sizes = schedule.axes
-    merged = (*sizes[:axis], multiply_dims(sizes[axis : axis + 2]), *sizes[axis + 2 :])
-    return Schedule(**{
-        **vars(schedule), "axes": merged, "looped": renumber_set(schedule.looped),
-        "reduced": renumber_set(schedule.reduced),
-        "where": {value: tuple(renumber(a) for a in own) for value, own in schedule.where.items()},
-        "varies": {value: renumber_set(group) for value, group in schedule.varies.items()},
-    })  # fmt: skip

@@ -76,8 +76,28 @@ def _merged(numbers: list[Number], dtype: str) -> list[Number]:
     return merged
 
 
+def small_factor_into_sum(op: Op, build: Rebuild) -> Value | None:
+    """(x * c + y * d) * e = x * (c * e) + y * (d * e) for c, d, e that repeat; so with -  rounding"""
+    if not is_float(op.result.type.dtype):
+        return None
+    for total, e in (op.operands, op.operands[::-1]):
+        sum_of_products = build.match(total, "add", "sub")
+        if sum_of_products is None or not build.used_once(total) or not _is_small(build, e):
+            continue
+        terms = [_factors(build, term) for term in sum_of_products.operands]
+        if all(_has_small_and_more(build, factors) for factors in terms):
+            return build.emit(sum_of_products.name, *(_product(build, [*factors, e]) for factors in terms))
+    return None
+
+
+def _has_small_and_more(build: Rebuild, factors: list[Value]) -> bool:
+    """Whether some factors repeat, so that one more that does costs nothing, and some do not."""
+    return 0 < sum(_is_small(build, factor) for factor in factors) < len(factors)
+
+
 def common_factor(op: Op, build: Rebuild) -> Value | None:
     """a * c + b * c = (a + b) * c, a * c + b * -c = (a - b) * c; so with -  rounding"""
+    # Where c repeats and a and b have other factors that do, c costs nothing as it is (`small_factor_into_sum`).
     if not is_float(op.result.type.dtype) or op.operands[0] is op.operands[1]:
         return None
     left, right = (_factors(build, operand) for operand in op.operands)
@@ -86,7 +106,10 @@ def common_factor(op: Op, build: Rebuild) -> Value | None:
             sign = _ratio(build, c, d)
             if sign == 0 or len(left) == 1 or len(right) == 1:
                 continue
-            a, b = _product(build, [*left[:i], *left[i + 1 :]]), _product(build, [*right[:j], *right[j + 1 :]])
+            rest = [*left[:i], *left[i + 1 :]], [*right[:j], *right[j + 1 :]]
+            if _is_small(build, c) and all(_has_small_and_more(build, factors) for factors in rest):
+                continue
+            a, b = (_product(build, factors) for factors in rest)
             if sign < 0 and op.name == "add" and _is_negative(build, c):
                 return build.emit("mul", build.emit("sub", b, a), d)
             return build.emit("mul", build.emit(op.name if sign > 0 else _OPPOSITE[op.name], a, b), c)
@@ -194,7 +217,7 @@ def softmax_factor_out_of_sum(op: Op, build: Rebuild) -> Value | None:
         if inner is None or _is_small(build, inner_value) or _is_small(build, y):
             continue
         for e, c in (inner.operands, inner.operands[::-1]):
-            view = view_of(build, c)
+            view = ((), ()) if constant_of(build, c) is not None else view_of(build, c)
             if view is None or _is_small(build, e) or not (is_softmax_power(build, e) or is_softmax_power(build, y)):
                 continue
             if not set(view[1]) & set(axes_of(op.attributes["axes"], product.result.type.rank)):
@@ -309,7 +332,7 @@ def negative_row(op: Op, build: Rebuild) -> Value | None:
 _CHOICE = (choice_of_small,)
 
 RULES: Rules = {
-    "mul": (multiply_what_was_divided, small_factors_together, *_CHOICE),
+    "mul": (multiply_what_was_divided, small_factors_together, small_factor_into_sum, *_CHOICE),
     "div": (divide_rows,),
     "add": (common_factor, *_CHOICE, choice_beside_products),
     "sub": (common_factor, *_CHOICE, choice_beside_products),

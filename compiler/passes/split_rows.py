@@ -244,7 +244,9 @@ class _Splitter:
 
     def _fresh_dim(self, base: str) -> str:
         values = (*self.function.inputs, *(r for op in self.function.ops for r in op.results))
-        return fresh(base, {name for v in values for dim in v.type.shape for name in dim_names(dim)})
+        taken = {name for v in values for dim in v.type.shape for name in dim_names(dim)}
+        earlier = (op.attributes for op in self.function.ops if op.name == "repeat")
+        return fresh(base, taken.union(name for names in earlier for name in (names["step"], names["start"])))
 
     def _fresh_function(self) -> str:
         return fresh(f"{self.function.name}_rows", self.module.functions)

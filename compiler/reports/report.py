@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ...ir.kernel import evaluate_integer
+from ...ir.integers import evaluate_integer
 from ...ir.program import Program, Step, Variant, choose_variant, largest_sizes
 from ...ir.repeat import pieces
 from ...ir.schedule import Schedule

@@ -16,7 +16,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ...ir.function import Function, Value
-from ...ir.kernel import Store, evaluate_integer, walk_statements
+from ...ir.integers import evaluate_integer
+from ...ir.kernel import Store, walk_statements
 from ...ir.ops import PRIMITIVES
 from ...ir.program import Step, Variant
 from ...ir.schedule import Schedule

@@ -14,18 +14,22 @@ from ...ir.function import Op, Value
 from ...ir.kernel import (
     Apply,
     Assign,
+    Const,
     Expr,
     For,
     Iota,
+    Load,
     Prefetch,
     Splat,
     Stmt,
+    Store,
     Var,
     add,
     ceil_div,
     integer,
     minimum,
     mul,
+    register_dtype,
     sub,
 )  # fmt: skip
 from ...ir.schedule import Schedule
@@ -109,7 +113,8 @@ class Pick:
 class LaneTrack:
     """One pass over one vector of rows, among those that a loop does side by side. `row` is the scope of these rows'
     values; `rows` are reduced lane by lane, `sums` over everything. `vector` is its place in its block, and that of its
-    values in private arrays. Inputs `ahead` are fetched so many elements before they are read."""
+    values in private arrays. Inputs `ahead` are fetched so many elements before they are read. `across` are sums across
+    the rows, each with the array of a vector for every column that it adds to."""
 
     row: Scope
     block: Block
@@ -119,6 +124,7 @@ class LaneTrack:
     vector: int = 0
     ahead: Mapping[Value, int] = field(default_factory=dict)
     picks: Sequence[Pick] = ()
+    across: Mapping[Op, str] = field(default_factory=dict)
 
 
 def picked_in_passing(schedule: Schedule, stages: Sequence[Stage], columns: int) -> Mapping[Op, int]:
@@ -159,7 +165,8 @@ def visit_columns(
     for first in range(0, len(tracks), vectors):
         abreast = [_visited(emitter, track, column, flat, vectors, nontemporal)
                    for track in tracks[first : first + vectors]]  # fmt: skip
-        statements += lockstep(abreast)
+        statements += lockstep([inner.statements for inner in abreast])
+        statements += _summed_across(emitter, tracks[first : first + vectors], abreast, flat)
     body = tuple(statements)
     bounds: list[tuple[Expr, Expr]] = [(integer(0), size_of(schedule.axes[a])) for a in schedule.columns]
     bounds[0] = within or bounds[0]
@@ -170,8 +177,8 @@ def visit_columns(
 
 def _visited(
     emitter: Emitter, track: LaneTrack, column: Mapping[int, Expr], flat: Expr, vectors: int, nontemporal: bool
-) -> list[Stmt]:
-    """The statements of one pass at one column."""
+) -> Scope:
+    """One pass at one column."""
     inner = Scope(dict(track.row.known))
     here = {**track.block.point, **column}
     for value, distance in track.ahead.items():
@@ -189,4 +196,36 @@ def _visited(
         hit = Apply("eq", (wanted, widen(narrow, wanted.width)), "bool", wanted.width)
         picked = Apply("select", (hit, inner.known[source], pick.found), pick.found.dtype, pick.found.width)
         inner.statements.append(Assign(pick.found, picked))
-    return inner.statements
+    return inner
+
+
+def _summed_across(
+    emitter: Emitter, tracks: Sequence[LaneTrack], scopes: Sequence[Scope], column: Expr
+) -> list[Stmt]:
+    """What one pass over the vectors of a block adds to the sums across rows at one column."""
+    found = Scope()
+    for op, array in tracks[0].across.items():
+        dtype, width = register_dtype(op.result.type.dtype), tracks[0].block.width
+        place = mul(column, integer(width))
+        total: Expr = Load(array, place, dtype, width)
+        for track, scope in zip(tracks, scopes):
+            value = widen(scope.known[op.operands[0]], width)
+            if track.block.fresh is not None:
+                value = Apply("select", (track.block.fresh, value, Const(0, dtype, width)), dtype, width)
+            total = emitter.let(found, "across", Apply("add", (total, value), dtype, width))
+        found.statements.append(Store(array, place, total))
+    return found.statements
+
+
+def finish_block(
+    emitter: Emitter, scope: Scope, block: Block, stage: Stage, sums: Sequence[Accumulators], vector: int = 0
+) -> None:
+    """What the rows of a vector give once a pass is done: stored values, sums over rows, checks."""
+    own = [group for group in sums if group.op in stage.row_sums]
+    emitter.compute([*stage.row_outputs, *(group.op.operands[0] for group in own)], block.point, scope)
+    for value in stage.row_outputs:
+        emitter.store(value, block.point, scope)
+    for group in own:
+        accumulate(emitter, scope, group, vector, block.fresh)
+    for op in stage.row_checks:
+        emitter.check(op, block.point, scope)

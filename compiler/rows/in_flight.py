@@ -13,7 +13,22 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from ...ir.function import Op, Value
-from ...ir.kernel import Apply, Assign, Const, Declare, Expr, For, If, Stmt, Var, add, integer, register_dtype, sub
+from ...ir.kernel import (
+    Apply,
+    Assign,
+    Const,
+    Declare,
+    Expr,
+    For,
+    If,
+    Stmt,
+    Var,
+    add,
+    both,
+    integer,
+    register_dtype,
+    sub,
+)
 from ..emission.emit import Emitter, Scope
 from .stages import Stage
 
@@ -85,14 +100,14 @@ def steps(
     step = emitter.fresh("step", "i64")
     inside = scope.inner()
     behind = add(first, integer(lags[-1]))
-    full = emitter.let(inside, "full", _both(Apply("ge", (step, behind), "bool"), Apply("lt", (step, end), "bool")))
+    full = emitter.let(inside, "full", both(Apply("ge", (step, behind), "bool"), Apply("lt", (step, end), "bool")))
     together = inside.inner()
     passes(together, stages, step)
     inside.statements.append(If(full, tuple(together.statements)))
     alone: list[Stmt] = []
     for stage in stages:
         row = sub(step, integer(lags[stage.number]))
-        has_row = _both(Apply("ge", (row, first), "bool"), Apply("lt", (row, end), "bool"))
+        has_row = both(Apply("ge", (row, first), "bool"), Apply("lt", (row, end), "bool"))
         single = inside.inner()
         passes(single, [stage], step)
         alone.append(If(has_row, tuple(single.statements)))
@@ -105,7 +120,3 @@ def steps(
     last = add(end, integer(lags[-1]))
     last = emitter.let(scope, "last", Apply("select", (Apply("lt", (first, end), "bool"), last, first), "i64"))
     scope.statements.append(For(step, first, last, integer(1), tuple(inside.statements)))
-
-
-def _both(a: Expr, b: Expr) -> Expr:
-    return Apply("and", (a, b), "bool")

@@ -46,7 +46,7 @@ def _latest(schedule: Schedule) -> dict[Task, int]:
     last = schedule.stages - 1
     checks = [op for op in schedule.function.ops if op.name == "check" and op not in schedule.finish]
     at_elements: list[Task] = [*schedule.row_reductions, *schedule.element_outputs, *schedule.element_sums,
-                               *schedule.element_checks]  # fmt: skip
+                               *schedule.element_checks, *schedule.across]  # fmt: skip
     at_rows: list[Task] = [*schedule.row_outputs, *(op for op in (*schedule.whole_reductions, *checks)
                                                     if op not in at_elements)]  # fmt: skip
     found: dict[Task, int] = dict.fromkeys(at_elements, last)

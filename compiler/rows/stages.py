@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from ...ir.function import Op, Value
 from ...ir.kernel import register_dtype
 from ...ir.schedule import Schedule
 from ...ir.types import ITEM_SIZE, DimLike
 from ..emission.emit import Emitter
+from .keeping import kept_between
 from .placing import places
 
 # Costly enough that reading a result back beats computing it again.
@@ -29,6 +30,13 @@ class Stage:
     row_sums: tuple[Op, ...]
     row_checks: tuple[Op, ...]
     used: frozenset[Value]
+    across: tuple[Op, ...] = ()
+
+    @property
+    def targets(self) -> list[Value]:
+        """What this pass computes at every element."""
+        at_elements = (*self.reductions, *self.element_sums, *self.element_checks, *self.across)
+        return [*self.element_outputs, *(op.operands[0] for op in at_elements)]
 
     def needs(self, value: Value) -> bool:
         """Whether the element work of this pass uses `value`."""
@@ -51,19 +59,23 @@ def stages_of(schedule: Schedule) -> list[Stage]:
         own_checks = tuple(op for op in schedule.element_checks if place[op] == number)
         # A row value of stage n is known after pass n - 1; those of stage 0 wait for the first pass.
         done = (0, 1) if number == 0 else (number + 1,)
-        targets = [*outputs, *(op.operands[0] for op in (*reductions, *sums, *own_checks))]
+        across = tuple(op for op in schedule.across if place[op] == number)
+        targets = [*outputs, *(op.operands[0] for op in (*reductions, *sums, *own_checks, *across))]
         stages.append(Stage(
             number, reductions, outputs, sums, own_checks,
             tuple(v for v in schedule.row_outputs if level[v] in done),
             tuple(op for op in row_sums if level[op.operands[0]] in done),
             tuple(op for op in row_checks if level[op.operands[0]] in done),
             _used(targets, producer, known),
+            across,
         ))  # fmt: skip
     return stages
 
 
-def _used(targets: list[Value], producer: Mapping[Value, Op], known: set[Value]) -> frozenset[Value]:
-    """Everything between some targets and the row reductions that they look at."""
+def _used(
+    targets: list[Value], producer: Mapping[Value, Op], known: set[Value], kept: Collection[Value] = ()
+) -> frozenset[Value]:
+    """Everything between some targets and the row reductions that they look at, or what is kept, which counts too."""
     seen: set[Value] = set()
     pending = list(targets)
     while pending:
@@ -71,27 +83,33 @@ def _used(targets: list[Value], producer: Mapping[Value, Op], known: set[Value])
         if value in seen or value in known:
             continue
         seen.add(value)
-        if value in producer:
+        if value in producer and value not in kept:
             pending += producer[value].operands
     return frozenset(seen)
 
 
 def kept_values(emitter: Emitter, stages: list[Stage], columns: DimLike, limit: int) -> dict[Value, tuple[str, int]]:
-    """Costly element values that several passes use, with the private array and the pass that fills it.
+    """Element values that wait between passes (`keeping.py`), with the private array and the pass that fills it.
 
-    Only where the length of a row is known and all of them fit `limit` bytes.
+    Only where the length of a row is known, and as many as fit `limit` bytes.
     """
     if not isinstance(columns, int) or columns == 0:
         return {}
-    schedule = emitter.schedule
     kept: dict[Value, tuple[str, int]] = {}
     room = limit
-    for op in schedule.function.ops:
-        if op.name not in COSTLY or schedule.varies[op.result] != schedule.looped or op.result in schedule.finished:
-            continue
-        uses = [stage.number for stage in stages if stage.needs(op.result)]
-        size = columns * ITEM_SIZE[register_dtype(op.result.type.dtype)]
-        if len(uses) > 1 and size <= room:
+    for value, each in kept_between(emitter.schedule, [stage.targets for stage in stages]).items():
+        dtype = register_dtype(value.type.dtype)
+        size = columns * ITEM_SIZE[dtype]
+        if size <= room:
             room -= size
-            kept[op.result] = (emitter.fresh(f"{op.result.name}_row", "f32").name, uses[0])
+            kept[value] = (emitter.fresh(f"{value.name}_row", dtype).name, each.filled)
     return kept
+
+
+def after_keeping(schedule: Schedule, stages: Sequence[Stage], kept: Mapping[Value, tuple[str, int]]) -> list[Stage]:
+    """The passes, where each begins from what those before it have kept."""
+    producer = schedule.function.producers()
+    known = {op.result for op in schedule.row_reductions}
+    return [replace(stage, used=_used(stage.targets, producer, known,
+                                      {value for value, (_, filled) in kept.items() if filled < stage.number}))
+            for stage in stages]  # fmt: skip

@@ -29,8 +29,9 @@ from ...ir.kernel import (
     sub,
 )  # fmt: skip
 from ...ir.ops import PRIMITIVES
-from ..emission.emit import Emitter, Point, Scope, size_of, split_rows
+from ..emission.emit import Emitter, Point, Scope
 from ..emission.reductions import Accumulators, accumulate, declare
+from .ownership import point_of
 from .stages import COSTLY, Stage
 
 
@@ -122,8 +123,7 @@ class RowValues:
         emitter = self.emitter
         lane = emitter.fresh("lane", "i64")
         inside = Scope()
-        coordinates = split_rows(add(sub(row, slot), lane), [size_of(emitter.schedule.axes[a]) for a in self.row_axes])
-        point: Point = {a: emitter.let(inside, "row_at", c) for a, c in zip(self.row_axes, coordinates)}
+        point = point_of(emitter, inside, add(sub(row, slot), lane), self.row_axes)
         for value in batch.outputs:
             dtype = register_dtype(value.type.dtype)
             wide = scope.known[value]

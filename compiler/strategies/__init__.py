@@ -9,6 +9,8 @@ A strategy is a module with three functions; its file name is its name on the co
 `STORES_ONCE = True` beside them says: each element of a result is stored once, by the work-item that has read the
 elements of elementwise operands at that place before, and nobody reads those elsewhere. So it may take their memory.
 
+`SUMS_ACROSS = True` says: it can do sums across the rows (`Schedule.across`), as `fusion/across.py` lets them be.
+
 Adding a file adds a strategy: it is found by its name, joins the choice, the tuner's candidates and the agreement
 tests. One that reads figures of its own by `fused.setting(name, figure)` may say which others are worth measuring:
 
@@ -66,8 +68,14 @@ def strategies() -> Mapping[str, ModuleType]:
 def costs(fused: Fused, device: DeviceInfo) -> tuple[dict[str, float], dict[str, str]]:
     """What each strategy that applies costs, and why the others do not apply."""
     known = strategies()
-    refused = {name: reason for name, module in known.items() if (reason := module.applies(fused, device))}
+    refused = {name: reason for name, module in known.items() if (reason := _refusal(module, fused, device))}
     return {name: module.cost(fused, device) for name, module in known.items() if name not in refused}, refused
+
+
+def _refusal(strategy: ModuleType, fused: Fused, device: DeviceInfo) -> str | None:
+    if fused.schedule.across and not getattr(strategy, "SUMS_ACROSS", False):
+        return "it sums across rows"
+    return strategy.applies(fused, device)
 
 
 def choose(fused: Fused, device: DeviceInfo, forced: str | None = None) -> tuple[str, dict[str, str]]:

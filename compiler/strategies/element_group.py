@@ -19,6 +19,7 @@ from ...ir.kernel import (
     ceil_div,
     div,
     integer,
+    less,
     mod,
     mul,
 )  # fmt: skip
@@ -27,12 +28,12 @@ from ...ir.schedule import Schedule
 from ...ir.target import DeviceInfo
 from ..emission.emit import Emitter, Lanes, Scope, size_of
 from ..emission.reductions import Accumulators, accumulate, declare
-from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials
+from ..fused import Fused, kernel_and_launch, partial_dtypes
 from ..rows.stages import stages_of
 from ..rows.sweep import Work, visit
-from ..work_groups.finish import group_count, with_group_finish
+from ..work_groups.finish import group_count, leave_partials, with_group_finish
 from ..work_groups.meeting import Meeting, widest_of
-from ..work_groups.tiers import GROUP, local_for_meetings, vector_of
+from ..work_groups.tiers import group_size, local_for_meetings, vector_of
 
 
 def applies(fused: Fused, device: DeviceInfo) -> str | None:
@@ -43,7 +44,7 @@ def applies(fused: Fused, device: DeviceInfo) -> str | None:
         return "it has row reductions"
     if len(schedule.looped) != 1:
         return "its values vary along several axes" if schedule.looped else "it has no elements"
-    size = min(GROUP, device.max_work_group_size)
+    size = group_size(device)
     if local_for_meetings(schedule, stages_of(schedule), size, size) > device.local_memory:
         return "the partial results of a group do not fit local memory"
     return None
@@ -57,13 +58,13 @@ def lower(fused: Fused, device: DeviceInfo) -> list[Variant]:
     schedule, emitter, scope = fused.schedule, fused.emitter(), Scope()
     emitter.aligned = not device.shared_pointers
     (axis,) = schedule.looped
-    width = vector_of(schedule, 0, device)
-    group_size = min(GROUP, 1 << (device.max_work_group_size.bit_length() - 1))
+    width = vector_of(schedule, device, 0)
+    size_of_group = group_size(device)
     size = size_of(schedule.axes[axis])
     item = emitter.let(scope, "local_id", WorkItem("local_id"))
     number = emitter.let(scope, "global_id", WorkItem("global_id"))
     group = emitter.let(scope, "group_id", WorkItem("group_id"))
-    groups = group_count(ceil_div(size, integer(group_size * width)), group_size, device)
+    groups = group_count(ceil_div(size, integer(size_of_group * width)), size_of_group, device)
     work = _work(schedule)
     sums = declare(emitter, scope, schedule.whole_reductions, width, 1)
     emitter.hoist(work.targets, frozenset({axis}), {}, scope)
@@ -77,16 +78,13 @@ def lower(fused: Fused, device: DeviceInfo) -> list[Variant]:
     rest = mod(size, integer(width))
     if width > 1 and rest != integer(0):
         last = _last_elements(emitter, scope, add(whole, number), axis, width, work, sums)
-        scope.statements.append(If(Apply("lt", (number, rest), "bool"), tuple(last.statements)))
+        scope.statements.append(If(less(number, rest), tuple(last.statements)))
 
-    meeting = Meeting(emitter, group_size, item, widest_of(device))
-    stored = scope.inner()
-    store_partials(fused, stored, meeting.join(scope, sums, group_size), group)
-    if stored.statements:
-        scope.statements.append(If(Apply("eq", (item, integer(0)), "bool"), tuple(stored.statements)))
+    meeting = Meeting(emitter, size_of_group, item, widest_of(device))
+    leave_partials(fused, scope, meeting, sums, group)
     launch = kernel_and_launch(
-        fused, emitter, f"_element_group{group_size}x{width}", scope.statements, mul(groups, integer(group_size)),
-        partials=partial_dtypes(fused), local_size=group_size, local_arrays=meeting.arrays,
+        fused, emitter, f"_element_group{size_of_group}x{width}", scope.statements, mul(groups, integer(size_of_group)),
+        partials=partial_dtypes(fused), local_size=size_of_group, local_arrays=meeting.arrays,
         comment=(f"all work-items side by side, vectors of {width}",),
     )  # fmt: skip
     return [with_group_finish(fused, device, (launch,), groups, "element-group", None)]

@@ -2,6 +2,9 @@
 the block before is exponentiated, and the gradient of the one before that is stored. The shape for pixels on CPUs,
 whose classes lie far apart in memory.
 
+What is summed across the rows has a vector of partial sums for each column; they are folded and stored at the end of
+every line of rows, and a work-item owns whole lines.
+
 A block is two vectors of rows, so that every class gives two neighbouring cache lines at a time. Inputs are fetched
 some blocks ahead: the processor follows fewer streams than there are classes.
 """
@@ -13,18 +16,21 @@ from dataclasses import dataclass
 
 from ...ir.function import Op, Value
 from ...ir.kernel import (
+    Apply,
     Assign,
     Const,
     Declare,
     Expr,
+    For,
+    If,
+    Load,
     PrivateArray,
+    Reduce,
+    Store,
     Var,
-    WorkItem,
     add,
     at_least,
-    ceil_div,
     integer,
-    minimum,
     mod,
     mul,
     register_dtype,
@@ -37,14 +43,25 @@ from ...ir.types import ITEM_SIZE
 from ..emission.emit import Emitter, Scope, product, size_of
 from ..emission.reductions import Accumulators, declare, fold
 from ..emission.vectors import nontemporal_from, static_size, vector_width
-from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, with_finish, work_item
-from ..rows.blocks import LaneTrack, Pick, block_count, lane_axis, picked_in_passing, vectors_at, visit_columns
+from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, with_finish
+from ..rows.blocks import (
+    LaneTrack,
+    Pick,
+    block_count,
+    finish_block,
+    lane_axis,
+    picked_in_passing,
+    vectors_at,
+    visit_columns,
+)
 from ..rows.in_flight import Carried, declare_carried, known_of, lags_of, pitch_of, steps
+from ..rows.ownership import own_share
 from ..rows.stages import Stage, kept_values, stages_of
 from ..rows.sweep import Row, Work
 from . import row_lanes
 from .row_item import items_for
 
+SUMS_ACROSS = True
 PRIVATE_BYTES = 256 * 1024
 """All blocks waiting between passes: a quarter of a second-level cache of 1 MiB."""
 ABREAST = 2
@@ -139,21 +156,21 @@ class _Pipeline:
         self.lags = lags_of(self.stages)
         columns = static_size(tuple(self.schedule.axes[a] for a in self.schedule.columns))
         assert columns is not None
-        self.length = columns * width * vectors
+        self.columns, self.length = columns, columns * width * vectors
         self.waiting = _waiting(self.emitter, self.stages, columns, self.lags)
         self.picks = picked_in_passing(self.schedule, self.stages, columns)
         self.pitch = {value: pitch_of(self.length, width, _item(value), each.blocks)
                       for value, each in self.waiting.items()}  # fmt: skip
+        self.across = {op: self.emitter.fresh(f"{op.result.name}_across", register_dtype(op.result.type.dtype)).name
+                       for op in self.schedule.across}  # fmt: skip
+        line = self.schedule.axes[lane_axis(self.schedule)]
+        self.blocks_in_line = -(-line // (width * vectors)) if self.across and isinstance(line, int) else 1
 
     def variant(self, guard: Expr | None) -> Variant:
         fused, emitter, scope = self.fused, self.emitter, Scope()
         blocks = block_count(self.schedule, self.width * self.vectors)
         items = items_for(blocks, self.length, self.device, max(BLOCKS_EACH, ELEMENTS_EACH // self.length))
-        item = work_item(emitter, scope, "global_id")
-        total = emitter.let(scope, "blocks", blocks)
-        per_item = emitter.let(scope, "blocks_per_item", ceil_div(total, WorkItem("global_size")))
-        first = emitter.let(scope, "first", mul(item, per_item))
-        end = emitter.let(scope, "end", minimum(add(first, per_item), total))
+        own = own_share(emitter, scope, blocks, "blocks", self.blocks_in_line)
         wanted = [op for stage in self.stages for op in (*stage.element_sums, *stage.row_sums)]
         sums = declare(emitter, scope, wanted, self.width, self.vectors)
         found = [(op, self.lags[stage.number]) for stage in self.stages for op in self._found_in(stage)]
@@ -164,8 +181,9 @@ class _Pipeline:
             self._passes(inside, stages, step, carried, sums)
 
         everything = [each for vector in carried for each in vector]
-        steps(emitter, scope, first, end, self.stages, self.lags, everything, passes)
-        store_partials(fused, scope, {group.op: fold(emitter, scope, group, True) for group in sums}, item)
+        self._clear(scope)
+        steps(emitter, scope, own.first, own.end, self.stages, self.lags, everything, passes)
+        store_partials(fused, scope, {group.op: fold(emitter, scope, group, True) for group in sums}, own.item)
         launch = kernel_and_launch(
             fused, emitter, f"_lane_pipeline{self.width}" + "_stream" * self.nontemporal, scope.statements, items,
             partials=partial_dtypes(fused), private_arrays=self._arrays(),
@@ -178,8 +196,10 @@ class _Pipeline:
         return [*stage.reductions, *(op for op, number in self.picks.items() if number == stage.number)]
 
     def _arrays(self) -> list[PrivateArray]:
-        return [PrivateArray(each.array, register_dtype(value.type.dtype), each.blocks * self.pitch[value], value)
-                for value, each in self.waiting.items()]  # fmt: skip
+        waiting = [PrivateArray(each.array, register_dtype(value.type.dtype), each.blocks * self.pitch[value], value)
+                   for value, each in self.waiting.items()]  # fmt: skip
+        return waiting + [PrivateArray(array, register_dtype(op.result.type.dtype), self.columns * self.width)
+                          for op, array in self.across.items()]  # fmt: skip
 
     def _passes(
         self, scope: Scope, stages: Sequence[Stage], step: Expr, carried: Sequence[Sequence[Carried]],
@@ -198,7 +218,8 @@ class _Pipeline:
                 known = Scope(known_of(carried[vector], lag), scope.statements)
                 rows = declare(emitter, scope, stage.reductions, self.width, 1)
                 picks = [self._pick(scope, op) for op, filled in self.picks.items() if filled == stage.number]
-                tracks.append((stage, LaneTrack(known, block, work, rows, own, vector, ahead, picks)))
+                across = {op: self.across[op] for op in stage.across}
+                tracks.append((stage, LaneTrack(known, block, work, rows, own, vector, ahead, picks, across)))
         busy = [track for _, track in tracks if not track.work.is_empty]
         if busy:
             visit_columns(emitter, scope, busy, self.vectors, nontemporal=self.nontemporal)
@@ -209,7 +230,41 @@ class _Pipeline:
             for each in carried[track.vector]:
                 if each.op in found:
                     scope.statements.append(Assign(each.new, found[each.op]))
-            row_lanes.row_values(emitter, track.row, track.block, stage, sums, track.vector)
+            finish_block(emitter, track.row, track.block, stage, sums, track.vector)
+            if track.across and track.vector == 0:
+                self._end_line(scope, track, sub(step, integer(self.lags[stage.number])))
+
+    def _clear(self, scope: Scope) -> None:
+        if self.across:
+            column = self.emitter.fresh("column", "i64")
+            cleared = tuple(Store(array, mul(column, integer(self.width)),
+                                  Const(0, register_dtype(op.result.type.dtype), self.width))
+                            for op, array in self.across.items())  # fmt: skip
+            scope.statements.append(For(column, integer(0), integer(self.columns), integer(1), cleared))
+
+    def _end_line(self, scope: Scope, track: LaneTrack, number: Expr) -> None:
+        """With the last block of a line, store its sums across the rows."""
+        emitter, inner = self.emitter, scope.inner()
+        variables = [emitter.fresh("column", "i64") for _ in self.schedule.columns]
+        body, flat = Scope(), integer(0)
+        for variable, axis in zip(variables, self.schedule.columns):
+            flat = add(mul(flat, size_of(self.schedule.axes[axis])), variable)
+        point = {**track.block.point, **dict(zip(self.schedule.columns, variables))}
+        for op, array in self.across.items():
+            dtype = register_dtype(op.result.type.dtype)
+            lanes = emitter.let(body, "across", Load(array, mul(flat, integer(self.width)), dtype, self.width))
+            total = Reduce("add", lanes) if self.width > 1 else lanes
+            body.known[op.result] = emitter.let(body, op.result.name, total)
+            emitter.store(op.result, point, body)
+        statements = tuple(body.statements)
+        for variable, axis in reversed(list(zip(variables, self.schedule.columns))):
+            stop = size_of(self.schedule.axes[axis])
+            statements = (For(variable, integer(0), stop, integer(1), statements),)
+        inner.statements += statements
+        self._clear(inner)
+        per_line = integer(self.blocks_in_line)
+        is_last = Apply("eq", (mod(number, per_line), sub(per_line, integer(1))), "bool")
+        scope.statements.append(If(is_last, tuple(inner.statements)))
 
     def _pick(self, scope: Scope, op: Op) -> Pick:
         dtype = register_dtype(op.result.type.dtype)
@@ -223,7 +278,7 @@ class _Pipeline:
             return Row(each.array, mul(mod(number, integer(each.blocks)), integer(pitch)))
 
         return Work(
-            (*stage.reductions, *stage.element_sums), stage.element_outputs, stage.element_checks,
+            (*stage.reductions, *stage.element_sums, *stage.across), stage.element_outputs, stage.element_checks,
             keep={v: row(v) for v, each in self.waiting.items() if each.filled == stage.number},
             kept={v: row(v) for v, each in self.waiting.items() if stage.number in each.readers},
         )  # fmt: skip

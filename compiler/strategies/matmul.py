@@ -31,12 +31,14 @@ from ...ir.kernel import (
     sub,
 )  # fmt: skip
 from ...ir.program import Variant
+from ...ir.schedule import Schedule
 from ...ir.target import DeviceInfo
 from ...ir.types import ITEM_SIZE
-from ..emission.emit import Emitter, Lanes, Scope, size_of
+from ..emission.emit import Lanes, Scope, size_of
 from ..emission.vectors import vector_width
 from ..fused import Fused, kernel_and_launch, work_item
-from ..tiles import SUMS, Product, Tiling, pieces
+from ..product import Product, outer_dims
+from ..tiles import SUMS, Tiles, Tiling, pieces
 
 STORES_ONCE = True
 TILE_ROWS = (12, 4, 1)
@@ -52,6 +54,14 @@ SUM_ROWS = 384
 STAGED_TILES = 4
 """Tiles of a left operand stored by columns that are copied at once: 48 rows are three lines of memory."""
 ITEMS_A_CORE = 2
+IN_PLACE_TILES = 2
+"""Tiles of rows up to which the right operand is read where it lies."""
+IN_PLACE_VECTORS, IN_PLACE_SUMS = 8, 24
+"""Vectors of a panel that is read in place at most, and sums of its tile."""
+IN_PLACE_KEPT = 8192
+"""Sums that a work-item keeps from turn to turn, which fit a first-level cache."""
+IN_PLACE_DEPTH, IN_PLACE_TURN = 64, 16
+"""Steps up to which one turn does all, and steps of a turn where there are more: so many streams of memory."""
 OPERAND_PITCH = 2048
 """Bytes: rows of an operand that are a multiple of this apart displace each other in a first-level cache."""
 
@@ -67,10 +77,10 @@ def cost(fused: Fused, device: DeviceInfo) -> float:
 
 
 def lower(fused: Fused, device: DeviceInfo) -> list[Variant]:
-    """Tiles of as many rows as the result has, up to the largest: a variant for each where that is not known."""
+    """Tiles of as many rows as there are, up to the largest: a variant for each where that is not known."""
     matmul = fused.schedule.matmul
     assert matmul is not None
-    rows = matmul.result.type.shape[0]
+    rows, _ = outer_dims(matmul)
     if isinstance(rows, int):
         even = rows % EVEN_ROWS == 0 and rows % TILE_ROWS[0] != 0 and rows < MOST_EVEN_ROWS
         return [_variant(fused, device, EVEN_ROWS if even else max(1, min(TILE_ROWS[0], rows)), None)]
@@ -82,27 +92,42 @@ def lower(fused: Fused, device: DeviceInfo) -> list[Variant]:
     return [_variant(fused, device, EVEN_ROWS, even), *others]
 
 
-def _tiling(fused: Fused, device: DeviceInfo, tile_rows: int) -> Tiling:
-    matmul = fused.schedule.matmul
-    assert matmul is not None
-    rows, columns = matmul.result.type.shape
-    left, turned = matmul.operands[0], matmul.attributes["transpose_left"]
-    depth = left.type.shape[0 if turned else 1]
-    lanes = vector_width(fused.schedule, device)
+def _tiling(product: Product, schedule: Schedule, device: DeviceInfo, tile_rows: int) -> Tiling:
+    rows, columns, depth, left = product.row_dim, product.column_dim, product.depth_dim, product.left
+    lanes = vector_width(schedule, device)
+    packs = _packs(product, tile_rows)
+    one_turn = isinstance(depth, int) and depth <= DEPTH
+    most = max(depth, 1) if isinstance(depth, int) and one_turn else DEPTH
+    if not packs:
+        assert isinstance(columns, int)
+        while lanes > columns:
+            lanes //= 2
+        vectors = max(1, min(IN_PLACE_VECTORS, IN_PLACE_SUMS // tile_rows, columns // lanes))
+        one_turn = isinstance(depth, int) and depth <= IN_PLACE_DEPTH
+        most = max(depth, 1) if isinstance(depth, int) and one_turn else IN_PLACE_TURN
+        panels = max(1, min(-(-columns // (lanes * vectors)), IN_PLACE_KEPT // (tile_rows * lanes * vectors)))
+        sum_rows = tile_rows if one_turn or not isinstance(rows, int) else -(-rows // tile_rows) * tile_rows
+        return Tiling(tile_rows, lanes, vectors, panels, most, sum_rows, one_turn, 0, False)
     while isinstance(columns, int) and lanes // 2 >= max(1, columns):
         lanes //= 2
     vectors = PANEL_VECTORS if not isinstance(columns, int) or columns > lanes else 1
     panels = min(PANELS, -(-max(1, columns) // (lanes * vectors))) if isinstance(columns, int) else PANELS
-    one_turn = isinstance(depth, int) and depth <= DEPTH
-    most = max(depth, 1) if isinstance(depth, int) and one_turn else DEPTH
     sum_rows = tile_rows if one_turn else -(-SUM_ROWS // tile_rows) * tile_rows
     if isinstance(rows, int):
         sum_rows = min(sum_rows, -(-max(rows, 1) // tile_rows) * tile_rows)
     pitch = left.type.shape[1]
     apart = pitch * ITEM_SIZE[left.type.dtype] if isinstance(pitch, int) else OPERAND_PITCH
     stages = left.type.dtype in ("f16", "bf16") or apart % OPERAND_PITCH == 0
-    staged = (STAGED_TILES if turned else 1) if stages else 0
-    return Tiling(tile_rows, lanes, vectors, panels, most, sum_rows, one_turn, staged)
+    staged = (STAGED_TILES if product.left_turned else 1) if stages else 0
+    return Tiling(tile_rows, lanes, vectors, panels, most, sum_rows, one_turn, staged, True)
+
+
+def _packs(product: Product, tile_rows: int) -> bool:
+    """Whether the right operand is read so often that a copy in order pays."""
+    if product.right_turned or not isinstance(product.column_dim, int) or product.column_dim < 1:
+        return True
+    rows = product.row_dim
+    return -(-rows // tile_rows) > IN_PLACE_TILES if isinstance(rows, int) else tile_rows >= EVEN_ROWS
 
 
 @dataclass(frozen=True)
@@ -115,9 +140,15 @@ class Grid:
     tiles_each: Expr
 
 
-def _grid(product: Product, tiling: Tiling, device: DeviceInfo) -> Grid:
+def _grid(product: Tiles, tiling: Tiling, device: DeviceInfo) -> Grid:
     panels, tiles = ceil_div(product.columns, integer(tiling.panel)), ceil_div(product.rows, integer(tiling.rows))
     wanted = integer(ITEMS_A_CORE * device.compute_units)
+    if not tiling.packs:
+        # One block of columns for each core, and as many more as it takes to keep their sums.
+        panels_each = minimum(integer(tiling.panels), ceil_div(panels, integer(device.compute_units)))
+        column_blocks = ceil_div(panels, panels_each)
+        tiles_each = integer(1) if tiling.one_turn else integer(tiling.sum_rows // tiling.rows)
+        return Grid(column_blocks, panels_each, ceil_div(tiles, tiles_each), tiles_each)
     # Every block of rows packs the same columns once more, every block of columns stages the same rows once more.
     panels_each = minimum(integer(tiling.panels), ceil_div(panels, integer(2) if tiling.staged else wanted))
     column_blocks = ceil_div(panels, panels_each)
@@ -130,8 +161,9 @@ def _grid(product: Product, tiling: Tiling, device: DeviceInfo) -> Grid:
 
 
 def _variant(fused: Fused, device: DeviceInfo, tile_rows: int, guard: Expr | None) -> Variant:
-    emitter, scope, tiling = fused.emitter(), Scope(), _tiling(fused, device, tile_rows)
-    product = Product(fused, emitter, tiling)
+    emitter, scope = fused.emitter(), Scope()
+    tiling = _tiling(Product(fused, emitter), fused.schedule, device, tile_rows)
+    product = Tiles(fused, emitter, tiling)
     grid = _grid(product, tiling, device)
     item = work_item(emitter, scope, "global_id")
     blocks = emitter.let(scope, "column_blocks", grid.column_blocks)
@@ -143,7 +175,7 @@ def _variant(fused: Fused, device: DeviceInfo, tile_rows: int, guard: Expr | Non
     first = emitter.let(scope, "first_tile", mul(div(item, blocks), tiles_each))
     tiles = ceil_div(product.rows, integer(tiling.rows))
     last = emitter.let(scope, "end", minimum(add(first, tiles_each), tiles))
-    _turns(fused, product, scope, (start, count), (first, last))
+    _turns(product, scope, (start, count), (first, last))
     launch = kernel_and_launch(
         fused, emitter, f"_{tiling.rows}x{tiling.vectors}x{tiling.lanes}", scope.statements,
         mul(grid.column_blocks, grid.row_blocks),
@@ -153,51 +185,52 @@ def _variant(fused: Fused, device: DeviceInfo, tile_rows: int, guard: Expr | Non
     return Variant("matmul", (launch,), guard)
 
 
-def _turns(fused: Fused, product: Product, scope: Scope, panels: tuple[Expr, Expr], tiles: tuple[Expr, Expr]) -> None:
+def _turns(product: Tiles, scope: Scope, panels: tuple[Expr, Expr], tiles: tuple[Expr, Expr]) -> None:
     """All turns over the inner size, and what follows: after each tile where there is one turn, else at the end."""
     emitter, tiling = product.emitter, product.tiling
     if tiling.one_turn:
-        _turn(fused, product, scope, panels, tiles, integer(0), product.depth)
+        _turn(product, scope, panels, tiles, integer(0), product.depth)
         return
     first = emitter.fresh("from", "i64")
     turn = scope.inner()
     depth = emitter.let(turn, "steps", minimum(integer(tiling.depth), sub(product.depth, first)))
-    _turn(fused, product, turn, panels, tiles, first, depth)
+    _turn(product, turn, panels, tiles, first, depth)
     stop = maximum(product.depth, integer(1))
     scope.statements.append(For(first, integer(0), stop, integer(tiling.depth), tuple(turn.statements)))
     tile, panel = emitter.fresh("tile", "i64"), emitter.fresh("panel", "i64")
     outer, inner = scope.inner(), scope.inner()
     top, own = _top(product, outer, tile)
-    _follow(fused, product, inner, top, own, panels[0], panel, _sums_at(product, tiles[0], tile, panel))
+    _follow(product, inner, top, own, panels[0], panel, _sums_at(product, tiles[0], tile, panel))
     outer.statements.append(For(panel, integer(0), panels[1], integer(1), tuple(inner.statements)))
     scope.statements.append(For(tile, *tiles, integer(1), tuple(outer.statements)))
 
 
 def _turn(
-    fused: Fused, product: Product, scope: Scope, panels: tuple[Expr, Expr], tiles: tuple[Expr, Expr], first: Expr,
+    product: Tiles, scope: Scope, panels: tuple[Expr, Expr], tiles: tuple[Expr, Expr], first: Expr,
     depth: Expr,
 ) -> None:  # fmt: skip
-    """Pack the panels, then go through the tiles."""
+    """Pack the panels where they are packed, then go through the tiles."""
     emitter, tiling = product.emitter, product.tiling
     start, count = panels
-    panel = emitter.fresh("panel", "i64")
-    packing = scope.inner()
-    column = emitter.let(packing, "column", mul(add(start, panel), integer(tiling.panel)))
-    product.pack(packing, panel, column, first, depth)
-    scope.statements.append(For(panel, integer(0), count, integer(1), tuple(packing.statements)))
+    if tiling.packs:
+        panel = emitter.fresh("panel", "i64")
+        packing = scope.inner()
+        column = emitter.let(packing, "column", mul(add(start, panel), integer(tiling.panel)))
+        product.pack(packing, panel, column, first, depth)
+        scope.statements.append(For(panel, integer(0), count, integer(1), tuple(packing.statements)))
     if tiling.staged:
         group = emitter.fresh("group", "i64")
         some = scope.inner()
         stop = emitter.let(some, "stop", minimum(add(group, integer(tiling.staged)), tiles[1]))
         product.stage(some, (group, stop), first, depth)
-        _tiles(fused, product, some, panels, (group, stop), tiles[0], first, depth)
+        _tiles(product, some, panels, (group, stop), tiles[0], first, depth)
         scope.statements.append(For(group, *tiles, integer(tiling.staged), tuple(some.statements)))
     else:
-        _tiles(fused, product, scope, panels, tiles, tiles[0], first, depth)
+        _tiles(product, scope, panels, tiles, tiles[0], first, depth)
 
 
 def _tiles(
-    fused: Fused, product: Product, scope: Scope, panels: tuple[Expr, Expr], tiles: tuple[Expr, Expr],
+    product: Tiles, scope: Scope, panels: tuple[Expr, Expr], tiles: tuple[Expr, Expr],
     first_tile: Expr, first: Expr, depth: Expr,
 ) -> None:  # fmt: skip
     """Multiply some tiles, which are staged together if they are, by the packed panels."""
@@ -207,22 +240,22 @@ def _tiles(
     outer, inner = scope.inner(), scope.inner()
     top, own = _top(product, outer, tile)
     sums = emitter.let(inner, "sums_at", _sums_at(product, first_tile, tile, panel))
-    column = emitter.let(inner, "column", mul(add(start, panel), integer(tiling.panel)))
+    column = emitter.let(inner, "column", product.start(mul(add(start, panel), integer(tiling.panel))))
     product.multiply(inner, top, sub(tile, tiles[0]), panel, column, first, depth, sums)
     if tiling.one_turn:
-        _follow(fused, product, inner, top, own, start, panel, sums)
+        _follow(product, inner, top, own, start, panel, sums)
     outer.statements.append(For(panel, integer(0), count, integer(1), tuple(inner.statements)))
     scope.statements.append(For(tile, *tiles, integer(1), tuple(outer.statements)))
 
 
-def _top(product: Product, scope: Scope, tile: Expr) -> tuple[Expr, Expr]:
+def _top(product: Tiles, scope: Scope, tile: Expr) -> tuple[Expr, Expr]:
     """The first row of a tile, and how many of its rows belong to the tile before."""
     emitter = product.emitter
     top = emitter.let(scope, "top", product.top(tile))
     return top, emitter.let(scope, "skipped", sub(mul(tile, integer(product.tiling.rows)), top))
 
 
-def _sums_at(product: Product, first: Expr, tile: Expr, panel: Expr) -> Expr:
+def _sums_at(product: Tiles, first: Expr, tile: Expr, panel: Expr) -> Expr:
     tiling = product.tiling
     if tiling.one_turn:
         return integer(0)
@@ -230,7 +263,7 @@ def _sums_at(product: Product, first: Expr, tile: Expr, panel: Expr) -> Expr:
 
 
 def _follow(
-    fused: Fused, product: Product, scope: Scope, top: Expr, own: Expr, first_panel: Expr, panel: Expr, sums: Expr
+    product: Tiles, scope: Scope, top: Expr, own: Expr, first_panel: Expr, panel: Expr, sums: Expr
 ) -> None:  # fmt: skip
     """Elementwise work on the sums of one tile, and its stores: whole vectors, then what is left of the columns."""
     emitter, tiling = product.emitter, product.tiling
@@ -238,14 +271,15 @@ def _follow(
     row, column = emitter.fresh("i", "i64"), emitter.fresh("j", "i64")
     start = emitter.let(scope, "column", mul(add(first_panel, panel), integer(tiling.panel)))
     stop = emitter.let(scope, "stop", minimum(add(start, integer(tiling.panel)), product.columns))
-    line = emitter.let(scope, "sums", sub(sums, start))
+    line = emitter.let(scope, "sums", sub(sums, product.start(start)))
     inside = scope.inner()
     at = emitter.let(inside, "line", add(line, mul(row, integer(tiling.sum_pitch))))
     place = emitter.let(inside, "row", add(top, row))
 
     def element(column: Expr, width: int) -> tuple[Stmt, ...]:
         block = inside.inner()
-        _after(fused, emitter, block, Load(SUMS, add(at, column), product.dtype, width), place, column, width)
+        found = Load(SUMS, add(at, column), product.dtype, width)
+        product.follow(block, found, place, Lanes(column, width) if width > 1 else column)
         return tuple(block.statements)
 
     whole = emitter.let(scope, "whole", mul(div(stop, integer(lanes)), integer(lanes)))
@@ -259,19 +293,3 @@ def _follow(
         loops.append(If(Apply("lt", (whole, stop), "bool"), tuple(ragged)))
     inside.statements += loops
     scope.statements.append(For(row, own, integer(tiling.rows), integer(1), tuple(inside.statements)))
-
-
-def _after(
-    fused: Fused, emitter: Emitter, scope: Scope, sums: Expr, row: Expr, column: Expr, lanes: int
-) -> None:  # fmt: skip
-    """Elementwise work on one vector of the result, and its stores."""
-    schedule = fused.schedule
-    assert schedule.matmul is not None
-    result = schedule.matmul.result
-    i, j = schedule.where[result]
-    coordinate = Lanes(column, lanes) if lanes > 1 else column
-    point = {axis: where for axis, where in ((i, row), (j, coordinate)) if axis is not None}
-    scope.known[result] = emitter.let(scope, result.name, sums)
-    emitter.compute(schedule.function.outputs, point, scope)
-    for value in schedule.function.outputs:
-        emitter.store(value, point, scope)

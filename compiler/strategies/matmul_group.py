@@ -32,9 +32,12 @@ from ...ir.kernel import (
     WorkItem,
     add,
     at_least,
+    both,
     ceil_div,
     div,
+    divides,
     integer,
+    less,
     minimum,
     mod,
     mul,
@@ -120,37 +123,16 @@ def lower(fused: Fused, device: DeviceInfo) -> list[Variant]:
         side = integer(tile.side)
         tiles = mul(ceil_div(size_of(rows), side), ceil_div(size_of(columns), side))
         is_last = square == SQUARES[-1]
-        enough = None if is_last else _decided(at_least(tiles, device.compute_units), rows, columns)
-        if enough is False:
+        if isinstance(tiles, Const) and int(tiles.value) < device.compute_units and not is_last:
             continue
-        guards = [] if enough in (None, True) else [enough]
+        guard = None if isinstance(tiles, Const) or is_last else at_least(tiles, device.compute_units)
         if not isinstance(columns, int) and width > 1:
-            divides = Apply("lt", (mod(size_of(columns), integer(width)), integer(1)), "bool")
-            variants.append(_variant(fused, device, tile, _all([*guards, divides])))
+            variants.append(_variant(fused, device, tile, both(guard, divides(width, size_of(columns)))))
             tile = Tile(square, 1, dtype)
-        variants.append(_variant(fused, device, tile, _all(guards)))
-        if not guards:
+        variants.append(_variant(fused, device, tile, guard))
+        if guard is None:
             break
     return variants
-
-
-def _decided(condition: Expr, rows: object, columns: object) -> Expr | bool:
-    """A condition on the number of tiles, or what it comes to where that is known."""
-    if isinstance(rows, int) and isinstance(columns, int):
-        assert isinstance(condition, Apply)
-        tiles, least = condition.operands
-        assert isinstance(tiles, Const)
-        assert isinstance(least, Const)
-        return int(tiles.value) >= int(least.value)
-    return condition
-
-
-def _all(guards: Sequence[Expr | bool]) -> Expr | None:
-    found: Expr | None = None
-    for guard in guards:
-        assert not isinstance(guard, bool)
-        found = guard if found is None else Apply("and", (found, guard), "bool")
-    return found
 
 
 def _variant(fused: Fused, device: DeviceInfo, tile: Tile, guard: Expr | None) -> Variant:
@@ -236,7 +218,7 @@ class _Product:
             k, place = (fast, slow) if self.is_turned[name] else (slow, fast)
             k, place = emitter.let(scope, "k_in", k), emitter.let(scope, "place_in", place)
             at_k = emitter.let(scope, "at_k", add(start, k))
-            inside = Apply("lt", (at_k, self.depth), "bool")
+            inside = less(at_k, self.depth)
             safe_k = emitter.let(scope, "safe", minimum(at_k, sub(self.depth, integer(1))))
             position = emitter.let(scope, "at", minimum(add(first, place), sub(size, integer(1))))
             here = Scope({}, scope.statements)
@@ -285,7 +267,5 @@ class _Product:
         emitter.compute(self.schedule.function.outputs, point, block)
         for value in self.schedule.function.outputs:
             emitter.store(value, point, block)
-        inside = Apply(
-            "and", (Apply("lt", (row, self.rows), "bool"), Apply("lt", (column, self.columns), "bool")), "bool"
-        )
+        inside = both(less(row, self.rows), less(column, self.columns))
         scope.statements.append(If(inside, tuple(block.statements)))

@@ -10,19 +10,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ...ir.function import Value
-from ...ir.kernel import Apply, For, If, PrivateArray, WorkItem, ceil_div, integer, mul, register_dtype
+from ...ir.kernel import For, PrivateArray, WorkItem, ceil_div, integer, mul, register_dtype
 from ...ir.program import Variant
 from ...ir.schedule import Schedule
 from ...ir.target import DeviceInfo
 from ..emission.emit import Emitter, Scope
 from ..emission.reductions import Accumulators, declare, fold
-from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials
-from ..rows.blocks import Block, LaneTrack, block_at, block_count, visit_columns
+from ..fused import Fused, kernel_and_launch, partial_dtypes
+from ..rows.blocks import Block, LaneTrack, block_at, block_count, finish_block, visit_columns
 from ..rows.stages import Stage, stages_of
 from ..rows.sweep import Row, Work, visit
-from ..work_groups.finish import group_count, with_group_finish
+from ..work_groups.finish import group_count, leave_partials, with_group_finish
 from ..work_groups.meeting import Meeting, widest_of
-from ..work_groups.tiers import GROUP, Held, held_values, local_for_meetings, values_for, words_held
+from ..work_groups.tiers import Held, group_size, held_values, local_for_meetings, values_for, words_held
 from . import row_lanes
 
 
@@ -34,7 +34,7 @@ def applies(fused: Fused, device: DeviceInfo) -> str | None:
         return "it has no row reductions"
     if not schedule.rows:
         return "it is a single row"
-    size = min(GROUP, device.max_work_group_size)
+    size = group_size(device)
     if local_for_meetings(schedule, stages_of(schedule), size, size) > device.local_memory:
         return "the partial results of a group do not fit local memory"
     return None
@@ -50,15 +50,15 @@ def cost(fused: Fused, device: DeviceInfo) -> float:
 
 def lower(fused: Fused, device: DeviceInfo) -> list[Variant]:
     schedule, emitter, scope = fused.schedule, fused.emitter(), Scope()
-    group_size = min(GROUP, 1 << (device.max_work_group_size.bit_length() - 1))
+    size_of_group = group_size(device)
     item = emitter.let(scope, "local_id", WorkItem("local_id"))
     group = emitter.let(scope, "group_id", WorkItem("group_id"))
     stages = stages_of(schedule)
-    held, columns = _in_registers(emitter, stages, device, group_size)
+    held, columns = _in_registers(emitter, stages, device, size_of_group)
     names = {each.value: emitter.fresh(f"{each.value.name}_kept", "f32").name for each in held}
     sums = declare(emitter, scope, [op for s in stages for op in (*s.element_sums, *s.row_sums)], 1, 1)
     rows = block_count(schedule, 1)
-    groups = group_count(ceil_div(rows, integer(group_size)), group_size, device)
+    groups = group_count(ceil_div(rows, integer(size_of_group)), size_of_group, device)
 
     number = emitter.fresh("row", "i64")
     inside = scope.inner()
@@ -71,26 +71,23 @@ def lower(fused: Fused, device: DeviceInfo) -> list[Variant]:
         )  # fmt: skip
         if not work.is_empty:
             _pass(emitter, inside, block, stage, work, sums, columns)
-        row_lanes.row_values(emitter, inside, block, stage, sums)
+        finish_block(emitter, inside, block, stage, sums)
     first = emitter.let(scope, "global_id", WorkItem("global_id"))
     scope.statements.append(For(number, first, rows, WorkItem("global_size"), tuple(inside.statements)))
 
-    meeting = Meeting(emitter, group_size, item, widest_of(device))
-    stored = scope.inner()
-    store_partials(fused, stored, meeting.join(scope, sums, group_size), group)
-    if stored.statements:
-        scope.statements.append(If(Apply("eq", (item, integer(0)), "bool"), tuple(stored.statements)))
+    meeting = Meeting(emitter, size_of_group, item, widest_of(device))
+    leave_partials(fused, scope, meeting, sums, group)
     place = "columns kept in registers between the passes" if held else "columns read in every pass"
     launch = kernel_and_launch(
-        fused, emitter, f"_pixel_item{group_size}", scope.statements, mul(groups, integer(group_size)),
-        partials=partial_dtypes(fused), local_size=group_size, local_arrays=meeting.arrays,
+        fused, emitter, f"_pixel_item{size_of_group}", scope.statements, mul(groups, integer(size_of_group)),
+        partials=partial_dtypes(fused), local_size=size_of_group, local_arrays=meeting.arrays,
         private_arrays=_arrays(names, columns), comment=(f"one row a work-item, neighbours side by side; {place}",),
     )  # fmt: skip
     return [with_group_finish(fused, device, (launch,), groups, "pixel-item", None)]
 
 
 def _in_registers(
-    emitter: Emitter, stages: Sequence[Stage], device: DeviceInfo, group_size: int
+    emitter: Emitter, stages: Sequence[Stage], device: DeviceInfo, size_of_group: int
 ) -> tuple[tuple[Held, ...], int]:  # fmt: skip
     """What is kept, and how many columns there are; nothing where they are too many, or their number has a name."""
     schedule: Schedule = emitter.schedule
@@ -98,7 +95,7 @@ def _in_registers(
     columns = schedule.axes[schedule.columns[0]]
     if len(schedule.columns) > 1 or not isinstance(columns, int) or not columns:
         return (), 0
-    return (held, columns) if 0 < columns * words_held(held) <= values_for(device, group_size) else ((), 0)
+    return (held, columns) if 0 < columns * words_held(held) <= values_for(device, size_of_group) else ((), 0)
 
 
 def _arrays(names: Mapping[Value, str], columns: int) -> list[PrivateArray]:

@@ -11,15 +11,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...ir.kernel import (
-    Apply,
     Expr,
     For,
     If,
     WorkItem,
     add,
+    both,
     ceil_div,
     div,
+    divides,
     integer,
+    less,
     minimum,
     mod,
     mul,
@@ -28,21 +30,22 @@ from ...ir.kernel import (
 from ...ir.program import Variant
 from ...ir.schedule import Schedule
 from ...ir.target import DeviceInfo
-from ..emission.emit import Emitter, Point, Scope, product, size_of, split_rows
+from ..emission.emit import Emitter, Point, Scope, product, size_of
 from ..emission.reductions import Accumulators, accumulate, declare
-from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials
+from ..fused import Fused, kernel_and_launch, partial_dtypes
+from ..rows.ownership import point_of
 from ..rows.phases import Phase, phases_of, rescaled_in
 from ..rows.rescalable import rescalable
 from ..rows.stages import Stage, stages_of
 from ..rows.sweep import Work
-from ..work_groups.finish import group_count, with_group_finish
+from ..work_groups.finish import first_of, group_count, leave_partials, with_group_finish
 from ..work_groups.meeting import Meeting, widest_of
 from ..work_groups.online import TILE, reduce_online
 from ..work_groups.rows import GroupRows
 from ..work_groups.tiers import (
-    GROUP,
     WARP,
     Layout,
+    group_size,
     held_values,
     layout_of,
     local_for_meetings,
@@ -52,8 +55,8 @@ from ..work_groups.tiers import (
 )
 from . import row_item
 
-KEPT_VECTORS = (4, 16)
-"""Vectors an item keeps of rows whose length has a name: a row of that many an item, or of fewer, is read once."""
+KEPT_VALUES = (16, 64)
+"""Elements an item keeps of rows whose length has a name: a row of that many an item, or of fewer, is read once."""
 
 
 def applies(fused: Fused, device: DeviceInfo) -> str | None:
@@ -64,7 +67,7 @@ def applies(fused: Fused, device: DeviceInfo) -> str | None:
         return "it has no rows"
     if not schedule.reduced and len(schedule.looped) == 1:
         return "its elements lie along one axis"
-    size = min(GROUP, device.max_work_group_size)
+    size = group_size(device)
     if local_for_meetings(schedule, stages_of(schedule), size, min(size, WARP)) > device.local_memory:
         return "the partial results of a group do not fit local memory"
     return None
@@ -83,28 +86,28 @@ def cost(fused: Fused, device: DeviceInfo) -> float:
 
 
 def lower(fused: Fused, device: DeviceInfo) -> list[Variant]:
-    """A row of known length in its own layout. Else in layouts for rows that are kept, then for rows that are not."""
+    """A row of known length in its own layout. Else in layouts for rows that are kept, then for rows that are not: with
+    vectors where they divide the row, element by element where they do not."""
     schedule, emitter = fused.schedule, fused.emitter()
     columns = schedule.axes[column_axis(schedule)]
-    width, stages = vector_of(schedule, columns, device), stages_of(schedule)
+    widest, stages = vector_of(schedule, device, columns), stages_of(schedule)
     is_one_axis = len(schedule.columns) <= 1
-    if isinstance(columns, int) and is_one_axis:
-        return [_variant(fused, device, layout_of(emitter, stages, columns, width, device), None)]
-    size = min(GROUP, 1 << (device.max_work_group_size.bit_length() - 1))
-    divides = Apply("lt", (mod(size_of(columns), integer(width)), integer(1)), "bool")
+    size = group_size(device)
+    if isinstance(columns, int):
+        known = layout_of(emitter, stages, columns, widest, device) if is_one_axis else None
+        return [_variant(fused, device, known or Layout(size, 1, widest, 0, 0, True), None)]
     held = held_values(emitter, stages) if is_one_axis else ()
     words = words_held(held)
+    kept = [values for values in KEPT_VALUES if 0 < values * words <= values_for(device, size)]
     variants = []
-    for kept in KEPT_VECTORS:
-        if words and kept * width * words <= values_for(device, size):
-            fits = Apply("lt", (size_of(columns), integer(kept * width * size + 1)), "bool")
-            layout = Layout(size, 1, width, kept, 0, False, held)
-            variants.append(_variant(fused, device, layout, Apply("and", (divides, fits), "bool")))
-    if isinstance(columns, int):
-        return [_variant(fused, device, Layout(size, 1, width, 0, 0, True), None)]
-    if width > 1:
-        variants.append(_variant(fused, device, Layout(size, 1, width, 0, 0, True), divides))
-    return [*variants, _variant(fused, device, Layout(size, 1, 1, 0, 0, True), None)]
+    for width in dict.fromkeys((widest, 1)):
+        whole = divides(width, size_of(columns)) if width > 1 else None
+        for values in kept:
+            fits = less(size_of(columns), integer(values * size + 1))
+            layout = Layout(size, 1, width, values // width, 0, False, held)
+            variants.append(_variant(fused, device, layout, both(whole, fits)))
+        variants.append(_variant(fused, device, Layout(size, 1, width, 0, 0, True), whole))
+    return variants
 
 
 def _variant(fused: Fused, device: DeviceInfo, layout: Layout, guard: Expr | None) -> Variant:
@@ -130,10 +133,9 @@ def _variant(fused: Fused, device: DeviceInfo, layout: Layout, guard: Expr | Non
     if layout.rows > 1:
         own = add(mul(block, integer(layout.rows)), div(item, integer(layout.lanes)))
         wanted = emitter.let(turn, "wanted", own)
-        inside = emitter.let(turn, "inside", Apply("lt", (wanted, rows), "bool"))
+        inside = emitter.let(turn, "inside", less(wanted, rows))
         row = emitter.let(turn, "row", minimum(wanted, sub(rows, integer(1))))
-    coordinates = split_rows(row, [size_of(schedule.axes[a]) for a in row_axes])
-    point: Point = {a: emitter.let(turn, "row_at", c) for a, c in zip(row_axes, coordinates)}
+    point = point_of(emitter, turn, row, row_axes)
     along = GroupRows(emitter, layout, axis, item, lane, integer(0), size_of(schedule.axes[axis]), inside)
     laws = rescalable(schedule)
     online = {phase.stages[0].number: phase for phase in phases_of(stages, laws) if _goes_online(along, phase, device)}
@@ -150,15 +152,11 @@ def _variant(fused: Fused, device: DeviceInfo, layout: Layout, guard: Expr | Non
             _visit_lines(emitter, turn, point, along, stage, work, own)
             for op, value in meeting.join(turn, found, layout.lanes).items():
                 turn.known[op.result] = value
-        row_values(emitter, turn, point, stage, row_sums, first_of(lane, inside))
+        finish_row(emitter, turn, point, stage, row_sums, first_of(lane, inside))
     meeting.close_turn(turn)
     scope.statements.append(For(block, group, blocks, WorkItem("group_count"), tuple(turn.statements)))
 
-    totals = meeting.join(scope, [*sums, *row_sums], layout.size)
-    stored = scope.inner()
-    store_partials(fused, stored, totals, group)
-    if stored.statements:
-        scope.statements.append(If(first_of(item, None), tuple(stored.statements)))
+    leave_partials(fused, scope, meeting, [*sums, *row_sums], group)
     kind = "_looped" if layout.looped else f"_kept{layout.vectors}" if layout.held else ""
     launch = kernel_and_launch(
         fused, emitter, f"_row_group{layout.lanes}x{layout.width}{kind}", scope.statements,
@@ -199,18 +197,10 @@ def _visit_lines(
 def described(layout: Layout) -> str:
     """One line for the kernel's comment."""
     share = "one row a work-group" if layout.rows == 1 else f"{layout.rows} rows a work-group"
-    place = {"read once": "read once", "read again in every pass": "read again in every pass"}.get(
-        layout.tier, f"kept in {layout.tier} between the passes")  # fmt: skip
-    return f"{share}, {layout.lanes} items a row, vectors of {layout.width} side by side; {place}"
+    return f"{share}, {layout.lanes} items a row, vectors of {layout.width} side by side; {layout.tier}"
 
 
-def first_of(lane: Expr, inside: Expr | None) -> Expr:
-    """Whether an item is the one that does what a row, or a group, needs once."""
-    is_first = Apply("eq", (lane, integer(0)), "bool")
-    return is_first if inside is None else Apply("and", (inside, is_first), "bool")
-
-
-def row_values(
+def finish_row(
     emitter: Emitter, scope: Scope, point: Point, stage: Stage, sums: Sequence[Accumulators], is_first: Expr
 ) -> None:  # fmt: skip
     """What a row gives once a pass is done: computed, stored, added up and checked by its first item."""

@@ -11,7 +11,6 @@ from ...ir.kernel import (
     Expr,
     For,
     PrivateArray,
-    WorkItem,
     add,
     at_least,
     ceil_div,
@@ -19,18 +18,18 @@ from ...ir.kernel import (
     integer,
     maximum,
     minimum,
-    mul,
     register_dtype,
 )  # fmt: skip
 from ...ir.program import Variant
 from ...ir.schedule import Schedule
 from ...ir.target import DeviceInfo
 from ...ir.types import ITEM_SIZE, DimLike
-from ..emission.emit import Emitter, Point, Scope, product, size_of, split_rows
+from ..emission.emit import Emitter, Point, Scope, product, size_of
 from ..emission.reductions import Accumulators, declare, fold
 from ..emission.vectors import nontemporal_from, vector_width
-from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, with_finish, work_item
-from ..rows.stages import Stage, kept_values, stages_of
+from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, with_finish
+from ..rows.ownership import own_share, point_of
+from ..rows.stages import Stage, after_keeping, kept_values, stages_of
 from ..rows.sweep import Row, Track, Work, sweep
 from ..rows.values import RowValues
 
@@ -110,27 +109,23 @@ def _variant(fused: Fused, device: DeviceInfo, width: int, guard: Expr | None, n
     emitter, scope = fused.emitter(), Scope()
     rows = product(schedule.axes[a] for a in row_axes)
     items = items_for(rows, schedule.axes[axis], device)
-    item = work_item(emitter, scope, "global_id")
-    total_rows = emitter.let(scope, "rows", rows)
-    per_item = emitter.let(scope, "rows_per_item", ceil_div(total_rows, WorkItem("global_size")))
-    first = emitter.let(scope, "first", mul(item, per_item))
-    last = emitter.let(scope, "end", minimum(add(first, per_item), total_rows))
+    own = own_share(emitter, scope, rows)
     stages = stages_of(schedule)
     kept = kept_values(emitter, stages, schedule.axes[axis], PRIVATE_BYTES) if width > 1 else {}
+    stages = after_keeping(schedule, stages, kept)
     element_sums = [op for stage in stages for op in stage.element_sums]
     totals = declare(emitter, scope, element_sums, width, 1)
-    rows_done = RowValues(emitter, scope, stages, row_axes, width, first, last)
+    rows_done = RowValues(emitter, scope, stages, row_axes, width, own.first, own.end)
 
     row = emitter.fresh("row", "i64")
     inside = scope.inner()
-    coordinates = split_rows(row, [size_of(schedule.axes[a]) for a in row_axes])
-    point: Point = {a: emitter.let(inside, "row_at", c) for a, c in zip(row_axes, coordinates)}
+    point = point_of(emitter, inside, row, row_axes)
     for stage in stages:
         _pass(fused, emitter, inside, point, axis, width, stage, stages, kept, totals, nontemporal)
         rows_done.emit(inside, point, stage, row)
-    scope.statements.append(For(row, first, last, integer(1), tuple(inside.statements)))
+    scope.statements.append(For(row, own.first, own.end, integer(1), tuple(inside.statements)))
     sums = {group.op: fold(emitter, scope, group, True) for group in (*totals, *rows_done.totals)}
-    store_partials(fused, scope, sums, item)
+    store_partials(fused, scope, sums, own.item)
     launch = kernel_and_launch(
         fused, emitter, f"_row_item{width}" + "_stream" * nontemporal, scope.statements, items,
         partials=partial_dtypes(fused), comment=(f"one work-item a row, vectors of {width} along it",),

@@ -11,13 +11,8 @@ from ...ir.kernel import (
     Expr,
     For,
     PrivateArray,
-    WorkItem,
-    add,
     at_least,
-    ceil_div,
     integer,
-    minimum,
-    mul,
     register_dtype,
 )
 from ...ir.program import Variant
@@ -25,10 +20,11 @@ from ...ir.schedule import Schedule
 from ...ir.target import DeviceInfo
 from ...ir.types import ITEM_SIZE, DimLike, multiply_dims
 from ..emission.emit import Emitter, Scope, product, size_of
-from ..emission.reductions import Accumulators, accumulate, declare, fold
+from ..emission.reductions import Accumulators, declare, fold
 from ..emission.vectors import nontemporal_from, vector_width
-from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, with_finish, work_item
-from ..rows.blocks import Block, LaneTrack, block_at, block_count, lane_axis, visit_columns
+from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, with_finish
+from ..rows.blocks import Block, LaneTrack, block_at, block_count, finish_block, lane_axis, visit_columns
+from ..rows.ownership import own_share
 from ..rows.stages import Stage, kept_values, stages_of
 from ..rows.sweep import Row, Work
 from .row_item import items_for
@@ -86,11 +82,7 @@ def _variant(fused: Fused, device: DeviceInfo, width: int, guard: Expr | None, n
     blocks = block_count(schedule, width)
     length = multiply_dims([*(schedule.axes[a] for a in schedule.columns), width])
     items = items_for(blocks, length, device, least=1)
-    item = work_item(emitter, scope, "global_id")
-    total = emitter.let(scope, "blocks", blocks)
-    per_item = emitter.let(scope, "blocks_per_item", ceil_div(total, WorkItem("global_size")))
-    first = emitter.let(scope, "first", mul(item, per_item))
-    last = emitter.let(scope, "end", minimum(add(first, per_item), total))
+    own = own_share(emitter, scope, blocks, "blocks")
     stages = stages_of(schedule)
     kept = kept_values(emitter, stages, length, PRIVATE_BYTES) if width > 1 else {}
     again = inputs_read_again(emitter, stages, kept, length) if width > 1 else {}
@@ -107,9 +99,9 @@ def _variant(fused: Fused, device: DeviceInfo, width: int, guard: Expr | None, n
                  if filled < stage.number and (v in read if v in again else stage.needs(v))}  # fmt: skip
         work = Work((*stage.reductions, *stage.element_sums), stage.element_outputs, stage.element_checks, keep, there)
         _pass(emitter, inside, block, stage, work, sums, nontemporal)
-        row_values(emitter, inside, block, stage, sums)
-    scope.statements.append(For(number, first, last, integer(1), tuple(inside.statements)))
-    store_partials(fused, scope, {group.op: fold(emitter, scope, group, True) for group in sums}, item)
+        finish_block(emitter, inside, block, stage, sums)
+    scope.statements.append(For(number, own.first, own.end, integer(1), tuple(inside.statements)))
+    store_partials(fused, scope, {group.op: fold(emitter, scope, group, True) for group in sums}, own.item)
     launch = kernel_and_launch(
         fused, emitter, f"_row_lanes{width}" + "_stream" * nontemporal, scope.statements, items,
         partials=partial_dtypes(fused), comment=(f"one row a lane, {width} rows at a time",),
@@ -170,17 +162,3 @@ def _pass(
     visit_columns(emitter, scope, [LaneTrack(scope, block, work, rows, own)], nontemporal=nontemporal)
     for group in rows:
         scope.known[group.op.result] = fold(emitter, scope, group, False)
-
-
-def row_values(
-    emitter: Emitter, scope: Scope, block: Block, stage: Stage, sums: Sequence[Accumulators], vector: int = 0
-) -> None:
-    """What the rows of a vector give once a pass is done: stored values, sums over rows, checks."""
-    own = [group for group in sums if group.op in stage.row_sums]
-    emitter.compute([*stage.row_outputs, *(group.op.operands[0] for group in own)], block.point, scope)
-    for value in stage.row_outputs:
-        emitter.store(value, block.point, scope)
-    for group in own:
-        accumulate(emitter, scope, group, vector, block.fresh)
-    for op in stage.row_checks:
-        emitter.check(op, block.point, scope)

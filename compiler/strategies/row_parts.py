@@ -22,30 +22,33 @@ from ...ir.kernel import (
     WorkItem,
     add,
     at_least,
+    both,
     ceil_div,
     div,
+    divides,
     integer,
+    less,
     maximum,
     minimum,
-    mod,
     mul,
     sub,
 )  # fmt: skip
 from ...ir.program import Launch, Variant
 from ...ir.schedule import Schedule
 from ...ir.target import DeviceInfo
-from ..emission.emit import Emitter, Point, Scope, product, size_of, split_rows
+from ..emission.emit import Emitter, Point, Scope, product, size_of
 from ..emission.reductions import Accumulators, declare
 from ..emission.vectors import vector_width
 from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, with_finish
+from ..rows.ownership import point_of
 from ..rows.phases import PartBuffers, Phase, join_parts, phases_of, reference, rescaled_in, used_reductions
 from ..rows.rescalable import Law, rescalable
 from ..rows.stages import Stage, stages_of
 from ..rows.sweep import Track, Work, sweep
-from ..work_groups.finish import group_count, with_group_finish
+from ..work_groups.finish import first_of, group_count, with_group_finish
 from ..work_groups.meeting import Meeting, widest_of
 from ..work_groups.rows import GroupRows
-from ..work_groups.tiers import GROUP, Layout, held_values, values_for, vector_of, words_held
+from ..work_groups.tiers import Layout, group_size, held_values, values_for, vector_of, words_held
 from . import row_group, row_item, row_pipeline
 
 PART = {"cpu": 16384, "gpu": 8192}
@@ -95,26 +98,26 @@ def _most_rows(device: DeviceInfo) -> int:
 
 
 def lower(fused: Fused, device: DeviceInfo) -> list[Variant]:
+    """In parts where rows are few and long. On a GPU element by element where vectors do not divide a row."""
     parts = _Parts(fused, device)
     columns = fused.schedule.axes[parts.axis]
-    guards: list[Expr] = []
-    if not isinstance(columns, int):
-        guards.append(at_least(size_of(columns), LEAST_PARTS * parts.part))
-        if device.kind == "gpu":
-            guards.append(Apply("lt", (mod(size_of(columns), integer(parts.width)), integer(1)), "bool"))
-    if not isinstance(parts.rows, Const):
-        guards.append(Apply("lt", (parts.rows, integer(_most_rows(device))), "bool"))
-    guard = guards[0] if guards else None
-    for other in guards[1:]:
-        guard = Apply("and", (guard, other), "bool") if guard is not None else other
-    divided = parts.variant(guard)
-    return [divided] if guard is None else [divided, *_whole(fused, device).lower(fused, device)]
+    few = None if isinstance(parts.rows, Const) else less(parts.rows, integer(_most_rows(device)))
+    if isinstance(columns, int):
+        divided = [parts.variant(few)]
+    else:
+        long = at_least(size_of(columns), LEAST_PARTS * parts.part)
+        divided = [parts.variant(both(both(long, parts.whole_vectors), few))]
+        if parts.whole_vectors is not None:
+            divided.append(replace(parts, widest=1).variant(both(long, few)))
+    is_always = divided[-1].guard is None
+    return divided if is_always else [*divided, *_whole(fused, device).lower(fused, device)]
 
 
 @dataclass(frozen=True)
 class _Parts:
     fused: Fused
     device: DeviceInfo
+    widest: int = 16
 
     @property
     def schedule(self) -> Schedule:
@@ -135,16 +138,18 @@ class _Parts:
     @cached_property
     def width(self) -> int:
         columns = self.schedule.axes[self.axis]
-        return (
-            vector_of(self.schedule, columns, self.device)
-            if self.on_gpu
-            else vector_width(self.schedule, self.device, columns)
-        )
+        wanted = (vector_of if self.on_gpu else vector_width)(self.schedule, self.device, columns)
+        return min(self.widest, wanted)
+
+    @property
+    def whole_vectors(self) -> Expr | None:
+        """The condition that vectors divide a row whose length has a name. CPUs do not ask for it."""
+        return divides(self.width, self.columns) if self.on_gpu and self.width > 1 else None
 
     @property
     def lanes(self) -> int:
         """Work-items of a part."""
-        return min(GROUP, 1 << (self.device.max_work_group_size.bit_length() - 1)) if self.on_gpu else 1
+        return group_size(self.device) if self.on_gpu else 1
 
     @property
     def part(self) -> int:
@@ -215,8 +220,7 @@ class _Launch:
         part = emitter.let(turn, "part", Apply("mod", (unit, parts), "i64"))
         start = emitter.let(turn, "start", mul(part, integer(shape.part)))
         stop = self._stop(turn, part, parts, start)
-        coordinates = split_rows(row, [size_of(self.schedule.axes[a]) for a in shape.row_axes])
-        point: Point = {a: emitter.let(turn, "row_at", c) for a, c in zip(shape.row_axes, coordinates)}
+        point = point_of(emitter, turn, row, shape.row_axes)
         earlier = used_reductions(self.schedule, self._targets(stages), self.laws)
         join_parts(emitter, turn, self.buffers, meeting, item, row,
                    [op for op in earlier if op not in phase.reductions], self.laws)  # fmt: skip
@@ -234,9 +238,9 @@ class _Launch:
             self._by_first(turn, stored, item)
         if phase.is_last:
             is_first = Apply("eq", (part, integer(0)), "bool")
-            first = row_group.first_of(item, is_first) if shape.on_gpu else is_first
+            first = first_of(item, is_first) if shape.on_gpu else is_first
             for stage in stages:
-                row_group.row_values(emitter, turn, point, stage, row_sums, first)
+                row_group.finish_row(emitter, turn, point, stage, row_sums, first)
         meeting.close_turn(turn)
         count = WorkItem("group_count" if shape.on_gpu else "global_size")
         total = mul(shape.rows, shape.parts)
@@ -246,7 +250,7 @@ class _Launch:
         store_partials(self.fused, stored, meeting.join(scope, [*sums, *row_sums], shape.lanes), unit_id)
         self._by_first(scope, stored, item)
         return kernel_and_launch(
-            self.fused, emitter, f"_row_parts{self.number}", scope.statements,
+            self.fused, emitter, f"_row_parts{self.number}x{shape.width}", scope.statements,
             mul(shape.units, integer(shape.lanes)), local_size=shape.lanes,
             partials={**partial_dtypes(self.fused), **self._part_dtypes()},
             local_arrays=[*meeting.arrays, *along.local_arrays], private_arrays=along.private_arrays,
@@ -261,7 +265,7 @@ class _Launch:
     def _by_first(self, scope: Scope, inner: Scope, item: Expr) -> None:
         """What is stored once for a part, by its first item."""
         if inner.statements and self.shape.on_gpu:
-            scope.statements.append(If(Apply("eq", (item, integer(0)), "bool"), tuple(inner.statements)))
+            scope.statements.append(If(first_of(item), tuple(inner.statements)))
         else:
             scope.statements += inner.statements
 

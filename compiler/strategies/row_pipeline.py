@@ -22,12 +22,9 @@ from ...ir.kernel import (
     PrivateArray,
     Store,
     Var,
-    WorkItem,
     add,
     at_least,
-    ceil_div,
     integer,
-    minimum,
     mod,
     mul,
     register_dtype,
@@ -37,12 +34,13 @@ from ...ir.program import Variant
 from ...ir.schedule import Schedule
 from ...ir.target import DeviceInfo
 from ...ir.types import ITEM_SIZE
-from ..emission.emit import Emitter, Point, Scope, product, size_of, split_rows
+from ..emission.emit import Emitter, Point, Scope, product
 from ..emission.reductions import Accumulators, declare, fold
 from ..emission.vectors import nontemporal_from, vector_width
-from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, with_finish, work_item
+from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, with_finish
 from ..rows.in_flight import Carried, declare_carried, known_of, lags_of, pitch_of, rows_waiting, steps
-from ..rows.stages import COSTLY, Stage, kept_values, stages_of
+from ..rows.ownership import own_share, point_of
+from ..rows.stages import COSTLY, Stage, after_keeping, kept_values, stages_of
 from ..rows.sweep import Row, Track, Work, sweep
 from ..rows.sweep_aligned import sweep_aligned
 from ..rows.values import RowValues
@@ -92,6 +90,7 @@ def _rows_wait(fused: Fused, columns: int) -> bool:
     schedule = fused.schedule
     stages = stages_of(schedule)
     limitless = kept_values(fused.emitter(), stages, columns, 2**62)
+    stages = after_keeping(schedule, stages, limitless)
     lags = lags_of(stages)
     waiting = 0
     for value, (_, number) in limitless.items():
@@ -140,6 +139,7 @@ class _Pipeline:
         self.unroll = 1 if columns >= LONG else ABREAST
         self.row_axes = [a for a in sorted(self.schedule.looped) if a != self.axis]
         self.kept = kept_values(self.emitter, self.stages, columns, 2**62)
+        self.stages = after_keeping(self.schedule, self.stages, self.kept)
         self.pitch = {value: pitch_of(columns, width, ITEM_SIZE[register_dtype(value.type.dtype)], self._copies(value))
                       for value in self.kept}  # fmt: skip
 
@@ -147,27 +147,20 @@ class _Pipeline:
         fused, emitter, scope = self.fused, self.emitter, Scope()
         rows = product(self.schedule.axes[a] for a in self.row_axes)
         items = row_item.items_for(rows, self.columns, self.device, max(ROWS_EACH, ELEMENTS_EACH // self.columns))
-        item = work_item(emitter, scope, "global_id")
-        total_rows = emitter.let(scope, "rows", rows)
-        share = ceil_div(total_rows, WorkItem("global_size"))
-        if self.realigns:
-            together = integer(self.width // gcd(self.columns, self.width))
-            share = mul(ceil_div(share, together), together)
-        per_item = emitter.let(scope, "rows_per_item", share)
-        first = emitter.let(scope, "first", mul(item, per_item))
-        end = emitter.let(scope, "end", minimum(add(first, per_item), total_rows))
+        together = self.width // gcd(self.columns, self.width) if self.realigns else 1
+        own = own_share(emitter, scope, rows, together=together)
         sums = declare(emitter, scope, [op for s in self.stages for op in s.element_sums], self.width, 1)
-        rows_done = RowValues(emitter, scope, self.stages, self.row_axes, self.width, first, end)
+        rows_done = RowValues(emitter, scope, self.stages, self.row_axes, self.width, own.first, own.end)
         found = [(op, self.lags[stage.number]) for stage in self.stages for op in stage.reductions]
         carried = declare_carried(emitter, scope, found, self.lags[-1], 1)
         self._pad(scope)
 
         def passes(inside: Scope, stages: Sequence[Stage], step: Var) -> None:
-            self._passes(inside, stages, step, end, carried, sums, rows_done)
+            self._passes(inside, stages, step, own.end, carried, sums, rows_done)
 
-        steps(emitter, scope, first, end, self.stages, self.lags, carried, passes)
+        steps(emitter, scope, own.first, own.end, self.stages, self.lags, carried, passes)
         totals = {group.op: fold(emitter, scope, group, True) for group in (*sums, *rows_done.totals)}
-        store_partials(fused, scope, totals, item)
+        store_partials(fused, scope, totals, own.item)
         launch = kernel_and_launch(
             fused, emitter, f"_row_pipeline{self.width}" + "_stream" * self.nontemporal, scope.statements, items,
             partials=partial_dtypes(fused), private_arrays=[*self._arrays(), *rows_done.arrays],
@@ -228,8 +221,7 @@ class _Pipeline:
             rows_done.emit(track.row, track.point, stage, row)
 
     def _point(self, scope: Scope, row: Expr) -> Point:
-        coordinates = split_rows(row, [size_of(self.schedule.axes[a]) for a in self.row_axes])
-        return {a: self.emitter.let(scope, "row_at", c) for a, c in zip(self.row_axes, coordinates)}
+        return point_of(self.emitter, scope, row, self.row_axes)
 
     def _with_next(
         self, scope: Scope, track: Track, stage: Stage, row: Expr, end: Expr, carried: Sequence[Carried]

@@ -29,7 +29,7 @@ from ..emission.monoids import monoid_of
 from ..emission.reductions import declare, fold
 from ..emission.vectors import static_size, vector_width
 from ..fused import Fused, join_in_order, kernel_and_launch, partial_dtypes, store_partials, with_finish, work_item
-from ..rows.blocks import LaneTrack, block_at, block_count, lane_axis, visit_columns
+from ..rows.blocks import LaneTrack, block_at, block_count, finish_block, lane_axis, visit_columns
 from ..rows.stages import Stage, stages_of
 from ..rows.sweep import Work
 from . import row_lanes
@@ -165,7 +165,7 @@ class _Split:
                 lambda part: add(mul(part, self.rows), block.number), self.parts, self.width,
             )  # fmt: skip
         for stage in stages_of(self.schedule):
-            row_lanes.row_values(emitter, scope, block, stage, ())
+            finish_block(emitter, scope, block, stage, ())
         items = block_count(self.schedule, self.width)
         return kernel_and_launch(
             self.fused, emitter, f"_row_split{self.width}_join", scope.statements, items, partials=own,

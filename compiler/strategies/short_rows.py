@@ -16,13 +16,8 @@ from ...ir.kernel import (
     Expr,
     For,
     PrivateArray,
-    WorkItem,
-    add,
     at_least,
-    ceil_div,
     integer,
-    minimum,
-    mul,
     register_dtype,
 )  # fmt: skip
 from ...ir.program import Variant
@@ -31,11 +26,22 @@ from ...ir.target import DeviceInfo
 from ..emission.emit import Emitter, Lanes, Scope, product, size_of
 from ..emission.reductions import Accumulators, declare, fold
 from ..emission.vectors import nontemporal_from, vector_width
-from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, with_finish, work_item
-from ..rows.blocks import Block, LaneTrack, Pick, block_at, block_count, lane_axis, picked_in_passing, visit_columns
+from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, with_finish
+from ..rows.blocks import (
+    Block,
+    LaneTrack,
+    Pick,
+    block_at,
+    block_count,
+    finish_block,
+    lane_axis,
+    picked_in_passing,
+    visit_columns,
+)
+from ..rows.ownership import own_share
 from ..rows.stages import Stage, kept_values, stages_of
 from ..rows.sweep import Row, Work
-from ..rows.turns import turn_in, turn_out, turned
+from ..rows.turned import turn_in, turn_out, turned
 from . import row_lanes
 from .row_item import items_for
 
@@ -132,11 +138,7 @@ class _ShortRows:
         fused, emitter, scope = self.fused, self.emitter, Scope()
         blocks = block_count(self.schedule, self.width)
         items = items_for(blocks, self.columns * self.width, self.device, least=1)
-        item = work_item(emitter, scope, "global_id")
-        total = emitter.let(scope, "blocks", blocks)
-        per_item = emitter.let(scope, "blocks_per_item", ceil_div(total, WorkItem("global_size")))
-        first = emitter.let(scope, "first", mul(item, per_item))
-        last = emitter.let(scope, "end", minimum(add(first, per_item), total))
+        own = own_share(emitter, scope, blocks, "blocks")
         wanted = [op for stage in self.stages for op in (*stage.element_sums, *stage.row_sums)]
         sums = declare(emitter, scope, wanted, self.width, 1)
         for rows in self.turned.values():
@@ -144,8 +146,8 @@ class _ShortRows:
         number = emitter.fresh("block", "i64")
         inside = scope.inner()
         self._block(inside, block_at(emitter, inside, number, self.width), sums)
-        scope.statements.append(For(number, first, last, integer(1), tuple(inside.statements)))
-        store_partials(fused, scope, {group.op: fold(emitter, scope, group, True) for group in sums}, item)
+        scope.statements.append(For(number, own.first, own.end, integer(1), tuple(inside.statements)))
+        store_partials(fused, scope, {group.op: fold(emitter, scope, group, True) for group in sums}, own.item)
         launch = kernel_and_launch(
             fused, emitter, f"_short_rows{self.width}" + "_stream" * self.nontemporal, scope.statements, items,
             partials=partial_dtypes(fused), private_arrays=self._arrays(),
@@ -203,7 +205,7 @@ class _ShortRows:
             for group in rows:
                 scope.known[group.op.result] = fold(emitter, scope, group, False)
             scope.known.update({pick.op.result: pick.found for pick in picks})
-        row_lanes.row_values(emitter, scope, block, stage, sums)
+        finish_block(emitter, scope, block, stage, sums)
 
     def _pick(self, scope: Scope, op: Op) -> Pick:
         dtype = register_dtype(op.result.type.dtype)

@@ -6,6 +6,7 @@ them (in f64 where the device has it) and computes what depends on the totals.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from ...ir.function import Op
@@ -19,6 +20,7 @@ from ...ir.kernel import (
     Load,
     Var,
     WorkItem,
+    both,
     integer,
     maximum,
     minimum,
@@ -27,9 +29,10 @@ from ...ir.program import Buffer, Launch, Variant
 from ...ir.target import DeviceInfo
 from ..emission.emit import Scope
 from ..emission.monoids import monoid_of
-from ..fused import Fused, finish_whole, kernel_and_launch, partial_dtypes, partial_name
+from ..emission.reductions import Accumulators
+from ..fused import Fused, finish_whole, kernel_and_launch, partial_dtypes, partial_name, store_partials
 from .meeting import Meeting, widest_of
-from .tiers import GROUP
+from .tiers import group_size
 
 RESIDENT = 2048
 """Work-items that a compute unit has in flight: as many groups as that allows, each taking the next row when done."""
@@ -39,6 +42,21 @@ def group_count(wanted: Expr, size: int, device: DeviceInfo) -> Expr:
     """One group for each of the wanted, but no more than the device holds at a time."""
     most = device.compute_units * max(1, RESIDENT // size)
     return maximum(integer(1), minimum(wanted, integer(most)))
+
+
+def first_of(lane: Expr, inside: Expr | None = None) -> Expr:
+    """Whether an item is the one that does what a group, or a row, needs once."""
+    return both(inside, Apply("eq", (lane, integer(0)), "bool"))
+
+
+def leave_partials(
+    fused: Fused, scope: Scope, meeting: Meeting, sums: Sequence[Accumulators], group: Expr
+) -> None:  # fmt: skip
+    """The whole reductions of a group's items become one partial result each, which the first item stores."""
+    stored = scope.inner()
+    store_partials(fused, stored, meeting.join(scope, sums, meeting.size), group)
+    if stored.statements:
+        scope.statements.append(If(first_of(meeting.item), tuple(stored.statements)))
 
 
 def with_group_finish(
@@ -57,7 +75,7 @@ def with_group_finish(
 
 def _finish(fused: Fused, device: DeviceInfo, count: Expr, suffix: str) -> Launch:
     emitter, scope = fused.emitter(), Scope()
-    size = min(GROUP, 1 << (device.max_work_group_size.bit_length() - 1))
+    size = group_size(device)
     item = emitter.let(scope, "local_id", WorkItem("local_id"))
     totals: dict[Op, Var] = {}
     monoids = {}
@@ -81,7 +99,7 @@ def _finish(fused: Fused, device: DeviceInfo, count: Expr, suffix: str) -> Launc
         narrow = value if value.dtype == dtype else Apply("cast", (value,), dtype)
         first.known[op.result] = emitter.let(first, op.result.name, narrow)
     finish_whole(emitter, first)
-    scope.statements.append(If(Apply("eq", (item, integer(0)), "bool"), tuple(first.statements)))
+    scope.statements.append(If(first_of(item), tuple(first.statements)))
     return kernel_and_launch(
         fused, emitter, suffix, scope.statements, integer(size), partials=partial_dtypes(fused), local_size=size,
         local_arrays=meeting.arrays, comment=("adds up the partial results and finishes what depends on them",),

@@ -28,6 +28,7 @@ from ...ir.kernel import (
     Store,
     add,
     integer,
+    less,
     mod,
     mul,
     sub,
@@ -88,7 +89,7 @@ class Meeting:
             places = [add(start, integer(step)) for step in range(0, lanes, second)]
             joined = self._joined(few, op, monoid, [Load(part.name, place, monoid.dtype) for place in places])
             few.statements.append(Store(other.name, add(row, lane), joined))
-        scope.statements.append(If(Apply("lt", (lane, integer(second)), "bool"), tuple(few.statements)))
+        scope.statements.append(If(less(lane, integer(second)), tuple(few.statements)))
         scope.statements.append(Barrier())
         for (op, monoid), other in zip(monoids.items(), seconds):
             found[op] = self._all(scope, op, monoid, other, row, second)

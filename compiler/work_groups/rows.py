@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 
 from ...ir.function import Value
 from ...ir.kernel import (
-    Apply,
     Const,
     Expr,
     For,
@@ -23,7 +22,9 @@ from ...ir.kernel import (
     PrivateArray,
     Store,
     add,
+    both,
     integer,
+    less,
     mul,
     register_dtype,
 )  # fmt: skip
@@ -96,8 +97,7 @@ class GroupRows:
         reach = (number + 1) * self.layout.lanes * self.layout.width
         if isinstance(self.stop, Const) and self.start == integer(0) and reach <= int(self.stop.value):
             return self.inside
-        within = Apply("lt", (column, self.stop), "bool")
-        return within if self.inside is None else Apply("and", (self.inside, within), "bool")
+        return both(self.inside, less(column, self.stop))
 
     def _under(self, scope: Scope, inner: Scope, condition: Expr | None) -> None:
         if condition is None:

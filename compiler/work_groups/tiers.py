@@ -33,6 +33,7 @@ from .meeting import meeting_bytes
 
 WARP = 32
 GROUP = 256
+LARGEST_GROUP = 1024
 SHORT_BYTES = 4 * KIB
 """Rows up to here are one warp's."""
 VALUES = 32
@@ -79,11 +80,13 @@ class Layout:
 
     @property
     def tier(self) -> str:
+        """Where a row waits, in words."""
         if self.looped:
             return "read again in every pass"
         if not self.held:
             return "read once"
-        return " and ".join(["registers"] * bool(self.registers) + ["local memory"] * bool(self.local))
+        places = ["registers"] * bool(self.registers) + ["local memory"] * bool(self.local)
+        return f"kept in {' and '.join(places)} between the passes"
 
 
 def held_values(emitter: Emitter, stages: Sequence[Stage]) -> tuple[Held, ...]:
@@ -145,7 +148,7 @@ def _words(value: Value) -> int:
     return max(1, ITEM_SIZE[_dtype(value)] // 4)
 
 
-def vector_of(schedule: Schedule, columns: DimLike, device: DeviceInfo) -> int:
+def vector_of(schedule: Schedule, device: DeviceInfo, columns: DimLike) -> int:
     """Lanes of a vector of 16 bytes of what has the widest elements; fewer where they do not divide the row, or where
     the device is to have shorter ones."""
     streamed = [v for v in (*schedule.function.inputs, *schedule.element_outputs)
@@ -155,6 +158,11 @@ def vector_of(schedule: Schedule, columns: DimLike, device: DeviceInfo) -> int:
     while isinstance(columns, int) and columns % width:
         width //= 2
     return width
+
+
+def group_size(device: DeviceInfo, most: int = GROUP) -> int:
+    """The largest work-group, of `most` items or fewer: a power of two."""
+    return 1 << (min(most, device.max_work_group_size).bit_length() - 1)
 
 
 def values_for(device: DeviceInfo, size: int) -> int:
@@ -168,12 +176,12 @@ def layout_of(emitter: Emitter, stages: Sequence[Stage], columns: int, width: in
     held = held_values(emitter, stages)
     words = words_held(held)
     vectors = max(1, columns // width)
-    most = 1 << (min(1024, device.max_work_group_size).bit_length() - 1)
+    most = group_size(device, LARGEST_GROUP)
     while most > GROUP and local_for_meetings(emitter.schedule, stages, most, most) > device.local_memory:
         most //= 2
     small = min(GROUP, most)
     if not words:
-        lanes = _lanes_for(vectors, columns, min(small, most))
+        lanes = _lanes_for(vectors, columns, small)
         each = -(-vectors // lanes)
         return _with_rows(Layout(lanes, 1, width, each, 0, False) if each <= MOST_UNROLLED
                           else Layout(lanes, 1, width, 0, 0, True), small)  # fmt: skip

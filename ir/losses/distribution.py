@@ -63,7 +63,7 @@ def js_div_loss(
     else:
         (p, log_p), (q, log_q) = _distribution(p, axis), _distribution(q, axis)
         middle = p * beta + q * (1 - beta)
-        log_middle = (middle == 0).select(1, middle).log()
+        log_middle = middle.maximum(_LEAST_MASS).log()
         rows = _mean_ratio(p, log_p - log_middle, axis) * beta + _mean_ratio(q, log_q - log_middle, axis) * (1 - beta)
     return as_given(reduce_loss(rows, reduction), p_logits, reduction)
 
@@ -96,10 +96,9 @@ def _kl_of_logits(p: Tensor, q: Tensor, axis: int) -> Tensor:
     """KL(P, Q) of P = softmax(p), Q = softmax(q): sum_c P[c] (p[c] - q[c]) - log sum exp(p) + log sum exp(q)."""
     p, sum_p = shifted_exponentials(p, axis)
     q, sum_q = shifted_exponentials(q, axis)
-    mass = p.exp()
-    nothing = p == -math.inf
-    difference = nothing.select(0, p) - (nothing & (q == -math.inf)).select(0, q)
-    return (mass * difference).sum(axis) / sum_p - sum_p.log() + sum_q.log()
+    # What has no mass adds nothing, nor do its derivatives: they need no choice of their own.
+    difference = (p == -math.inf).select(0, p - q).with_gradient((p, p.constant(1)), (q, p.constant(-1)))
+    return (p.exp() * difference).sum(axis) / sum_p - sum_p.log() + sum_q.log()
 
 
 def _mean_ratio(p: Tensor, log_ratio: Tensor, axis: int) -> Tensor:
@@ -109,11 +108,16 @@ def _mean_ratio(p: Tensor, log_ratio: Tensor, axis: int) -> Tensor:
 
 
 def _distribution(x: Tensor, axis: int) -> tuple[Tensor, Tensor]:
-    """softmax(x) and its logarithm, that 0 where x is -inf."""
+    """softmax(x) and its logarithm, that far below all others where x is -inf."""
     shifted, sum_of_exp = shifted_exponentials(x, axis)
     size = x.shape[axis]
-    log = (shifted == -math.inf).select(0, shifted) - sum_of_exp.log().insert_axis(axis, size)
+    log = shifted.maximum(_LEAST_LOG) - sum_of_exp.log().insert_axis(axis, size)
     return shifted.exp() * (1 / sum_of_exp).insert_axis(axis, size), log
+
+
+_LEAST_MASS = 2.0**-126
+_LEAST_LOG = -1e30
+"""What stands for 0 and -inf in logarithms that are multiplied by a probability of 0: no NaN comes of it."""
 
 
 def _class_axis(x: Tensor, other: Tensor, axis: int | None) -> int:

@@ -41,6 +41,8 @@ class KernelReport:
     """What is read and written once, as formulas."""
     repeated: bool
     traffic: KernelTraffic
+    same_in_every_row: tuple[str, ...] = ()
+    """Sums that each row takes for itself though all give the same."""
 
     def __str__(self) -> str:
         piece = " a piece" if self.repeated else ""
@@ -51,6 +53,9 @@ class KernelReport:
             f"traffic ratio {self.traffic.ratio:.2f}",
             f"  strategy {self.strategy}: {self.why}",
         ]
+        for name in self.same_in_every_row:
+            lines.append(f"  %{name} is the same in every row: each takes it from what it reads anyway, "
+                         "which saves a launch")  # fmt: skip
         for why, words in _BESIDE.items():
             moves = [move for move in self.traffic.moves if move.why == why]
             if moves:
@@ -88,6 +93,7 @@ def _report(compiled: Compiled, step: Step) -> KernelReport:
         schedule.stages, exps_per_element(schedule, usual), choice.strategy, choice.why, choice.against,
         tuple(_variants(step)), len(usual.launches), tuple(move.formula for move in moves if move.formula is not None),
         step.repeat is not None, KernelTraffic(step.name, moves),
+        tuple(op.result.name for op in schedule.repeated_reductions),
     )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from lossc.compiled import CompiledFunction
 from lossc.compiler import Compiled, compile_module
 from lossc.compiler.strategies import Candidate, Decision, candidates
 from lossc.ir.diagnostics import CheckFailed
-from lossc.ir.kernel import evaluate_integer
+from lossc.ir.integers import evaluate_integer
 from lossc.ir.parser import parse
 from lossc.ir.program import choose_variant
 from lossc.runtime.device import Device, select

@@ -1,0 +1,42 @@
+"""Which rows are a work-item's own, and where a row lies.
+
+In: how many rows there are, or blocks of rows. Out: a share of neighbouring ones for each work-item of a launch, and
+the coordinates of a row from its number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ...ir.kernel import Expr, WorkItem, add, ceil_div, integer, minimum, mul
+from ..emission.emit import Emitter, Point, Scope, size_of, split_rows
+from ..fused import work_item
+
+
+@dataclass(frozen=True)
+class Share:
+    """What work-item number `item` takes one after the other: `first` to `end` (exclusive)."""
+
+    item: Expr
+    first: Expr
+    end: Expr
+
+
+def own_share(emitter: Emitter, scope: Scope, count: Expr, what: str = "rows", together: int = 1) -> Share:
+    """A work-item's share of `count` rows, or of `what` else there are so many. A share begins with a multiple of
+    `together`."""
+    item = work_item(emitter, scope, "global_id")
+    total = emitter.let(scope, what, count)
+    each = ceil_div(total, WorkItem("global_size"))
+    if together > 1:
+        each = mul(ceil_div(each, integer(together)), integer(together))
+    each = emitter.let(scope, f"{what}_per_item", each)
+    first = emitter.let(scope, "first", mul(item, each))
+    return Share(item, first, emitter.let(scope, "end", minimum(add(first, each), total)))
+
+
+def point_of(emitter: Emitter, scope: Scope, row: Expr, row_axes: Sequence[int]) -> Point:
+    """Where row number `row` lies along the axes of rows, outer to inner."""
+    coordinates = split_rows(row, [size_of(emitter.schedule.axes[a]) for a in row_axes])
+    return {a: emitter.let(scope, "row_at", coordinate) for a, coordinate in zip(row_axes, coordinates)}

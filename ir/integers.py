@@ -1,0 +1,60 @@
+"""Scalar integer expressions over dimension names: sizes of launches and buffers, guards of variants.
+
+In: an expression, sizes. Out: its value. These are the expressions of the kernel IR that stand outside of kernels too,
+so that who runs a program need not load what kernels consist of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .diagnostics import CompilerBug
+
+if TYPE_CHECKING:
+    from .kernel import Expr
+
+
+@dataclass(frozen=True)
+class Const:
+    value: float | int | bool
+    dtype: str
+    width: int = 1
+
+
+@dataclass(frozen=True)
+class Var:
+    name: str
+    dtype: str
+    width: int = 1
+
+
+@dataclass(frozen=True)
+class Apply:
+    """A pointwise primitive of `ops` (or `mod`, `fma`) on operands of one width."""
+
+    op: str
+    operands: tuple[Expr, ...]
+    dtype: str
+    width: int = 1
+
+
+INTEGER_OPERATIONS: Mapping[str, Any] = {
+    "add": lambda a, b: a + b, "sub": lambda a, b: a - b, "mul": lambda a, b: a * b,
+    "div": lambda a, b: a // b if b else 0, "mod": lambda a, b: a % b if b else 0, "min": min, "max": max,
+    "ge": lambda a, b: a >= b, "lt": lambda a, b: a < b, "and": lambda a, b: a and b,
+}  # fmt: skip
+
+
+def evaluate_integer(expression: Expr, variables: Mapping[str, int]) -> int:
+    """The value of a scalar integer expression. All quantities are non-negative."""
+    match expression:
+        case Const(value=value):
+            return int(value)
+        case Var(name=name):
+            return variables[name]
+        case Apply(op=op, operands=(a, b)):
+            return int(INTEGER_OPERATIONS[op](evaluate_integer(a, variables), evaluate_integer(b, variables)))
+        case _:
+            raise CompilerBug(f"not a launch-time expression: {expression}")
