@@ -35,7 +35,8 @@ from ..ir.kernel import (
 from ..ir.names import distinct
 from ..ir.program import Buffer, Launch, Step, Variant
 from ..ir.target import DeviceInfo
-from .emission.emit import Scope, product
+from .emission.emit import Scope
+from .emission.points import product
 from .fused import Fused, finish_whole, kernel_and_launch, partial_name
 
 MOST_ELEMENTS = 16384

@@ -20,7 +20,7 @@ from ..ir.target import DeviceInfo
 from ..ir.types import ITEM_SIZE, DimLike, bind_dim, dim_names, multiply_dims
 from .checks.kernel import check_kernel
 from .checks.program import check_program
-from .emission.emit import product, size_of
+from .emission.points import product, size_of
 from .fused import Fused
 from .fusion.outline import Outlined
 from .lone_item import joined, with_lone_item

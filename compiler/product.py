@@ -12,16 +12,25 @@ from __future__ import annotations
 from ..ir.function import Op, Value
 from ..ir.kernel import Expr, Load, add, mul, register_dtype
 from ..ir.types import DimLike
-from .emission.emit import Coordinate, Emitter, Scope, size_of
+from .emission.emit import Emitter, Scope
+from .emission.points import Coordinate, size_of
 from .fused import Fused
 
-FEW_COLUMNS = 4
+MOST_DOTS = 4
+"""Rows of which dot products are taken at once."""
+LARGEST_TURNED = 16384
+"""Elements of so few rows that are copied, where they lie the other way: they fit a second-level cache easily."""
 
 
 def is_swapped(matmul: Op) -> bool:
     """Whether to take the columns for rows: there are few of them, and a vector runs along the rows."""
     rows, columns = matmul.result.type.shape
-    return isinstance(columns, int) and columns <= FEW_COLUMNS and not (isinstance(rows, int) and rows <= columns)
+    if not isinstance(columns, int) or not 0 < columns <= MOST_DOTS or (isinstance(rows, int) and rows <= columns):
+        return False
+    if columns == 1 or matmul.attributes["transpose_left"] or matmul.attributes["transpose_right"]:
+        return True
+    depth = matmul.operands[1].type.shape[0]
+    return isinstance(depth, int) and columns * depth <= LARGEST_TURNED
 
 
 def outer_dims(matmul: Op) -> tuple[DimLike, DimLike]:
@@ -47,6 +56,8 @@ class Product:
         self.dtype = register_dtype(matmul.result.type.dtype)
         self.row_dim, self.column_dim = outer_dims(matmul)
         self.depth_dim: DimLike = self.left.type.shape[0 if self.left_turned else 1]
+        # Swapped, few enough; else there is a tile for them.
+        self.turns_left = self.swapped and self.left_turned and self.right_turned and self.row_dim != 1
         self.rows, self.columns, self.depth = size_of(self.row_dim), size_of(self.column_dim), size_of(self.depth_dim)
 
     def left_at(self, row: Expr, k: Expr, width: int = 1) -> Load:

@@ -41,9 +41,9 @@ class Ranges:
     operand: Callable[[Op], Range]
 
 
-def ranges_of(function: Function) -> Ranges:
-    """One forward walk for the ranges, one backward for what is chosen."""
-    walk = _Walk(function)
+def ranges_of(function: Function, maxima: Mapping[Value, Value] | None = None) -> Ranges:
+    """One forward walk for the ranges, one backward for what is chosen. `maxima`: inputs that are maxima of others."""
+    walk = _Walk(function, maxima or {})
     chosen = _chosen(function)
 
     def operand(op: Op) -> Range:
@@ -75,8 +75,8 @@ def source(value: Value, producer: Mapping[Value, Op]) -> Value:
 
 
 class _Walk:
-    def __init__(self, function: Function):
-        self.producer = function.producers()
+    def __init__(self, function: Function, maxima: Mapping[Value, Value]):
+        self.producer, self.maxima = function.producers(), maxima
         self.ranges: dict[Value, Range] = {}
         checked: dict[Value, Range] = {}
         for op in function.ops:
@@ -123,11 +123,14 @@ class _Walk:
         if op.name == "select":
             return _either(*(self._arm(op, index) for index in (1, 2)))
         if op.name == "sub" and self._is_its_maximum(op.operands[1], op.operands[0]):
-            return Range(high=0.0)
+            least = operands[0].low - operands[0].high
+            return Range(-math.inf if math.isnan(least) else least, 0.0)
         if op.name == "mul":
             return self._product(*op.operands)
         if op.name == "reduce_sum":
             return Range(1.0, MOST_TERMS) if self._counts_the_largest(op) else _sum(operands[0])
+        if op.name in ("reduce_max", "reduce_min") and _reduces_some(op):
+            return operands[0]
         rule = _RULES.get(op.name)
         return ANY if rule is None else rule(*operands)
 
@@ -153,8 +156,11 @@ class _Walk:
 
     def _is_its_maximum(self, value: Value, x: Value) -> bool:
         """Whether `value` is max(x), repeated."""
-        largest = self.producer.get(source(value, self.producer))
-        return largest is not None and largest.name == "reduce_max" and largest.operands[0] is x
+        behind = source(value, self.producer)
+        largest = self.producer.get(behind)
+        if largest is None:
+            return self.maxima.get(behind) is x
+        return largest.name == "reduce_max" and largest.operands[0] is x
 
     def _counts_the_largest(self, op: Op) -> bool:
         """Whether `op` is sum(exp(x - max(x))) over what the maximum is taken: at least 1."""
@@ -166,10 +172,32 @@ class _Walk:
             or not self._is_its_maximum(shifted.operands[1], shifted.operands[0])
         ):
             return False
-        largest = self.producer[source(shifted.operands[1], self.producer)]
-        return tuple(largest.attributes["axes"]) == tuple(op.attributes["axes"])
+        largest = self.producer.get(source(shifted.operands[1], self.producer))
+        return largest is not None and tuple(largest.attributes["axes"]) == tuple(op.attributes["axes"])
 
 
+def _reduces_some(op: Op) -> bool:
+    """Whether it is known that a reduction is over at least one element."""
+    shape = op.operands[0].type.shape
+    return all(isinstance(size := shape[axis], int) and size > 0 for axis in op.attributes["axes"])
+
+
+def is_never(op: Op, ranges: Mapping[Value, Range]) -> bool:
+    """Whether a comparison holds nowhere, as the ranges of its operands tell. NaN is neither equal nor above nor
+    below."""
+    if op.name not in _COMPARISONS:
+        return False
+    a, b = (ranges[operand] for operand in op.operands)
+    return {
+        "eq": a.high < b.low or b.high < a.low,
+        "lt": a.low >= b.high,
+        "gt": a.high <= b.low,
+        "le": a.low > b.high,
+        "ge": a.high < b.low,
+    }[op.name]
+
+
+_COMPARISONS = ("eq", "lt", "gt", "le", "ge")
 _OPPOSITE = {"lt": "ge", "ge": "lt", "le": "gt", "gt": "le"}
 _MIRRORED = {"lt": "gt", "gt": "lt", "le": "ge", "ge": "le"}
 

@@ -38,7 +38,8 @@ from ..ir.kernel import (
     mul,
     sub,
 )
-from .emission.emit import Emitter, Scope, widen
+from .emission.emit import Emitter, Scope
+from .emission.points import widen
 from .fused import Fused
 from .product import Product
 
@@ -53,7 +54,8 @@ class Tiling:
     """How a product is cut. A tile has `rows` rows and one panel of `vectors` vectors of `lanes` columns; a work-item
     packs up to `panels` panels, `depth` steps of the inner size at once, and copies so many `staged` tiles of the left
     operand. `sum_rows` is how many rows of sums it keeps: those of one tile, or of all its tiles where the inner size
-    takes several turns. What no second tile would read is not packed."""
+    takes several turns. What no second tile would read is not packed; it
+    `streams` from memory where it does not stay in a cache."""
 
     rows: int
     lanes: int
@@ -64,6 +66,7 @@ class Tiling:
     one_turn: bool
     staged: int
     packs: bool
+    streams: bool
 
     @property
     def panel(self) -> int:
@@ -250,6 +253,9 @@ class Tiles(Product):
             at = add(add(base, mul(k, integer(tiling.panel))), integer(v * lanes))
             there = self.right_at(add(first, k), add(column, integer(v * lanes)), lanes)
             inner.statements.append(Let(var, Load(PACKED, at, self.dtype, lanes) if tiling.packs else there))
+            if tiling.streams:
+                next_turn = self.right_at(add(add(first, k), integer(tiling.depth)), add(column, integer(v * lanes)))
+                inner.statements.append(Prefetch(next_turn.buffer, next_turn.index))
             packed.append(var)
         if tiling.staged:
             inner.statements += self._fetched_ahead(scope, top, number, panel, first, k)

@@ -10,7 +10,7 @@ the end.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .function import Function, Op, Value
 from .types import DimLike
@@ -21,7 +21,8 @@ class Schedule:
     """`axes`: sizes, outer to inner. `looped`: those that need a loop (others are only indexed by `gather`).
     `where`: the domain axis of each tensor axis, None for size 1. `varies`: the axes a value depends on.
     `stage`: the pass over the row in which a value can be computed; a row reduction ends its pass. `across`: sums along
-    the innermost axis of the rows, one for every column, which are only stored."""
+    the innermost axis of the rows, one for every column, which are only stored. `maxima`: inputs that another kernel
+    has found as maxima of an input."""
 
     function: Function
     axes: tuple[DimLike, ...]
@@ -35,6 +36,7 @@ class Schedule:
     finish: frozenset[Op]
     matmul: Op | None = None
     across: tuple[Op, ...] = ()
+    maxima: Mapping[Value, Value] = field(default_factory=dict)
 
     @property
     def rows(self) -> tuple[int, ...]:

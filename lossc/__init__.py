@@ -15,10 +15,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lossc.arrays import empty
-from lossc.graph import Graph, load, parse
+from lossc.graph import Graph
 from lossc.ir.builder import Tensor
 from lossc.ir.diagnostics import CheckFailed, CompilerBug, DeviceError, Diagnostic, Limitation, LirError, LosscError
 from lossc.losses.warnings import LossWarning
+from lossc.reading import load, parse
 
 if TYPE_CHECKING:
     from lossc.compiled import CompiledFunction

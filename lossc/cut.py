@@ -5,11 +5,28 @@ In: a function and values in it. Out: a function that returns those values and t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
+from lossc.dropout import without_dropout
 from lossc.ir.function import Function, Module, Op, Value
 from lossc.ir.signature import unbound_names
 from lossc.ir.types import dim_names
+
+
+def part_of(
+    entry: Function, functions: Mapping[str, Function], outputs: Mapping[str, Value], also: Value | None,
+    training: bool, every_check: bool,
+) -> tuple[Module, Value | None]:  # fmt: skip
+    """The part of `entry` and the `functions` that it calls which `outputs` and `also` need, and what `also` is in it.
+    With `training` layers of dropout drop, else there are none. `every_check` is as for `cut`."""
+    if not training:
+        entry, functions, instead = without_dropout(entry, functions)
+        outputs = {name: instead.get(value, value) for name, value in outputs.items()}
+        also = None if also is None else instead.get(also, also)
+    wanted = [*outputs.values(), *([] if also is None or also in outputs.values() else [also])]
+    entry = cut(entry, wanted, every_check=every_check)
+    entry = entry.with_(outputs=tuple(outputs.values()), output_names=tuple(outputs))
+    return module_of(entry, functions.values()), also
 
 
 def cut(function: Function, outputs: Sequence[Value], names: Sequence[str] = (), every_check: bool = False) -> Function:

@@ -12,7 +12,7 @@ from typing import Any
 
 from lossc.compiler.gradient import request_module_gradients
 from lossc.ir.builder import Tensor
-from lossc.ir.diagnostics import LirError
+from lossc.ir.diagnostics import LirError, did_you_mean
 from lossc.ir.function import Function, Module, Value
 from lossc.ir.types import is_float
 from lossc.parameters import Parameters
@@ -80,6 +80,15 @@ def differentiate(
                         output_names=tuple(final.names_of_outputs[i] for i in kept))
         )  # fmt: skip
     return Differentiated(changed, outputs, tuple(dict.fromkeys(names)))
+
+
+def check_inplace(names: Sequence[str], gradients: Sequence[str], parameters: Parameters) -> None:
+    """Raise LirError for a name of `names` over which no gradient can be written."""
+    for name in names:
+        if name not in gradients or name in parameters:
+            why = "it is a parameter" if name in parameters else "its gradient is not asked for"
+            raise LirError(f"no gradient can be written over `{name}`: {why}", *did_you_mean(name, gradients),
+                           f"gradients: {', '.join(gradients)}")  # fmt: skip
 
 
 def _fresh(value: Value, entry: Function) -> str:

@@ -10,15 +10,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike, fspath
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lossc.arrays import check_parameter, element_type
 from lossc.calls import Result, call_operation, help_text, operation_names
-from lossc.cut import cut, module_of
-from lossc.dropout import without_dropout
+from lossc.cut import part_of
 from lossc.initialize import declared_type, initialize_layers
 from lossc.ir.builder import Builder, Tensor
 from lossc.ir.diagnostics import LirError, did_you_mean
@@ -245,7 +243,7 @@ class Graph:
         `device` is a name, a number, a Device, or a pyopencl context or queue; `strategy` is taken where it applies.
         With `tune` (default: what LOSSC_TUNE says) the first call with sizes of a class measures what is the fastest.
         """
-        from lossc.gradients import differentiate
+        from lossc.gradients import check_inplace, differentiate
 
         module, _ = self._part(outputs, training=training)
         warn_once(module, self._told)
@@ -259,11 +257,7 @@ class Graph:
         module, target = self._part(outputs, target, training)
         found = differentiate(module, self.parameters, grad, target, upstream)
         names = (inplace,) if isinstance(inplace, str) else tuple(inplace)
-        for name in names:
-            if name not in found.names or name in self.parameters:
-                why = "it is a parameter" if name in self.parameters else "its gradient is not asked for"
-                raise LirError(f"no gradient can be written over `{name}`: {why}", *did_you_mean(name, found.names),
-                               f"gradients: {', '.join(found.names)}")  # fmt: skip
+        check_inplace(names, found.names, self.parameters)
         return function(found.module, outputs=found.outputs, gradients=found.names, inplace=names, **known)
 
     def compile_step(
@@ -346,54 +340,8 @@ class Graph:
         chosen = self._outputs if outputs is None else self._resolve_outputs(outputs)
         if not chosen:
             raise LirError("the graph has no outputs", "say g.set_outputs([...]) or g.compile(outputs=[...])")
-        entry, functions = self._entry(), self._functions
-        if not training:
-            entry, functions, instead = without_dropout(entry, functions)
-            chosen = {name: instead.get(value, value) for name, value in chosen.items()}
-            also = None if also is None else instead.get(also, also)
-        wanted = [*chosen.values(), *([] if also is None or also in chosen.values() else [also])]
-        entry = cut(entry, wanted, every_check=outputs is None)
-        entry = entry.with_(outputs=tuple(chosen.values()), output_names=tuple(chosen))
-        return check_module(module_of(entry, functions.values())), also
-
-
-def parse(
-    text: str, name: str = "<text>", directory: str | PathLike[str] | None = None, function: str | None = None,
-    seed: int = 0,
-) -> Graph:  # fmt: skip
-    """The graph that a LIR text describes. Raises LirError with all of its mistakes.
-
-    `name` is what messages call the text, imports are relative to `directory`; `function` as for `load`.
-    """
-    from lossc.ready import module_of_text
-
-    def module() -> Module:
-        from lossc.ir.parser import parse as parse_module
-
-        return parse_module(text, name, directory)
-
-    return Graph.from_module(_with_entry(module_of_text(text, name, module), function), seed)
-
-
-def load(path: str | PathLike[str], function: str | None = None, seed: int = 0) -> Graph:
-    """The graph in a LIR file; `function` names its entry where several are called by nobody. Raises LirError."""
-    from lossc.ready import module_of_text
-
-    def module() -> Module:
-        from lossc.ir.parser import load as load_module
-
-        return load_module(path)
-
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, ValueError):
-        # The parser says what is wrong with it.
-        return Graph.from_module(_with_entry(module(), function), seed)
-    return Graph.from_module(_with_entry(module_of_text(text, fspath(path), module), function), seed)
-
-
-def _with_entry(module: Module, function: str | None) -> Module:
-    return module if function is None else Module(module.functions, function)
+        module, also = part_of(self._entry(), self._functions, chosen, also, training, every_check=outputs is None)
+        return check_module(module), also
 
 
 def _kind_of_function(tune: bool | None) -> type[CompiledFunction]:

@@ -31,31 +31,36 @@ from lossc.runtime.device import Device
 if TYPE_CHECKING:
     from lossc.compiler import Compiled
     from lossc.ir.kernel import Kernel
+    from lossc.ir.target import DeviceInfo
 
 Kind = TypeVar("Kind")
 
 
 @dataclass(frozen=True)
 class Ready:
-    """A program with the OpenCL C of its kernels by name, and the options to build it with. `compiled` is there where
-    it was compiled just now; a program that was found has an `Entry` for each of its kernels."""
+    """A program with the OpenCL C of its kernels by name, and the options to build it with. `overwrites` are pairs of
+    an input and an output that may share memory without a ragged end. `compiled` is there where it was compiled just
+    now; a program that was found has an `Entry` for each of its kernels."""
 
     program: Program
     sources: dict[str, str]
     options: str
+    overwrites: frozenset[tuple[str, str]]
     compiled: Compiled | None = None
 
 
-def ready_program(module: Module, device: Device, strategy: str | None = None) -> Ready:
-    """The program of the entry of `module` on a device."""
-    own = own_files()
+def ready_program(
+    module: Module, device: Device, strategy: str | None = None, info: DeviceInfo | None = None
+) -> Ready:  # fmt: skip
+    """The program of the entry of `module` on a device; `info` is what the compiler is told of it, if not all."""
+    own, info = own_files(), info or device.info
     if not cache_enabled() or not own:
-        return _compiled(module, device, strategy)
-    key = cache_key([own, _text(module), repr(device.info), strategy or ""])
+        return _compiled(module, info, strategy)
+    key = cache_key([own, _text(module), repr(info), strategy or ""])
     entries = Cache(cache_folder("compiled"))
     found = _unpickled(entries.get(key), Ready)
     if found is None:
-        found = _compiled(module, device, strategy)
+        found = _compiled(module, info, strategy)
         lean = replace(found, program=as_run(found.program), compiled=None)
         entries.put(key, pickle.dumps(lean, protocol=5))
     return found
@@ -76,11 +81,13 @@ def module_of_text(text: str, name: str, parse: Callable[[], Module]) -> Module:
     return found
 
 
-def _compiled(module: Module, device: Device, strategy: str | None) -> Ready:
+def _compiled(module: Module, info: DeviceInfo, strategy: str | None) -> Ready:
     from lossc.compiler import compile_module
+    from lossc.compiler.overwriting import overwrites
 
-    compiled = compile_module(module, device.info, strategy)
-    return Ready(compiled.program, dict(compiled.sources()), compiled.build_options, compiled)
+    compiled = compile_module(module, info, strategy)
+    shared = overwrites(compiled.outlined)
+    return Ready(compiled.program, dict(compiled.sources()), compiled.build_options, shared, compiled)
 
 
 def _unpickled(entry: bytes | None, kind: type[Kind]) -> Kind | None:

@@ -29,16 +29,13 @@ _in_use: weakref.WeakValueDictionary[tuple[str, int], BuiltProgram] = weakref.We
 
 
 class BuiltProgram:
-    """Kernels of one source text on one device. Every thread gets kernel objects of its own: the arguments
-    set on one that is shared go to the wrong launch now and then.
-    """
+    """Kernels of one source text on one device."""
 
     def __init__(self, device: Device, source: str, handle: cl.Program, key: str = "", stored: int = 0):
         self.device = device
         self.source = source
         self.handle = handle
         self._key, self._stored = key, stored
-        self._of_thread = threading.local()
 
     @property
     def is_stored(self) -> bool:
@@ -54,16 +51,9 @@ class BuiltProgram:
                 self._stored = len(binary)
                 Cache(cache_folder("programs")).put(self._key, binary)
 
-    def kernel(self, name: str) -> cl.Kernel:
-        """The calling thread's object for the kernel `name`; its arguments stay set from call to call."""
-        kernels: dict[str, cl.Kernel] = self._of_thread.__dict__
-        kernel = kernels.get(name)
-        if kernel is None:
-            kernel = kernels[name] = self.new_kernel(name)
-        return kernel
-
     def new_kernel(self, name: str) -> cl.Kernel:
-        """A kernel object that is nobody else's. It does not keep the program alive."""
+        """A kernel object that is nobody else's: the arguments set on one that threads share go to the wrong launch now
+        and then. It does not keep the program alive."""
         cl = load_pyopencl()
         try:
             return cl.Kernel(self.handle, name)

@@ -13,15 +13,17 @@ from typing import Any
 
 import numpy as np
 
-from ..ir.diagnostics import CheckFailed, FailedCheck, LirError, did_you_mean
+from ..ir.diagnostics import CheckFailed, FailedCheck, LirError, LosscError
 from ..ir.interp import failed_check
 from ..ir.program import CHECK_HOLDS, Program
 from ..ir.shapes import bind_dimensions
 from ..ir.types import dim_value
 from .device import Device, device_error
 from .drivers import load_pyopencl
-from .memory import POOL, Access, Argument, argument_for, copy, fetch, is_aligned
+from .given_outputs import checked_outputs
+from .memory import ALIGNMENT, POOL, Access, Argument, argument_for, copy, fetch
 from .plan import Loaded, Plan, Temporaries, make_plan, reset
+from .pointers import Pointers
 
 MOST_PLANS = 64
 
@@ -37,6 +39,7 @@ class _OfThread(threading.local):
         self.plans: dict[Any, Plan] = {}
         self.temporaries = {where: Temporaries(device, where, self.plans.clear) for where in (False, True)}
         self.pending: Any = None
+        self.pointers = Pointers()
 
 
 class Executable:
@@ -80,8 +83,18 @@ class Executable:
         if self._of_thread.pending is not None:
             self.settle()
         plan = self._plan(given, sizes)
-        if plan.quick and not out and {*map(type, given)} == {np.ndarray}:
-            return self._run_quickly(plan, given)
+        try:
+            if plan.quick and {*map(type, given)} == {np.ndarray}:
+                return self._run_quickly(plan, given, out)
+            return self._run(plan, given, out)
+        except LosscError:
+            raise
+        except BaseException:
+            # An interrupt: nobody has looked at the status, and the next run is not to find this one's.
+            self._of_thread.plans.clear()
+            raise
+
+    def _run(self, plan: Plan, given: Sequence[Given], out: Mapping[str, Any] | None) -> list[Any]:
         arguments = self._bind(plan, given)
         taken = self._take_out(plan, out, arguments) if out else {}
         arrays: list[Any] = []
@@ -101,8 +114,12 @@ class Executable:
                 self._on_host(arguments[fresh.root])
         return arrays if plan.plain and not out else self._handed_out(plan, arguments, out or {})
 
-    def _run_quickly(self, plan: Plan, given: Sequence[Given]) -> list[np.ndarray]:
+    def _run_quickly(
+        self, plan: Plan, given: Sequence[np.ndarray], out: Mapping[str, Any] | None
+    ) -> list[np.ndarray]:  # fmt: skip
         """A run where all is small, lies on the host, and is handed out as it is: little but the driver's own work."""
+        inputs = dict(zip(self._loaded.free_buffers, given))
+        taken = self._take_out(plan, out, inputs) if out else {}
         held: list[Any] = []
         for array, uses in zip(given, plan.input_uses):
             if uses:
@@ -113,18 +130,56 @@ class Executable:
         arrays: list[np.ndarray] = []
         for fresh in plan.fresh:
             assert fresh.small is not None
-            array, value = fresh.small.take()
+            if fresh.root in taken:
+                array = taken[fresh.root]
+                held.append(value := self._memory(array, "write")[0])
+            else:
+                array, value = fresh.small.take()
             arrays.append(array)
             for set_argument, position in fresh.uses:
                 set_argument(position, value)
         self._launch(plan, wait=True)
         status = plan.status
         if status is not None and status.array.tolist() != plan.status_holds:
-            results = {fresh.root: array for fresh, array in zip(plan.fresh, arrays)}
-            failure = self._failure(plan, {**dict(zip(self._loaded.free_buffers, given)), **results})
+            failure = self._failure(plan, {**inputs, **{fresh.root: a for fresh, a in zip(plan.fresh, arrays)}})
             assert failure is not None
             raise failure
         return arrays
+
+    def small_plan(self, shapes: tuple[tuple[int, ...], ...]) -> Plan | None:
+        """The plan for inputs of these shapes, if this thread has run them before and `run_at` can."""
+        if self._of_thread.pending is not None:
+            self.settle()
+        if self.device.is_forked:
+            self.device.refuse_after_fork()
+        plan = self._of_thread.plans.get(shapes)
+        return plan if plan is not None and plan.quick else None
+
+    def run_at(self, plan: Plan, given: Sequence[int], results: Sequence[int]) -> bool:
+        """Run a small plan on memory by its address, for callers whose tensors are no arrays of NumPy: each is
+        C-contiguous, of the declared type and of the shape planned for. False where `run` must do it, or where a check
+        failed: `run` says which."""
+        pointers = self._of_thread.pointers
+        try:
+            for addresses, all_uses in ((given, plan.input_uses), (results, plan.result_uses)):
+                for address, uses in zip(addresses, all_uses):
+                    if uses:
+                        if not address or (addresses is results and address % ALIGNMENT):
+                            return False
+                        value = pointers[address]
+                        for set_argument, position in uses:
+                            set_argument(position, value)
+            self._launch(plan, wait=True)
+            status = plan.status
+            if status is None or status.array.tolist() == plan.status_holds:
+                return True
+            reset(self.device, status)
+        except LosscError:
+            raise
+        except BaseException:
+            self._of_thread.plans.clear()
+            raise
+        return False
 
     def start(self, given: Sequence[Given], sizes: Mapping[str, int] | None = None) -> list[Any]:
         """Run and give arrays on the device. Where all inputs lie there it does not wait: what fails is raised when a
@@ -192,26 +247,15 @@ class Executable:
         return argument.value, argument
 
     def _take_out(self, plan: Plan, out: Mapping[str, Any], arguments: Mapping[str, Given]) -> dict[str, np.ndarray]:
-        """The arrays that the user gives for outputs, by buffer. They overlap neither inputs nor each other."""
-        if not isinstance(out, Mapping):
-            raise LirError(f"out is a dictionary of arrays by output name, found {type(out).__name__}",
-                           f"the outputs are {', '.join(output.name for output in plan.outputs)}")  # fmt: skip
-        known = {output.name: output for output in plan.outputs if output.name not in self._loaded.fixed_outputs}
-        taken: dict[str, np.ndarray] = {}
-        given: dict[str, np.ndarray] = {}
-        arrays = {name: _as_argument(argument).array for name, argument in arguments.items()}
-        for name, array in out.items():
-            if name not in known:
-                raise LirError(f"out[{name!r}] is no output", *did_you_mean(name, known),
-                               f"the outputs are {', '.join(known)}")  # fmt: skip
-            usable = _usable(name, array, known[name].shape, known[name].dtype)
-            for other, memory in (*given.items(), *arrays.items()):
-                if isinstance(memory, np.ndarray) and np.may_share_memory(usable, memory):
-                    raise LirError(f"out[{name!r}] overlaps `{other}`", "results need memory of their own")
-            given[name] = usable
-            if not known[name].copied:
-                taken[known[name].root] = usable
-        return taken
+        """The arrays that the user gives for outputs, by buffer; those for copied outputs are only checked."""
+        arrays = ((name, argument if isinstance(argument, np.ndarray) else argument.array)
+                  for name, argument in arguments.items())  # fmt: skip
+        given = checked_outputs(
+            out, plan.free_outputs, [(n, array) for n, array in arrays if isinstance(array, np.ndarray)]
+        )
+        return {
+            plan.free_outputs[name].root: array for name, array in given.items() if not plan.free_outputs[name].copied
+        }
 
     def _launch(self, plan: Plan, wait: bool) -> None:
         queue = plan.queue
@@ -219,6 +263,7 @@ class Executable:
             for kernel, global_size, local_size in plan.launches:
                 self._enqueue(queue, kernel, global_size, local_size)
             if plan.synchronous:
+                # A launch on this queue is done when its call returns; to say `finish` would take 1.15 of its time.
                 return
             if wait:
                 queue.finish()
@@ -230,6 +275,10 @@ class Executable:
             # What the plan's own memory holds now is anybody's guess.
             self._of_thread.plans.clear()
             raise device_error(error, f"a kernel of {self.program.name} failed on {self.device}") from error
+        except BaseException:
+            # An interrupt: what the kernels write to is let go of next.
+            queue.finish()
+            raise
 
     def _failure(self, plan: Plan, arguments: Mapping[str, Given]) -> CheckFailed | None:
         """What the checks say, once the kernels are done; afterwards all of them hold again."""
@@ -309,16 +358,3 @@ def _as_argument(memory: Given) -> Argument:
 
 def _on_the_host(memory: Given) -> bool:
     return isinstance(_as_argument(memory).array, np.ndarray)
-
-
-def _usable(name: str, array: Any, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """A user's array for an output, refused where a kernel could not write it."""
-    if not isinstance(array, np.ndarray):
-        raise LirError(f"out[{name!r}] must be a NumPy array, found {type(array).__name__}",
-                       "lossc.empty(shape, dtype) gives one that kernels can write")  # fmt: skip
-    if array.shape != shape or array.dtype != dtype:
-        raise LirError(f"out[{name!r}] must be {dtype}{list(shape)}, found {array.dtype}{list(array.shape)}")
-    if not (array.flags.c_contiguous and array.flags.writeable and is_aligned(array)):
-        raise LirError(f"out[{name!r}] must be writable, C-contiguous and 64-byte aligned",
-                       "lossc.empty(shape, dtype) gives such an array")  # fmt: skip
-    return array

@@ -39,11 +39,6 @@ PLACEHOLDER_BYTES = 64
 Access = Literal["read", "write", "readwrite"]
 
 
-def is_aligned(array: np.ndarray, alignment: int = ALIGNMENT) -> bool:
-    """Whether the array's first element, if it has one, lies at a multiple of `alignment` bytes."""
-    return array.size == 0 or array.__array_interface__["data"][0] % alignment == 0
-
-
 class _Lease:
     """Holds a block for the arrays made over it, and gives it back when the last of them is gone.
 

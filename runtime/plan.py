@@ -102,7 +102,7 @@ class Plan:
     `largest` is the input that large outputs lie apart from, None where all is small. `plain`: the outputs are `fresh`
     ones, in order; `quick`: these are small, too, and pointers are shared. `status` holds a word a check, which only a
     failure changes. Where `synchronous`, a launch returns when it is done. `programs` must live as long as their
-    kernels; the first run leaves more of the `unsaved` ones to be put on disk.
+    kernels; the first run leaves more of the `unsaved` ones to be put on disk. `free_outputs` are handed out.
     """
 
     sizes: Mapping[str, int]
@@ -120,6 +120,12 @@ class Plan:
     synchronous: bool
     programs: tuple[BuiltProgram, ...]
     unsaved: list[BuiltProgram]
+    free_outputs: Mapping[str, PlannedOutput]
+
+    @cached_property
+    def result_uses(self) -> tuple[tuple[Use, ...], ...]:
+        """Where the outputs go, in order, of a plan that is plain."""
+        return tuple(fresh.uses for fresh in self.fresh)
 
 
 class Temporaries:
@@ -194,6 +200,7 @@ def make_plan(loaded: Loaded, sizes: Mapping[str, int], temporaries: Temporaries
         [CHECK_HOLDS] * len(program.checks), {**keep, **held},
         device.local_thread_queue if small else device.queue, small, tuple(programs.values()),
         [*programs.values()] if device.compiles_at_launch else [],
+        {output.name: output for output in outputs if output.name not in loaded.fixed_outputs},
     )  # fmt: skip
 
 

@@ -67,8 +67,9 @@ CASES: dict[str, tuple[str, Callable[[], Iterator[np.ndarray]], Exact, float]] =
     ),
     "exp of negated, small": ("exp_of_negated", lambda: numbers(40, 87.3), lambda x: np.exp(-x), 3.5),
     "expm1": ("expm1_nonpositive", lambda: negative(numbers(SMALL, 1.1), numbers(1.1, 100, SAMPLE)), np.expm1, 1.25),
-    "log1p": ("log1p_unit", lambda: numbers(SMALL, 1), np.log1p, 1.5),
-    "log1p of a half": ("log1p_half", lambda: negative(numbers(SMALL, 0.5)), np.log1p, 1.5),
+    "tanh": ("tanh_by_expm1", lambda: chain(numbers(SMALL, 0.6), numbers(0.6, 20, SAMPLE)), np.tanh, 1.75),
+    "log1p": ("log1p_near", lambda: numbers(SMALL, 1), np.log1p, 1.25),
+    "log1p, below 0": ("log1p_near", lambda: negative(numbers(SMALL, 0.5)), np.log1p, 1.25),
     "log1p, negative": ("log1p_nonpositive", lambda: negative(numbers(SMALL, 1 - 2.0**-24)), np.log1p, 0.75),
     "log near 1": ("log_normal", lambda: numbers(0.5, 2), np.log, 0.75),
     "log": ("log_normal", lambda: numbers(2.0**-126, 3.4e38, 97), np.log, 0.75),
@@ -88,10 +89,11 @@ def test_errors(case: str) -> None:
         assert near.all(), (x[~near][:3], found[~near][:3], wanted[~near][:3])
 
 
-@pytest.mark.parametrize("name", ["expm1_nonpositive", "log1p_unit", "log1p_half", "log1p_nonpositive"])
-def test_near_0(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "sign"), [("expm1_nonpositive", -1), ("log1p_near", 1), ("log1p_near", -1), ("log1p_nonpositive", -1)]
+)
+def test_near_0(name: str, sign: int) -> None:
     """There they are x, to within a rounding and what the next term of the series adds."""
-    sign = 1 if name == "log1p_unit" else -1
     x = sign * np.concatenate(list(numbers(2.0**-126, SMALL, 97)))
     exact = np.expm1 if name.startswith("expm1") else np.log1p
     wanted = exact(x.astype(np.float64))
@@ -117,6 +119,7 @@ def test_ends() -> None:
     np.testing.assert_array_equal(found, [-1, -1, 0, 0])
     np.testing.assert_array_equal(compute("log_normal", np.array([1, infinity], np.float32)), [0, infinity])
     np.testing.assert_array_equal(compute("log1p_nonpositive", np.array([-1, -0.0, 0], np.float32)), [-infinity, 0, 0])
+    np.testing.assert_array_equal(compute("log1p_near", np.array([-0.0, 0], np.float32)), [0, 0])
     np.testing.assert_array_equal(compute("log_unit", np.array([0, -0.0, 1], np.float32)), [-infinity, -infinity, 0])
     clamped = compute("log_unit_clamped", np.array([0, -0.0], np.float32))
     assert (clamped <= LEAST_LOG).all()

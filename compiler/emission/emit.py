@@ -27,7 +27,6 @@ from ...ir.kernel import (
     Store,
     Var,
     add,
-    index_var,
     integer,
     mul,
     register_dtype,
@@ -37,19 +36,8 @@ from ...ir.program import CHECK_HOLDS, STATUS
 from ...ir.schedule import Schedule
 from ...ir.types import DimLike, dim_names, is_integer
 from .facts import Facts, facts_of
+from .points import Lanes, Point, coordinate_value, product, size_of, times, widen
 from .polynomials import POLYNOMIALS
-
-
-@dataclass(frozen=True)
-class Lanes:
-    """A coordinate that is `base`, `base` + 1, ... in the lanes of a vector."""
-
-    base: Expr
-    width: int
-
-
-Coordinate = Expr | Lanes
-Point = Mapping[int, Coordinate]
 
 
 @dataclass
@@ -64,32 +52,6 @@ class Scope:
         return Scope(dict(self.known))
 
 
-def size_of(dim: DimLike) -> Expr:
-    """A dimension as an expression over the dimension names."""
-    if isinstance(dim, int):
-        return integer(dim)
-    size: Expr = integer(dim.factor)
-    for name in dim.names:
-        size = mul(size, index_var(name))
-    return size
-
-
-def product(sizes: Iterable[DimLike]) -> Expr:
-    result: Expr = integer(1)
-    for size in sizes:
-        result = mul(result, size_of(size))
-    return result
-
-
-def widen(expression: Expr, width: int) -> Expr:
-    """The expression in every lane of a vector of `width`."""
-    if expression.width == width:
-        return expression
-    if isinstance(expression, Const):
-        return Const(expression.value, expression.dtype, width)
-    return Splat(expression, width)
-
-
 class Emitter:
     """Emits for one kernel. `buffers` names the buffer of each input and output of the kernel's function; `reserved`
     are names that no variable gets."""
@@ -101,7 +63,7 @@ class Emitter:
         self.producer = schedule.function.producers()
         self.position = {op: position for position, op in enumerate(schedule.function.ops)}
         self.inputs = set(schedule.function.inputs)
-        self.facts: Facts = facts_of(schedule.function)
+        self.facts: Facts = facts_of(schedule.function, schedule.maxima)
         names = {name for dim in _all_dims(schedule) for name in dim_names(dim)}
         self.dims = tuple(sorted(names))
         self.taken: set[str] = {*names, *buffers.values(), *reserved, STATUS}
@@ -142,10 +104,10 @@ class Emitter:
                 width = coordinate.width
                 if width > 1 and stride != integer(1):
                     contiguous = False
-                    lanes.append(_times(Iota("i64", width), stride))
+                    lanes.append(times(Iota("i64", width), stride))
             elif coordinate.width > 1:
                 width, contiguous = coordinate.width, False
-                lanes.append(_times(coordinate, stride))
+                lanes.append(times(coordinate, stride))
             else:
                 offset = add(offset, mul(coordinate, stride))
         if contiguous:
@@ -372,40 +334,3 @@ def _all_dims(schedule: Schedule) -> list[DimLike]:
     return [dim for value in values for dim in value.type.shape] + [
         dim for op in ops if op.name == "size" for dim in op.attributes["of"]
     ]
-
-
-def _times(lanes: Expr, stride: Expr) -> Expr:
-    if stride == integer(1):
-        return lanes
-    return Apply("mul", (lanes, widen(stride, lanes.width)), "i64", lanes.width)
-
-
-def coordinate_value(coordinate: Coordinate, dtype: str) -> Expr:
-    """A coordinate as a number of type `dtype`."""
-    if isinstance(coordinate, Lanes):
-        base = _convert(coordinate.base, dtype)
-        if coordinate.width == 1:
-            return base
-        return Apply("add", (Splat(base, coordinate.width), Iota(dtype, coordinate.width)), dtype, coordinate.width)
-    return _convert(coordinate, dtype)
-
-
-def _convert(expression: Expr, dtype: str) -> Expr:
-    return expression if expression.dtype == dtype else Apply("cast", (expression,), dtype, expression.width)
-
-
-def split_rows(row: Expr, sizes: Sequence[Expr]) -> list[Expr]:
-    """The coordinates of row number `row` in a box of `sizes`, outer to inner."""
-    coordinates: list[Expr] = []
-    for size in reversed(sizes):
-        coordinates.append(row if len(coordinates) == len(sizes) - 1 else _mod(row, size))
-        row = _div(row, size)
-    return coordinates[::-1]
-
-
-def _mod(a: Expr, b: Expr) -> Expr:
-    return integer(0) if b == integer(1) else Apply("mod", (a, b), "i64")
-
-
-def _div(a: Expr, b: Expr) -> Expr:
-    return a if b == integer(1) else Apply("div", (a, b), "i64")

@@ -31,8 +31,9 @@ class Facts:
     open: frozenset[Op]
 
 
-def facts_of(function: Function) -> Facts:
-    producer, users, ranges = function.producers(), function.users(), ranges_of(function)
+def facts_of(function: Function, maxima: Mapping[Value, Value] | None = None) -> Facts:
+    """`maxima`: inputs that are the maxima of others."""
+    producer, users, ranges = function.producers(), function.users(), ranges_of(function, maxima)
     spelling: dict[Op, str] = {}
     for op in function.ops:
         if (name := _spelling(op, ranges, function, users)) is not None:
@@ -50,16 +51,16 @@ def facts_of(function: Function) -> Facts:
 
 def _spelling(op: Op, ranges: Ranges, function: Function, users: Mapping[Value, list[Op]]) -> str | None:
     """The name of an elementary function that is as good where its operand lies; see `polynomials.py`."""
-    if op.name not in ("exp", "expm1", "log", "log1p"):
+    if op.name not in ("exp", "expm1", "log", "log1p", "tanh"):
         return None
     x = ranges.operand(op)
     match op.name:
         case "exp" | "expm1" if x.high <= 0:
             return f"{op.name}_nonpositive"
-        case "log1p" if x.within(0, 1):
-            return "log1p_unit"
-        case "log1p" if x.within(-0.5, 0):
-            return "log1p_half"
+        case "tanh":
+            return "tanh_by_expm1"
+        case "log1p" if x.within(-0.5, 1):
+            return "log1p_near"
         case "log1p" if x.within(-1, 0):
             return "log1p_nonpositive"
         case "log" if x.low >= LEAST_NORMAL:
@@ -86,8 +87,7 @@ def _is_taken_in(op: Op, function: Function, users: Mapping[Value, list[Op]], sp
         return False
     if op.name == "neg":
         return spelling.get(using[0]) == "exp_nonpositive"
-    ends_in_product = op.name == "mul" or spelling.get(op) in ("log1p_unit", "log1p_half")
-    return ends_in_product and using[0].name in ("add", "sub") and using[0].operands.count(value) == 1
+    return op.name == "mul" and using[0].name in ("add", "sub") and using[0].operands.count(value) == 1
 
 
 def _row_position(op: Op, producer: Mapping[Value, Op]) -> Value | None:

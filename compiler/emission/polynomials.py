@@ -18,11 +18,8 @@ EXP = (0.008265925337849667, 0.04189901356798518, 0.16668109754932475,
        0.499991390210241, 0.9999994931554907, 1.0)  # fmt: skip
 EXPM1 = (0.0013869674876332283, 0.008366248570382595, 0.04166744649410248, 0.1666654646396637,
          0.4999999701976776, 1.0)  # fmt: skip
-# log(1 + x) / x on [0, 1] and on [-1/2, 0].
-LOG1P = (0.005522452204099239, -0.030698692290260628, 0.08023449155610109, -0.13840811386537232,
-         0.19194188805477147, -0.24867332392204988, 0.33322547636644745, -0.49999699970114053, 1.0)  # fmt: skip
-LOG1P_HALF = (1.4143604040145874, 1.6391704082489014, 1.2083293199539185, 0.18076643347740173, 0.2636405825614929,
-              -0.24369008839130402, 0.33363157510757446, -0.49999523162841797, 1.0)  # fmt: skip
+# (log(1 + x) / (x + v) - 1 / 2) / u as a function of u = x v, v = x / (1 + x), for x in [-1/2, 1].
+LOG1P = (0.0006091421819292009, -0.0034984489902853966, 0.016654934734106064, -0.08333273977041245)
 # (2 atanh(q) / q - 2) / q^2 as a function of q^2, for |q| <= (sqrt(2) - 1) / (sqrt(2) + 1).
 ATANH = (0.2987068295478821, 0.3997758626937866, 0.6666677594184875)
 LOG2_E, LOG_2 = 1.4426950408889634, 0.6931471805599453
@@ -84,6 +81,14 @@ def expm1_nonpositive(let: Let, x: Expr) -> Expr:
     return _apply("fma", power, near, _apply("sub", power, _like(x)(1.0)))
 
 
+def tanh_by_expm1(let: Let, x: Expr) -> Expr:
+    """tanh(x) = -e / (2 + e) with e = exp(-2 |x|) - 1, with the sign of x. 1.75 ulp."""
+    constant = _like(x)
+    e = let("e", expm1_nonpositive(let, let("a", _apply("mul", _apply("abs", x), constant(-2.0)))))
+    found = let("y", _apply("div", e, let("d", _apply("add", e, constant(2.0)))))
+    return _apply("select", _apply("lt", x, constant(0.0)), found, _apply("neg", found))
+
+
 def _reduced(let: Let, x: Expr, least: float) -> tuple[Expr, Expr]:
     """n + 127 + ROUND and r = x - n log(2), for x from `least` on; as if it were that below."""
     constant = _like(x)
@@ -96,14 +101,17 @@ def _reduced(let: Let, x: Expr, least: float) -> tuple[Expr, Expr]:
 # --- logarithms ---------------------------------------------------------------------------------------------
 
 
-def log1p_unit(let: Let, x: Expr) -> Expr:
-    """log(1 + x) = x P(x) for x in [0, 1]. 1.5 ulp."""
-    return _apply("mul", x, _horner(let, x, LOG1P))
+def log1p_near(let: Let, x: Expr) -> Expr:
+    """log(1 + x) for x in [-1/2, 1]. 1.25 ulp.
 
-
-def log1p_half(let: Let, x: Expr) -> Expr:
-    """log(1 + x) = x P(x) for x in [-1/2, 0]. 1.5 ulp."""
-    return _apply("mul", x, _horner(let, x, LOG1P_HALF))
+    With l = log(1 + x) and v = x / (1 + x) = 1 - exp(-l), x + v = 2 sinh(l) is odd in l and u = x v = x - v =
+    4 sinh^2(l / 2) is even. So l = (x + v) G(u), with a G that is much smoother than log(1 + x) / x.
+    """
+    one = _like(x)(1.0)
+    v = let("v", _apply("mul", x, let("r", _apply("div", one, let("d", _apply("add", x, one))))))
+    u = let("u", _apply("sub", x, v))
+    rest = let("p", _apply("fma", let("o", _apply("add", x, v)), _horner(let, u, LOG1P), _like(x)(-0.5)))
+    return let("l", _apply("fma", u, rest, x))
 
 
 def log1p_nonpositive(let: Let, x: Expr) -> Expr:
@@ -137,7 +145,7 @@ def log_unit_clamped(let: Let, x: Expr) -> Expr:
     scaled = let("x", _apply("fma", x, constant(2.0**64), constant(0.0)))
     exponent = let("e", _apply("sub", _apply("exponent_of", scaled), constant(64 * 2.0**23)))
     found = let("l", _joined(let, exponent, _significand_less_one(let, scaled)))
-    return _apply("add", found, _apply("sub", x, x))  # NaN
+    return _apply("select", _apply("lt", found, x), found, x)  # log(x) < x: only NaN is not above its logarithm
 
 
 LEAST_LOG = -132.0
@@ -163,7 +171,7 @@ def _joined(let: Let, exponent: Expr, f: Expr) -> Expr:
 POLYNOMIALS: Mapping[tuple[str, str], Callable[[Let, Expr], Expr]] = {
     (function.__name__, "f32"): function
     for function in (
-        exp_nonpositive, exp_of_negated, expm1_nonpositive, log1p_unit, log1p_half, log1p_nonpositive, log_normal,
-        log_unit, log_unit_clamped,
+        exp_nonpositive, exp_of_negated, expm1_nonpositive, log1p_near, log1p_nonpositive, log_normal,
+        log_unit, log_unit_clamped, tanh_by_expm1,
     )
 }  # fmt: skip

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 
 from ...ir.function import Op
 from ...ir.kernel import Apply, Assign, Declare, Expr, Reduce, Var
-from .emit import Emitter, Scope, widen
+from .emit import Emitter, Scope
 from .monoids import Monoid, monoid_of
+from .points import widen
 
 
 @dataclass

@@ -117,6 +117,19 @@ class Groups:
             (self._computing, tuple(group.row_reductions)),
         ]
 
+    def drop_unread(self, group: Group) -> None:
+        """Let a group compute for itself, if it has to, what no other reads any more."""
+        read = [t for t in group.targets if isinstance(t, Op) or self._is_read_outside(t, {group})]
+        unread = {t for t in group.targets if isinstance(t, Value) and t not in read}
+        self.materialised -= unread
+        smaller = self.group_of(group.number, read) if unread and read else None
+        if isinstance(smaller, Group):
+            self.remove(group)
+            self.add(smaller)
+            self.owner.update(dict.fromkeys(unread, smaller))
+        else:
+            self.materialised |= unread
+
     # --- relations ---
 
     def computing(self, op: Op) -> Collection[Group]:
@@ -155,9 +168,10 @@ class Groups:
         ours, theirs = map(self.source, a.leaves), map(self.source, b.leaves)
         read, also = set(ours), set(theirs)
         handed = {t for t in a.targets if t in also} | {t for t in b.targets if t in read}
-        return sum(map(self._size, read & also)) + 2 * sum(self._size(t) for t in handed if isinstance(t, Value))
+        return sum(map(self.size_of, read & also)) + 2 * sum(self.size_of(t) for t in handed if isinstance(t, Value))
 
-    def _size(self, value: Value) -> int:
+    def size_of(self, value: Value) -> int:
+        """About how many bytes a value has."""
         if value not in self._sizes:
             sizes = dict.fromkeys((name for dim in value.type.shape for name in dim_names(dim)), TYPICAL_SIZE)
             count = math.prod(dim_value(dim, sizes) for dim in value.type.shape)

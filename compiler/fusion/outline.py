@@ -15,6 +15,8 @@ The policy, greedy and in this order:
    a gradient must wait for then does not take along what the gradient's kernel reads anyway.
 5. A row reduction that is still in several groups is computed by the first and stored: reductions are never
    computed twice.
+6. Small values with divisions or worse that a large kernel would compute at every element are stored by the kernel
+   that has their operands.
 A merge is legal if no third group lies between, and `schedule_of` finds a schedule; it is made unless rows would do
 too much again (`repeated.py`). Reasons of refused merges are kept: `explain` prints them.
 """
@@ -34,6 +36,7 @@ from .across import sum_lines_first
 from .groups import Group, Groups, Target
 from .repeated import too_much_again
 from .schedule import Axes, is_row_reduction, is_whole_reduction, join_axes, reduced_axes, schedule_of, slots_of
+from .small_values import store_small_values
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,7 @@ def _outline_function(module: Module, function: Function, across: bool) -> Outli
     refusals += _merge(groups, groups.with_reductions_of)
     refusals += _merge_by_bytes(groups)
     _store_shared_reductions(groups)
+    store_small_values(groups)
     return _written(module, groups, _still_apart(groups, refusals))
 
 
@@ -293,13 +297,23 @@ def _written(module: Module, groups: Groups, refused: tuple[str, ...]) -> Outlin
             _append_views(views, group.stored, launches)
             continue
         name = f"{base}_{number}"
-        schedules[name] = replace(group.schedule, function=group.schedule.function.with_(name=name))
+        function_of_group = group.schedule.function.with_(name=name)
+        schedules[name] = replace(group.schedule, function=function_of_group, maxima=_maxima(groups, group))
         launches.append(Op("launch", group.read, {"callee": name}, group.stored))
         _append_views(views, group.stored, launches)
     entry = function.with_(ops=tuple(launches))
     others = [f for f in module.functions.values() if f.name != entry.name]
     functions = (*others, *(schedule.function for schedule in schedules.values()), entry)
     return Outlined(Module({f.name: f for f in functions}, entry.name), schedules, refused)
+
+
+def _maxima(groups: Groups, group: Group) -> Mapping[Value, Value]:
+    """The inputs of a kernel that another has computed as maxima of one of its inputs."""
+    assert group.schedule is not None
+    inputs = [*zip(group.schedule.function.inputs, group.read)]
+    made = {value: groups.producer.get(original) for value, original in inputs}
+    return {value: x for value, op in made.items() if op is not None and op.name == "reduce_max"
+            for x, original in inputs if original is op.operands[0]}  # fmt: skip
 
 
 def _append_views(views: Mapping[Value, list[Op]], known: Iterable[Value], launches: list[Op]) -> None:

@@ -109,13 +109,38 @@ def _join_kept(operand: Value, removed: Iterable[int], result: Value, axes: Axes
 
 
 def schedule_of(function: Function, across: bool = False) -> Schedule | Refusal:
-    """The schedule of `function`, whose operations are the body of one kernel, with sums across its rows where there may
-    be such."""
+    """The schedule of `function`, whose operations are the body of one kernel. `across`: whether it may sum across its
+    rows."""
     axes = Axes()
     for op in function.ops:
         if op.name == "reshape" and not is_unit_reshape(op):
             return Refusal(f"reshape of {op.operands[0].type} to {op.result.type} regroups elements")
         join_axes(op, axes)
+    found = _scheduled(function, axes, across)
+    if isinstance(found, Refusal) and _join_like_columns(function, axes):
+        together = _scheduled(function, axes, across)
+        return found if isinstance(together, Refusal) else together
+    return found
+
+
+def _join_like_columns(function: Function, axes: Axes) -> bool:
+    """Let reductions of the same rows, along columns of one size, run along one loop: sums of two tensors that nothing
+    else has in common. Whether there are such."""
+    first: dict[tuple[object, ...], list[Slot]] = {}
+    joined = False
+    for op in filter(is_row_reduction, function.ops):
+        value, reduced = op.operands[0], reduced_axes(op)
+        columns = [(value, axis) for axis in reduced if value.type.shape[axis] != 1]
+        rows = {axes.find((value, axis)) for axis in _long_axes(value) if axis not in reduced}
+        alike = (frozenset(rows), *(value.type.shape[axis] for _, axis in columns))
+        for slot, other in zip(columns, first.setdefault(alike, columns)):
+            if axes.find(slot) != axes.find(other):
+                axes.join(slot, other)
+                joined = True
+    return joined
+
+
+def _scheduled(function: Function, axes: Axes, across: bool) -> Schedule | Refusal:
     values = _values_in_order(function)
     order = _axis_order(function, values, axes)
     numbers = {root: number for number, root in enumerate(order)}

@@ -147,6 +147,27 @@ def small_power(op: Op, build: Rebuild) -> Value | None:
     return build.emit("mul", squared, x if number == 3 else squared)
 
 
+def extreme_of_negative(op: Op, build: Rebuild) -> Value | None:
+    """max(-x, c) = -min(x, -c), min(-x, c) = -max(x, -c) for a constant c  exact"""
+    # One instruction on most devices, as long as no negation stands between the operand and the comparison.
+    a, b = op.operands
+    inner, number = build.match(a, "neg"), constant_of(build, b)
+    if inner is None or number is None or not is_float(a.type.dtype):
+        return None
+    (x,) = inner.operands
+    return build.emit("neg", build.emit("min" if op.name == "max" else "max", x, constant_like(build, -number, b)))
+
+
+def compare_negative(op: Op, build: Rebuild) -> Value | None:
+    """-x < c = x > -c for a constant c, so for all comparisons  exact"""
+    a, b = op.operands
+    inner, number = build.match(a, "neg"), constant_of(build, b)
+    if inner is None or number is None or not is_float(a.type.dtype):
+        return None
+    mirrored = {"lt": "gt", "gt": "lt", "le": "ge", "ge": "le"}.get(op.name, op.name)
+    return build.emit(mirrored, inner.operands[0], constant_like(build, 0.0 - number, b))
+
+
 def same_operands(op: Op, build: Rebuild) -> Value | None:
     """max(x, x) = min(x, x) = x, p and p = p, p or p = p  exact"""
     a, b = op.operands
@@ -276,7 +297,7 @@ def check_of_true(op: Op, build: Rebuild) -> Replacement | None:
     return () if constant_of(build, op.operands[0]) is True else None
 
 
-_COMPARE = (compare_in_own_type, always_in_range)
+_COMPARE = (compare_in_own_type, always_in_range, compare_negative)
 
 ARITHMETIC: Rules = {
     "add": (constant_to_the_right, add_zero, add_negative, add_negative_row, add_same),
@@ -286,8 +307,8 @@ ARITHMETIC: Rules = {
     "pow": (times_one, square, small_power),
     "neg": (negate,),
     "abs": (absolute_value,),
-    "max": (constant_to_the_right, same_operands),
-    "min": (constant_to_the_right, same_operands),
+    "max": (constant_to_the_right, same_operands, extreme_of_negative),
+    "min": (constant_to_the_right, same_operands, extreme_of_negative),
     "and": (constant_to_the_right, same_operands, neutral_truth),
     "or": (constant_to_the_right, same_operands, neutral_truth),
     "not": (negate_truth,),

@@ -1,4 +1,5 @@
-"""What is known about truth values: from checks that passed, and in an arm of a select from its condition.
+"""What is known about truth values: from checks that passed, from the ranges of numbers, and in an arm of a select from
+its condition.
 
 A `check` refuses the whole run where it fails, so that everywhere its condition may be taken as true.
 """
@@ -10,6 +11,7 @@ from collections.abc import Iterable
 
 from ...ir.function import Function, Op, Value
 from ...ir.types import INTEGER_DTYPES
+from ..ranges import is_never, ranges_of
 from ._match import Number
 
 _COMPLEMENT = {"eq": "ne", "ne": "eq", "lt": "ge", "ge": "lt", "gt": "le", "le": "gt"}
@@ -25,6 +27,8 @@ class Circuit:
         comparisons = [op for op in function.ops if op.name in _COMPLEMENT]
         self.comparisons = {(op.name, op.operands): op.result for op in comparisons}
         self.checked = [op.operands[0] for op in function.ops if op.name == "check"]
+        ranges = ranges_of(function).of if comparisons else {}
+        self.never = [op.result for op in comparisons if is_never(op, ranges)]
 
     def complement(self, op: Op) -> Value | None:
         """The value of the opposite comparison of the same operands, if the function has it."""
@@ -45,9 +49,10 @@ class Facts:
 
     @staticmethod
     def of(circuit: Circuit) -> Facts:
-        """What the checks of a function say."""
+        """What the checks of a function say, and the ranges of what it compares."""
         facts = Facts(circuit)
         facts._learn((value, True) for value in circuit.checked)
+        facts._learn((value, False) for value in circuit.never)
         return facts
 
     def given(self, value: Value, truth: bool) -> Facts:

@@ -1,7 +1,7 @@
 """Spell `softplus` and `sigmoid` with one exponential that both share.
 
 Before:  %l = softplus %x ; %s = sigmoid %x
-After:   %e = exp(-|%x|) ; %l = max(%x, 0) + log1p(%e) ; %s = select(%x >= 0, 1, %e) / (1 + %e)
+After:   %e = exp(-|%x|) ; %l = max(%x, 0) + log1p(%e) ; %r = 1 / (1 + %e) ; %s = select(%x >= 0, %r, %e * %r)
 
 Comes after autodiff: max and abs have kinks at 0 that the functions do not have. A function that still has a `grad`
 in it is left as it is. `tanh` and `erf` stay: the device computes them well.
@@ -12,6 +12,7 @@ from __future__ import annotations
 from ...ir.builder import Tensor
 from ...ir.function import Module, Op
 from ..rewrite import Log, Rebuild, has_grad, map_functions, rewrite
+from ._match import constant_of
 
 
 def lower_activations(module: Module, log: Log | None = None) -> Module:
@@ -31,10 +32,24 @@ def softplus(op: Op, build: Rebuild) -> Tensor:
 
 
 def sigmoid(op: Op, build: Rebuild) -> Tensor:
-    """1 / (1 + exp(-x)) = select(x >= 0, 1, e) / (1 + e) with e = exp(-|x|)  rounding"""
-    (x,) = build.tensors(*op.operands)
+    """1 / (1 + exp(-x)) = select(x >= 0, r, e r) with e = exp(-|x|), r = 1 / (1 + e)  rounding"""
+    # log1p(e) has use for both, and sigmoid(-x) takes them the other way round.
+    negative = build.match(op.operands[0], "neg")
+    (x,) = build.tensors(*(op.operands if negative is None else negative.operands))
     small = _small(x)
-    return (x >= 0).select(1, small) / (small + 1)
+    over = 1 / (small + 1)
+    arms = (over, small * over)
+    return (x >= 0).select(*(arms if negative is None else arms[::-1]))
 
 
-RULES = {"softplus": (softplus,), "sigmoid": (sigmoid,)}
+def complement(op: Op, build: Rebuild) -> Tensor | None:
+    """1 - sigmoid(x) = sigmoid(-x)  rounding (exact where sigmoid(x) rounds to 1)"""
+    one, found = op.operands
+    inner = build.match(found, "sigmoid")
+    if inner is None or constant_of(build, one) != 1:
+        return None
+    (x,) = build.tensors(*inner.operands)
+    return (-x).sigmoid()
+
+
+RULES = {"softplus": (softplus,), "sigmoid": (sigmoid,), "sub": (complement,)}

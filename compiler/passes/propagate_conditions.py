@@ -1,7 +1,11 @@
-"""Drop choices that are already made: by a check, or by another select that has the same condition.
+"""Drop choices that are already made: by a check, by the ranges of what is compared, or by another select that has the
+same condition.
 
 Before:  check %ok ; %a = select %ok, %x, %zero
 After:   check %ok ; %x in place of %a
+
+Before:  %t = tanh %x ; %p = eq %t, inf ; %a = select %p, %y, %z
+After:   %z in place of %a
 
 Before:  %a = select %p, %x, %y ; %b = mul %a, %w ; %c = select %p, %b, %z
 After:   %b = mul %x, %w ; %c = select %p, %b, %z
@@ -27,7 +31,7 @@ MOST_OPERATIONS = 64  # of an arm that are looked through
 
 
 def propagate_conditions(module: Module) -> Module:
-    """Drop selects whose condition a check or an outer select has decided.
+    """Drop selects whose condition a check, the range of a number or an outer select has decided.
 
     select(p, select(p, x, y), z) = select(p, x, z)  exact
     """

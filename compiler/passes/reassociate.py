@@ -19,6 +19,7 @@ from ._match import (
     axes_of,
     constant_of,
     expand,
+    is_constant,
     is_softmax_power,
     kept_axes,
     round_to,
@@ -28,6 +29,7 @@ from ._match import (
     unless_empty,
     view_of,
 )
+from .share_divisors import LARGEST, LEAST
 
 
 def reassociate(module: Module, log: Log | None = None) -> Module:
@@ -174,6 +176,33 @@ def divide_rows(op: Op, build: Rebuild) -> Value | None:
         return None
     one = build.constant(1, x.type.dtype, view[0].type.shape)
     return build.emit("mul", x, expand(build, build.emit("div", one, view[0]), view[1], x.type.shape))
+
+
+def divide_small_factor(op: Op, build: Rebuild) -> Value | None:
+    """(x * c) / d = x * (c / d) for c that repeats and a constant d in [2^-13, 2^13]  rounding"""
+    product, divisor = op.operands
+    number = constant_of(build, divisor)
+    if number is None or not is_float(op.result.type.dtype) or not LEAST <= abs(number) <= LARGEST:
+        return None
+    factors = _factors(build, product)
+    small = [factor for factor in factors if _is_small(build, factor)]
+    if not small or len(factors) == len(small):
+        return None
+    chosen = next((factor for factor in small if constant_of(build, factor) is not None), small[0])
+    divided = build.emit("div", chosen, divisor)
+    return _product(build, [divided if factor is chosen else factor for factor in factors])
+
+
+def divide_by_constant(op: Op, build: Rebuild) -> Value | None:
+    """x / c = x * (1 / c) for elements x and a constant c in [2^-13, 2^13]  rounding"""
+    x, divisor = op.operands
+    number = constant_of(build, divisor)
+    if number is None or not is_float(x.type.dtype) or not LEAST <= abs(number) <= LARGEST:
+        return None
+    if x.type.count == 1 or _is_small(build, x):
+        return None
+    inverse = build.constant(round_to(1 / number, x.type.dtype), x.type.dtype, x.type.shape)
+    return build.emit("mul", x, inverse)
 
 
 def small_factor_out_of_sum(op: Op, build: Rebuild) -> Value | None:
@@ -329,11 +358,30 @@ def negative_row(op: Op, build: Rebuild) -> Value | None:
     return None
 
 
+def choice_of_sign(op: Op, build: Rebuild) -> Value | None:
+    """select(p, -1, 1) * x = select(p, -x, x); that is |x| where p is x < 0  exact"""
+    for choice, x in (op.operands, op.operands[::-1]):
+        select = build.match(choice, "select")
+        if select is None or _is_small(build, x):
+            continue
+        condition, a, b = select.operands
+        signs = constant_of(build, a), constant_of(build, b)
+        if signs not in ((-1, 1), (1, -1)):
+            continue
+        compared = build.match(condition, "lt")
+        if signs == (-1, 1) and compared is not None and compared.operands[0] is x:
+            if is_constant(build, compared.operands[1], 0):
+                return build.emit("abs", x)
+        negative = build.emit("neg", x)
+        return build.emit("select", condition, *((negative, x) if signs[0] == -1 else (x, negative)))
+    return None
+
+
 _CHOICE = (choice_of_small,)
 
 RULES: Rules = {
-    "mul": (multiply_what_was_divided, small_factors_together, small_factor_into_sum, *_CHOICE),
-    "div": (divide_rows,),
+    "mul": (multiply_what_was_divided, small_factors_together, small_factor_into_sum, *_CHOICE, choice_of_sign),
+    "div": (divide_rows, divide_small_factor, divide_by_constant),
     "add": (common_factor, *_CHOICE, choice_beside_products),
     "sub": (common_factor, *_CHOICE, choice_beside_products),
     "neg": (negative_choice, negative_row),

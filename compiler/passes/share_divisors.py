@@ -3,6 +3,9 @@
 Before:  %a = div %x, %d ; %b = div %y, %d
 After:   %r = div 1, %d ; %a = mul %x, %r ; %b = mul %y, %r
 
+Before:  %l = log1p %x ; %d = add %x, 1 ; %a = div %y, %d
+After:   %l = log1p %x ; %d = add %x, 1 ; %r = div 1, %d ; %a = mul %y, %r        (log1p divides by %d itself)
+
 Only where the divisor is known to lie far from overflow and underflow, as 1 + exp(-|x|) does: elsewhere the reciprocal
 may be infinite, or 0, where a quotient is neither. Comes last, since other rules look for quotients.
 """
@@ -15,6 +18,7 @@ from ...ir.function import Function, Module, Value
 from ...ir.types import is_float
 from ..ranges import ranges_of
 from ..rewrite import Rebuild, map_functions
+from ._match import is_constant
 
 LEAST, LARGEST = 2.0**-13, 2.0**13
 """Within these the reciprocal is normal in every type."""
@@ -23,21 +27,25 @@ LEAST, LARGEST = 2.0**-13, 2.0**13
 def share_divisors(module: Module) -> Module:
     """Divide once by what several numbers are divided by.
 
-    a / d, b / d = a * (1 / d), b * (1 / d) where d lies in [2^-13, 2^13]  rounding
+    a / d, b / d = a * (1 / d), b * (1 / d) where d lies in [2^-13, 2^13]; so a / (1 + x) beside log1p(x)  rounding
     """
     return map_functions(module, _share)
 
 
 def _share(function: Function) -> Function:
     divisors = [op.operands[1] for op in function.ops if op.name == "div" and is_float(op.result.type.dtype)]
-    shared = {divisor for divisor in divisors if divisors.count(divisor) > 1}
+    uses = [*divisors, *_of_logarithms(function)] if divisors else []
+    shared = {divisor for divisor in divisors if uses.count(divisor) > 1}
     ranges = ranges_of(function).of if shared else {}
     shared = {divisor for divisor in shared if ranges[divisor].within(LEAST, LARGEST)}
     if not shared:
         return function
     build = Rebuild(function)
     reciprocals: dict[Value, Value] = {}
+    renamed: dict[Value, Value] = {}
     for op in function.ops:
+        if any(operand in renamed for operand in op.operands):
+            op = replace(op, operands=tuple(renamed.get(operand, operand) for operand in op.operands))
         if op.name != "div" or op.operands[1] not in shared:
             build.append(op)
             continue
@@ -45,5 +53,17 @@ def _share(function: Function) -> Function:
         if divisor not in reciprocals:
             one = build.constant(1, divisor.type.dtype, divisor.type.shape)
             reciprocals[divisor] = build.emit("div", one, divisor)
-        build.append(replace(op, name="mul", operands=(x, reciprocals[divisor])))
-    return function.with_(ops=tuple(build.ops))
+        if is_constant(build, x, 1):
+            renamed[op.result] = reciprocals[divisor]
+        else:
+            build.append(replace(op, name="mul", operands=(x, reciprocals[divisor])))
+    return function.with_(ops=tuple(build.ops), outputs=tuple(renamed.get(v, v) for v in function.outputs))
+
+
+def _of_logarithms(function: Function) -> list[Value]:
+    """1 + x of each logarithm log1p(x): where x lies in [-1/2, 1] it is computed with 1 / (1 + x)."""
+    producer = function.producers()
+    found = {op.operands[0] for op in function.ops if op.name == "log1p" and op.result.type.dtype == "f32"}
+    return [op.result for op in function.ops if op.name == "add" and op.operands[0] in found
+            and (one := producer.get(op.operands[1])) is not None and one.name == "constant"
+            and one.attributes["value"] == 1]  # fmt: skip

@@ -33,7 +33,8 @@ from ...ir.kernel import (
     sub,
 )  # fmt: skip
 from ...ir.schedule import Schedule
-from ..emission.emit import Emitter, Lanes, Point, Scope, product, size_of, split_rows, widen
+from ..emission.emit import Emitter, Scope
+from ..emission.points import Lanes, Point, product, size_of, split_rows, widen
 from ..emission.reductions import Accumulators, accumulate
 from .stages import Stage
 from .sweep import Work, lockstep, visit
@@ -199,9 +200,7 @@ def _visited(
     return inner
 
 
-def _summed_across(
-    emitter: Emitter, tracks: Sequence[LaneTrack], scopes: Sequence[Scope], column: Expr
-) -> list[Stmt]:
+def _summed_across(emitter: Emitter, tracks: Sequence[LaneTrack], scopes: Sequence[Scope], column: Expr) -> list[Stmt]:
     """What one pass over the vectors of a block adds to the sums across rows at one column."""
     found = Scope()
     for op, array in tracks[0].across.items():

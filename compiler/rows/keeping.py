@@ -10,8 +10,8 @@ load (and a store, where no pass before wanted it), or computed, which costs the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
 from collections import deque
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from ...ir.function import Op, Value
@@ -26,63 +26,84 @@ COSTS: Mapping[str, int] = {
 }  # fmt: skip
 """In multiply-adds, which any other operation is counted as: what is measured of the polynomials, about."""
 LOAD, STORE = 1, 4
-"""A store with what comes of it: it takes as long as two multiply-adds, and a row that waits takes room in the cache."""
+"""A store takes as long as two multiply-adds, and what waits takes room in the cache."""
 ENDLESS = 1 << 30
 
 
 @dataclass(frozen=True)
 class Kept:
-    """Stored by pass `filled`, read by the passes `read`."""
+    """Stored by pass `filled`, read by the passes `read`; `again` is what the operation costs that computes it."""
 
     filled: int
     read: frozenset[int]
+    again: int
 
 
 def kept_between(schedule: Schedule, targets: Sequence[Sequence[Value]]) -> dict[Value, Kept]:
-    """What is kept, by element value, where pass number n computes `targets[n]`."""
-    producer = schedule.function.producers()
+    """What is kept, by element value, where pass number n computes `targets[n]`.
+
+    The last pass chooses first: what it keeps, those before it get for a load. A kept value is stored by the first pass
+    that needs it. That pass computes it, since nothing on the way to it was needed earlier.
+    """
+    rows = _Rows(schedule)
+    needed = [rows.behind(wanted) for wanted in targets]
     first: dict[Value, int] = {}
-    read: dict[Value, set[int]] = {}
-    for number, wanted in enumerate(targets):
-        computed, loaded = _sources(schedule, producer, wanted, first, read)
-        for value in loaded:
-            read.setdefault(value, set()).add(number)
-        for value in computed:
+    for number, values in enumerate(needed):
+        for value in values:
             first.setdefault(value, number)
+    read: dict[Value, set[int]] = {}
+    for number in reversed(range(1, len(targets))):
+        earlier = {value for value in needed[number] if first[value] < number}
+        for value in rows.loaded(targets[number], needed[number], earlier, read):
+            read.setdefault(value, set()).add(number)
     in_order = [value for op in schedule.function.ops for value in op.results if value in read]
-    return {value: Kept(first[value], frozenset(read[value])) for value in in_order}
+    return {v: Kept(first[v], frozenset(read[v]), _cost(rows.producer[v])) for v in in_order}
 
 
-def _sources(
-    schedule: Schedule, producer: Mapping[Value, Op], wanted: Sequence[Value], there: Iterable[Value],
-    kept: Iterable[Value],
-) -> tuple[set[Value], set[Value]]:  # fmt: skip
-    """The element values that a pass computes and those that it loads, of which some are kept anyway."""
-    stored, reduced = set(kept), {op.result for op in schedule.row_reductions}
-    at_elements = {value for value, axes in schedule.varies.items() if axes == schedule.looped} - reduced
-    targets = [value for value in dict.fromkeys(wanted) if value in at_elements]
-    network = _Network()
-    pending, seen = list(targets), set(targets)
-    while pending:
-        value = pending.pop()
-        op = producer.get(value)
-        known, made = (value, "known"), (value, "made")
-        may_load = value in there and op is not None and is_float(value.type.dtype) and op.name not in FREE
-        network.add(known, made, (LOAD + (0 if value in stored else STORE)) if may_load else ENDLESS)
-        network.add(made, SINK, _cost(op))
-        # What a gather picks from is no element of this point.
-        operands = () if op is None else op.operands[1:] if op.name == "gather" else op.operands
-        for operand in operands:
-            if operand in at_elements:
-                network.add(made, (operand, "known"), ENDLESS)
-                if operand not in seen:
-                    seen.add(operand)
+class _Rows:
+    """The values of a schedule that differ from element to element."""
+
+    def __init__(self, schedule: Schedule):
+        self.producer = schedule.function.producers()
+        reduced = {op.result for op in schedule.row_reductions}
+        self.elements = {value for value, axes in schedule.varies.items() if axes == schedule.looped} - reduced
+
+    def operands(self, value: Value) -> list[Value]:
+        """What a value is computed from. What a gather picks from is no element of the same point."""
+        op = self.producer.get(value)
+        used = () if op is None else op.operands[1:] if op.name == "gather" else op.operands
+        return [operand for operand in used if operand in self.elements]
+
+    def behind(self, wanted: Sequence[Value]) -> list[Value]:
+        """The wanted values and everything that they are computed from."""
+        found = dict.fromkeys(value for value in wanted if value in self.elements)
+        pending = list(found)
+        while pending:
+            for operand in self.operands(pending.pop()):
+                if operand not in found:
+                    found[operand] = None
                     pending.append(operand)
-    for target in targets:
-        network.add(SOURCE, (target, "known"), ENDLESS)
-    reached = network.source_side()
-    computed = {value for value in seen if (value, "made") in reached}
-    return computed, {value for value in seen if (value, "known") in reached} - computed
+        return list(found)
+
+    def loaded(
+        self, wanted: Sequence[Value], needed: Sequence[Value], earlier: Collection[Value], kept: Collection[Value]
+    ) -> list[Value]:  # fmt: skip
+        """What a pass loads of the values that `earlier` passes needed, of which some are `kept` anyway. It is cheapest
+        to compute the rest."""
+        network = _Network()
+        for value in needed:
+            op = self.producer.get(value)
+            can_wait = value in earlier and op is not None and is_float(value.type.dtype) and op.name not in FREE
+            load = LOAD if value in kept else LOAD + STORE
+            network.add((value, "known"), (value, "made"), load if can_wait else ENDLESS)
+            network.add((value, "made"), SINK, _cost(op))
+            for operand in self.operands(value):
+                network.add((value, "made"), (operand, "known"), ENDLESS)
+        for value in wanted:
+            if value in self.elements:
+                network.add(SOURCE, (value, "known"), ENDLESS)
+        reached = network.source_side()
+        return [value for value in needed if (value, "known") in reached and (value, "made") not in reached]
 
 
 def _cost(op: Op | None) -> int:
@@ -108,7 +129,7 @@ class _Network:
     def source_side(self) -> set[Node]:
         """The nodes on the source's side of a minimum cut: those that are reached once no more can flow."""
         while SINK in (before := self._reached()):
-            path = [SINK]
+            path: list[Node] = [SINK]
             while path[-1] != SOURCE:
                 path.append(before[path[-1]])
             edges = list(zip(path[1:], path))
@@ -121,7 +142,7 @@ class _Network:
     def _reached(self) -> dict[Node, Node]:
         """The nodes that something can still flow to, each with the one before it."""
         before: dict[Node, Node] = {SOURCE: SOURCE}
-        pending = deque([SOURCE])
+        pending: deque[Node] = deque([SOURCE])
         while pending:
             node = pending.popleft()
             for after, capacity in self.left[node].items():

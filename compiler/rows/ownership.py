@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...ir.kernel import Expr, WorkItem, add, ceil_div, integer, minimum, mul
-from ..emission.emit import Emitter, Point, Scope, size_of, split_rows
+from ..emission.emit import Emitter, Scope
+from ..emission.points import Point, size_of, split_rows
 from ..fused import work_item
 
 

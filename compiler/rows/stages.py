@@ -91,13 +91,14 @@ def _used(
 def kept_values(emitter: Emitter, stages: list[Stage], columns: DimLike, limit: int) -> dict[Value, tuple[str, int]]:
     """Element values that wait between passes (`keeping.py`), with the private array and the pass that fills it.
 
-    Only where the length of a row is known, and as many as fit `limit` bytes.
+    Only where the length of a row is known, and as many as fit `limit` bytes: first what is dear to compute again.
     """
     if not isinstance(columns, int) or columns == 0:
         return {}
     kept: dict[Value, tuple[str, int]] = {}
     room = limit
-    for value, each in kept_between(emitter.schedule, [stage.targets for stage in stages]).items():
+    found = kept_between(emitter.schedule, [stage.targets for stage in stages])
+    for value, each in sorted(found.items(), key=lambda item: -item[1].again):
         dtype = register_dtype(value.type.dtype)
         size = columns * ITEM_SIZE[dtype]
         if size <= room:

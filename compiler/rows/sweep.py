@@ -34,7 +34,8 @@ from ...ir.kernel import (
     register_dtype,
     sub,
 )  # fmt: skip
-from ..emission.emit import Emitter, Lanes, Point, Scope, widen
+from ..emission.emit import Emitter, Scope
+from ..emission.points import Lanes, Point, widen
 from ..emission.reductions import Accumulators, accumulate
 
 ZERO = integer(0)

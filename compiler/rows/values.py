@@ -29,7 +29,8 @@ from ...ir.kernel import (
     sub,
 )  # fmt: skip
 from ...ir.ops import PRIMITIVES
-from ..emission.emit import Emitter, Point, Scope
+from ..emission.emit import Emitter, Scope
+from ..emission.points import Point
 from ..emission.reductions import Accumulators, accumulate, declare
 from .ownership import point_of
 from .stages import COSTLY, Stage

@@ -26,7 +26,8 @@ from ...ir.kernel import (
 from ...ir.program import Variant
 from ...ir.schedule import Schedule
 from ...ir.target import DeviceInfo
-from ..emission.emit import Emitter, Lanes, Scope, size_of
+from ..emission.emit import Emitter, Scope
+from ..emission.points import Lanes, size_of
 from ..emission.reductions import Accumulators, accumulate, declare
 from ..fused import Fused, kernel_and_launch, partial_dtypes
 from ..rows.stages import stages_of

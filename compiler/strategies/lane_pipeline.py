@@ -40,7 +40,8 @@ from ...ir.program import Variant
 from ...ir.schedule import Schedule
 from ...ir.target import DeviceInfo
 from ...ir.types import ITEM_SIZE
-from ..emission.emit import Emitter, Scope, product, size_of
+from ..emission.emit import Emitter, Scope
+from ..emission.points import product, size_of
 from ..emission.reductions import Accumulators, declare, fold
 from ..emission.vectors import nontemporal_from, static_size, vector_width
 from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, with_finish

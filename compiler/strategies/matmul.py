@@ -34,7 +34,9 @@ from ...ir.program import Variant
 from ...ir.schedule import Schedule
 from ...ir.target import DeviceInfo
 from ...ir.types import ITEM_SIZE
-from ..emission.emit import Lanes, Scope, size_of
+from .. import dots
+from ..emission.emit import Scope
+from ..emission.points import Lanes, size_of
 from ..emission.vectors import vector_width
 from ..fused import Fused, kernel_and_launch, work_item
 from ..product import Product, outer_dims
@@ -58,10 +60,12 @@ IN_PLACE_TILES = 2
 """Tiles of rows up to which the right operand is read where it lies."""
 IN_PLACE_VECTORS, IN_PLACE_SUMS = 8, 24
 """Vectors of a panel that is read in place at most, and sums of its tile."""
-IN_PLACE_KEPT = 8192
-"""Sums that a work-item keeps from turn to turn, which fit a first-level cache."""
-IN_PLACE_DEPTH, IN_PLACE_TURN = 64, 16
-"""Steps up to which one turn does all, and steps of a turn where there are more: so many streams of memory."""
+IN_PLACE_KEPT = 4096
+"""Sums that a work-item keeps from turn to turn, half of a first-level cache."""
+IN_PLACE_CACHES = 8
+"""Caches of a core that an operand fills which comes from memory: so many streams of it, a row each, go abreast."""
+IN_PLACE_TURN = 8
+"""Steps of a turn then."""
 OPERAND_PITCH = 2048
 """Bytes: rows of an operand that are a multiple of this apart displace each other in a first-level cache."""
 
@@ -103,11 +107,11 @@ def _tiling(product: Product, schedule: Schedule, device: DeviceInfo, tile_rows:
         while lanes > columns:
             lanes //= 2
         vectors = max(1, min(IN_PLACE_VECTORS, IN_PLACE_SUMS // tile_rows, columns // lanes))
-        one_turn = isinstance(depth, int) and depth <= IN_PLACE_DEPTH
-        most = max(depth, 1) if isinstance(depth, int) and one_turn else IN_PLACE_TURN
+        if _is_large(product, device):
+            one_turn, most = False, IN_PLACE_TURN
         panels = max(1, min(-(-columns // (lanes * vectors)), IN_PLACE_KEPT // (tile_rows * lanes * vectors)))
         sum_rows = tile_rows if one_turn or not isinstance(rows, int) else -(-rows // tile_rows) * tile_rows
-        return Tiling(tile_rows, lanes, vectors, panels, most, sum_rows, one_turn, 0, False)
+        return Tiling(tile_rows, lanes, vectors, panels, most, sum_rows, one_turn, 0, False, _is_large(product, device))
     while isinstance(columns, int) and lanes // 2 >= max(1, columns):
         lanes //= 2
     vectors = PANEL_VECTORS if not isinstance(columns, int) or columns > lanes else 1
@@ -119,7 +123,15 @@ def _tiling(product: Product, schedule: Schedule, device: DeviceInfo, tile_rows:
     apart = pitch * ITEM_SIZE[left.type.dtype] if isinstance(pitch, int) else OPERAND_PITCH
     stages = left.type.dtype in ("f16", "bf16") or apart % OPERAND_PITCH == 0
     staged = (STAGED_TILES if product.left_turned else 1) if stages else 0
-    return Tiling(tile_rows, lanes, vectors, panels, most, sum_rows, one_turn, staged, True)
+    return Tiling(tile_rows, lanes, vectors, panels, most, sum_rows, one_turn, staged, True, False)
+
+
+def _is_large(product: Product, device: DeviceInfo) -> bool:
+    """Whether the right operand is known not to stay in a cache."""
+    depth, columns = product.depth_dim, product.column_dim
+    if not isinstance(depth, int) or not isinstance(columns, int):
+        return False
+    return depth * columns * ITEM_SIZE[product.right.type.dtype] > IN_PLACE_CACHES * device.cache_per_unit
 
 
 def _packs(product: Product, tile_rows: int) -> bool:
@@ -132,10 +144,9 @@ def _packs(product: Product, tile_rows: int) -> bool:
 
 @dataclass(frozen=True)
 class Grid:
-    """How work-items share a product: so many blocks of columns, so many blocks of tiles, and what is in each."""
+    """How work-items share a product: so many blocks of columns, so many blocks of tiles, and the tiles in each."""
 
     column_blocks: Expr
-    panels_each: Expr
     row_blocks: Expr
     tiles_each: Expr
 
@@ -148,7 +159,7 @@ def _grid(product: Tiles, tiling: Tiling, device: DeviceInfo) -> Grid:
         panels_each = minimum(integer(tiling.panels), ceil_div(panels, integer(device.compute_units)))
         column_blocks = ceil_div(panels, panels_each)
         tiles_each = integer(1) if tiling.one_turn else integer(tiling.sum_rows // tiling.rows)
-        return Grid(column_blocks, panels_each, ceil_div(tiles, tiles_each), tiles_each)
+        return Grid(column_blocks, ceil_div(tiles, tiles_each), tiles_each)
     # Every block of rows packs the same columns once more, every block of columns stages the same rows once more.
     panels_each = minimum(integer(tiling.panels), ceil_div(panels, integer(2) if tiling.staged else wanted))
     column_blocks = ceil_div(panels, panels_each)
@@ -157,21 +168,25 @@ def _grid(product: Tiles, tiling: Tiling, device: DeviceInfo) -> Grid:
         # Blocks of about one size, none with more rows than an item has sums for.
         blocks = ceil_div(tiles, minimum(tiles_each, integer(tiling.sum_rows // tiling.rows)))
         tiles_each = maximum(integer(1), ceil_div(tiles, blocks))
-    return Grid(column_blocks, panels_each, ceil_div(tiles, tiles_each), tiles_each)
+    return Grid(column_blocks, ceil_div(tiles, tiles_each), tiles_each)
 
 
 def _variant(fused: Fused, device: DeviceInfo, tile_rows: int, guard: Expr | None) -> Variant:
     emitter, scope = fused.emitter(), Scope()
+    if dots.applies(Product(fused, emitter), tile_rows):
+        return _variant_of_dots(fused, device, tile_rows, guard)
     tiling = _tiling(Product(fused, emitter), fused.schedule, device, tile_rows)
     product = Tiles(fused, emitter, tiling)
     grid = _grid(product, tiling, device)
     item = work_item(emitter, scope, "global_id")
-    blocks = emitter.let(scope, "column_blocks", grid.column_blocks)
-    panels_each = emitter.let(scope, "panels_each", grid.panels_each)
+    blocks = emitter.let(scope, "column_blocks", maximum(integer(1), grid.column_blocks))
     tiles_each = emitter.let(scope, "tiles_each", grid.tiles_each)
-    start = emitter.let(scope, "first_panel", mul(mod(item, blocks), panels_each))
     panels = ceil_div(product.columns, integer(tiling.panel))
-    count = emitter.let(scope, "panels", minimum(panels_each, sub(panels, start)))
+    # Blocks of about one size: a core gets neighbours.
+    block = emitter.let(scope, "column_block", mod(item, blocks))
+    start = emitter.let(scope, "first_panel", div(mul(block, panels), blocks))
+    next_start = div(mul(add(block, integer(1)), panels), blocks)
+    count = emitter.let(scope, "panels", sub(next_start, start))
     first = emitter.let(scope, "first_tile", mul(div(item, blocks), tiles_each))
     tiles = ceil_div(product.rows, integer(tiling.rows))
     last = emitter.let(scope, "end", minimum(add(first, tiles_each), tiles))
@@ -181,6 +196,22 @@ def _variant(fused: Fused, device: DeviceInfo, tile_rows: int, guard: Expr | Non
         mul(grid.column_blocks, grid.row_blocks),
         private_arrays=tiling.private_arrays(product.dtype, product.left_turned),
         comment=(f"tiles of {tiling.rows} rows x {tiling.vectors} vectors of {tiling.lanes}",),
+    )  # fmt: skip
+    return Variant("matmul", (launch,), guard)
+
+
+def _variant_of_dots(fused: Fused, device: DeviceInfo, rows: int, guard: Expr | None) -> Variant:
+    emitter, scope = fused.emitter(), Scope()
+    product = dots.Dots(Product(fused, emitter), rows, vector_width(fused.schedule, device))
+    each = maximum(integer(1), ceil_div(product.lines, integer(ITEMS_A_CORE * device.compute_units)))
+    item = work_item(emitter, scope, "global_id")
+    first = emitter.let(scope, "first_line", mul(item, each))
+    end = emitter.let(scope, "end_line", minimum(add(first, each), product.lines))
+    product.lines_of_item(scope, first, end)
+    launch = kernel_and_launch(
+        fused, emitter, f"_{rows}_dots{product.width}", scope.statements, ceil_div(product.lines, each),
+        private_arrays=product.private_arrays,
+        comment=(f"dot products of {rows} rows with {product.abreast} columns abreast, vectors of {product.width}",),
     )  # fmt: skip
     return Variant("matmul", (launch,), guard)
 

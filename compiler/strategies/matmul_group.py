@@ -47,7 +47,8 @@ from ...ir.kernel import (
 from ...ir.program import Launch, Variant
 from ...ir.target import DeviceInfo
 from ...ir.types import ITEM_SIZE
-from ..emission.emit import Emitter, Lanes, Scope, size_of, widen
+from ..emission.emit import Emitter, Scope
+from ..emission.points import Lanes, size_of, widen
 from ..fused import Fused, kernel_and_launch
 
 STORES_ONCE = True

@@ -5,7 +5,8 @@ from __future__ import annotations
 from ...ir.kernel import Apply, Expr, WorkItem, add, at_least, div, integer, maximum, mul, sub
 from ...ir.program import Variant
 from ...ir.target import DeviceInfo
-from ..emission.emit import Scope, size_of
+from ..emission.emit import Scope
+from ..emission.points import size_of
 from ..emission.reductions import declare, fold
 from ..emission.vectors import nontemporal_from, vector_width
 from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, with_finish, work_item

@@ -30,7 +30,8 @@ from ...ir.kernel import (
 from ...ir.program import Variant
 from ...ir.schedule import Schedule
 from ...ir.target import DeviceInfo
-from ..emission.emit import Emitter, Point, Scope, product, size_of
+from ..emission.emit import Emitter, Scope
+from ..emission.points import Point, product, size_of
 from ..emission.reductions import Accumulators, accumulate, declare
 from ..fused import Fused, kernel_and_launch, partial_dtypes
 from ..rows.ownership import point_of

@@ -36,7 +36,8 @@ from ...ir.kernel import (
 from ...ir.program import Launch, Variant
 from ...ir.schedule import Schedule
 from ...ir.target import DeviceInfo
-from ..emission.emit import Emitter, Point, Scope, product, size_of
+from ..emission.emit import Emitter, Scope
+from ..emission.points import Point, product, size_of
 from ..emission.reductions import Accumulators, declare
 from ..emission.vectors import vector_width
 from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, with_finish

@@ -34,7 +34,8 @@ from ...ir.program import Variant
 from ...ir.schedule import Schedule
 from ...ir.target import DeviceInfo
 from ...ir.types import ITEM_SIZE
-from ..emission.emit import Emitter, Point, Scope, product
+from ..emission.emit import Emitter, Scope
+from ..emission.points import Point, product
 from ..emission.reductions import Accumulators, declare, fold
 from ..emission.vectors import nontemporal_from, vector_width
 from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, with_finish

@@ -24,8 +24,9 @@ from ...ir.kernel import (
 from ...ir.program import Buffer, Launch, Variant
 from ...ir.schedule import Schedule
 from ...ir.target import DeviceInfo
-from ..emission.emit import Scope, product, size_of
+from ..emission.emit import Scope
 from ..emission.monoids import monoid_of
+from ..emission.points import product, size_of
 from ..emission.reductions import declare, fold
 from ..emission.vectors import static_size, vector_width
 from ..fused import Fused, join_in_order, kernel_and_launch, partial_dtypes, store_partials, with_finish, work_item

@@ -23,7 +23,8 @@ from ...ir.kernel import (
 from ...ir.program import Variant
 from ...ir.schedule import Schedule
 from ...ir.target import DeviceInfo
-from ..emission.emit import Emitter, Lanes, Scope, product, size_of
+from ..emission.emit import Emitter, Scope
+from ..emission.points import Lanes, product, size_of
 from ..emission.reductions import Accumulators, declare, fold
 from ..emission.vectors import nontemporal_from, vector_width
 from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, with_finish

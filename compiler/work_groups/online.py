@@ -29,7 +29,8 @@ from ...ir.kernel import (
     mul,
     sub,
 )  # fmt: skip
-from ..emission.emit import Emitter, Point, Scope, widen
+from ..emission.emit import Emitter, Scope
+from ..emission.points import Point, widen
 from ..emission.reductions import Accumulators, declare
 from ..rows.phases import Phase, reference
 from ..rows.rescalable import Law

@@ -28,7 +28,8 @@ from ...ir.kernel import (
     mul,
     register_dtype,
 )  # fmt: skip
-from ..emission.emit import Emitter, Lanes, Point, Scope, widen
+from ..emission.emit import Emitter, Scope
+from ..emission.points import Lanes, Point, widen
 from ..emission.reductions import Accumulators, accumulate
 from ..rows.stages import Stage
 from ..rows.sweep import Work

@@ -9,6 +9,7 @@ from ..builder import Tensor
 from ..diagnostics import LirError
 from ..types import is_float
 from ._distributions import distribution_rows
+from ._logits import binary_cross_entropy
 from ._labels import Labels, class_batch, only_labels, reduce_rows
 from ._reduction import as_given, like, reduce_loss, same_shape
 from ._scalars import Scalar, scalar
@@ -31,9 +32,11 @@ def sigmoid_focal_loss(
     same_shape(logits, t, "logits and target")
     x = logits.widen()
     t = like(t, x)
-    loss = t * (-x).softplus() + (1 - t) * x.softplus()
     # 1 - p from sigmoid(-x): exact also where p rounds to 1.
-    missed = t * (-x).sigmoid() + (1 - t) * x.sigmoid()
+    rest, p = (-x).sigmoid(), x.sigmoid()
+    low, high = t * rest, (1 - t) * p
+    missed = (low + high).with_gradient((x, high * rest - low * p), (t, rest - p))
+    loss = binary_cross_entropy(x, t).with_gradient((x, high - low), (t, -x))
     value = _focused(missed, loss, gamma)
     if alpha is not None:
         value = (t * alpha + (1 - t) * (1 - alpha)) * value

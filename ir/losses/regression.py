@@ -91,9 +91,9 @@ def log_cosh_loss(x: Tensor, t: Tensor, *, reduction: str = "mean") -> Tensor:
     # A sign that is not 0 at 0, so that second derivatives there are right, too.
     sign = (d < 0).select(d.constant(-1), 1)
     distance = sign * d
-    # exp(-2 |d|) - 1: nothing cancels near d = 0, neither in the loss nor in tanh |d| = -less / (2 + less).
-    less = (distance * -2).expm1()
-    value = (distance + (less * 0.5).log1p()).with_gradient((d, sign * -less / (less + 2)))
+    # (exp(-2 |d|) - 1) / 2: nothing cancels near d = 0, neither in the loss nor in tanh |d| = -half / (1 + half).
+    half = (distance * -2).expm1() * 0.5
+    value = (distance + half.log1p()).with_gradient((d, sign * (-half / (half + 1))))
     return as_given(reduce_loss(value, reduction), x, reduction)
 
 

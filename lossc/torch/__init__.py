@@ -19,6 +19,7 @@ derivatives, tracing, sparse and quantized tensors. What a loss was computed fro
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from operator import is_
 from typing import Any
 
 try:
@@ -49,8 +50,42 @@ class _Calls:
     def __init__(self, row: Row) -> None:
         self.row = row
         self.plans: dict[Any, tuple[Plan, str]] = {}
+        self._of_tensors: dict[Any, tuple[Plan, Plan | None]] = {}
 
-    def __call__(self, values: Sequence[Any], settings: list[Any], given: list[Any]) -> Tensor:
+    def of_tensors(self, tensors: Sequence[Any]) -> Tensor | None:
+        """A call with nothing but tensors, like one that was made before: the same as `__call__` in a fraction of its
+        time. None for any other call."""
+        key: list[Any] = []
+        for tensor in tensors:
+            if type(tensor) not in PLAIN or not tensor.is_cpu or tensor.layout is not torch.strided:
+                return None
+            key += (tensor.shape, tensor.dtype, tensor.requires_grad)
+        found = self._of_tensors.get(tuple(key))
+        if found is None or has_torch_function(tensors):
+            return None
+        check_modes(self.row.name, tensors)
+        plan, graded = found
+        if graded is None or not torch.is_grad_enabled():
+            return plan.run(tensors)[0]
+        return reduced_loss(graded, *tensors)
+
+    def remember(self, tensors: Sequence[Tensor], plan: Plan, wanted: tuple[int, ...]) -> None:
+        """Have `of_tensors` take calls like this one, with the usual settings."""
+        if (wanted and not plan.reduced) or any(tensor.dtype in NARROW for tensor in tensors):
+            # Those have a way of their own, and autocast is to be asked each time.
+            return
+        if self.row.settings == ("dim",):
+            # torch's axis where none is named comes with a warning each time.
+            return
+        if len(self._of_tensors) >= MOST_PLANS:
+            self._of_tensors.clear()
+        key = [part for tensor in tensors for part in (tensor.shape, tensor.dtype, tensor.requires_grad)]
+        self._of_tensors[tuple(key)] = plan, plan.with_gradient(wanted) if wanted else None
+
+    def __call__(
+        self, values: Sequence[Any], settings: list[Any], given: list[Any], alone: Sequence[Any] = ()
+    ) -> Tensor:  # fmt: skip
+        """`alone` are the arguments of a call that had nothing but these."""
         row = self.row
         tensors = [tensor for tensor in given if tensor is not None]
         for tensor in tensors:
@@ -77,6 +112,8 @@ class _Calls:
             warn(warning)
         if torch.is_grad_enabled():
             wanted = tuple([place for place, tensor in enumerate(tensors) if tensor.requires_grad])
+            if not warning and len(alone) == len(tensors) and all(map(is_, alone, tensors)):
+                self.remember(tensors, plan, wanted)
             if wanted and plan.reduced:
                 return reduced_loss(plan.with_gradient(wanted), *tensors)
             if wanted:
@@ -126,11 +163,15 @@ def _function(row: Row) -> Loss:
     calls, places = _Calls(row), row.tensors_at
 
     def loss(*arguments: Any, **keywords: Any) -> Tensor:
+        if not keywords:
+            found = calls.of_tensors(arguments)
+            if found is not None:
+                return found
         values, settings = row.read(arguments, keywords)
         given = [values[place] for place in places]
         if has_torch_function(given):
             return handle_torch_function(loss, given, *arguments, **keywords)
-        return calls(values, settings, given)
+        return calls(values, settings, given, () if keywords else arguments)
 
     loss.__name__ = loss.__qualname__ = row.name
     loss.__signature__ = row.signature  # type: ignore[attr-defined]

@@ -35,6 +35,8 @@ DTYPES = {
     torch.bool: "bool",
 }  # fmt: skip
 
+DTYPE_OF = {name: dtype for dtype, name in DTYPES.items()}
+
 PLAIN = (Tensor, torch.nn.Parameter)
 # What a class of tensors has that does not say how its operations are done.
 _NOTHING = _disabled_torch_dispatch_impl

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from lossc.arrays import to_dtype
-from lossc.compiler import compile_module
 from lossc.ir.builder import Builder, Tensor
 from lossc.ir.diagnostics import LirError
 from lossc.ir.function import Module
 from lossc.ir.types import Type, named
+from lossc.ready import ready_program
 from lossc.runtime.execute import Executable
 from lossc.runtime.memory import Argument, argument_for, send
 from lossc.training.arena import Arena
@@ -54,9 +54,9 @@ class Accumulator:
         types = {name: Type(dtype, () if name == "share" else (named("P"),)) for name in read}
         tensors = [Tensor(build.input(name, type_), build) for name, type_ in types.items()]
         function = build.function(f"accumulate_{formula.__name__}", [formula(*tensors).value], ("result",))
-        compiled = compile_module(Module({function.name: function}, function.name), device.info)
+        ready = ready_program(Module({function.name: function}, function.name), device)
         written = {"result": self.total.argument}
-        return Executable(compiled.program, device, compiled.sources(), compiled.build_options, read, written)
+        return Executable(ready.program, device, ready.sources, ready.options, read, written)
 
     def add(self, share: float, first: bool) -> None:
         """Add what the gradients are now, times `share`; the first batch replaces what was there."""

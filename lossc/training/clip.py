@@ -8,19 +8,24 @@ nothing comes back to the host.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lossc.arrays import to_dtype
-from lossc.compiler import Compiled, compile_module
 from lossc.ir.builder import Builder, Tensor
 from lossc.ir.diagnostics import LirError
 from lossc.ir.function import Function, Module
 from lossc.ir.types import Type, named
+from lossc.ready import ready_program
 from lossc.runtime.device import Device
 from lossc.runtime.execute import Executable
 from lossc.runtime.memory import Argument, argument_for, send
 from lossc.training.arena import Arena
+
+if TYPE_CHECKING:
+    from lossc.compiler import Compiled
 
 SCALE = "scale"
 LEAST = 1e-6
@@ -59,10 +64,18 @@ class Clip:
     def __init__(self, device: Device, norm: float, results: Mapping[str, Argument]) -> None:
         self.device, self._results = device, dict(results)
         function = clip_function(norm, tuple(results))
-        self.compiled: Compiled = compile_module(Module({function.name: function}, function.name), device.info)
-        wide = dict(self.compiled.program.inputs)[SCALE].dtype
+        self._module = Module({function.name: function}, function.name)
+        self._ready = ready_program(self._module, device)
+        wide = dict(self._ready.program.inputs)[SCALE].dtype
         self._scale = argument_for(device, np.zeros((), to_dtype(wide)), "readwrite")
         self._executables: dict[tuple[int, ...], Executable] = {}
+
+    @cached_property
+    def compiled(self) -> Compiled:
+        """The clipping at every level below its module."""
+        from lossc.compiler import compile_module
+
+        return self._ready.compiled or compile_module(self._module, self.device.info)
 
     def __call__(self, sources: Mapping[str, Arena], scale: float) -> None:
         self._scale.array[...] = scale
@@ -72,7 +85,7 @@ class Clip:
             read = {f"gradients_{dtype}": arena.argument for dtype, arena in sources.items()}
             written = {f"{SCALE}_{dtype}": argument for dtype, argument in self._results.items()}
             self._executables[key] = Executable(
-                self.compiled.program, self.device, self.compiled.sources(), self.compiled.build_options,
+                self._ready.program, self.device, self._ready.sources, self._ready.options,
                 {**read, SCALE: self._scale}, written,
             )  # fmt: skip
         self._executables[key]({})

@@ -10,15 +10,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lossc.arrays import to_dtype
 from lossc.compiled import Inputs, as_device
-from lossc.compiler import Compiled, compile_module
 from lossc.dropout import DROPOUT_KEY, has_key, key_at
 from lossc.gradients import differentiate
 from lossc.ir.diagnostics import Limitation, LirError
@@ -26,7 +26,7 @@ from lossc.ir.function import Module
 from lossc.ir.types import Type
 from lossc.optim import Optimizer
 from lossc.parameters import Parameter, Parameters
-from lossc.reports.explain import KernelReport, explanation, kernel_reports
+from lossc.ready import ready_program
 from lossc.runtime.execute import Executable
 from lossc.runtime.memory import Argument
 from lossc.training.accumulate import Accumulator, checked_share
@@ -42,6 +42,10 @@ from lossc.training.checkpoint import (
 )
 from lossc.training.clip import Clip, check_limits
 from lossc.training.update import Range, Update
+
+if TYPE_CHECKING:
+    from lossc.compiler import Compiled
+    from lossc.reports.explain import KernelReport
 
 TRAINED_TYPES = ("f32", "f64")
 
@@ -79,20 +83,23 @@ class Step:
                            "make them with g.param or lossc.nn, and mark them `param` in LIR text")  # fmt: skip
         found = differentiate(module, parameters, True, None, False)
         self.names = found.names
-        self.compiled: Compiled = compile_module(found.module, self.device.info, strategy)
-        program = self.compiled.program
+        ready = ready_program(found.module, self.device, strategy)
+        if ready.compiled is not None:
+            self.compiled = ready.compiled
+        self._module, self._strategy = found.module, strategy
+        program = ready.program
         self._trained = self._make_arenas([parameters.entry(name) for name in self.names], clip_value)
-        live: dict[str, Argument] = {}
-        written: dict[str, Argument] = {}
+        self._live: dict[str, Argument] = {}
+        self._written: dict[str, Argument] = {}
         gradient_outputs = [name for name, _ in program.outputs[found.outputs :]]
         for name, output in zip(self.names, gradient_outputs):
             trained = self._of(name)
-            live[name], written[output] = trained.parameters.part(name), trained.gradients.part(name)
+            self._live[name], self._written[output] = trained.parameters.part(name), trained.gradients.part(name)
         self._kept = [name for name, _ in program.inputs if name in parameters and name not in self.names]
         self._inputs = Inputs([pair for pair in program.inputs if pair[0] not in parameters], accepted, self.device)
         self._executable = Executable(
-            program, self.device, self.compiled.sources(), self.compiled.build_options, live, written
-        )
+            program, self.device, ready.sources, ready.options, self._live, self._written
+        )  # fmt: skip
         self._draws = has_key(self._inputs.types)
         self._seed, self._drawn = parameters.seed % 2**32, 0
         self._accumulators: dict[str, Accumulator] = {}
@@ -208,9 +215,19 @@ class Step:
 
     # --- looking inside ---
 
+    @cached_property
+    def compiled(self) -> Compiled:
+        """Loss and gradients at every level below their module; a program that was found on disk is compiled for
+        this."""
+        from lossc.compiler import compile_module
+
+        return compile_module(self._module, self.device.info, self._strategy)
+
     @property
     def kernels(self) -> tuple[KernelReport, ...]:
         """The fused kernels of loss and gradients, then those of clipping and of the update."""
+        from lossc.reports.explain import kernel_reports
+
         return tuple(report for compiled in self._programs().values() for report in kernel_reports(compiled))
 
     @property
@@ -220,6 +237,8 @@ class Step:
 
     def explain(self) -> str:
         """What was rewritten and fused, what was not and why, for loss and gradients and for the update."""
+        from lossc.reports.explain import explanation
+
         where = "in place" if all(t.update.in_place for t in self._trained.values()) else "beside, then copied"
         texts = [explanation(compiled) for compiled in self._programs().values()]
         texts[0] = explanation(self.compiled, self._inputs.conversions)
@@ -292,11 +311,15 @@ class Step:
             raise LirError(f"missing input {', '.join(missing)}")
         for name in self._kept:
             arrays[name] = self._store.argument(name, self.device)
-        results = self._executable(arrays)
+        results = self._executable_for(arrays)(arrays)
         self._drawn += 1
         for trained in self._trained.values():
             trained.gradients.device_is_newer = trained.gradients.argument.copied
         return results
+
+    def _executable_for(self, arrays: Mapping[str, np.ndarray | Argument]) -> Executable:
+        """What runs loss and gradients on such a batch."""
+        return self._executable
 
     def _share(self, share: Any, inputs: dict[str, Any]) -> float:
         """What a batch counts. An input of the graph may have that name: then every batch counts 1."""

@@ -8,24 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lossc.arrays import to_dtype
-from lossc.compiler import Compiled, compile_module
-from lossc.compiler.fusion.outline import Outlined
 from lossc.ir.builder import Builder, Tensor
 from lossc.ir.diagnostics import LirError
-from lossc.ir.function import Function, Module, Value
-from lossc.ir.kernel import Store, walk_statements
-from lossc.ir.program import Variant
+from lossc.ir.function import Module
 from lossc.ir.types import Type, named
 from lossc.ir.verify import check_module
 from lossc.optim import Optimizer
+from lossc.ready import ready_program
 from lossc.runtime.device import Device
 from lossc.runtime.execute import Executable
 from lossc.runtime.memory import Argument, argument_for, copy, send
 from lossc.training.arena import Arena
+
+if TYPE_CHECKING:
+    from lossc.compiler import Compiled
 
 PARAMETER, GRADIENT, GRADIENT_SCALE = "parameter", "gradient", "gradient_scale"
 
@@ -74,13 +76,15 @@ class Update:
         self.device, self.optimizer, self.ranges = device, optimizer, tuple(ranges)
         self.parameters, self.state = parameters, dict(state)
         names = tuple(optimizer.scalars(0, ranges[0].group))
-        module = update_module(optimizer, parameters.dtype, names, clip_value)
-        self.compiled: Compiled = compile_module(module, device.info)
-        self.in_place = all(
-            overwrites_safely(self.compiled.outlined, name, f"new_{name}") for name in (PARAMETER, *self.state)
-        )
-        if self.in_place:
-            self.compiled = _without_streaming(self.compiled)
+        self._module = update_module(optimizer, parameters.dtype, names, clip_value)
+        # In place, stores past the cache take 1.15 times as long (16M parameters, Adam, Intel's CPU runtime): the lines
+        # that they store are in the cache already.
+        self._info = replace(device.info, nontemporal_stores=False)
+        self._ready = ready_program(self._module, device, info=self._info)
+        self.in_place = {(name, f"new_{name}") for name in (PARAMETER, *self.state)} <= self._ready.overwrites
+        if not self.in_place:
+            self._info = device.info
+            self._ready = ready_program(self._module, device)
         # Where a kernel still reads what it has written over, results go beside and are copied back.
         written = {PARAMETER: parameters, **self.state}
         self._results = written if self.in_place else {
@@ -91,6 +95,13 @@ class Update:
             name: argument_for(device, np.zeros((), dtype), "readwrite") for name in (*names, GRADIENT_SCALE)
         }
         self._executables: dict[tuple[int, Range], Executable] = {}
+
+    @cached_property
+    def compiled(self) -> Compiled:
+        """The update at every level below its module."""
+        from lossc.compiler import compile_module
+
+        return self._ready.compiled or compile_module(self._module, self._info)
 
     @property
     def gradient_scale(self) -> Argument:
@@ -124,53 +135,6 @@ class Update:
                 read[name] = arena.range(part.start, part.stop)
                 written[f"new_{name}"] = self._results[name].range(part.start, part.stop)
             self._executables[key] = Executable(
-                self.compiled.program, self.device, self.compiled.sources(), self.compiled.build_options, read, written
+                self._ready.program, self.device, self._ready.sources, self._ready.options, read, written
             )
         return self._executables[key]
-
-
-def _without_streaming(compiled: Compiled) -> Compiled:
-    """The program without variants that store past the cache: in place they take 1.15 times as long (16M parameters,
-    Adam, Intel's CPU runtime), as the lines they store are in the cache already."""
-
-    def streams(variant: Variant) -> bool:
-        statements = (s for launch in variant.launches for s in walk_statements(launch.kernel.body))
-        return any(isinstance(statement, Store) and statement.nontemporal for statement in statements)
-
-    steps = tuple(
-        replace(step, variants=tuple(variant for variant in step.variants if not streams(variant)))
-        for step in compiled.program.steps
-    )
-    return replace(compiled, lowered=replace(compiled.lowered, program=replace(compiled.program, steps=steps)))
-
-
-def overwrites_safely(outlined: Outlined, source: str, target: str) -> bool:
-    """Whether a program may write the output `target` over its input `source`.
-
-    It may if the kernel that stores `target` reads `source` only at the element that it stores, in one pass, and no
-    later kernel reads it. Arenas have no ragged end, so no vector overlaps another.
-    """
-    entry = outlined.module.entry
-    read = next(value for value in entry.inputs if value.name == source)
-    stored = dict(zip(entry.names_of_outputs, entry.outputs))[target]
-    positions = {result: index for index, op in enumerate(entry.ops) for result in op.results}
-    if stored not in positions:
-        return False
-    for index, op in enumerate(entry.ops):
-        if read not in op.operands or index < positions[stored]:
-            continue
-        if index > positions[stored] or op.name != "launch":
-            return False
-        kernel = outlined.module.functions[op.attributes["callee"]]
-        if not _same_element(outlined, kernel, read, stored):
-            return False
-    return True
-
-
-def _same_element(outlined: Outlined, kernel: Function, read: Value, stored: Value) -> bool:
-    schedule = outlined.schedules[kernel.name]
-    pointwise = not schedule.row_reductions and schedule.matmul is None
-    indexed = any(op.name == "gather" for op in kernel.ops)
-    # The launch of a kernel has the values of its body as operands and results.
-    same = schedule.where.get(read) is not None and schedule.where.get(read) == schedule.where.get(stored)
-    return pointwise and not indexed and same

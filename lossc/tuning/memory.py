@@ -31,6 +31,11 @@ def kernel_key(
     return _key(device, ["kernel", print_function(kernel), *classes, "candidates", *map(str, candidates)])
 
 
+def share_key(device: Device, kernel: str, others: Iterable[str]) -> str:
+    """The name of what part a kernel has in the time of a program with these others, each by its `kernel_key`."""
+    return _key(device, ["share", kernel, *others])
+
+
 def copy_key(device: Device, nbytes: int) -> str:
     return _key(device, ["copy", str(nbytes)])
 
@@ -40,26 +45,27 @@ def _key(device: Device, parts: Iterable[str]) -> str:
 
 
 def recall(key: str, candidates: Sequence[Candidate]) -> Outcome | None:
-    """What was found under a key, if it is still one of the candidates."""
+    """What was found under a key, if it is of these candidates."""
     match remembered(key):
-        case {
-            "strategy": str(strategy), "settings": dict(settings), "seconds": float(seconds),
-            "usual_seconds": float(usual), "measured": int(measured),
-        }:  # fmt: skip
-            found = Candidate(strategy, tuple(sorted(settings.items())))
-            return Outcome(found, seconds, usual, measured) if found in candidates else None
+        case {"usual_seconds": float(usual), "complete": bool(complete), "tried": [_, *_] as entries}:
+            tried = [_tried(entry) for entry in entries]
+            known = [pair for pair in tried if pair is not None]
+            if [candidate for candidate, _ in known] == list(candidates[: len(tried)]) and known[0][1] == 1.0:
+                return Outcome(usual, tuple(known), complete)
+    return None
+
+
+def _tried(entry: Any) -> tuple[Candidate, float | None] | None:
+    match entry:
+        case [str(strategy), dict(settings), float() | None as ratio]:
+            return Candidate(strategy, tuple(sorted(settings.items()))), ratio
     return None
 
 
 def remember(key: str, outcome: Outcome) -> None:
-    """Write what a search found, unless it was cut off: then the next process searches again."""
-    if not outcome.complete:
-        return
-    candidate = outcome.candidate
-    write(key, {
-        "strategy": candidate.strategy, "settings": dict(candidate.settings), "seconds": outcome.seconds,
-        "usual_seconds": outcome.usual_seconds, "measured": outcome.measured,
-    })  # fmt: skip
+    """Write what a search found. One that was cut off goes on from there in the next process."""
+    tried = [[candidate.strategy, dict(candidate.settings), ratio] for candidate, ratio in outcome.tried]
+    write(key, {"usual_seconds": outcome.usual_seconds, "complete": outcome.complete, "tried": tried})
 
 
 def remembered(key: str) -> Any:

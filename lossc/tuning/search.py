@@ -1,13 +1,14 @@
 """Which candidate is the fastest: a search that ends soon.
 
-In: candidates, a way to measure one beside the first, the least time that is possible, a clock. Out: the best of them.
-The first candidate is what is taken without a search: another one has to be better by more than noise.
+In: candidates, a way to measure one beside the first, the least time that is possible, a clock, what an earlier search
+found that had no time for all. Out: what is known of them then, with the best. The first candidate is what is taken
+without a search: another one has to be better by more than noise.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lossc.compiler.strategies import MOST_CANDIDATES, Candidate
 
@@ -31,17 +32,36 @@ class Pair:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The candidate to take, its seconds, those of the first one, how many were measured, and whether the search came
-    to its end: one that the deadline cut off might have found a better one."""
+    """What is known of a kernel's candidates: the seconds of the first, and of those that were tried, in order, the time
+    over that of the first. None: no other program than one before, or it does not work. Where the search is not
+    `complete` one of those that are left may be better."""
 
-    candidate: Candidate
-    seconds: float
     usual_seconds: float
-    measured: int
+    tried: tuple[tuple[Candidate, float | None], ...]
     complete: bool = True
 
+    @property
+    def ratios(self) -> list[tuple[Candidate, float]]:
+        """Of those that were measured."""
+        return [(candidate, ratio) for candidate, ratio in self.tried if ratio is not None]
+
+    @property
+    def best(self) -> tuple[Candidate, float]:
+        """The candidate to take, and its time over that of the first."""
+        better = [pair for pair in self.ratios if pair[1] < WORTH]
+        return min(better, key=lambda pair: pair[1], default=self.ratios[0])
+
+    @property
+    def candidate(self) -> Candidate:
+        return self.best[0]
+
+    @property
+    def seconds(self) -> float:
+        return self.best[1] * self.usual_seconds
+
     def __str__(self) -> str:
-        count = f"{self.measured} candidate{'s' * (self.measured != 1)}"
+        number = len(self.ratios)
+        count = f"{number} candidate{'s' * (number != 1)}{'' if self.complete else ' so far'}"
         return f"measurement: {_told(self.seconds)}, default {_told(self.usual_seconds)}, {count}"
 
 
@@ -51,28 +71,26 @@ def _told(seconds: float) -> str:
 
 def search(
     candidates: Sequence[Candidate], measure: Measure, fastest_possible: float, deadline: float,
-    clock: Callable[[], float],
+    clock: Callable[[], float], before: Outcome | None = None,
 ) -> Outcome:  # fmt: skip
-    """Measure candidates in order until ten are done, the deadline is over, or one runs at 95 % of copy speed. The
-    first is always measured."""
-    usual = candidates[0]
+    """Measure candidates in order until ten are done, the deadline is over, or one runs at 95 % of copy speed. It goes
+    on from what was found `before`, and by one candidate at least."""
+    found = _first(candidates[0], measure, deadline) if before is None else replace(before, complete=False)
+    fewest = len(found.tried) + (before is not None)
+    for candidate in candidates[len(found.tried) :]:
+        if fastest_possible >= ENOUGH * found.seconds or len(found.ratios) == MOST_CANDIDATES:
+            break
+        if clock() >= deadline and len(found.tried) >= fewest:
+            return found
+        pair = measure(candidate, deadline)
+        # What else the machine does meanwhile slows down both.
+        ratio = None if pair is None else pair.seconds / pair.usual
+        found = replace(found, tried=(*found.tried, (candidate, ratio)))
+    return replace(found, complete=True)
+
+
+def _first(usual: Candidate, measure: Measure, deadline: float) -> Outcome:
     first = measure(usual, deadline)
     if first is None:
         raise ValueError(f"{usual}, which is taken without a search, cannot be measured")
-    best, best_ratio, measured, complete = usual, 1.0, 1, True
-    for candidate in candidates[1:]:
-        reached = fastest_possible >= ENOUGH * best_ratio * first.seconds
-        if reached or measured == MOST_CANDIDATES:
-            break
-        if clock() >= deadline:
-            complete = False
-            break
-        pair = measure(candidate, deadline)
-        if pair is None:
-            continue
-        measured += 1
-        # What else the machine does meanwhile slows down both.
-        ratio = pair.seconds / pair.usual
-        if ratio < min(best_ratio, WORTH):
-            best, best_ratio = candidate, ratio
-    return Outcome(best, best_ratio * first.seconds, first.seconds, measured, complete)
+    return Outcome(first.seconds, ((usual, 1.0),), complete=False)

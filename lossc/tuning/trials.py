@@ -20,7 +20,7 @@ from lossc.runtime.device import Device
 from lossc.runtime.execute import Given
 from lossc.runtime.stopwatch import Clock, Stopwatch, placed
 
-from .search import Pair
+from .search import Measure, Pair
 
 ROUNDS, FEWEST_ROUNDS = 40, 3
 SECONDS = 0.1
@@ -55,11 +55,12 @@ class Trials:
         runs = [self._time(self.usual) for _ in self._rounds(deadline)]
         return {name: min(run[name] for run in runs) for name in runs[0]}
 
-    def measure(self, kernel: str, seen: list[tuple[Launch, ...]]):
-        """How `search` measures the candidates of a kernel; `seen` are the launches of those before."""
+    def measure(self, kernel: str, before: Sequence[Candidate]) -> Measure:
+        """How `search` measures the candidates of a kernel; those `before` were tried in an earlier process."""
+        seen = [self._launches(self._with(kernel, candidate), kernel) for candidate in before]
 
         def measure(candidate: Candidate, deadline: float) -> Pair | None:
-            other = self.compiled.decided({**self.decisions, kernel: Decision(candidate, "a trial")})
+            other = self._with(kernel, candidate)
             launches = self._launches(other, kernel)
             if launches in seen:
                 return None
@@ -77,6 +78,9 @@ class Trials:
 
         return measure
 
+    def _with(self, kernel: str, candidate: Candidate) -> Compiled:
+        return self.compiled.decided({**self.decisions, kernel: Decision(candidate, "a trial")})
+
     def _beside(self, kernel: str, stopwatch: Stopwatch, deadline: float) -> Pair:
         best = Pair(np.inf, np.inf)
         for number in self._rounds(deadline):
@@ -88,11 +92,12 @@ class Trials:
         return best
 
     def _rounds(self, deadline: float) -> Iterator[int]:
-        """At least one, at least a few where the deadline is far, then as many as there is time for."""
-        end = min(deadline, self.clock() + SECONDS)
+        """At least one, a few unless they take long, then as many as there is time for."""
+        soon = self.clock() + SECONDS
         for number in range(1, ROUNDS + 1):
             yield number
-            if self.clock() >= (deadline if number < FEWEST_ROUNDS else end):
+            # One run alone may be the one that something else disturbs.
+            if self.clock() >= (max(deadline, soon) if number < FEWEST_ROUNDS else min(deadline, soon)):
                 return
 
     def _stopwatch(self, compiled: Compiled) -> Stopwatch:

@@ -19,13 +19,15 @@ from lossc.runtime.execute import Given
 from lossc.runtime.stopwatch import Clock
 
 from .copy_speed import copy_seconds
-from .memory import kernel_key, recall, remember
+from .memory import kernel_key, recall, remember, remembered, share_key, write
 from .search import Outcome, search
 from .trials import Trials
 
 SECONDS = 2.0
 LEAST_SHARE = 0.05
 """Of a program's time: kernels that take less are left to the cost model. In another program they may take more."""
+NEXT_TO_NOTHING = {"share": "next to nothing"}
+"""What is written of such a kernel."""
 VARIABLE = "LOSSC_TUNE"
 
 
@@ -44,7 +46,6 @@ def tune(
 
     Raises CheckFailed where the inputs break a rule of the program and nothing is remembered of it.
     """
-    known: dict[str, Outcome] = {}
     options: dict[str, tuple[Candidate, ...]] = {}
     keys: dict[str, str] = {}
     for name in dict.fromkeys(turn.step.name for turn in turns(compiled.program, sizes)):
@@ -53,16 +54,22 @@ def tune(
         fused = compiled.lowered.fused[name]
         options[name] = candidates(fused, device.info, compiled.strategy)
         keys[name] = kernel_key(device, fused.schedule.function, sizes, options[name])
-        found = recall(keys[name], options[name])
-        if found is not None:
-            known[name] = found
-    unknown = [name for name in options if name not in known and len(options[name]) > 1]
-    if unknown:
-        measured = _measured(compiled, device, given, sizes, clock, known, {name: options[name] for name in unknown})
-        for name, outcome in measured.items():
-            remember(keys[name], outcome)
-        known |= measured
-    return compiled.decided(_decisions(known))
+    shares = {name: share_key(device, key, keys.values()) for name, key in keys.items()}
+    before = {name: found for name, key in keys.items() if (found := recall(key, options[name])) is not None}
+    unfinished = {
+        name: several for name, several in options.items()
+        if len(several) > 1
+        and not (name in before and before[name].complete)
+        and remembered(shares[name]) != NEXT_TO_NOTHING
+    }  # fmt: skip
+    if not unfinished:
+        return compiled.decided(_decisions(before))
+    measured, short = _measured(compiled, device, given, sizes, clock, before, unfinished)
+    for name, outcome in measured.items():
+        remember(keys[name], outcome)
+    for name in short:
+        write(shares[name], NEXT_TO_NOTHING)
+    return compiled.decided(_decisions({**before, **measured}))
 
 
 def _decisions(outcomes: Mapping[str, Outcome]) -> dict[str, Decision]:
@@ -71,22 +78,27 @@ def _decisions(outcomes: Mapping[str, Outcome]) -> dict[str, Decision]:
 
 def _measured(
     compiled: Compiled, device: Device, given: Sequence[Given], sizes: Mapping[str, int], clock: Clock,
-    known: Mapping[str, Outcome], options: Mapping[str, tuple[Candidate, ...]],
-) -> dict[str, Outcome]:  # fmt: skip
-    """Search kernel by kernel, the slowest first, each in its share of the time that is left."""
+    before: Mapping[str, Outcome], options: Mapping[str, tuple[Candidate, ...]],
+) -> tuple[dict[str, Outcome], list[str]]:  # fmt: skip
+    """Search kernel by kernel, the slowest first, each in its share of the time that is left; at least one is brought
+    forward. Also the kernels that take next to nothing."""
     deadline = clock() + SECONDS
-    found: dict[str, Outcome] = {}
+    known = {name: outcome for name, outcome in before.items() if name not in options}
     trials = Trials(compiled.decided(_decisions(known)), device, given, sizes, clock)
     # Nothing is launched where there is nothing to do.
     seconds = {**dict.fromkeys(options, 0.0), **trials.kernel_seconds(deadline)}
     total = sum(seconds.values())
     fewest = {kernel.name: kernel.fewest for kernel in traffic(compiled, sizes).kernels}
     left = sorted((name for name in options if seconds[name] > LEAST_SHARE * total), key=lambda name: -seconds[name])
-    while left and clock() < deadline:
+    short = [name for name in options if name not in left]
+    found: dict[str, Outcome] = {}
+    while left and (clock() < deadline or not found):
         share = seconds[left[0]] / sum(seconds[name] for name in left)
         name = left.pop(0)
         until = clock() + share * (deadline - clock())
         floor = copy_seconds(device, fewest[name], clock, seconds[name])
-        found[name] = search(options[name], trials.measure(name, []), floor, until, clock)
+        begun = before.get(name)
+        measure = trials.measure(name, [] if begun is None else [candidate for candidate, _ in begun.tried])
+        found[name] = search(options[name], measure, floor, until, clock, begun)
         trials.decide(compiled, _decisions({**known, **found}))
-    return found
+    return found, short

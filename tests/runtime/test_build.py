@@ -42,7 +42,7 @@ def run_add(device: Device, program: BuiltProgram, amount: float, size: int = 32
     x = np.arange(size, dtype=np.float32)
     y = np.empty_like(x)
     source, target = argument_for(device, x), argument_for(device, y, "write")
-    kernel = program.kernel("add")
+    kernel = program.new_kernel("add")
     kernel.set_args(source.value, target.value, np.float32(amount))
     cl.enqueue_nd_range_kernel(device.queue, kernel, (size,), None)
     return fetch(device, target) - x
@@ -157,20 +157,7 @@ def test_options_that_the_driver_refuses_are_our_bug(device: Device) -> None:
 
 def test_an_unknown_kernel_is_our_bug(device: Device) -> None:
     with pytest.raises(CompilerBug, match="no kernel subtract"):
-        build(device, ADD).kernel("subtract")
-
-
-def test_every_thread_has_a_kernel_object_of_its_own(device: Device) -> None:
-    program = build(device, ADD)
-    seen: list[cl.Kernel] = []
-    threads = [threading.Thread(target=lambda: seen.append(program.kernel("add"))) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    mine = program.kernel("add")
-    assert program.kernel("add") is mine
-    assert len({kernel.int_ptr for kernel in [*seen, mine]}) == 4
+        build(device, ADD).new_kernel("subtract")
 
 
 def test_threads_that_share_a_program_get_their_own_results(device: Device) -> None:
@@ -181,7 +168,7 @@ def test_threads_that_share_a_program_get_their_own_results(device: Device) -> N
         x = np.zeros(16, np.float32)
         y = np.empty_like(x)
         source, target = argument_for(device, x), argument_for(device, y, "write")
-        kernel = program.kernel("add")
+        kernel = program.new_kernel("add")
         for step in range(500):
             kernel.set_args(source.value, target.value, np.float32(amount + step))
             cl.enqueue_nd_range_kernel(device.queue, kernel, (16,), None)
@@ -224,7 +211,7 @@ for device in devices():
     x = np.arange(64, dtype=np.float32)
     y = np.zeros_like(x)
     source, target = argument_for(device, x), argument_for(device, y, "write")
-    kernel = build(device, SOURCE).kernel("add")
+    kernel = build(device, SOURCE).new_kernel("add")
     kernel.set_args(source.value, target.value, np.float32(1))
     cl.enqueue_nd_range_kernel(device.queue, kernel, (64,), (8,))
     right += bool((fetch(device, target) == x + 1).all())

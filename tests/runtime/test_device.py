@@ -273,7 +273,7 @@ kernel void copy(global const float *x, global float *y) {{
 }}
 """
     x = np.arange(width * 64, dtype=np.float32)
-    kernel = build(device, source).kernel("copy")
+    kernel = build(device, source).new_kernel("copy")
     for queue in (device.queue, device.local_thread_queue or device.queue):
         y = POOL.empty(x.shape, x.dtype)
         y[:] = -1

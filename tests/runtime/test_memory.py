@@ -14,7 +14,7 @@ from lossc.ir.diagnostics import CompilerBug, DeviceError, LirError
 from lossc.runtime import memory
 from lossc.runtime.build import build
 from lossc.runtime.device import Device
-from lossc.runtime.memory import OutputPool, argument_for, device_memory, fetch, is_aligned
+from lossc.runtime.memory import OutputPool, argument_for, device_memory, fetch
 
 F32 = np.dtype(np.float32)
 LARGE = 100_000
@@ -44,17 +44,9 @@ def test_arrays_are_what_was_asked_for(pool: OutputPool, shape: tuple[int, ...],
     assert array.dtype == dtype
     assert array.flags.c_contiguous
     assert array.flags.writeable
-    assert is_aligned(array)
+    assert array.size == 0 or address(array) % 64 == 0
     array[...] = 1
     assert (array == 1).all()
-
-
-def test_alignment_is_measured_in_bytes() -> None:
-    base = np.zeros(256, np.uint8)
-    start = -address(base) % 64
-    assert is_aligned(base[start:])
-    assert not is_aligned(base[start + 16 :])
-    assert is_aligned(base[start + 16 :], 16)
 
 
 def test_memory_is_used_again_when_the_array_is_gone(pool: OutputPool) -> None:
@@ -207,7 +199,7 @@ def test_threads_get_arrays_of_their_own(pool: OutputPool) -> None:
 
 def run_twice(device: Device, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     source, target = argument_for(device, x), argument_for(device, y, "write")
-    kernel = build(device, DOUBLE).kernel("twice")
+    kernel = build(device, DOUBLE).new_kernel("twice")
     kernel.set_args(source.value, target.value)
     cl.enqueue_nd_range_kernel(device.queue, kernel, (max(1, x.nbytes),), None)
     return fetch(device, target)
@@ -252,7 +244,7 @@ def test_empty_arrays_become_something_that_drivers_take(either_device: Device) 
 def test_values_already_in_an_array_reach_a_kernel_that_updates_it(either_device: Device) -> None:
     x = np.arange(100, dtype=np.uint8)
     argument = argument_for(either_device, x, "readwrite")
-    kernel = build(either_device, DOUBLE).kernel("twice")
+    kernel = build(either_device, DOUBLE).new_kernel("twice")
     kernel.set_args(argument.value, argument.value)
     cl.enqueue_nd_range_kernel(either_device.queue, kernel, (100,), None)
     assert np.array_equal(fetch(either_device, argument), 2 * np.arange(100))
@@ -271,7 +263,7 @@ def test_what_a_kernel_uses_stays_alive_with_its_argument(device: Device) -> Non
     noise = [np.full(LARGE, 9, np.uint8) for _ in range(4)]
     y = np.zeros(LARGE, np.uint8)
     target = argument_for(device, y, "write")
-    kernel = build(device, DOUBLE).kernel("twice")
+    kernel = build(device, DOUBLE).new_kernel("twice")
     kernel.set_args(source.value, target.value)
     cl.enqueue_nd_range_kernel(device.queue, kernel, (LARGE,), None)
     assert (fetch(device, target) == 6).all()
@@ -282,7 +274,7 @@ def test_memory_that_stays_on_the_device(either_device: Device) -> None:
     x, y = np.arange(100, dtype=np.uint8), np.zeros(100, np.uint8)
     source, target = argument_for(either_device, x), argument_for(either_device, y, "write")
     between = device_memory(either_device, 100)
-    kernel = build(either_device, DOUBLE).kernel("twice")
+    kernel = build(either_device, DOUBLE).new_kernel("twice")
     for arguments in ((source, between), (between, target)):
         kernel.set_args(arguments[0].value, arguments[1].value)
         cl.enqueue_nd_range_kernel(either_device.queue, kernel, (100,), None)

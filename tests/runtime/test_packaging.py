@@ -62,7 +62,7 @@ def test_the_wheel_works_from_another_folder(wheel: Path, tmp_path: Path) -> Non
 import lossc.compiler, lossc.ir, lossc.runtime.build
 from lossc.runtime.device import select
 device = select()
-lossc.runtime.build.build(device, "kernel void k(global float *x) { x[0] = 1; }").kernel("k")
+lossc.runtime.build.build(device, "kernel void k(global float *x) { x[0] = 1; }").new_kernel("k")
 print(*(module.__file__ for module in (lossc, lossc.ir, lossc.compiler, lossc.runtime)))
 """
     done = subprocess.run(

@@ -371,3 +371,41 @@ def test_retired_arguments_stand_where_torch_has_them() -> None:
         ours.mse_loss(X, X[:1])
     with pytest.warns(UserWarning, match="say which axis"):
         ours.softmax(X)
+
+
+# --- calls like one before --------------------------------------------------------------------------------------
+
+
+def test_a_call_like_one_before_notices_what_is_different() -> None:
+    def both(function: Callable[..., Any]) -> None:
+        np.testing.assert_allclose(function(ours).detach(), function(theirs).detach(), rtol=1e-5, atol=1e-6)
+
+    x, values = leaf(X), torch.rand(6, 5)
+    for _ in range(3):
+        both(lambda f: f.cross_entropy(x, Y))
+        both(lambda f: f.cross_entropy(x, Y, reduction="sum"))
+        both(lambda f: f.cross_entropy(x, values))
+        both(lambda f: f.cross_entropy(x.T.contiguous().T, Y))
+        both(lambda f: f.cross_entropy(x[:4], Y[:4]))
+        both(lambda f: f.cross_entropy(x.double(), Y))
+        both(lambda f: f.mse_loss(values, x))
+        both(lambda f: f.mse_loss(x, values))
+        with pytest.raises((IndexError, lossc.CheckFailed)):
+            ours.cross_entropy(x, Y + 5)
+        with torch.no_grad():
+            assert not ours.cross_entropy(x, Y).requires_grad
+        gradient = torch.autograd.grad(ours.cross_entropy(x, Y) * 3, x)[0]
+        np.testing.assert_allclose(gradient, torch.autograd.grad(theirs.cross_entropy(x, Y) * 3, x)[0], rtol=1e-5)
+        with torch.autocast("cpu"):
+            assert ours.cross_entropy(x.bfloat16(), Y).dtype is torch.float32
+    held = [ours.cross_entropy(x * scale, Y) for scale in range(8)]
+    np.testing.assert_allclose(torch.stack(held).detach(), [theirs.cross_entropy(x * s, Y).item() for s in range(8)],
+                               rtol=1e-5)  # fmt: skip
+
+
+def test_a_negated_view_is_read_as_its_numbers() -> None:
+    z = torch.complex(torch.zeros(1), torch.ones(1)).conj().imag
+    assert z.is_neg()
+    for _ in range(2):
+        assert ours.mse_loss(z, torch.zeros(1), reduction="sum").item() == 1
+        assert ours.l1_loss(z, -torch.ones(1)).item() == 0

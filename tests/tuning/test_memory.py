@@ -12,11 +12,11 @@ from lossc.compiler.strategies import Candidate
 from lossc.ir.parser import parse
 from lossc.runtime.device import Device
 from lossc.tuning import memory
-from lossc.tuning.memory import FOLDER, copy_key, kernel_key, recall, remember, remembered, write
+from lossc.tuning.memory import FOLDER, copy_key, kernel_key, recall, remember, remembered, share_key, write
 from lossc.tuning.search import Outcome
 
 CANDIDATES = (Candidate("row-item"), Candidate("row-item", (("vector_width", 8),)), Candidate("row-lanes"))
-OUTCOME = Outcome(CANDIDATES[1], 0.001, 0.002, 7)
+OUTCOME = Outcome(0.002, ((CANDIDATES[0], 1.0), (CANDIDATES[1], 0.5), (CANDIDATES[2], None)))
 KEY = "0" * 64
 EXP, LOG = (parse(f"func @f(%x: f32[N]) -> (f32[N]) {{ %y = {op} %x\n return %y }}").entry for op in ("exp", "log"))
 
@@ -39,14 +39,16 @@ def test_what_is_remembered_is_recalled() -> None:
     assert recall(KEY, CANDIDATES) == OUTCOME
 
 
-def test_what_was_cut_off_is_not_remembered(folder: Path) -> None:
-    remember(KEY, dataclasses.replace(OUTCOME, complete=False))
-    assert not folder.exists()
+def test_what_was_cut_off_is_remembered_as_such() -> None:
+    begun = Outcome(0.002, OUTCOME.tried[:2], complete=False)
+    remember(KEY, begun)
+    assert recall(KEY, CANDIDATES) == begun
 
 
 def test_what_is_no_candidate_any_more_is_forgotten() -> None:
     remember(KEY, OUTCOME)
     assert recall(KEY, CANDIDATES[:1]) is None
+    assert recall(KEY, CANDIDATES[::-1]) is None
 
 
 DAMAGES: dict[str, Callable[[bytes], bytes]] = {
@@ -68,7 +70,14 @@ def test_a_damaged_file_is_none_and_is_written_anew(folder: Path, damage: Callab
     assert path.read_bytes() == whole
 
 
-@pytest.mark.parametrize("facts", [{}, {"strategy": "row-item"}, {**vars(OUTCOME), "candidate": 1}], ids=range(3))
+FACTS = {"usual_seconds": 0.002, "complete": True, "tried": [["row-item", {}, 1.0]]}
+
+
+@pytest.mark.parametrize("facts", [
+    {}, {"strategy": "row-item"}, {**FACTS, "tried": []}, {**FACTS, "tried": [["row-item", {}]]},
+    {**FACTS, "tried": [["row-item", {}, 0.5]]}, {**FACTS, "complete": "yes"},
+    {**FACTS, "tried": [*FACTS["tried"], ["row-item", {"vector_width": 8}, "fast"]]},
+], ids=range(7))  # fmt: skip
 def test_an_entry_that_says_something_else_is_none(facts: dict[str, object]) -> None:
     write(KEY, facts)
     assert remembered(KEY) == facts
@@ -89,10 +98,11 @@ def test_keys(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
     others = [
         kernel_key(device, EXP, {"N": 2048}, CANDIDATES), kernel_key(device, LOG, {"N": 1024}, CANDIDATES),
         kernel_key(device, EXP, {"N": 1024}, CANDIDATES[:2]), copy_key(device, 1024), copy_key(device, 2048),
+        share_key(device, key, [key]), share_key(device, key, [key, "another"]),
     ]  # fmt: skip
     other = Device(device.handle)
     other.info = dataclasses.replace(device.info, shared_pointers=not device.info.shared_pointers)
     others.append(kernel_key(other, EXP, {"N": 1024}, CANDIDATES))
     monkeypatch.setattr(memory, "own_files", lambda: "another compiler")
     others.append(kernel_key(device, EXP, {"N": 1024}, CANDIDATES))
-    assert len({key, *others}) == 8
+    assert len({key, *others}) == 10

@@ -1,0 +1,60 @@
+"""Arrays that a user gives for outputs: `out={"loss": array}`.
+
+In: such a dictionary, the outputs that a plan has, the memory of the inputs. Out: the arrays by output, each of which a
+kernel can write: of the output's shape and dtype, aligned, and memory of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from ..ir.diagnostics import LirError, did_you_mean
+from .memory import ALIGNMENT, address_of
+from .plan import PlannedOutput
+
+
+def checked_outputs(
+    out: Any, known: Mapping[str, PlannedOutput], inputs: Iterable[tuple[str, np.ndarray]]
+) -> dict[str, np.ndarray]:
+    """What `out` gives, by output name. Raises LirError where a kernel could not write it, or would write over an
+    input or another output."""
+    if type(out) is not dict and not isinstance(out, Mapping):
+        raise LirError(f"out is a dictionary of arrays by output name, found {type(out).__name__}",
+                       f"the outputs are {', '.join(known)}")  # fmt: skip
+    taken = [(name, *_extent(array)) for name, array in inputs]
+    given: dict[str, np.ndarray] = {}
+    for name, array in out.items():
+        output = known.get(name)
+        if output is None:
+            raise LirError(f"out[{name!r}] is no output", *did_you_mean(name, known),
+                           f"the outputs are {', '.join(known)}")  # fmt: skip
+        if not isinstance(array, np.ndarray):
+            raise LirError(f"out[{name!r}] must be a NumPy array, found {type(array).__name__}",
+                           "lossc.empty(shape, dtype) gives one that kernels can write")  # fmt: skip
+        if array.shape != output.shape or array.dtype != output.dtype:
+            raise LirError(f"out[{name!r}] must be {output.dtype}{list(output.shape)}, "
+                           f"found {array.dtype}{list(array.shape)}")  # fmt: skip
+        start, end = _extent(array)
+        flags = array.flags
+        if not (flags.c_contiguous and flags.writeable) or (start % ALIGNMENT and start != end):
+            raise LirError(f"out[{name!r}] must be writable, C-contiguous and 64-byte aligned",
+                           "lossc.empty(shape, dtype) gives such an array")  # fmt: skip
+        for other, first, last in taken:
+            if start < last and first < end:
+                raise LirError(f"out[{name!r}] overlaps `{other}`", "results need memory of their own")
+        taken.append((name, start, end))
+        given[name] = array
+    return given
+
+
+def _extent(array: np.ndarray) -> tuple[int, int]:
+    """Where a contiguous array begins and ends."""
+    try:
+        start = address_of(array)
+    except (TypeError, ValueError, BufferError):
+        # Of read-only and of empty arrays, and of element types that Python's buffers do not have.
+        start = array.__array_interface__["data"][0]
+    return start, start + array.nbytes

@@ -1,0 +1,109 @@
+"""Matrix products on a CPU, however their operands lie and however few rows or columns they have: values on the device
+and in the simulator, with what is computed from them in the same kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+
+import lossc
+from lossc.compiler.compiled import compile_module
+from lossc.compiler.dots import LARGEST_TURNED
+from lossc.ir.kernel import PrivateArray
+from lossc.ir.parser import parse
+from lossc.ir.target import PRESETS
+from lossc.runtime.simulate import simulate
+
+FORMS = [(False, False), (False, True), (True, False), (True, True)]
+FEW = [(1, 1, 1), (1, 40, 37), (37, 40, 1), (1, 5, 3), (2, 33, 50), (50, 33, 2), (3, 17, 4), (41, 7, 3), (4, 64, 64),
+       (64, 48, 4), (5, 20, 40), (10, 24, 70), (24, 20, 33), (30, 9, 5), (20, 1, 19), (19, 4, 33)]  # fmt: skip
+NONE = [(0, 3, 4), (3, 0, 4), (3, 4, 0), (1, 0, 20), (20, 0, 1), (0, 5, 1), (1, 5, 0)]
+
+
+def text(rows: int, depth: int, columns: int, form: tuple[bool, bool], named: bool = False) -> str:
+    """relu(left @ right + bias) * scale."""
+    first = "N" if named else str(rows)
+    left = f"{depth}, {first}" if form[0] else f"{first}, {depth}"
+    right = f"{columns}, {depth}" if form[1] else f"{depth}, {columns}"
+    result = f"{first}, {columns}"
+    flags = ", ".join(f"transpose_{side} = {str(on).lower()}" for side, on in zip(("left", "right"), form))
+    return f"""func @f(%left: f32[{left}], %right: f32[{right}], %bias: f32[{columns}], %scale: f32[{result}])
+        -> (f32[{result}]) {{
+      %z = matmul %left, %right {{{flags}}}
+      %b = broadcast %bias {{dims = [1], shape = [{result}]}}
+      %sum = add %z, %b
+      %y = relu %sum
+      %found = mul %y, %scale
+      return %found
+    }}"""
+
+
+def arrays(rows: int, depth: int, columns: int, form: tuple[bool, bool]) -> dict[str, np.ndarray]:
+    random = np.random.default_rng(rows + depth + columns)
+    shapes = {"left": (rows, depth)[:: -1 if form[0] else 1], "right": (depth, columns)[:: -1 if form[1] else 1],
+              "bias": (columns,), "scale": (rows, columns)}  # fmt: skip
+    return {name: random.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+
+
+def expected(given: Mapping[str, np.ndarray], form: tuple[bool, bool]) -> np.ndarray:
+    left, right = (given[name].astype(np.float64) for name in ("left", "right"))
+    product = (left.T if form[0] else left) @ (right.T if form[1] else right)
+    return np.maximum(product + given["bias"], 0) * given["scale"]
+
+
+@pytest.mark.parametrize("named", [False, True])
+@pytest.mark.parametrize("shape", [*FEW, *NONE])
+def test_few_rows_and_columns(shape: tuple[int, int, int], named: bool) -> None:
+    for form in FORMS:
+        fn, given = lossc.parse(text(*shape, form, named)).compile(), arrays(*shape, form)
+        found = fn(**given)[0]
+        np.testing.assert_allclose(found, expected(given, form), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [*FEW, *NONE])
+@pytest.mark.parametrize("form", FORMS)
+def test_simulated(shape: tuple[int, int, int], form: tuple[bool, bool]) -> None:
+    for named in (False, True):
+        compiled = compile_module(parse(text(*shape, form, named)), PRESETS["cpu_avx512"])
+        given = arrays(*shape, form)
+        np.testing.assert_allclose(simulate(compiled.program, given)[0], expected(given, form), rtol=1e-5, atol=1e-5)
+
+
+def private_arrays(shape: tuple[int, int, int], form: tuple[bool, bool]) -> dict[str, PrivateArray]:
+    kernels = compile_module(parse(text(*shape, form)), PRESETS["cpu_avx512"]).program.kernels
+    return {array.name: array for kernel in kernels for array in kernel.private_arrays}
+
+
+def test_a_matrix_that_is_read_once_is_not_copied() -> None:
+    for shape in ((1, 300, 400), (4, 300, 400), (400, 300, 1), (400, 300, 4)):
+        for form in FORMS:
+            few_turned = form == (True, True) if shape[0] == 4 else False
+            assert ("matmul.packed" in private_arrays(shape, form)) == few_turned, (shape, form)
+    assert "matmul.packed" in private_arrays((400, 300, 400), (False, False))
+
+
+def test_what_comes_from_memory_takes_few_streams() -> None:
+    # 16 MiB and more: eight rows at a time, and their sums wait in a first-level cache.
+    sums = private_arrays((1, 4096, 4096), (False, False))["matmul.sums"]
+    assert 1000 < sums.size <= 4096
+    given = arrays(2, 1100, 2500, (False, False))
+    found = lossc.parse(text(2, 1100, 2500, (False, False))).compile()(**given)[0]
+    np.testing.assert_allclose(found, expected(given, (False, False)), rtol=1e-4, atol=1e-4)
+
+
+def test_few_columns_are_turned_up_to_a_size() -> None:
+    assert "matmul.turned" in private_arrays((400, LARGEST_TURNED // 4, 4), (False, False))
+    assert "matmul.turned" not in private_arrays((400, LARGEST_TURNED // 4 + 1, 4), (False, False))
+
+
+def test_sixteen_bits_by_a_vector() -> None:
+    source = """func @f(%x: f16[37, 40], %w: f16[1, 40]) -> (f16[37, 1]) {
+      %z = matmul %x, %w {transpose_right = true}
+      return %z
+    }"""
+    random = np.random.default_rng(0)
+    x, w = random.normal(size=(37, 40)).astype(np.float16), random.normal(size=(1, 40)).astype(np.float16)
+    found = lossc.parse(source).compile()(x=x, w=w)[0]
+    np.testing.assert_allclose(found, x.astype("f8") @ w.astype("f8").T, rtol=2e-3, atol=2e-3)

@@ -1,0 +1,136 @@
+"""Small calls take short ways: what they must still notice, from several threads, in a fork and when interrupted."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import lossc
+import lossc.functional as F
+from lossc.runtime.device import Device
+from lossc.runtime.execute import Executable
+
+LIR = """
+func @f(%x: f32[B, 10], %t: i32[B]) -> f32[1] {
+  %loss = cross_entropy_loss %x, %t
+  return %loss
+}
+"""
+GENERATOR = np.random.default_rng(0)
+X, LABELS = GENERATOR.standard_normal((64, 10), dtype=np.float32), GENERATOR.integers(0, 10, 64).astype(np.int32)
+
+
+def expected(x: np.ndarray) -> float:
+    wide = x.astype(np.float64)
+    return float(np.mean(np.log(np.exp(wide).sum(1)) - wide[np.arange(len(x)), LABELS]))
+
+
+def test_results_go_to_the_arrays_that_are_given(device: Device) -> None:
+    fn = lossc.parse(LIR).compile(grad=["x"], device=device)
+    out = {"loss": lossc.empty((1,), "f32"), "grad_x": lossc.empty((64, 10), "f32")}
+    (fresh,), gradients = fn(x=X, t=LABELS)
+    for given in (out, {"loss": out["loss"]}, {"grad_x": out["grad_x"]}):
+        out["loss"][...], out["grad_x"][...] = -1, -1
+        (loss,), found = fn(x=X, t=LABELS, out=given)
+        assert ("loss" not in given) or loss is out["loss"]
+        assert ("grad_x" not in given) or found["x"] is out["grad_x"]
+        np.testing.assert_array_equal(loss, fresh)
+        np.testing.assert_array_equal(found["x"], gradients["x"])
+    with pytest.raises(lossc.LirError, match="overlaps"):
+        fn(x=out["grad_x"], t=LABELS, out=out)
+    shared = lossc.empty((64 * 10 + 16,), "f32")
+    with pytest.raises(lossc.LirError, match="overlaps"):
+        fn(x=X, t=LABELS, out={"grad_x": shared[:640].reshape(64, 10), "loss": shared[16:17]})
+    with pytest.raises(lossc.CheckFailed):
+        fn(x=X, t=LABELS + 10, out=out)
+    assert fn(x=X, t=LABELS, out=out)[0][0] == fresh
+
+
+def test_threads_that_call_one_function_get_their_own_results() -> None:
+    run = F.value_and_grad(F.cross_entropy)
+    wrong: list[float] = []
+
+    def work(factor: float) -> None:
+        x = X * np.float32(factor)
+        for _ in range(200):
+            value, gradient = run(x, LABELS)
+            if abs(value - expected(x)) > 1e-5 or abs(gradient.sum()) > 1e-5:
+                wrong.append(factor)
+
+    threads = [threading.Thread(target=work, args=(factor,)) for factor in (0.5, 1.0, 3.0)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_an_interrupted_run_leaves_nothing_to_the_next(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    fn = lossc.parse(LIR).compile(device=device)
+    before = fn(x=X, t=LABELS)[0]
+    launch = Executable._launch
+
+    def interrupted(*arguments: object, **keywords: object) -> None:
+        launch(*arguments, **keywords)  # type: ignore[arg-type]
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Executable, "_launch", interrupted)
+        # Labels that a check refuses: nobody gets to see it.
+        with pytest.raises(KeyboardInterrupt):
+            fn(x=X, t=LABELS + 10)
+    np.testing.assert_array_equal(fn(x=X, t=LABELS)[0], before)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_process_is_told(tmp_path: Path) -> None:
+    program = (
+        "import os, sys, numpy as np, lossc, lossc.functional as F\n"
+        "x, t = np.zeros((4, 3), 'f4'), np.zeros(4, 'i8')\n"
+        "F.cross_entropy(x, t)\n"
+        "child = os.fork()\n"
+        "if child == 0:\n"
+        "    try:\n"
+        "        F.cross_entropy(x, t)\n"
+        "    except lossc.DeviceError as error:\n"
+        "        os._exit(7 if 'spawn' in str(error) else 8)\n"
+        "    os._exit(9)\n"
+        "print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), F.cross_entropy(x, t))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split()[0] == "7", done.stdout
+    assert float(done.stdout.split()[1]) == pytest.approx(np.log(3))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="this system has no such signals")
+def test_an_interrupt_at_any_time_is_an_interrupt() -> None:
+    fn = lossc.parse(LIR).compile(grad=["x"])
+    (before,), gradients = fn(x=X, t=LABELS)
+    caught = 0
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        for turn in range(40):
+            signal.setitimer(signal.ITIMER_REAL, 0.0005 + 0.00005 * turn)
+            try:
+                while True:
+                    fn(x=X, t=LABELS)
+            except KeyboardInterrupt:
+                caught += 1
+            (value,), found = fn(x=X, t=LABELS)
+            np.testing.assert_array_equal(value, before)
+            np.testing.assert_array_equal(found["x"], gradients["x"])
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+    assert caught == 40
