@@ -202,19 +202,21 @@ class Case:
 
 CASES = tuple(Case(loss, shape) for loss in LOSSES for shape in loss.shapes)
 
-# Why a row takes more than 1 / 0.85 of its floor. Printed only below a table in which it does.
+# Why a row takes more than 1 / 0.85 of its floor. Printed only below a table in which it does. Cycles and slots are
+# those of one core for 16 elements, with the arrays in L1: Zen 4 begins one 512-bit product, comparison or half a
+# division a cycle, and chains of operations fill about 0.8 of these slots.
 REASONS: Mapping[str, str] = {
     "cross_entropy 8192x1000": "rows start inside cache lines: a ragged vector and a shared line in each.",
     "cross_entropy 8x21x256x256": "exponentials and bytes, about as long each, overlap only in part.",
     "nll 16384x1024": "nearly all its bytes are written, and writing takes 1.4 times as long as copying as many bytes.",
-    "sigmoid_focal 16777216": "an exponential, a logarithm, a division, and 24 more operations for the weights.",
-    "log_cosh 16777216": "30 operations, with a division; expm1 and log1p for exactness where they are nearly 0.",
-    "soft_margin 16777216": "27 operations: a division, which no floor counts, beside exponential and logarithm.",
-    "bce_with_logits 16777216": "25 operations: a division, which no floor counts, beside exponential and logarithm.",
+    "sigmoid_focal 16777216": "28 multiplier slots a vector (a division is 2), 34 cycles; a copy takes 18 to 30.",
+    "log_cosh 16777216": "21 multiplier slots a vector (expm1 is 9), 26 cycles; a copy takes 18 to 30.",
+    "soft_margin 16777216": "20 multiplier slots a vector (a division is 2), 25 cycles; a copy takes 18 to 30.",
+    "bce_with_logits 16777216": "18 multiplier slots a vector (a division is 2), 23 cycles; a copy takes 18 to 30.",
     "multilabel_soft_margin 16384x1024": "a division, which no floor counts, beside exponential and logarithm.",
-    "bce 16777216": "three divisions, which no floor counts, beside the two logarithms.",
+    "bce 16777216": "27 multiplier slots a vector (3 divisions are 6), 34 cycles; the logarithms take 30.",
     "multilabel_margin 65536x16": "up to 256 hinges for the 16 elements of a row: no floor counts them.",
-    "dice 8x21x256x256": "sums over a sample come before its gradient: logits are read, softmax computed, twice.",
+    "dice 8x21x256x256": "the gradient waits for sums over a sample: logits are read twice, 2 exponentials an element.",
 }
 
 

@@ -23,8 +23,8 @@ RELATIVE_ELEMENT = 1e-5
 SAMPLES = 4096
 STATUS = Path("/proc/self/status")
 FEWEST_TURNS = 5
-PAUSE = 0.002
-"""Seconds between two calls: the idle threads of the system before have stopped spinning."""
+PAUSE = 0.01
+"""Seconds between two calls: idle threads of the system before have stopped spinning (2 ms are too few for torch)."""
 
 
 @dataclass(frozen=True)

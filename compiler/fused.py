@@ -7,7 +7,7 @@ them up in order (in f64 where the device has it) and computes what depends on t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from ..ir.function import Op, Value
 from ..ir.kernel import (
@@ -36,7 +36,7 @@ from ..ir.program import STATUS, Buffer, Launch, Variant
 from ..ir.schedule import Schedule
 from ..ir.target import DeviceInfo
 from .emission.emit import Emitter, Scope
-from .emission.monoids import monoid_of
+from .emission.monoids import for_many_parts, monoid_of
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def join_in_order(
     """The `count` partial results of a reduction as one, joined in order, in f64 where the device has it: that of
     number n lies at `place(n)` of `buffer`, in `width` lanes."""
     monoid = monoid_of(op, emitter.facts)
-    wide = replace(monoid, dtype="f64") if monoid.dtype == "f32" and device.has_f64 else monoid
+    wide = for_many_parts(monoid, device)
     total = emitter.fresh(f"{op.result.name}_total", wide.dtype, width)
     number = emitter.fresh("part", "i64")
     part: Expr = Load(buffer, place(number), monoid.dtype, width)

@@ -101,9 +101,15 @@ def _lone(fused: Fused, variant: Variant) -> Variant | None:
 
 def _is_for_many(variant: Variant, elements: Expr) -> bool:
     """Whether a variant is guarded to be for more elements than a lone work-item does."""
-    match variant.guard:
+    return variant.guard is not None and _asks_for_many(variant.guard, elements)
+
+
+def _asks_for_many(guard: Expr, elements: Expr) -> bool:
+    match guard:
         case Apply(op="ge", operands=(counted, Const(value=least))):
             return counted == elements and least > MOST_ELEMENTS
+        case Apply(op="and", operands=parts):
+            return any(_asks_for_many(part, elements) for part in parts)
         case _:
             return False
 

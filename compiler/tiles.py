@@ -220,8 +220,8 @@ class Tiles(Product):
     ) -> None:  # fmt: skip
         """sums[i][j] at `sums` += the products of `depth` steps from `first` on; = in the first turn. The tile has the
         number `staged` among those that are staged, the panel `panel` among those that are packed."""
-        padded = self.tiling.packs and isinstance(self.column_dim, int)
-        narrow = self.column_dim % self.tiling.panel if padded else 0
+        columns = self.column_dim
+        narrow = columns % self.tiling.panel if self.tiling.packs and isinstance(columns, int) else 0
         if not 0 < narrow <= self.tiling.lanes < self.tiling.panel:
             self._multiply(scope, top, staged, panel, column, first, depth, sums, self.tiling.vectors)
             return

@@ -110,6 +110,8 @@ class Module:
         called = {callee for function in self.functions.values() for callee in function.callees()}
         roots = [f for f in self.functions.values() if f.kind == "func" and f.name not in called]
         if len(roots) != 1:
+            if not self.functions:
+                raise LirError("expected a function, found none", "write one: func @f(%x: f32[N]) -> f32[N] { ... }")
             found = ", ".join(f"@{root.name}" for root in roots) or "none"
             raise LirError(f"expected one function that nobody calls, found {found}", "name the entry with --func")
         return roots[0]

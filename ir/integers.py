@@ -8,12 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .diagnostics import CompilerBug
-
-if TYPE_CHECKING:
-    from .kernel import Expr
 
 
 @dataclass(frozen=True)
@@ -35,7 +32,8 @@ class Apply:
     """A pointwise primitive of `ops` (or `mod`, `fma`) on operands of one width."""
 
     op: str
-    operands: tuple[Expr, ...]
+    # Of the kernel's `Expr`, which is made of these.
+    operands: tuple[Any, ...]
     dtype: str
     width: int = 1
 
@@ -47,7 +45,7 @@ INTEGER_OPERATIONS: Mapping[str, Any] = {
 }  # fmt: skip
 
 
-def evaluate_integer(expression: Expr, variables: Mapping[str, int]) -> int:
+def evaluate_integer(expression: object, variables: Mapping[str, int]) -> int:
     """The value of a scalar integer expression. All quantities are non-negative."""
     match expression:
         case Const(value=value):

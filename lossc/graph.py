@@ -262,19 +262,18 @@ class Graph:
 
     def compile_step(
         self, optimizer: Optimizer, *, clip_norm: float | None = None, clip_value: float | None = None,
-        device: Any = None, strategy: str | None = None,
+        device: Any = None, strategy: str | None = None, tune: bool | None = None,
     ) -> Step:  # fmt: skip
         """A training step: `step(x=..., labels=...)` returns the first output, a list where there are several.
 
         The first output is what is minimised. Parameters, gradients and the optimizer's state stay on the device.
         With `clip_norm` gradients are scaled down where their norm over all parameters is larger; with `clip_value`
-        each element is kept between -clip_value and clip_value.
+        each element is kept between -clip_value and clip_value. `tune` as for `compile`.
         """
-        from lossc.training.step import Step
-
         module, _ = self._part(None, training=True)
         warn_once(module, self._told)
-        return Step(module, self.parameters, optimizer, clip_norm=clip_norm, clip_value=clip_value,
+        step = _kind_of_step(tune)
+        return step(module, self.parameters, optimizer, clip_norm=clip_norm, clip_value=clip_value,
                     accepted=self.inputs, device=device, strategy=strategy)  # fmt: skip
 
     # --- inside ---
@@ -345,13 +344,31 @@ class Graph:
 
 
 def _kind_of_function(tune: bool | None) -> type[CompiledFunction]:
-    """What `Graph.compile` makes. Nothing of the tuner is loaded where nobody asks for it."""
-    if tune or (tune is None and "LOSSC_TUNE" in os.environ):
+    """What `Graph.compile` makes."""
+    if _tuning_wanted(tune):
         from lossc.tuning.function import TunedFunction
-        from lossc.tuning.tuner import tuning_wanted
 
-        if tuning_wanted(tune):
-            return TunedFunction
+        return TunedFunction
     from lossc.compiled import CompiledFunction
 
     return CompiledFunction
+
+
+def _kind_of_step(tune: bool | None) -> type[Step]:
+    """What `Graph.compile_step` makes."""
+    if _tuning_wanted(tune):
+        from lossc.tuning.step import TunedStep
+
+        return TunedStep
+    from lossc.training.step import Step
+
+    return Step
+
+
+def _tuning_wanted(tune: bool | None) -> bool:
+    """Nothing of the tuner is loaded where nobody asks for it."""
+    if tune or (tune is None and "LOSSC_TUNE" in os.environ):
+        from lossc.tuning.tuner import tuning_wanted
+
+        return tuning_wanted(tune)
+    return False

@@ -115,10 +115,10 @@ class Executable:
         return arrays if plan.plain and not out else self._handed_out(plan, arguments, out or {})
 
     def _run_quickly(
-        self, plan: Plan, given: Sequence[np.ndarray], out: Mapping[str, Any] | None
+        self, plan: Plan, given: Sequence[Given], out: Mapping[str, Any] | None
     ) -> list[np.ndarray]:  # fmt: skip
         """A run where all is small, lies on the host, and is handed out as it is: little but the driver's own work."""
-        inputs = dict(zip(self._loaded.free_buffers, given))
+        inputs: dict[str, Given] = dict(zip(self._loaded.free_buffers, given))
         taken = self._take_out(plan, out, inputs) if out else {}
         held: list[Any] = []
         for array, uses in zip(given, plan.input_uses):

@@ -67,7 +67,7 @@ CASES: dict[str, tuple[str, Callable[[], Iterator[np.ndarray]], Exact, float]] =
     ),
     "exp of negated, small": ("exp_of_negated", lambda: numbers(40, 87.3), lambda x: np.exp(-x), 3.5),
     "expm1": ("expm1_nonpositive", lambda: negative(numbers(SMALL, 1.1), numbers(1.1, 100, SAMPLE)), np.expm1, 1.25),
-    "tanh": ("tanh_by_expm1", lambda: chain(numbers(SMALL, 0.6), numbers(0.6, 20, SAMPLE)), np.tanh, 1.75),
+    "tanh": ("tanh_by_expm1", lambda: chain(numbers(SMALL, 0.6), numbers(0.6, 20, SAMPLE)), np.tanh, 2),
     "log1p": ("log1p_near", lambda: numbers(SMALL, 1), np.log1p, 1.25),
     "log1p, below 0": ("log1p_near", lambda: negative(numbers(SMALL, 0.5)), np.log1p, 1.25),
     "log1p, negative": ("log1p_nonpositive", lambda: negative(numbers(SMALL, 1 - 2.0**-24)), np.log1p, 0.75),

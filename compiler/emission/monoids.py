@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ...ir.function import Op
 from ...ir.kernel import Apply, Const, Expr, register_dtype
+from ...ir.target import DeviceInfo
 from ...ir.types import is_float, numpy_dtype
 from .facts import Facts
 
@@ -31,6 +32,11 @@ class Monoid:
 
     def join(self, a: Expr, b: Expr) -> Expr:
         return Apply(self.combine, (a, b), self.dtype, a.width)
+
+
+def for_many_parts(monoid: Monoid, device: DeviceInfo) -> Monoid:
+    """The monoid in which partial results of many work-items are joined: f32 ones in f64 where the device has it."""
+    return replace(monoid, dtype="f64") if monoid.dtype == "f32" and device.has_f64 else monoid
 
 
 def monoid_of(op: Op, facts: Facts) -> Monoid:

@@ -82,7 +82,7 @@ def expm1_nonpositive(let: Let, x: Expr) -> Expr:
 
 
 def tanh_by_expm1(let: Let, x: Expr) -> Expr:
-    """tanh(x) = -e / (2 + e) with e = exp(-2 |x|) - 1, with the sign of x. 1.75 ulp."""
+    """tanh(x) = -e / (2 + e) with e = exp(-2 |x|) - 1, with the sign of x. 2 ulp."""
     constant = _like(x)
     e = let("e", expm1_nonpositive(let, let("a", _apply("mul", _apply("abs", x), constant(-2.0)))))
     found = let("y", _apply("div", e, let("d", _apply("add", e, constant(2.0)))))

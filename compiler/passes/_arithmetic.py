@@ -149,7 +149,8 @@ def small_power(op: Op, build: Rebuild) -> Value | None:
 
 def extreme_of_negative(op: Op, build: Rebuild) -> Value | None:
     """max(-x, c) = -min(x, -c), min(-x, c) = -max(x, -c) for a constant c  exact"""
-    # One instruction on most devices, as long as no negation stands between the operand and the comparison.
+    # One instruction on most devices, as long as no negation stands between the operand and the comparison. A 0 becomes
+    # -0: of L - min(x, 0) LLVM makes a comparison and a choice between L and L - x.
     a, b = op.operands
     inner, number = build.match(a, "neg"), constant_of(build, b)
     if inner is None or number is None or not is_float(a.type.dtype):

@@ -368,10 +368,9 @@ def choice_of_sign(op: Op, build: Rebuild) -> Value | None:
         signs = constant_of(build, a), constant_of(build, b)
         if signs not in ((-1, 1), (1, -1)):
             continue
-        compared = build.match(condition, "lt")
-        if signs == (-1, 1) and compared is not None and compared.operands[0] is x:
-            if is_constant(build, compared.operands[1], 0):
-                return build.emit("abs", x)
+        compared = build.match(condition, "lt") if signs == (-1, 1) else None
+        if compared is not None and compared.operands[0] is x and is_constant(build, compared.operands[1], 0):
+            return build.emit("abs", x)
         negative = build.emit("neg", x)
         return build.emit("select", condition, *((negative, x) if signs[0] == -1 else (x, negative)))
     return None

@@ -7,7 +7,6 @@ them (in f64 where the device has it) and computes what depends on the totals.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from ...ir.function import Op
 from ...ir.kernel import (
@@ -28,7 +27,7 @@ from ...ir.kernel import (
 from ...ir.program import Buffer, Launch, Variant
 from ...ir.target import DeviceInfo
 from ..emission.emit import Scope
-from ..emission.monoids import monoid_of
+from ..emission.monoids import for_many_parts, monoid_of
 from ..emission.reductions import Accumulators
 from ..fused import Fused, finish_whole, kernel_and_launch, partial_dtypes, partial_name, store_partials
 from .meeting import Meeting, widest_of
@@ -81,7 +80,7 @@ def _finish(fused: Fused, device: DeviceInfo, count: Expr, suffix: str) -> Launc
     monoids = {}
     for op in fused.schedule.whole_reductions:
         monoid = monoid_of(op, emitter.facts)
-        wide = replace(monoid, dtype="f64") if monoid.dtype == "f32" and device.has_f64 else monoid
+        wide = for_many_parts(monoid, device)
         totals[op], monoids[op] = emitter.fresh(f"{op.result.name}_total", wide.dtype), wide
         position = emitter.fresh("position", "i64")
         part: Expr = Load(partial_name(fused, op), position, monoid.dtype)

@@ -9,8 +9,8 @@ from ..builder import Tensor
 from ..diagnostics import LirError
 from ..types import is_float
 from ._distributions import distribution_rows
-from ._logits import binary_cross_entropy
 from ._labels import Labels, class_batch, only_labels, reduce_rows
+from ._logits import binary_cross_entropy
 from ._reduction import as_given, like, reduce_loss, same_shape
 from ._scalars import Scalar, scalar
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
@@ -17,20 +16,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lossc.arrays import to_dtype
 from lossc.compiled import Inputs, as_device
 from lossc.dropout import DROPOUT_KEY, has_key, key_at
 from lossc.gradients import differentiate
-from lossc.ir.diagnostics import Limitation, LirError
+from lossc.ir.diagnostics import LirError
 from lossc.ir.function import Module
 from lossc.ir.types import Type
 from lossc.optim import Optimizer
-from lossc.parameters import Parameter, Parameters
+from lossc.parameters import Parameters
 from lossc.ready import ready_program
 from lossc.runtime.execute import Executable
 from lossc.runtime.memory import Argument
 from lossc.training.accumulate import Accumulator, checked_share
-from lossc.training.arena import Arena, arena_alignment, segments_of
 from lossc.training.checkpoint import (
     Progress,
     parameters_in,
@@ -41,23 +38,11 @@ from lossc.training.checkpoint import (
     write_tensors,
 )
 from lossc.training.clip import Clip, check_limits
-from lossc.training.update import Range, Update
+from lossc.training.trained import Trained, make_arenas
 
 if TYPE_CHECKING:
     from lossc.compiler import Compiled
     from lossc.reports.explain import KernelReport
-
-TRAINED_TYPES = ("f32", "f64")
-
-
-@dataclass(frozen=True)
-class Trained:
-    """Everything of the trained parameters of one element type."""
-
-    parameters: Arena
-    gradients: Arena
-    state: Mapping[str, Arena]
-    update: Update
 
 
 class Step:
@@ -88,7 +73,9 @@ class Step:
             self.compiled = ready.compiled
         self._module, self._strategy = found.module, strategy
         program = ready.program
-        self._trained = self._make_arenas([parameters.entry(name) for name in self.names], clip_value)
+        entries = [parameters.entry(name) for name in self.names]
+        shapes = {name: parameters.live(name).shape for name in self.names}
+        self._trained = make_arenas(self.device, optimizer, entries, shapes, clip_value)
         self._live: dict[str, Argument] = {}
         self._written: dict[str, Argument] = {}
         gradient_outputs = [name for name, _ in program.outputs[found.outputs :]]
@@ -262,28 +249,6 @@ class Step:
 
     def _of(self, name: str) -> Trained:
         return self._trained[self._store.entry(name).type.dtype]
-
-    def _make_arenas(self, entries: list[Parameter], clip_value: float | None) -> dict[str, Trained]:
-        trained = {}
-        for dtype in dict.fromkeys(entry.type.dtype for entry in entries):
-            if dtype not in TRAINED_TYPES:
-                raise Limitation(f"a training step keeps parameters as f32 or f64, not {dtype}",
-                                 'make the parameter f32 and cast it in the graph: w.cast("bf16")')  # fmt: skip
-            own = [entry for entry in entries if entry.type.dtype == dtype]
-            groups = dict.fromkeys(entry.group for entry in own)
-            own = [entry for group in groups for entry in own if entry.group == group]
-            table = segments_of([(entry.name, self._store.live(entry.name).shape) for entry in own],
-                                to_dtype(dtype).itemsize, arena_alignment(self.device))  # fmt: skip
-            parameters, gradients = Arena(self.device, dtype, table), Arena(self.device, dtype, table)
-            state = {name: Arena(self.device, dtype, table) for name in self.optimizer.state}
-            ranges = []
-            for group in groups:
-                members = [table[entry.name] for entry in own if entry.group == group]
-                ranges.append(Range(group, members[0].offset, members[-1].stop))
-            ranges = [part for part in ranges if part.stop > part.start]
-            update = Update(self.device, self.optimizer, ranges, parameters, state, clip_value)
-            trained[dtype] = Trained(parameters, gradients, state, update)
-        return trained
 
     def _take_parameters(self) -> None:
         """Have the parameters live in the arenas of this step: another step may have taken them since."""

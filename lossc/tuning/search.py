@@ -32,8 +32,8 @@ class Pair:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What is known of a kernel's candidates: the seconds of the first, and of those that were tried, in order, the time
-    over that of the first. None: no other program than one before, or it does not work. Where the search is not
+    """What is known of a kernel's candidates: the seconds of the first, and of those that were tried, in order, the
+    time over that of the first. None: no other program than one before, or it does not work. Where the search is not
     `complete` one of those that are left may be better."""
 
     usual_seconds: float

@@ -44,7 +44,6 @@ EXCEPTIONS = (
             "cross_entropy_loss * target=x:same weight=x:classes all",
             *(f"{loss} pixels f32 target=i32:rows weight=x:classes all" for loss in (*_CROSS_ENTROPIES, "nll_loss")),
             "multi_margin_loss pixels f32 target=i32:rows weight=x:classes all",
-            "multilabel_soft_margin_loss * weight=x:classes all",
             *(f"{loss} * weight=x:{shape} all" for loss in ("mse_loss", "l1_loss") for shape in ("classes", "last")),
             "tversky_loss pixels f32 t=i32:rows beta=x:scalar all",
         ),

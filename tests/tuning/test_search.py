@@ -30,9 +30,7 @@ class World:
         self.measured.append(candidate)
         return Pair(self.seconds[candidate], self.seconds[NAMES[0]])
 
-    def search(
-        self, floor: float = NO_FLOOR, deadline: float = NO_DEADLINE, before: Outcome | None = None
-    ) -> Outcome:
+    def search(self, floor: float = NO_FLOOR, deadline: float = NO_DEADLINE, before: Outcome | None = None) -> Outcome:
         return search(tuple(self.seconds), self.measure, floor, deadline, self.clock, before)
 
 

@@ -1,0 +1,56 @@
+"""What is trained: for each element type the arenas of parameters, gradients and state, and their update.
+
+In: the parameters of a step, an optimizer. Out: a `Trained` an element type. Parameters of one group lie together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from lossc.arrays import to_dtype
+from lossc.ir.diagnostics import Limitation
+from lossc.optim import Optimizer
+from lossc.parameters import Parameter
+from lossc.runtime.device import Device
+from lossc.training.arena import Arena, arena_alignment, segments_of
+from lossc.training.update import Range, Update
+
+TRAINED_TYPES = ("f32", "f64")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Everything of the trained parameters of one element type."""
+
+    parameters: Arena
+    gradients: Arena
+    state: Mapping[str, Arena]
+    update: Update
+
+
+def make_arenas(
+    device: Device, optimizer: Optimizer, entries: Sequence[Parameter], shapes: Mapping[str, tuple[int, ...]],
+    clip_value: float | None,
+) -> dict[str, Trained]:  # fmt: skip
+    """By element type. Raises Limitation for one that parameters are not kept as."""
+    trained = {}
+    for dtype in dict.fromkeys(entry.type.dtype for entry in entries):
+        if dtype not in TRAINED_TYPES:
+            raise Limitation(f"a training step keeps parameters as f32 or f64, not {dtype}",
+                             'make the parameter f32 and cast it in the graph: w.cast("bf16")')  # fmt: skip
+        own = [entry for entry in entries if entry.type.dtype == dtype]
+        groups = dict.fromkeys(entry.group for entry in own)
+        own = [entry for group in groups for entry in own if entry.group == group]
+        table = segments_of([(entry.name, shapes[entry.name]) for entry in own],
+                            to_dtype(dtype).itemsize, arena_alignment(device))  # fmt: skip
+        parameters, gradients = Arena(device, dtype, table), Arena(device, dtype, table)
+        state = {name: Arena(device, dtype, table) for name in optimizer.state}
+        ranges = []
+        for group in groups:
+            members = [table[entry.name] for entry in own if entry.group == group]
+            ranges.append(Range(group, members[0].offset, members[-1].stop))
+        ranges = [part for part in ranges if part.stop > part.start]
+        update = Update(device, optimizer, ranges, parameters, state, clip_value)
+        trained[dtype] = Trained(parameters, gradients, state, update)
+    return trained
