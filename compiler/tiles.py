@@ -3,9 +3,10 @@
     sums[i, j] = sum over k of left(i, k) * right(k, j), for a tile of rows and a panel of columns
 
 In: a fused product and its `Tiling`. Out: statements. The right operand's columns are packed panel by panel into
-private memory, packed[panel][k][lane], so that the inner loop reads it in order whichever way it
-was stored. The left operand is read where it lies, an element for each row of the tile, or from a copy where its rows
-would displace each other in the caches.
+private memory, packed[panel][k][lane], so that the inner loop reads it in order whichever way it was stored; where
+hardly anything reads it twice it stays where it lies, and the last panel moves to the left. The left operand is read
+where it lies, an element for each row of the tile, or from a copy where its rows would displace each other in the
+caches.
 """
 
 from __future__ import annotations

@@ -159,3 +159,39 @@ def test_what_no_loop_nest_does_is_cut(name: str, device: Device) -> None:
     (found,) = run(text, device, **arrays).values()
     wide = {name: array.astype(np.float64) for name, array in arrays.items()}
     np.testing.assert_allclose(found, expected(**wide), rtol=2e-5, atol=1e-6)
+
+
+def weighted(weight: str) -> str:
+    """A weighted log-sum-exp of rows with the sum of `weight`, computed from class weights."""
+    return f"""func @main(%x: f32[B, 64], %w: f32[64]) -> (f32[B, 64]) {{
+      %v = {weight}
+      %sum = reduce_sum %v {{axes = [0]}}
+      %each = broadcast %sum {{dims = [], shape = [B, 64]}}
+      %wide = broadcast %w {{dims = [1], shape = [B, 64]}}
+      %p = softmax %x
+      %a = mul %p, %wide
+      %r = mul %a, %each
+      return %r
+    }}"""
+
+
+def test_each_row_adds_up_what_it_reads_anyway() -> None:
+    """The sum of the class weights is no launch of its own; it is where each row would compute something costly for it,
+    or read what it has no other use for."""
+    (schedule,) = outlined(weighted("mul %w, %w")).schedules.values()
+    assert [op.name for op in schedule.repeated_reductions] == ["reduce_sum"]
+    apart = outlined(weighted("exp %w"))
+    assert len(apart.schedules) == 2
+    assert any("each row would compute `exp` again" in reason for reason in apart.refused)
+    unread = outlined(weighted("mul %w, %u").replace("%w: f32[64]", "%w: f32[64], %u: f32[64]"))
+    assert any("each row would read %u again" in reason for reason in unread.refused)
+
+
+def test_rows_that_add_up_the_same(device: Device) -> None:
+    generator = np.random.default_rng(0)
+    for rows in (1, 37):
+        x, w = generator.normal(size=(rows, 64)).astype(np.float32), generator.random(64, np.float32)
+        (found,) = run(weighted("mul %w, %w"), device, x=x, w=w).values()
+        exponentials = np.exp(x.astype(np.float64))
+        expected = exponentials / exponentials.sum(1, keepdims=True) * w * (w.astype(np.float64) ** 2).sum()
+        np.testing.assert_allclose(found, expected, rtol=2e-6)

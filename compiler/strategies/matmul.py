@@ -6,6 +6,9 @@ A work-item packs its columns of the right operand once for each turn over the i
 tile by tile. Tiles at the lower edge move up and store only rows that are theirs, panels at the right edge are padded:
 every element is stored once, by the work-item that computed it from what lay there, so that a result may be written
 over an elementwise operand.
+
+Where there are only few rows, or few columns, which are then taken for rows, the right operand is read once where it
+lies: by wider tiles if its rows lie in order, by dot products (`dots`) if its columns do.
 """
 
 from __future__ import annotations

@@ -30,7 +30,6 @@ def finished(command: Command, *words: str) -> Any:
     """What a command says and does once it knows all candidates. Where the machine is so busy that the search does not
     end in its two seconds, the next command goes on, by one candidate at least."""
     told = ""
-    told = ""
     for _ in range(MOST_CANDIDATES + 1):
         done = command(*words, "--tune")
         assert done.status == 0, done.err
