@@ -57,7 +57,9 @@ class Schedule:
 
     @property
     def repeated_reductions(self) -> tuple[Op, ...]:
-        """The row reductions that give the same in every row."""
+        """The row reductions that give the same in every row; none of a single row."""
+        if not self.rows:
+            return ()
         return tuple(op for op in self.row_reductions if not self.varies[op.operands[0]] & frozenset(self.rows))
 
     @property

@@ -211,6 +211,12 @@ EXAMPLES: dict[str, Example] = {
     ),
     "negative_choice": lambda x, y, r, **_: -((x < y).select(rows(r, x), 2)),
     "negative_row": lambda x, r, **_: -(x * rows(r, x)),
+    "extreme_of_negative": lambda x, **_: ((-x).maximum(full(x, 0.5)), (-x).minimum(full(x, 0))),
+    "compare_negative": lambda x, y, **_: ((-x < 0.5).select(x, y), (-x >= 0).select(x, y)),
+    "small_factor_into_sum": lambda x, y, r, **_: (x * 3 + y * 2) * rows(r, x),
+    "divide_small_factor": lambda x, r, **_: ((x * rows(r, x)) / 3, (x * 5) / 3),
+    "divide_by_constant": lambda x, **_: x / 3,
+    "choice_of_sign": lambda x, y, **_: ((x < y).select(full(x, -1), 1) * x, (x < 0).select(full(x, -1), 1) * x),
     "small_factor_out_of_sum": lambda x, r, **_: (
         (x * 3).sum(1),
         (x * rows(r, x)).sum(1),

@@ -12,7 +12,6 @@ from __future__ import annotations
 from ...ir.builder import Tensor
 from ...ir.function import Module, Op
 from ..rewrite import Log, Rebuild, has_grad, map_functions, rewrite
-from ._match import constant_of
 
 
 def lower_activations(module: Module, log: Log | None = None) -> Module:
@@ -42,14 +41,4 @@ def sigmoid(op: Op, build: Rebuild) -> Tensor:
     return (x >= 0).select(*(arms if negative is None else arms[::-1]))
 
 
-def complement(op: Op, build: Rebuild) -> Tensor | None:
-    """1 - sigmoid(x) = sigmoid(-x)  rounding (exact where sigmoid(x) rounds to 1)"""
-    one, found = op.operands
-    inner = build.match(found, "sigmoid")
-    if inner is None or constant_of(build, one) != 1:
-        return None
-    (x,) = build.tensors(*inner.operands)
-    return (-x).sigmoid()
-
-
-RULES = {"softplus": (softplus,), "sigmoid": (sigmoid,), "sub": (complement,)}
+RULES = {"softplus": (softplus,), "sigmoid": (sigmoid,)}
