@@ -30,6 +30,7 @@ SHOWN = (
 )  # fmt: skip
 """The rows in the README; docs/speed.md has all of them."""
 OTHERS = {"latency": "loss + gradient", "linear": "loss + both gradients", "training": "one step with Adam"}
+WAYS_IN = {"compiled graph": "lossc", "lossc.functional": "lossc.functional", "lossc.torch": "lossc.torch"}
 SAME = {"linear, cross_entropy": "torch eager"}
 
 
@@ -66,6 +67,12 @@ def block(found: Mapping[str, Any]) -> Iterator[str]:
     if lines:
         yield ""
         yield markdown(["", "lossc", *PEERS], lines)
+    small = found["sections"].get("latency")
+    if small:
+        yield ""
+        yield "Value and gradient of tiny inputs, microseconds a call:"
+        yield ""
+        yield markdown(["", *WAYS_IN, "torch eager"], [_small(row) for row in small])
 
 
 def _line(row: Row) -> list[str]:
@@ -88,6 +95,11 @@ def _other(section: str, row: Row) -> list[str]:
         ]
     shown = f"{own * 1e3:.1f} us" if own < 0.1 else f"{own:.3g} ms"
     return [name, shown, *(f"{other['ms'] / own:.1f}x" if "ms" in other else milliseconds(other) for other in others)]
+
+
+def _small(row: Row) -> list[str]:
+    times = (row["systems"].get(name, {}).get("ms") for name in (*WAYS_IN.values(), "torch eager"))
+    return [row["name"], *("" if time is None else f"{time * 1e3:.0f}" for time in times)]
 
 
 def page(path: Path) -> str:
