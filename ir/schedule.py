@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from .function import Function, Op, Value
 from .types import DimLike
@@ -38,51 +39,60 @@ class Schedule:
     across: tuple[Op, ...] = ()
     maxima: Mapping[Value, Value] = field(default_factory=dict)
 
-    @property
+    @cached_property
+    def producer(self) -> Mapping[Value, Op]:
+        """The operation that makes each value but the inputs."""
+        return self.function.producers()
+
+    @cached_property
     def rows(self) -> tuple[int, ...]:
         """The looped axes that are not reduced, outer to inner."""
-        return tuple(axis for axis in range(len(self.axes)) if axis in self.looped - self.reduced)
+        return tuple(sorted(self.looped - self.reduced))
 
-    @property
+    @cached_property
     def columns(self) -> tuple[int, ...]:
         """The reduced axes, outer to inner."""
         return tuple(sorted(self.reduced))
 
-    @property
+    @cached_property
     def stages(self) -> int:
         """Passes over a row: up to the last that reduces, stores, sums or checks elements."""
         at_elements = (*self.row_reductions, *self.element_sums, *self.element_checks, *self.across)
         read = [op.operands[0] for op in at_elements]
         return 1 + max((self.stage[value] for value in (*read, *self.element_outputs)), default=0)
 
-    @property
+    @cached_property
     def repeated_reductions(self) -> tuple[Op, ...]:
         """The row reductions that give the same in every row; none of a single row."""
         if not self.rows:
             return ()
         return tuple(op for op in self.row_reductions if not self.varies[op.operands[0]] & frozenset(self.rows))
 
-    @property
+    @cached_property
     def element_sums(self) -> tuple[Op, ...]:
         """The whole reductions over elements; the others are over rows."""
         return tuple(op for op in self.whole_reductions if self.varies[op.operands[0]] == self.looped)
 
-    @property
-    def element_checks(self) -> tuple[Op, ...]:
-        """The checks along columns; the others are of rows or of what is known at the end."""
-        checks = (op for op in self.function.ops if op.name == "check" and op not in self.finish)
-        return tuple(op for op in checks if not self.reduced or self.varies[op.operands[0]] & self.reduced)
+    @cached_property
+    def checks(self) -> tuple[Op, ...]:
+        """The checks of elements and rows; the others are of what is known at the end."""
+        return tuple(op for op in self.function.ops if op.name == "check" and op not in self.finish)
 
-    @property
+    @cached_property
+    def element_checks(self) -> tuple[Op, ...]:
+        """The checks along columns; the others are of rows."""
+        return tuple(op for op in self.checks if not self.reduced or self.varies[op.operands[0]] & self.reduced)
+
+    @cached_property
     def element_outputs(self) -> tuple[Value, ...]:
         return tuple(v for v in self.function.outputs if v not in self.finished and self.varies[v] == self.looped)
 
-    @property
+    @cached_property
     def row_outputs(self) -> tuple[Value, ...]:
         elements = {*self.element_outputs, *(op.result for op in self.across)}
         return tuple(v for v in self.function.outputs if v not in elements and v not in self.finished)
 
-    @property
+    @cached_property
     def finished(self) -> frozenset[Value]:
         """Values known only after the whole reductions."""
         done = {op.result for op in self.whole_reductions}

@@ -14,6 +14,7 @@ from dataclasses import replace
 from ...ir.function import Function, Op, Value
 from ...ir.names import fresh
 from ...ir.types import DimLike, multiply_dims
+from ..behind import behind
 
 LONGEST_LINE = 4096
 """A work-item owns whole lines: longer ones would leave cores without work."""
@@ -35,11 +36,15 @@ def sums_across(
         (columns,) = set(along.values()) - {own}
         fits = is_line([sizes[axis] for axis in own], [sizes[axis] for axis in columns])
         innermost = not own & columns and own == {max(looped - columns, default=-1)}
-        plain = all(op.name == "reduce_sum" and op.operands[0].type.dtype == "f32" and op.result not in used
-                    and varies[op.operands[0]] == looped for op in sums)  # fmt: skip
+        plain = all(_is_plain(op) and op.result not in used and varies[op.operands[0]] == looped for op in sums)
         if fits and innermost and plain and any(stage[op.operands[0]] for op in sums):
             return sums
     return ()
+
+
+def _is_plain(op: Op) -> bool:
+    """Whether a reduction is a sum that a kernel can take across its rows."""
+    return op.name == "reduce_sum" and op.operands[0].type.dtype == "f32"
 
 
 def is_line(line: Iterable[DimLike], columns: Iterable[DimLike]) -> bool:
@@ -57,9 +62,10 @@ def sum_lines_first(function: Function, slots: Mapping[Value, Sequence[object]])
     `slots`: for each axis of each value, what tells it apart from others that are not the same loop.
     """
     taken = {value.name for value in (*function.inputs, *(result for op in function.ops for result in op.results))}
+    producer = function.producers()
     ops: list[Op] = []
     for op in function.ops:
-        if not _waits(function, op, slots):
+        if not _waits(function, op, producer, slots):
             ops.append(op)
             continue
         source = op.operands[0]
@@ -73,9 +79,11 @@ def sum_lines_first(function: Function, slots: Mapping[Value, Sequence[object]])
     return function.with_(ops=tuple(ops))
 
 
-def _waits(function: Function, op: Op, slots: Mapping[Value, Sequence[object]]) -> bool:
+def _waits(
+    function: Function, op: Op, producer: Mapping[Value, Op], slots: Mapping[Value, Sequence[object]]
+) -> bool:  # fmt: skip
     """Whether a sum is one to be cut."""
-    if op.name != "reduce_sum" or len(op.attributes["axes"]) == op.operands[0].type.rank:
+    if not _is_plain(op) or len(op.attributes["axes"]) == op.operands[0].type.rank:
         return False
     source = op.operands[0]
     axes = {axis % source.type.rank for axis in op.attributes["axes"]}
@@ -83,18 +91,12 @@ def _waits(function: Function, op: Op, slots: Mapping[Value, Sequence[object]]) 
     if last not in axes or len(axes) < 2:
         return False
     own = {slots[source][axis] for axis in axes}
-    producer, pending, seen = function.producers(), [source], set[Value]()
-    while pending:
-        value = pending.pop()
-        maker = producer.get(value)
-        if value in seen or maker is None:
-            continue
-        seen.add(value)
-        if maker.name.startswith("reduce_"):
+    seen = behind([source], producer)
+    for maker in reversed(function.ops):
+        if maker.name.startswith("reduce_") and maker.result in seen:
             inside = maker.operands[0]
             reduced = [axis % inside.type.rank for axis in maker.attributes["axes"]]
             along = {slots[inside][axis] for axis in reduced}
             if own <= {*slots[maker.result]} and not along & own:
                 return is_line([source.type.shape[last]], [inside.type.shape[axis] for axis in reduced])
-        pending += maker.operands
     return False

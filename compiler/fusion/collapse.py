@@ -5,6 +5,8 @@ In: a schedule. Out: the same with every two axes joined that lie side by side i
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ...ir.function import Op
 from ...ir.schedule import Refusal, Schedule
 from ...ir.types import multiply_dims
@@ -56,9 +58,11 @@ def _joined(schedule: Schedule, axis: int) -> Schedule:
 
     sizes = schedule.axes
     merged = (*sizes[:axis], multiply_dims(sizes[axis : axis + 2]), *sizes[axis + 2 :])
-    return Schedule(**{
-        **vars(schedule), "axes": merged, "looped": renumber_set(schedule.looped),
-        "reduced": renumber_set(schedule.reduced),
-        "where": {value: tuple(renumber(a) for a in own) for value, own in schedule.where.items()},
-        "varies": {value: renumber_set(group) for value, group in schedule.varies.items()},
-    })  # fmt: skip
+    return replace(
+        schedule,
+        axes=merged,
+        looped=renumber_set(schedule.looped),
+        reduced=renumber_set(schedule.reduced),
+        where={value: tuple(renumber(a) for a in own) for value, own in schedule.where.items()},
+        varies={value: renumber_set(group) for value, group in schedule.varies.items()},
+    )

@@ -1,7 +1,7 @@
 """Groups of operations that are to become kernels, and how they hang together.
 
 In: a function of primitives. Out: `Groups`, which knows for every set of targets what has to be computed for it, who
-needs whom, and whether one loop nest serves. It decides nothing: the policy is in `outline.py`.
+needs whom, and whether one loop nest serves. The policy is in `outline.py`, `repeated.py` and `small_values.py`.
 """
 
 from __future__ import annotations
@@ -72,6 +72,7 @@ class Groups:
         self.materialised = {*function.inputs, *self._source}
         self.all: dict[Group, None] = {}
         self.owner: dict[Target, Group] = {}
+        self._successor: dict[Group, Group] = {}
         self._readers: dict[Value, dict[Group, None]] = {}
         self._dependents: dict[Value, dict[Group, None]] = {}
         self._computing: dict[Op, dict[Group, None]] = {}
@@ -110,6 +111,19 @@ class Groups:
             for key in keys:
                 index[key].pop(group, None)
 
+    def replace(self, group: Group, other: Group) -> None:
+        """Put `other` in place of a group: also for targets that it needs no longer store."""
+        self.remove(group)
+        self.add(other)
+        self._successor[group] = other
+
+    def group_for(self, target: Target) -> Group:
+        """The group that has, or had, a target, or what came in its place."""
+        group = self.owner[target]
+        while group not in self.all:
+            group = self._successor[group]
+        return group
+
     def _indices(self, group: Group) -> list[tuple[dict, Collection]]:
         return [
             (self._readers, group.leaves),
@@ -124,9 +138,7 @@ class Groups:
         self.materialised -= unread
         smaller = self.group_of(group.number, read) if unread and read else None
         if isinstance(smaller, Group):
-            self.remove(group)
-            self.add(smaller)
-            self.owner.update(dict.fromkeys(unread, smaller))
+            self.replace(group, smaller)
         else:
             self.materialised |= unread
 

@@ -234,9 +234,8 @@ def _joined(groups: Groups, first: Group, second: Group, may_copy: bool) -> Grou
         joined = joined if again is None else Refusal(again)
     if isinstance(joined, Refusal):
         return _Refused(first.targets[0], second.targets[0], joined.reason)
-    groups.remove(first)
-    groups.remove(second)
-    groups.add(joined)
+    for group in (first, second):
+        groups.replace(group, joined)
     return joined
 
 
@@ -244,7 +243,7 @@ def _still_apart(groups: Groups, refusals: Iterable[_Refused]) -> tuple[str, ...
     """The last refusal between any two of the groups that came of it."""
     reasons: dict[tuple[Group, Group], str] = {}
     for refusal in refusals:
-        one, other = groups.owner[refusal.one], groups.owner[refusal.other]
+        one, other = groups.group_for(refusal.one), groups.group_for(refusal.other)
         if one is not other:
             pair = (one, other) if one.number < other.number else (other, one)
             reasons[pair] = refusal.reason
@@ -255,28 +254,31 @@ def _store_shared_reductions(groups: Groups) -> None:
     """A row reduction that several groups compute is stored by the first of them, or if that cannot, by one of its
     own."""
     for first in groups.ordered():
-        group = groups.owner[first.targets[0]]
+        group = groups.group_for(first.targets[0])
         for op in list(group.row_reductions):
             computing = [*groups.computing(op)]
             if op.result in groups.materialised or len(computing) < 2:
                 continue
             groups.materialised.add(op.result)
             storing = groups.group_of(group.number, groups.in_order([*group.targets, op.result]))
-            changed: list[Group | Refusal]
             if isinstance(storing, Refusal):
-                changed = [groups.group_of(group.number, [op.result])]
+                groups.add(_scheduled(groups.group_of(group.number, [op.result])))
             else:
                 computing.remove(group)
-                groups.remove(group)
-                changed = [storing]
-            for other in computing:
-                groups.remove(other)
-                changed.append(groups.group_of(other.number, other.targets))
-            for new in changed:
-                if isinstance(new, Refusal):
-                    raise CompilerBug(f"a fused kernel has no schedule: {new.reason}")
-                groups.add(new)
-            group = groups.owner[first.targets[0]]
+                groups.replace(group, storing)
+            changed = [(other, _scheduled(groups.group_of(other.number, other.targets))) for other in computing]
+            for other, new in changed:
+                groups.replace(other, new)
+            # Merged groups keep targets that only they read; groups made anew store all they have.
+            for other in (group, *computing):
+                groups.drop_unread(groups.group_for(other.targets[0]))
+            group = groups.group_for(first.targets[0])
+
+
+def _scheduled(found: Group | Refusal) -> Group:
+    if isinstance(found, Refusal):
+        raise CompilerBug(f"a fused kernel has no schedule: {found.reason}")
+    return found
 
 
 # --- writing the module -------------------------------------------------------------------------------------
@@ -308,12 +310,21 @@ def _written(module: Module, groups: Groups, refused: tuple[str, ...]) -> Outlin
 
 
 def _maxima(groups: Groups, group: Group) -> Mapping[Value, Value]:
-    """The inputs of a kernel that another has computed as maxima of one of its inputs."""
+    """The inputs of a kernel that another has computed as maxima of one of its inputs, and that run along the same
+    loops as that does, but for those that were reduced: the maxima of a square matrix may be read along either axis."""
     assert group.schedule is not None
-    inputs = [*zip(group.schedule.function.inputs, group.read)]
-    made = {value: groups.producer.get(original) for value, original in inputs}
-    return {value: x for value, op in made.items() if op is not None and op.name == "reduce_max"
-            for x, original in inputs if original is op.operands[0]}  # fmt: skip
+    where, inputs = group.schedule.where, [*zip(group.schedule.function.inputs, group.read)]
+    found: dict[Value, Value] = {}
+    for value, original in inputs:
+        op = groups.producer.get(original)
+        if op is None or op.name != "reduce_max":
+            continue
+        reduced = reduced_axes(op)
+        for x, whole in inputs:
+            kept = tuple(axis for position, axis in enumerate(where[x]) if position not in reduced)
+            if whole is op.operands[0] and kept == where[value]:
+                found[value] = x
+    return found
 
 
 def _append_views(views: Mapping[Value, list[Op]], known: Iterable[Value], launches: list[Op]) -> None:

@@ -7,6 +7,7 @@ In: a function of primitives (a kernel's body). Out: `Schedule` or `Refusal`. Th
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from ...ir.function import Function, Op, Value
 from ...ir.ops import FREE
@@ -265,10 +266,9 @@ def _columns_without_reductions(looped: frozenset[int], used: set[frozenset[int]
 def _with_full_outputs(schedule: Schedule, varies: dict[Value, frozenset[int]]) -> Schedule:
     """What is stored, reduced or checked counts as varying along every axis it has, also where it only repeats."""
     stored = {value: varies[value] for value in schedule.function.outputs}
-    checks = (op for op in schedule.function.ops if op.name == "check" and op not in schedule.finish)
-    read = (*schedule.row_reductions, *schedule.whole_reductions, *schedule.across, *checks)
+    read = (*schedule.row_reductions, *schedule.whole_reductions, *schedule.across, *schedule.checks)
     operands = {op.operands[0]: varies[op.operands[0]] for op in read}
-    return Schedule(**{**vars(schedule), "varies": {**schedule.varies, **operands, **stored}})
+    return replace(schedule, varies={**schedule.varies, **operands, **stored})
 
 
 def _dependence(
@@ -295,10 +295,9 @@ def _refusal(schedule: Schedule, varies: dict[Value, frozenset[int]], rows: froz
     for op in schedule.whole_reductions:
         if varies[op.operands[0]] not in (rows, looped):
             return Refusal(f"the sum of %{op.operands[0].name} runs along other axes than the rows of this kernel")
-    for op in schedule.function.ops:
-        # What fails at every turn of a loop that it does not run along is reported once: the first place.
-        if op.name == "check" and op not in schedule.finish and rows and not varies[op.operands[0]]:
-            return Refusal("a check of one value is no part of a loop")
+    # What fails at every turn of a loop that it does not run along is reported once: the first place.
+    if rows and any(not varies[op.operands[0]] for op in schedule.checks):
+        return Refusal("a check of one value is no part of a loop")
     if schedule.matmul is not None:
         if schedule.row_reductions or schedule.whole_reductions or schedule.finish:
             return Refusal("a matrix product takes elementwise work after it, not reductions")

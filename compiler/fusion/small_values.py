@@ -9,32 +9,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ...ir.function import Op, Value
+from ...ir.function import Value
 from ...ir.ops import FREE, PRIMITIVES
-from ...ir.schedule import Refusal
-from ..rows.keeping import COSTS
+from ..behind import behind
+from ..costs import cost_of
 from .groups import Group, Groups
 
 WORTH = 6
 """Multiply-adds: at least a division."""
 SMALL = 16
-"""A value is small where the kernel has so many elements for each of its own."""
+"""A value is small where the kernel's largest input or output has so many bytes for each of its own."""
 
 
 def store_small_values(groups: Groups) -> None:
     """Have small and costly values of each group stored by the one group that computes what they need."""
-    for number in sorted(group.number for group in groups.all):
-        group = next((each for each in groups.all if each.number == number), None)
-        if group is None or group.schedule is None:
-            continue
-        for host, values in _hosts(groups, group).items():
-            _move(groups, host, values)
+    for first in sorted(groups.all, key=lambda group: group.number):
+        moved = True
+        while moved:
+            # A move puts new groups in place of all that compute the values, perhaps of other hosts, too.
+            found = _hosts(groups, groups.group_for(first.targets[0]))
+            moved = any(_move(groups, host, values) for host, values in found.items())
 
 
 def _hosts(groups: Groups, group: Group) -> Mapping[Group, list[Value]]:
     """The values to be stored by others: those that something larger is computed from."""
     schedule = group.schedule
-    assert schedule is not None
+    if schedule is None:
+        return {}
     inputs = dict(zip(schedule.function.inputs, group.read))
     producer = schedule.function.producers()
     own = {result for op in group.ops for result in op.results}
@@ -51,44 +52,29 @@ def _hosts(groups: Groups, group: Group) -> Mapping[Group, list[Value]]:
         readers = [user for user in schedule.function.ops if op.result in user.operands]
         if readers and all(user.results and user.result in small for user in readers):
             continue
-        body, leaves = _behind(op, producer)
-        owners = {groups.owner.get(groups.source(inputs[leaf])) for leaf in leaves if leaf in inputs}
+        seen = behind([op.result], producer)
+        owners = {groups.owner.get(groups.source(inputs[leaf])) for leaf in seen if leaf in inputs}
         hosts = {owner for owner in owners if owner is not None and owner is not group}
-        if len(hosts) == 1 and sum(COSTS.get(each.name, 1) for each in body) >= WORTH:
+        if len(hosts) == 1 and sum(cost_of(producer[value]) for value in seen if value in producer) >= WORTH:
             found.setdefault(hosts.pop(), []).append(op.result)
     return found
 
 
-def _behind(op: Op, producer: Mapping[Value, Op]) -> tuple[set[Op], set[Value]]:
-    """The operations that lead to a value, and the inputs that they start from."""
-    body, leaves, pending = {op}, set[Value](), [*op.operands]
-    while pending:
-        value = pending.pop()
-        maker = producer.get(value)
-        if maker is None:
-            leaves.add(value)
-        elif maker not in body and maker.name not in FREE:
-            body.add(maker)
-            pending += maker.operands
-    return body, leaves
-
-
-def _move(groups: Groups, host: Group, values: list[Value]) -> None:
-    """Let `host` store `values`, and all who compute them read them, where all of these stay kernels."""
+def _move(groups: Groups, host: Group, values: list[Value]) -> bool:
+    """Let `host` store `values`, and all who compute them read them, where all of these stay kernels: whether so."""
     makers = {groups.producer[value] for value in values}
     users = [group for group in groups.all if group is not host and makers.intersection(group.ops)]
     before = set(groups.materialised)
     groups.materialised.update(values)
     targets = groups.in_order([*host.targets, *(value for value in values if value not in host.targets)])
-    made = [groups.group_of(group.number, group.targets) for group in users]
-    stored = groups.group_of(host.number, targets)
-    if isinstance(stored, Refusal) or any(isinstance(new, Refusal) for new in made):
+    made = {group: groups.group_of(group.number, group.targets) for group in users}
+    made[host] = groups.group_of(host.number, targets)
+    rebuilt = {group: new for group, new in made.items() if isinstance(new, Group)}
+    if len(rebuilt) < len(made):
         groups.materialised = before
-        return
-    for group in (host, *users):
-        groups.remove(group)
-    rebuilt = [new for new in (stored, *made) if isinstance(new, Group)]
-    for new in rebuilt:
-        groups.add(new)
-    for new in rebuilt:
+        return False
+    for group, new in rebuilt.items():
+        groups.replace(group, new)
+    for new in rebuilt.values():
         groups.drop_unread(new)
+    return True

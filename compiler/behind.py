@@ -1,0 +1,24 @@
+"""What values are computed from."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+
+from ..ir.function import Op, Value
+
+
+def behind(
+    targets: Iterable[Value], producer: Mapping[Value, Op], stop: Collection[Value] = (), picked: bool = True
+) -> set[Value]:
+    """The targets and everything that they are computed from. Values of `stop` count, what is behind them does not;
+    what a gather picks from only where `picked`: it is one element, not the one at the same point."""
+    pending, seen = list(targets), set[Value]()
+    while pending:
+        value = pending.pop()
+        if value in seen:
+            continue
+        seen.add(value)
+        op = producer.get(value)
+        if op is not None and value not in stop:
+            pending += op.operands if picked or op.name != "gather" else op.operands[1:]
+    return seen
