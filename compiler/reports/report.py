@@ -59,11 +59,6 @@ def sizes_of_turns(program: Program, step: Step, sizes: Mapping[str, int]) -> li
     return [(times, {**sizes, repeat.step: size}) for size, times in Counter(size for _, size in cut).items()]
 
 
-def usual_variant(step: Step, sizes: Mapping[str, int]) -> Variant:
-    """The variant that some sizes choose."""
-    return choose_variant(step.variants, sizes)
-
-
 def total_counts(compiled: Compiled, sizes: Mapping[str, int] | None = None) -> dict[str, int]:
     """The figures of all fused kernels together, by the names that `.lir` tests use."""
     kernels = count_kernels(compiled, sizes)
@@ -76,9 +71,9 @@ def total_counts(compiled: Compiled, sizes: Mapping[str, int] | None = None) -> 
 
 
 def _count(program: Program, step: Step, schedule: Schedule, sizes: Mapping[str, int]) -> KernelCounts:
-    usual = usual_variant(step, sizes)
+    usual = choose_variant(step.variants, sizes)
     turns = sizes_of_turns(program, step, sizes)
-    launches = sum(times * len(usual_variant(step, there).launches) for times, there in turns)
+    launches = sum(times * len(choose_variant(step.variants, there).launches) for times, there in turns)
     return KernelCounts(step.name, usual.strategy, schedule.stages, launches, exps_per_element(schedule, usual))
 
 

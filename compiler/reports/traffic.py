@@ -19,7 +19,7 @@ from ...ir.function import Function, Value
 from ...ir.integers import evaluate_integer
 from ...ir.kernel import Store, walk_statements
 from ...ir.ops import PRIMITIVES
-from ...ir.program import Step, Variant
+from ...ir.program import Step, Variant, choose_variant
 from ...ir.schedule import Schedule
 from ...ir.target import DeviceInfo
 from ...ir.types import ITEM_SIZE, DimLike, dim_value, multiply_dims
@@ -29,9 +29,9 @@ from ..fused import Fused
 from ..rows.phases import phases_of
 from ..rows.rescalable import rescalable
 from ..rows.stages import stages_of
-from ..strategies import row_parts, row_split
+from ..strategies import row_group, row_parts, row_split
 from .loads import bytes_of, passes_of, picks_of
-from .report import assumed_sizes, sizes_of_turns, usual_variant
+from .report import assumed_sizes, sizes_of_turns
 
 READ, WRITTEN, AGAIN, LATER, HANDED = "read", "written", "read again", "read by a later launch", "handed on"
 """Why bytes move. `read again`: it left the cache before the launch had done with it; `read by a later launch` of the
@@ -107,7 +107,7 @@ def bytes_needed(compiled: Compiled) -> list[DimLike]:
 
 def moves_of(compiled: Compiled, step: Step, sizes: Mapping[str, int]) -> tuple[Move, ...]:
     """What one run of a fused kernel moves, in the variant that some sizes choose."""
-    fused, variant = compiled.lowered.fused[step.name], usual_variant(step, sizes)
+    fused, variant = compiled.lowered.fused[step.name], choose_variant(step.variants, sizes)
     return tuple(_moves(fused, variant, compiled.device, sizes))
 
 
@@ -251,7 +251,7 @@ def _reads(
 def _times_streamed(schedule: Schedule, variant: Variant, loads: Sequence[bool]) -> int:
     """In how many passes over a row an input is looked at. A work-group reads a part of a long row once for two passes
     where the sums of one can be rescaled by what the other finds."""
-    if not any("_looped" in launch.kernel.name for launch in variant.launches):
+    if not any(row_group.ONLINE in launch.kernel.name for launch in variant.launches):
         return sum(loads)
     phases = phases_of(stages_of(schedule), rescalable(schedule))
     return sum(any(loads[stage.number] for stage in phase.stages) for phase in phases)

@@ -58,6 +58,8 @@ from . import row_item
 
 KEPT_VALUES = (16, 64)
 """Elements an item keeps of rows whose length has a name: a row of that many an item, or of fewer, is read once."""
+ONLINE = "_online"
+"""In the name of a kernel that reads a row once for all passes of a phase; the traffic report looks for it."""
 
 
 def applies(fused: Fused, device: DeviceInfo) -> str | None:
@@ -139,7 +141,7 @@ def _variant(fused: Fused, device: DeviceInfo, layout: Layout, guard: Expr | Non
     point = point_of(emitter, turn, row, row_axes)
     along = GroupRows(emitter, layout, axis, item, lane, integer(0), size_of(schedule.axes[axis]), inside)
     laws = rescalable(schedule)
-    online = {phase.stages[0].number: phase for phase in phases_of(stages, laws) if _goes_online(along, phase, device)}
+    online = {phase.stages[0].number: phase for phase in _online(along, phases_of(stages, laws), device)}
     done: set[int] = set()
     for stage in stages:
         if stage.number in online:
@@ -158,7 +160,8 @@ def _variant(fused: Fused, device: DeviceInfo, layout: Layout, guard: Expr | Non
     scope.statements.append(For(block, group, blocks, WorkItem("group_count"), tuple(turn.statements)))
 
     leave_partials(fused, scope, meeting, [*sums, *row_sums], group)
-    kind = "_looped" if layout.looped else f"_kept{layout.vectors}" if layout.held else ""
+    again = ONLINE if online else "_looped"
+    kind = again if layout.looped else f"_kept{layout.vectors}" if layout.held else ""
     launch = kernel_and_launch(
         fused, emitter, f"_row_group{layout.lanes}x{layout.width}{kind}", scope.statements,
         mul(groups, integer(layout.size)), partials=partial_dtypes(fused), local_size=layout.size,
@@ -168,13 +171,14 @@ def _variant(fused: Fused, device: DeviceInfo, layout: Layout, guard: Expr | Non
     return with_group_finish(fused, device, (launch,), groups, "row-group", guard)
 
 
-def _goes_online(along: GroupRows, phase: Phase, device: DeviceInfo) -> bool:
-    """Whether a row that is read in every pass is read once for two of them."""
+def _online(along: GroupRows, phases: Sequence[Phase], device: DeviceInfo) -> list[Phase]:
+    """The phases of two passes that read a row once: all or none. What is kept on the chip is read once as it is."""
     layout, emitter = along.layout, along.emitter
-    if len(phase.stages) != 2 or not layout.looped or len(emitter.schedule.columns) > 1:
-        return False
-    words = words_held(held_values(emitter, phase.stages))
-    return TILE * layout.width * words <= values_for(device, layout.size)
+    if not layout.looped or len(emitter.schedule.columns) > 1:
+        return []
+    found = [phase for phase in phases if len(phase.stages) == 2]
+    words = max((words_held(held_values(emitter, phase.stages)) for phase in found), default=0)
+    return found if TILE * layout.width * words <= values_for(device, layout.size) else []
 
 
 def _visit_lines(

@@ -17,6 +17,7 @@ import typer
 from lossc.compiler import compile_module
 from lossc.compiler.gradient import request_module_gradients
 from lossc.compiler.pipeline import run_passes
+from lossc.differences import differs, relative_difference
 from lossc.ir.diagnostics import LirError
 from lossc.ir.function import Function, Module
 from lossc.ir.interp import interpret
@@ -30,7 +31,6 @@ from .run import execute, gather_inputs
 
 DEFAULT_SIZE = 33
 """Rows for dimensions that nothing gives: two whole vectors of 16 and a rest."""
-TOLERANCE = {"f64": 1e-10, "f32": 1e-4, "f16": 1e-2, "bf16": 5e-2}
 DIFFERENCE_TOLERANCE = 1e-4
 STEP = 1e-5
 ROUNDING = 1e-6
@@ -102,24 +102,13 @@ def compare(
     expected = dict(zip(reference.names_of_outputs, interpret(reference, arrays, sizes)))
     findings = []
     for value, (name, result) in zip(reference.outputs, results.items()):
-        error = relative_error(result, expected[name])
+        error = relative_difference(result, expected[name])
         slope = None
         if name.startswith("grad_") and name.removeprefix("grad_") in wanted:
             slope = slope_error(reference, position, name.removeprefix("grad_"), expected[name], arrays, sizes)
-        fine = error <= TOLERANCE.get(value.type.dtype, 0.0) and (slope is None or slope <= DIFFERENCE_TOLERANCE)
+        fine = not differs(value.type.dtype, error) and (slope is None or slope <= DIFFERENCE_TOLERANCE)
         findings.append(Finding(name, str(value.type), error, slope, fine))
     return findings
-
-
-def relative_error(found: np.ndarray, expected: np.ndarray) -> float:
-    """The largest difference over the largest expected value; infinite where one is not finite and the other is."""
-    found, expected = np.asarray(found, np.float64), np.asarray(expected, np.float64)
-    special = ~np.isfinite(expected)
-    if not np.array_equal(found[special], expected[special], equal_nan=True) or not np.isfinite(found[~special]).all():
-        return float("inf")
-    difference = np.abs(found[~special] - expected[~special]).max(initial=0.0)
-    largest = np.abs(expected[~special]).max(initial=0.0)
-    return float(difference / largest) if largest else float(difference)
 
 
 def slope_error(

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 from lossc.compiler import Compiled
 from lossc.compiler.pipeline import run_passes
-from lossc.compiler.reports.report import ASSUMED_SIZE, assumed_sizes, exps_per_element, usual_variant
+from lossc.compiler.reports.report import ASSUMED_SIZE, assumed_sizes, exps_per_element
 from lossc.compiler.reports.traffic import AGAIN, HANDED, LATER, KernelTraffic, Traffic, bytes_needed, moves_of, traffic
 from lossc.compiler.rewrite import Log
 from lossc.ir.diagnostics import CompilerBug
 from lossc.ir.function import Value
 from lossc.ir.kernel import Apply, Const, Expr, Var
-from lossc.ir.program import Step
+from lossc.ir.program import Step, choose_variant
 from lossc.ir.schedule import Schedule
 from lossc.ir.types import Dim, DimLike, dim_names
 
@@ -87,7 +87,7 @@ def _report(compiled: Compiled, step: Step) -> KernelReport:
     schedule = compiled.outlined.schedules[step.name]
     function, choice = schedule.function, compiled.lowered.choices[step.name]
     sizes = assumed_sizes(compiled.program)
-    usual, moves = usual_variant(step, sizes), moves_of(compiled, step, sizes)
+    usual, moves = choose_variant(step.variants, sizes), moves_of(compiled, step, sizes)
     return KernelReport(
         step.name, tuple(map(_typed, function.inputs)), tuple(map(_typed, function.outputs)),
         schedule.stages, exps_per_element(schedule, usual), choice.strategy, choice.why, choice.against,

@@ -12,10 +12,11 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from lossc.compiler import Compiled
-from lossc.compiler.reports.report import assumed_sizes, usual_variant
+from lossc.compiler.reports.report import assumed_sizes
 from lossc.compiler.strategies import Candidate, Decision
+from lossc.differences import differs, relative_difference
 from lossc.ir.diagnostics import LosscError
-from lossc.ir.program import Launch
+from lossc.ir.program import Launch, choose_variant
 from lossc.runtime.device import Device
 from lossc.runtime.execute import Given
 from lossc.runtime.stopwatch import Clock, Stopwatch, placed
@@ -27,9 +28,6 @@ SECONDS = 0.1
 """For one candidate, about, beside its build."""
 SLOW = 1.5
 """After the fewest rounds a candidate that takes so many times as long as the usual one is done with."""
-TOLERANCE = {"f64": 1e-10, "f32": 1e-4, "f16": 1e-2, "bf16": 5e-2}
-"""The largest difference, over the largest value of an array: sums in another order differ."""
-CHUNK = 1 << 20
 
 
 class Trials:
@@ -112,26 +110,13 @@ class Trials:
     def _launches(self, compiled: Compiled, kernel: str) -> tuple[Launch, ...]:
         """What runs at these sizes."""
         step = next(step for step in compiled.program.steps if step.name == kernel)
-        return usual_variant(step, assumed_sizes(compiled.program, self.sizes)).launches
+        return choose_variant(step.variants, assumed_sizes(compiled.program, self.sizes)).launches
 
     def _difference(self, results: Sequence[np.ndarray]) -> str | None:
         types = [type_.dtype for _, type_ in self.compiled.program.outputs]
         names = [name for name, _ in self.compiled.program.outputs]
         for name, dtype, found, expected in zip(names, types, results, self.expected):
             error = relative_difference(found, expected)
-            if not error <= TOLERANCE.get(dtype, 0.0):
+            if differs(dtype, error):
                 return f"gives another `{name}`, by {error:.1e}"
         return None
-
-
-def relative_difference(found: np.ndarray, expected: np.ndarray) -> float:
-    """The largest difference over the largest finite value; NaN and infinities must be the same."""
-    largest = difference = 0.0
-    for start in range(0, expected.size, CHUNK):
-        a, b = (array.reshape(-1)[start : start + CHUNK].astype(np.float64) for array in (found, expected))
-        finite = np.isfinite(b)
-        if not np.array_equal(a[~finite], b[~finite], equal_nan=True) or not np.isfinite(a[finite]).all():
-            return float("inf")
-        largest = max(largest, float(np.abs(b[finite]).max(initial=0.0)))
-        difference = max(difference, float(np.abs(a[finite] - b[finite]).max(initial=0.0)))
-    return difference / largest if largest else difference

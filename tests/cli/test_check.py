@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lossc.cli.check import relative_error
+from lossc.differences import relative_difference
 
 Command = Callable[..., Any]
 
@@ -94,4 +94,4 @@ def test_a_wrong_kernel_is_found(lossc: Command, monkeypatch: pytest.MonkeyPatch
     ],
 )
 def test_relative_error(found: list[float], expected: list[float], error: float) -> None:
-    assert relative_error(np.array(found), np.array(expected)) == error
+    assert relative_difference(np.array(found), np.array(expected)) == error

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 
 from lossc.compiler import Compiled, compile_module
-from lossc.compiler.reports.report import assumed_sizes, usual_variant
+from lossc.compiler.reports.report import assumed_sizes
 from lossc.compiler.reports.traffic import AGAIN, HANDED, LATER, READ, WRITTEN, Traffic, traffic
 from lossc.ir.composites import COMPOSITES
 from lossc.ir.parser import parse
-from lossc.ir.target import CPU_AVX512
+from lossc.ir.program import choose_variant
+from lossc.ir.target import CPU_AVX512, H200, KIB, DeviceInfo
 from lossc.ir.types import dim_value, is_integer, numpy_dtype
 from lossc.runtime.simulate import Counts, simulate
 
@@ -59,7 +60,7 @@ def as_at(compiled: Compiled, chosen_at: Mapping[str, int]) -> Compiled:
     """The program with the variants that some sizes choose whatever sizes it has, on a device without a cache."""
     program = compiled.program
     sizes = assumed_sizes(program, chosen_at)
-    chosen = [usual_variant(step, sizes) for step in program.steps]
+    chosen = [choose_variant(step.variants, sizes) for step in program.steps]
     steps = tuple(replace(s, variants=(replace(v, guard=None),)) for s, v in zip(program.steps, chosen))
     buffers = {**program.buffers, **{b.name: b for v in chosen for b in v.temporaries}}
     lowered = replace(compiled.lowered, program=replace(program, steps=steps, buffers=buffers, together=()))
@@ -145,7 +146,7 @@ def test_a_long_row_is_read_by_every_phase() -> None:
     """Of a single row there are parts: one launch for maximum and sum of each, and one for the gradient."""
     compiled = compile_module(parse(LONG_ROW), replace(CPU_AVX512, cache_per_unit=0))
     (step,) = compiled.program.steps
-    variant = usual_variant(step, {})
+    variant = choose_variant(step.variants, {})
     assert variant.strategy == "row-parts"
     said, counts = traffic(compiled), Counts()
     x = np.random.default_rng(0).normal(size=(1, 65541)).astype(np.float32)
@@ -155,3 +156,33 @@ def test_a_long_row_is_read_by_every_phase() -> None:
     # What is larger than the caches of all comes from memory twice, what fits one only once.
     fits = replace(compiled, device=replace(compiled.device, cache_per_unit=2 * x.nbytes + 4096))
     assert traffic(fits).because(LATER) == 0
+
+
+ROWS_FOR_GPUS = {
+    "joined": ("cross_entropy_loss", "f32", 50176, H200, 2),
+    "two inputs, joined": ("js_div_loss", "f32", 65536, H200, 3),
+    "two inputs of 16 bits, not joined": ("js_div_loss", "f16", 65536, H200, 4),
+    "few registers, not joined": ("cross_entropy_loss", "f32", 50176, replace(H200, register_file=24 * KIB), 3),
+}
+
+
+@pytest.mark.parametrize(("loss", "dtype", "columns", "device", "times"), ROWS_FOR_GPUS.values(), ids=ROWS_FOR_GPUS)
+def test_a_row_that_does_not_fit_the_chip(loss: str, dtype: str, columns: int, device: DeviceInfo, times: int) -> None:
+    """It is read again for every pass, but once for two passes that are joined, where the registers have room."""
+    row, takes_labels = f"{dtype}[4, {columns}]", loss == "cross_entropy_loss"
+    text = f"""func @f(%x: {row}, %t: {"i32[4]" if takes_labels else row}) -> (f32[1], {row}) {{
+      %l = {loss} %x, %t
+      %g = grad %l, %x
+      return %l, %g
+    }}"""
+    compiled = compile_module(parse(text), replace(device, cache_per_unit=0), "row-group")
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(4, columns)).astype(numpy_dtype(dtype))
+    t = generator.integers(0, columns, 4).astype(np.int32) if takes_labels else x[::-1].copy()
+    said, counts = traffic(compiled), Counts()
+    simulate(compiled.program, {"x": x, "t": t}, counts=counts)
+    assert not list(_unlike(said, counts))
+    told = sum(move.bytes for kernel in said.kernels for move in kernel.moves if move.buffer == "x")
+    assert told == times * x.nbytes
+    picked = 4 * x.itemsize if takes_labels else 0
+    assert counts.bytes_loaded["x"] == told + picked
