@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from ..ir.function import Op, Value
 from ..ir.kernel import (
-    Apply,
     Assign,
     AtomicMin,
     BufferArgument,
@@ -36,7 +36,9 @@ from ..ir.program import STATUS, Buffer, Launch, Variant
 from ..ir.schedule import Schedule
 from ..ir.target import DeviceInfo
 from .emission.emit import Emitter, Scope
-from .emission.monoids import for_many_parts, monoid_of
+from .emission.facts import Facts, facts_of
+from .emission.monoids import for_many_parts, monoid_of, partial_dtype
+from .emission.points import converted
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,12 @@ class Fused:
     def setting(self, name: str, usual: int) -> int:
         return self.settings.get(name, usual)
 
+    @cached_property
+    def facts(self) -> Facts:
+        return facts_of(self.schedule.function, self.schedule.maxima)
+
     def emitter(self) -> Emitter:
-        return Emitter(self.schedule, self.buffers, self.slots, self.reserved)
+        return Emitter(self.schedule, self.facts, self.buffers, self.slots, self.reserved)
 
 
 def partial_name(fused: Fused, op: Op) -> str:
@@ -69,19 +75,34 @@ def kernel_and_launch(
     private_arrays: Sequence[PrivateArray] = (), comment: Sequence[str] = (),
 ) -> Launch:  # fmt: skip
     """The kernel with the buffers and dimension names that its body uses, and its launch."""
+    dtypes = {**dtypes_of(fused), **(partials or {})}
+    return launch_of(f"{fused.name}{suffix}", dtypes, emitter.dims, body, global_size, local_size, local_arrays,
+                     private_arrays, comment)  # fmt: skip
+
+
+def dtypes_of(fused: Fused) -> dict[str, str]:
+    """The buffers of inputs and outputs."""
     function = fused.schedule.function
-    dtypes = {fused.buffers[value]: value.type.dtype for value in (*function.inputs, *function.outputs)}
-    dtypes = {**dtypes, **(partials or {}), STATUS: "i32"}
+    return {fused.buffers[value]: value.type.dtype for value in (*function.inputs, *function.outputs)}
+
+
+def launch_of(
+    name: str, dtypes: Mapping[str, str], dims: Sequence[str], body: Sequence[Stmt], global_size: Expr,
+    local_size: int = 1, local_arrays: Sequence[LocalArray] = (), private_arrays: Sequence[PrivateArray] = (),
+    comment: Sequence[str] = (),
+) -> Launch:  # fmt: skip
+    """A kernel whose body uses some of these buffers and dimension names."""
+    dtypes = {**dtypes, STATUS: "i32"}
     read, written, names = _memory_and_names(body)
-    order = [name for name in dtypes if name in read | written]
+    order = [buffer for buffer in dtypes if buffer in read | written]
     buffers = tuple(
-        BufferArgument(name, dtypes[name], "readwrite" if name == STATUS or name in read & written
-                       else "write" if name in written else "read")
-        for name in order
+        BufferArgument(buffer, dtypes[buffer], "readwrite" if buffer == STATUS or buffer in read & written
+                       else "write" if buffer in written else "read")
+        for buffer in order
     )  # fmt: skip
-    scalars = tuple(Var(name, "i64") for name in emitter.dims if name in names)
-    kernel = Kernel(f"{fused.name}{suffix}", buffers, scalars, tuple(body), tuple(local_arrays), tuple(private_arrays),
-                    local_size, tuple(comment))  # fmt: skip
+    scalars = tuple(Var(dim, "i64") for dim in dims if dim in names)
+    kernel = Kernel(name, buffers, scalars, tuple(body), tuple(local_arrays), tuple(private_arrays), local_size,
+                    tuple(comment))  # fmt: skip
     return Launch(kernel, tuple(order), {scalar.name: index_var(scalar.name) for scalar in scalars}, global_size)
 
 
@@ -106,21 +127,25 @@ def with_finish(
     fused: Fused, device: DeviceInfo, launch: Launch, count: Expr, strategy: str, guard: Expr | None
 ) -> Variant:
     """The variant of a main launch that leaves `count` partial results for each whole reduction."""
-    schedule = fused.schedule
-    if not schedule.whole_reductions:
-        return Variant(strategy, (launch,), guard)
-    temporaries = tuple(
-        Buffer(partial_name(fused, op), monoid_of(op, fused.emitter().facts).dtype, count, "temporary")
-        for op in schedule.whole_reductions
-    )
+    return finished_by(lambda suffix: _finish(fused, device, count, suffix), fused, (launch,), count, strategy, guard)
+
+
+def finished_by(
+    finish: Callable[[str], Launch], fused: Fused, launches: tuple[Launch, ...], count: Expr, strategy: str,
+    guard: Expr | None, temporaries: tuple[Buffer, ...] = (),
+) -> Variant:  # fmt: skip
+    """The variant of launches of which the last leaves `count` partial results for each whole reduction, and of the
+    launch that joins them: `finish` makes it, with its kernel's suffix."""
+    if not fused.schedule.whole_reductions:
+        return Variant(strategy, launches, guard, temporaries)
+    partials = tuple(Buffer(name, dtype, count, "temporary") for name, dtype in partial_dtypes(fused).items())
     # Its body holds `count`: each variant has a finish of its own.
-    finish = _finish(fused, device, count, launch.kernel.name.removeprefix(fused.name) + "_finish")
-    return Variant(strategy, (launch, finish), guard, temporaries)
+    suffix = launches[-1].kernel.name.removeprefix(fused.name) + "_finish"
+    return Variant(strategy, (*launches, finish(suffix)), guard, (*temporaries, *partials))
 
 
 def partial_dtypes(fused: Fused) -> dict[str, str]:
-    facts = fused.emitter().facts
-    return {partial_name(fused, op): monoid_of(op, facts).dtype for op in fused.schedule.whole_reductions}
+    return {partial_name(fused, op): partial_dtype(op) for op in fused.schedule.whole_reductions}
 
 
 def _finish(fused: Fused, device: DeviceInfo, count: Expr, suffix: str) -> Launch:
@@ -139,19 +164,31 @@ def join_in_order(
 ) -> Expr:  # fmt: skip
     """The `count` partial results of a reduction as one, joined in order, in f64 where the device has it: that of
     number n lies at `place(n)` of `buffer`, in `width` lanes."""
+    total = add_up(emitter, scope, op, device, buffer, place, (integer(0), count, integer(1)), width)
+    return emitter.let(scope, op.result.name, in_registers(op, total))
+
+
+def add_up(
+    emitter: Emitter, scope: Scope, op: Op, device: DeviceInfo, buffer: str, place: Callable[[Expr], Expr],
+    numbers: tuple[Expr, Expr, Expr], width: int = 1,
+) -> Var:  # fmt: skip
+    """The partial results with some `numbers`, from, below, and in steps of, as one; of the wide type."""
     monoid = monoid_of(op, emitter.facts)
     wide = for_many_parts(monoid, device)
     total = emitter.fresh(f"{op.result.name}_total", wide.dtype, width)
     number = emitter.fresh("part", "i64")
-    part: Expr = Load(buffer, place(number), monoid.dtype, width)
-    if wide != monoid:
-        part = Apply("cast", (part,), wide.dtype, width)
+    part = converted(Load(buffer, place(number), monoid.dtype, width), wide.dtype)
+    start, end, step = numbers
     scope.statements += [
         Declare(total, wide.neutral(width)),
-        For(number, integer(0), count, integer(1), (Assign(total, wide.join(total, part)),)),
+        For(number, start, end, step, (Assign(total, wide.join(total, part)),)),
     ]
-    found = total if wide == monoid else Apply("cast", (total,), monoid.dtype, width)
-    return emitter.let(scope, op.result.name, found)
+    return total
+
+
+def in_registers(op: Op, total: Expr) -> Expr:
+    """A reduction's wide total in the type that it has in registers."""
+    return converted(total, partial_dtype(op))
 
 
 def finish_whole(emitter: Emitter, scope: Scope) -> None:

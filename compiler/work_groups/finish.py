@@ -9,27 +9,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...ir.function import Op
-from ...ir.kernel import (
-    Apply,
-    Assign,
-    Declare,
-    Expr,
-    For,
-    If,
-    Load,
-    Var,
-    WorkItem,
-    both,
-    integer,
-    maximum,
-    minimum,
-)  # fmt: skip
+from ...ir.kernel import Apply, Expr, If, WorkItem, both, integer, maximum, minimum
 from ...ir.program import Buffer, Launch, Variant
 from ...ir.target import DeviceInfo
 from ..emission.emit import Scope
 from ..emission.monoids import for_many_parts, monoid_of
 from ..emission.reductions import Accumulators
-from ..fused import Fused, finish_whole, kernel_and_launch, partial_dtypes, partial_name, store_partials
+from ..fused import (
+    Fused,
+    add_up,
+    finish_whole,
+    finished_by,
+    in_registers,
+    kernel_and_launch,
+    partial_dtypes,
+    partial_name,
+    store_partials,
+)  # fmt: skip
 from .meeting import Meeting, widest_of
 from .tiers import group_size
 
@@ -63,40 +59,27 @@ def with_group_finish(
     temporaries: tuple[Buffer, ...] = (),
 ) -> Variant:  # fmt: skip
     """The variant of launches of which the last leaves `count` partial results for each whole reduction."""
-    schedule = fused.schedule
-    if not schedule.whole_reductions:
-        return Variant(strategy, launches, guard, temporaries)
-    dtypes = partial_dtypes(fused)
-    partials = tuple(Buffer(name, dtype, count, "temporary") for name, dtype in dtypes.items())
-    suffix = launches[-1].kernel.name.removeprefix(fused.name) + "_finish"
-    return Variant(strategy, (*launches, _finish(fused, device, count, suffix)), guard, (*temporaries, *partials))
+
+    def finish(suffix: str) -> Launch:
+        return _finish(fused, device, count, suffix)
+
+    return finished_by(finish, fused, launches, count, strategy, guard, temporaries)
 
 
 def _finish(fused: Fused, device: DeviceInfo, count: Expr, suffix: str) -> Launch:
     emitter, scope = fused.emitter(), Scope()
     size = group_size(device)
     item = emitter.let(scope, "local_id", WorkItem("local_id"))
-    totals: dict[Op, Var] = {}
-    monoids = {}
-    for op in fused.schedule.whole_reductions:
-        monoid = monoid_of(op, emitter.facts)
-        wide = for_many_parts(monoid, device)
-        totals[op], monoids[op] = emitter.fresh(f"{op.result.name}_total", wide.dtype), wide
-        position = emitter.fresh("position", "i64")
-        part: Expr = Load(partial_name(fused, op), position, monoid.dtype)
-        if wide.dtype != monoid.dtype:
-            part = Apply("cast", (part,), wide.dtype)
-        scope.statements += [
-            Declare(totals[op], wide.neutral(1)),
-            For(position, item, count, integer(size), (Assign(totals[op], wide.join(totals[op], part)),)),
-        ]
+    reductions, own = fused.schedule.whole_reductions, (item, count, integer(size))
+    totals: dict[Op, Expr] = {
+        op: add_up(emitter, scope, op, device, partial_name(fused, op), lambda number: number, own) for op in reductions
+    }
+    monoids = {op: for_many_parts(monoid_of(op, emitter.facts), device) for op in reductions}
     meeting = Meeting(emitter, size, item, widest_of(device))
-    found = meeting.join_values(scope, dict(totals), monoids, size)
+    found = meeting.join_values(scope, totals, monoids, size)
     first = scope.inner()
     for op, value in found.items():
-        dtype = monoid_of(op, emitter.facts).dtype
-        narrow = value if value.dtype == dtype else Apply("cast", (value,), dtype)
-        first.known[op.result] = emitter.let(first, op.result.name, narrow)
+        first.known[op.result] = emitter.let(first, op.result.name, in_registers(op, value))
     finish_whole(emitter, first)
     scope.statements.append(If(first_of(item), tuple(first.statements)))
     return kernel_and_launch(
