@@ -253,8 +253,10 @@ class Graph:
             if of is not None or upstream or inplace:
                 raise LirError("of, upstream and inplace say what to do with gradients: they need grad")
             return function(module, **known)
-        target = None if of is None else self._own(self._find(of))
-        module, target = self._part(outputs, target, training)
+        target = None
+        if of is not None:
+            # It need not be among what the outputs need.
+            module, target = self._part(outputs, self._own(self._find(of)), training)
         found = differentiate(module, self.parameters, grad, target, upstream)
         names = (inplace,) if isinstance(inplace, str) else tuple(inplace)
         check_inplace(names, found.names, self.parameters)

@@ -18,9 +18,7 @@ from lossc.ir.diagnostics import CompilerBug, DeviceError, LosscError
 
 from .console import show_diagnostic, warn
 
-FINE = 0
 WRONG_INPUT = 1
-USAGE = 2
 DEVICE = 3
 BUG = 70
 INTERRUPTED = 130

@@ -10,6 +10,7 @@ import typer
 
 from lossc.ir.attributes import attribute_text
 from lossc.ir.composites import COMPOSITES, Composite, definition_of
+from lossc.ir.diagnostics import LirError, did_you_mean
 from lossc.ir.ops import PRIMITIVES, REQUIRED, Attribute, OpDef
 from lossc.ir.target import MIB, PRESETS
 from lossc.runtime.device import devices as found_devices
@@ -53,6 +54,9 @@ def ops(
 ) -> None:
     """List the operations of LIR, or describe one."""
     if name:
+        if name not in PRIMITIVES and name not in COMPOSITES:
+            raise LirError(f"unknown operation `{name}`", *did_you_mean(name, [*PRIMITIVES, *COMPOSITES]),
+                           "`lossc ops` lists them all", code="LIR0022")  # fmt: skip
         definition = definition_of(name)
         if json:
             say_json(_facts(definition))
