@@ -23,7 +23,6 @@ import importlib
 import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from itertools import islice
 from types import ModuleType
 
 from ...ir.diagnostics import CompilerBug, LirError, did_you_mean
@@ -31,7 +30,6 @@ from ...ir.program import Variant
 from ...ir.target import DeviceInfo
 from ..fused import Fused
 
-MOST_CANDIDATES = 10
 HOPELESS = 8.0
 """A strategy whose cost is so many times that of the cheapest is not worth measuring."""
 
@@ -99,11 +97,9 @@ def _cheapest(found: Mapping[str, float]) -> list[str]:
     return sorted(found, key=lambda name: (found[name], name))
 
 
-def candidates(
-    fused: Fused, device: DeviceInfo, forced: str | None = None, most: int = MOST_CANDIDATES
-) -> tuple[Candidate, ...]:  # fmt: skip
-    """What is worth measuring for a fused kernel, at most so many: first what `choose` takes, then the other strategies
-    as they are, the cheapest first, then other settings of each, in turn."""
+def candidates(fused: Fused, device: DeviceInfo, forced: str | None = None) -> tuple[Candidate, ...]:
+    """What is worth measuring for a fused kernel: first what `choose` takes, then the other strategies as they are, the
+    cheapest first, then other settings of each, in turn. Some may come out as the same program."""
     best, _ = choose(fused, device, forced)
     found, _ = costs(fused, device)
     limit = HOPELESS * min(found.values())
@@ -117,7 +113,7 @@ def candidates(
         for name, settings in zip(names, turns)
         if place < len(settings)
     ]
-    return tuple(islice(dict.fromkeys([*map(Candidate, names), *in_turn]), most))
+    return tuple(dict.fromkeys([*map(Candidate, names), *in_turn]))
 
 
 def _settings(name: str, fused: Fused, device: DeviceInfo) -> list[Mapping[str, int]]:

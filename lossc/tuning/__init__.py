@@ -7,7 +7,9 @@ In: a compiled program and its inputs. Out: the same program, with the strategie
     copy_speed  how fast the device copies: nothing that moves as many bytes is faster
     memory      what was found, on disk
     tuner       all of that for a compiled program
-    function    compiled functions that are tuned at the first call with sizes of a class
+    choices     the tuned programs of each class of sizes
+    function    compiled functions, tuned at the first call with sizes of a class
+    step        training steps, likewise
 """
 
 from __future__ import annotations

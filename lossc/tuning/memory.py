@@ -26,9 +26,13 @@ LIMIT = 16 * 1024 * 1024
 def kernel_key(
     device: Device, kernel: Function, sizes: Mapping[str, int], candidates: Sequence[Candidate]
 ) -> str:  # fmt: skip
-    """The name of what is known of a fused kernel. Sizes from one power of two to the next are one class."""
-    classes = [f"{name} {size.bit_length()}" for name, size in sorted(sizes.items())]
-    return _key(device, ["kernel", print_function(kernel), *classes, "candidates", *map(str, candidates)])
+    """The name of what is known of a fused kernel at sizes of a class."""
+    return _key(device, ["kernel", print_function(kernel), *class_of(sizes), "candidates", *map(str, candidates)])
+
+
+def class_of(sizes: Mapping[str, int]) -> tuple[str, ...]:
+    """The class of some sizes: each between two powers of two."""
+    return tuple(f"{name} {size.bit_length()}" for name, size in sorted(sizes.items()))
 
 
 def share_key(device: Device, kernel: str, others: Iterable[str]) -> str:
@@ -37,7 +41,8 @@ def share_key(device: Device, kernel: str, others: Iterable[str]) -> str:
 
 
 def copy_key(device: Device, nbytes: int) -> str:
-    return _key(device, ["copy", str(nbytes)])
+    """The name of a copy's time. Another compiler makes the same of so small a kernel."""
+    return cache_key(["copy", metadata.version("lossc"), device.key, repr(device.info), str(nbytes)])
 
 
 def _key(device: Device, parts: Iterable[str]) -> str:

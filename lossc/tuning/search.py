@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from lossc.compiler.strategies import MOST_CANDIDATES, Candidate
+from lossc.compiler.strategies import Candidate
 
 Measure = Callable[[Candidate, float], "Pair | None"]
 """Seconds of a candidate, and of the first one meanwhile. The second argument is when to stop, by the clock. None
 where the candidate is no other program than one before, or does not work."""
 
+MOST_CANDIDATES = 10
 ENOUGH = 0.95
 """Of copy speed: there is nothing left to win."""
 WORTH = 0.97
@@ -74,13 +75,13 @@ def search(
     clock: Callable[[], float], before: Outcome | None = None,
 ) -> Outcome:  # fmt: skip
     """Measure candidates in order until ten are done, the deadline is over, or one runs at 95 % of copy speed. It goes
-    on from what was found `before`, and by one candidate at least."""
+    on from what was found `before`, and measures one more at least."""
     found = _first(candidates[0], measure, deadline) if before is None else replace(before, complete=False)
-    fewest = len(found.tried) + (before is not None)
+    fewest = len(found.ratios) + (before is not None)
     for candidate in candidates[len(found.tried) :]:
         if fastest_possible >= ENOUGH * found.seconds or len(found.ratios) == MOST_CANDIDATES:
             break
-        if clock() >= deadline and len(found.tried) >= fewest:
+        if clock() >= deadline and len(found.ratios) >= fewest:
             return found
         pair = measure(candidate, deadline)
         # What else the machine does meanwhile slows down both.

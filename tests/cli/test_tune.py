@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lossc.compiler.strategies import MOST_CANDIDATES
+from lossc.tuning.search import MOST_CANDIDATES
 
 Command = Callable[..., Any]
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import pytest
 
-from lossc.compiler.strategies import MOST_CANDIDATES, Candidate
-from lossc.tuning.search import ENOUGH, WORTH, Outcome, Pair, search
+from lossc.compiler.strategies import Candidate
+from lossc.tuning.search import ENOUGH, MOST_CANDIDATES, WORTH, Outcome, Pair, search
 
 NAMES = [Candidate(f"s{number}") for number in range(15)]
 NO_FLOOR, NO_DEADLINE = 0.0, 1e9

@@ -12,9 +12,9 @@ import lossc
 from lossc import nn, optim
 from lossc.compiler import Compiled
 from lossc.compiler.strategies import Candidate, Decision
-from lossc.ir.diagnostics import CheckFailed
+from lossc.ir.diagnostics import CheckFailed, LirError
 from lossc.training.step import Step
-from lossc.tuning import step as tuned_step
+from lossc.tuning import choices
 from lossc.tuning.step import TunedStep
 
 RNG = np.random.default_rng(5)
@@ -47,7 +47,7 @@ def test_the_same_training(monkeypatch: pytest.MonkeyPatch) -> None:
         names = [name for name, choice in compiled.lowered.choices.items() if choice.strategy != "matmul"]
         return compiled.decided({name: Decision(Candidate("row-item"), "a test") for name in names})
 
-    monkeypatch.setattr(tuned_step, "tune", made_up)
+    monkeypatch.setattr(choices, "tune", made_up)
     plain, tuned = classifier(None), classifier(True)
     assert type(plain) is Step
     assert type(tuned) is TunedStep
@@ -75,6 +75,11 @@ def test_a_failed_check_changes_nothing() -> None:
         tuned(**wrong)
     assert tuned.count == 0
     assert tuned(**batch(8)).shape == (1,)
+
+
+def test_a_missing_input_is_told() -> None:
+    with pytest.raises(LirError, match="missing input `labels`"):
+        classifier(True)(x=batch(8)["x"])
 
 
 def test_the_environment_asks_for_it(monkeypatch: pytest.MonkeyPatch) -> None:

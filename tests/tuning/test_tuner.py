@@ -6,7 +6,7 @@ import dataclasses
 import json
 import threading
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ import pytest
 import lossc
 from lossc.compiled import CompiledFunction
 from lossc.compiler import Compiled, compile_module
-from lossc.compiler.strategies import MOST_CANDIDATES, Candidate, Decision, candidates
+from lossc.compiler.strategies import Candidate, Decision, candidates
+from lossc.differences import relative_difference
 from lossc.ir.diagnostics import CheckFailed
 from lossc.ir.integers import evaluate_integer
 from lossc.ir.parser import parse
@@ -24,8 +25,9 @@ from lossc.ir.program import choose_variant
 from lossc.runtime.device import Device, select
 from lossc.runtime.plan import Plan
 from lossc.runtime.stopwatch import Stopwatch
-from lossc.tuning import copy_speed, function, trials, tuner
+from lossc.tuning import choices, copy_speed, function, trials, tuner
 from lossc.tuning.memory import FOLDER
+from lossc.tuning.search import MOST_CANDIDATES
 from lossc.tuning.tuner import tune, tuning_wanted
 
 CROSS_ENTROPY = """
@@ -60,8 +62,8 @@ class MadeUp:
         clock = self
 
         class FakeStopwatch(Stopwatch):
-            def _launch(self, plan: Plan, wait: bool) -> None:
-                super()._launch(plan, wait)
+            def _launch(self, plan: Plan, wait: bool, behind: Sequence[Plan] = ()) -> None:
+                super()._launch(plan, wait, behind)
                 for step in self.program.steps:
                     self.seconds[step.name] = seconds.get(choose_variant(step.variants, plan.sizes).strategy, others)
                 clock.now += sum(self.seconds.values())
@@ -244,7 +246,7 @@ def test_a_candidate_with_wrong_numbers_is_told_and_not_taken(device: Device, co
 ])  # fmt: skip
 def test_differences(found: list[float], error: float) -> None:
     expected = np.array([1.0, 2.0, np.nan, np.inf])
-    np.testing.assert_equal(trials.relative_difference(np.array(found), expected), error)
+    np.testing.assert_equal(relative_difference(np.array(found), expected), error)
 
 
 # --- candidates ---------------------------------------------------------------------------------------------
@@ -254,8 +256,7 @@ def test_candidates_are_few_and_begin_with_the_choice(compiled: Compiled) -> Non
     (fused,) = compiled.lowered.fused.values()
     found = candidates(fused, compiled.device)
     assert found[0] == Candidate(strategy_of(compiled))
-    assert 3 <= len(set(found)) == len(found) <= 10
-    assert len(candidates(fused, compiled.device, most=2)) == 2
+    assert 3 <= len(set(found)) == len(found)
     alone = candidates(fused, compiled.device, "row-item")
     assert {candidate.strategy for candidate in alone} == {"row-item"}
 
@@ -306,7 +307,7 @@ def test_sizes_of_a_class_are_tuned_once(monkeypatch: pytest.MonkeyPatch) -> Non
         asked.append(dict(sizes))
         return compiled
 
-    monkeypatch.setattr(function, "tune", count)
+    monkeypatch.setattr(choices, "tune", count)
     tuned = graph().compile(tune=True)
     for rows in (5, 6, 5, 7, 8, 15, 4):
         tuned(x=arrays(rows)[0], labels=np.zeros(rows, "i4"))
@@ -332,7 +333,7 @@ def test_what_a_run_in_the_background_has_to_say_is_not_lost(device: Device) -> 
 
 def test_a_choice_stays_in_place_while_it_runs(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
     """A call with sizes of another class, from another thread, waits for the end of the run."""
-    monkeypatch.setattr(function, "tune", lambda compiled, *arguments: compiled)
+    monkeypatch.setattr(choices, "tune", lambda compiled, *arguments: compiled)
     tuned = graph().compile(device=device, tune=True)
     inside, go_on = threading.Event(), threading.Event()
     seen: list[tuple[int, bool]] = []
