@@ -15,11 +15,13 @@ from ...ir.kernel import (
     Apply,
     Assign,
     Const,
+    Declare,
     Expr,
     For,
     Iota,
     Load,
     Prefetch,
+    Reduce,
     Splat,
     Stmt,
     Store,
@@ -36,6 +38,7 @@ from ...ir.schedule import Schedule
 from ..emission.emit import Emitter, Scope
 from ..emission.points import Lanes, Point, product, size_of, split_rows, widen
 from ..emission.reductions import Accumulators, accumulate
+from .bounds import end_of_columns
 from .stages import Stage
 from .sweep import Work, lockstep, visit
 
@@ -110,6 +113,14 @@ class Pick:
     found: Var
 
 
+def declare_pick(emitter: Emitter, scope: Scope, op: Op, width: int) -> Pick:
+    """A gather that has found nothing yet."""
+    dtype = register_dtype(op.result.type.dtype)
+    found = emitter.fresh(op.result.name, dtype, width)
+    scope.statements.append(Declare(found, Const(0, dtype, width)))
+    return Pick(op, found)
+
+
 @dataclass(frozen=True)
 class LaneTrack:
     """One pass over one vector of rows, among those that a loop does side by side. `row` is the scope of these rows'
@@ -170,10 +181,35 @@ def visit_columns(
         statements += _summed_across(emitter, tracks[first : first + vectors], abreast, flat)
     body = tuple(statements)
     bounds: list[tuple[Expr, Expr]] = [(integer(0), size_of(schedule.axes[a])) for a in schedule.columns]
-    bounds[0] = within or bounds[0]
+    bounds[0] = within or _counting(emitter, scope, tracks) or bounds[0]
     for variable, (start, stop) in reversed(list(zip(variables, bounds))):
         body = (For(variable, start, stop, integer(1), body),)
     scope.statements += body
+
+
+def _counting(emitter: Emitter, scope: Scope, tracks: Sequence[LaneTrack]) -> tuple[Expr, Expr] | None:
+    """The columns that count for any of the rows, if all that a single pass does is reduce those."""
+    track, work = tracks[0], tracks[0].work
+    does_more = track.sums or track.picks or track.across or track.ahead or work.stores or work.checks or work.keep
+    end = None if len(tracks) > 1 or does_more else end_of_columns(emitter.schedule, work.reductions)
+    if end is None:
+        return None
+    for group in track.rows:
+        # What is left out is 0: the least that these maxima are of.
+        if group.op.name == "reduce_max":
+            first = group.variables[0]
+            scope.statements.append(Assign(first, Const(0, first.dtype, first.width)))
+    return columns_below(emitter, scope, end, track.block, track.row)
+
+
+def columns_below(emitter: Emitter, scope: Scope, end: Value, block: Block, row: Scope) -> tuple[Expr, Expr]:
+    """The columns below `end`, a value of the row, in any row of a block."""
+    emitter.compute([end], block.point, row)
+    found = row.known[end]
+    narrow: Expr = found if found.width == 1 else Reduce("max", found)
+    wide = narrow if narrow.dtype == "i64" else Apply("cast", (narrow,), "i64")
+    size = size_of(emitter.schedule.axes[emitter.schedule.columns[0]])
+    return integer(0), emitter.let(scope, "end_of_columns", minimum(size, wide))
 
 
 def _visited(

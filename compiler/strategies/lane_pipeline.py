@@ -19,7 +19,6 @@ from ...ir.kernel import (
     Apply,
     Assign,
     Const,
-    Declare,
     Expr,
     For,
     If,
@@ -47,8 +46,8 @@ from ..emission.vectors import nontemporal_from, static_size, vector_width
 from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, with_finish
 from ..rows.blocks import (
     LaneTrack,
-    Pick,
     block_count,
+    declare_pick,
     finish_block,
     lane_axis,
     picked_in_passing,
@@ -82,12 +81,15 @@ def applies(fused: Fused, device: DeviceInfo) -> str | None:
         return refused
     if device.kind == "gpu":
         return "one work-item does not overlap passes on a GPU"
-    if len(stages_of(schedule)) < 2:
+    stages = stages_of(schedule)
+    if len(stages) < 2:
         return "a row is finished in one pass"
     columns = static_size(tuple(schedule.axes[a] for a in schedule.columns))
     if columns is None or columns == 0:
         return "the length of a row is not known"
-    waiting = _waiting(fused.emitter(), stages_of(schedule), columns, lags_of(stages_of(schedule)))
+    if schedule.across:
+        return None  # Nothing else sums across rows: where what waits is large, it is slow.
+    waiting = _waiting(fused.emitter(), stages, columns, lags_of(stages))
     lanes = ABREAST * vector_width(schedule, device)
     if sum(each.blocks * columns * lanes * _item(value) for value, each in waiting.items()) > PRIVATE_BYTES:
         return "the rows that wait between passes do not fit the cache"
@@ -182,7 +184,7 @@ class _Pipeline:
             self._passes(inside, stages, step, carried, sums)
 
         everything = [each for vector in carried for each in vector]
-        self._clear(scope)
+        self._clear(scope, self.across)
         steps(emitter, scope, own.first, own.end, self.stages, self.lags, everything, passes)
         store_partials(fused, scope, {group.op: fold(emitter, scope, group, True) for group in sums}, own.item)
         launch = kernel_and_launch(
@@ -218,7 +220,8 @@ class _Pipeline:
             for vector, block in enumerate(vectors_at(emitter, scope, number, self.width, self.vectors)):
                 known = Scope(known_of(carried[vector], lag), scope.statements)
                 rows = declare(emitter, scope, stage.reductions, self.width, 1)
-                picks = [self._pick(scope, op) for op, filled in self.picks.items() if filled == stage.number]
+                picked = [op for op, filled in self.picks.items() if filled == stage.number]
+                picks = [declare_pick(self.emitter, scope, op, self.width) for op in picked]
                 across = {op: self.across[op] for op in stage.across}
                 tracks.append((stage, LaneTrack(known, block, work, rows, own, vector, ahead, picks, across)))
         busy = [track for _, track in tracks if not track.work.is_empty]
@@ -235,23 +238,24 @@ class _Pipeline:
             if track.across and track.vector == 0:
                 self._end_line(scope, track, sub(step, integer(self.lags[stage.number])))
 
-    def _clear(self, scope: Scope) -> None:
-        if self.across:
+    def _clear(self, scope: Scope, across: Mapping[Op, str]) -> None:
+        if across:
             column = self.emitter.fresh("column", "i64")
             cleared = tuple(Store(array, mul(column, integer(self.width)),
                                   Const(0, register_dtype(op.result.type.dtype), self.width))
-                            for op, array in self.across.items())  # fmt: skip
+                            for op, array in across.items())  # fmt: skip
             scope.statements.append(For(column, integer(0), integer(self.columns), integer(1), cleared))
 
     def _end_line(self, scope: Scope, track: LaneTrack, number: Expr) -> None:
-        """With the last block of a line, store its sums across the rows."""
+        """With the last block of a line, store the sums across the rows that this pass took: others, which run steps
+        before or behind it, are on another line by then."""
         emitter, inner = self.emitter, scope.inner()
         variables = [emitter.fresh("column", "i64") for _ in self.schedule.columns]
         body, flat = Scope(), integer(0)
         for variable, axis in zip(variables, self.schedule.columns):
             flat = add(mul(flat, size_of(self.schedule.axes[axis])), variable)
         point = {**track.block.point, **dict(zip(self.schedule.columns, variables))}
-        for op, array in self.across.items():
+        for op, array in track.across.items():
             dtype = register_dtype(op.result.type.dtype)
             lanes = emitter.let(body, "across", Load(array, mul(flat, integer(self.width)), dtype, self.width))
             total = Reduce("add", lanes) if self.width > 1 else lanes
@@ -262,16 +266,10 @@ class _Pipeline:
             stop = size_of(self.schedule.axes[axis])
             statements = (For(variable, integer(0), stop, integer(1), statements),)
         inner.statements += statements
-        self._clear(inner)
+        self._clear(inner, track.across)
         per_line = integer(self.blocks_in_line)
         is_last = Apply("eq", (mod(number, per_line), sub(per_line, integer(1))), "bool")
         scope.statements.append(If(is_last, tuple(inner.statements)))
-
-    def _pick(self, scope: Scope, op: Op) -> Pick:
-        dtype = register_dtype(op.result.type.dtype)
-        found = self.emitter.fresh(op.result.name, dtype, self.width)
-        scope.statements.append(Declare(found, Const(0, dtype, self.width)))
-        return Pick(op, found)
 
     def _work(self, stage: Stage, number: Expr) -> Work:
         def row(value: Value) -> Row:

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...ir.function import Op, Value
+from ...ir.function import Value
 from ...ir.kernel import (
     Apply,
-    Const,
-    Declare,
     Expr,
     For,
     PrivateArray,
@@ -31,9 +29,9 @@ from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, wi
 from ..rows.blocks import (
     Block,
     LaneTrack,
-    Pick,
     block_at,
     block_count,
+    declare_pick,
     finish_block,
     lane_axis,
     picked_in_passing,
@@ -189,7 +187,8 @@ class _ShortRows:
     def _pass(self, scope: Scope, block: Block, stage: Stage, sums: Sequence[Accumulators]) -> None:
         emitter = self.emitter
         read = row_lanes.inputs_of(emitter, stage, self.kept)
-        picks = [self._pick(scope, op) for op, number in self.picks.items() if number == stage.number]
+        picked = [op for op, number in self.picks.items() if number == stage.number]
+        picks = [declare_pick(emitter, scope, op, self.width) for op in picked]
         read |= {pick.op.operands[0] for pick in picks} & set(self.turned)
         work = Work(
             (*stage.reductions, *stage.element_sums), (), stage.element_checks,
@@ -207,9 +206,3 @@ class _ShortRows:
                 scope.known[group.op.result] = fold(emitter, scope, group, False)
             scope.known.update({pick.op.result: pick.found for pick in picks})
         finish_block(emitter, scope, block, stage, sums)
-
-    def _pick(self, scope: Scope, op: Op) -> Pick:
-        dtype = register_dtype(op.result.type.dtype)
-        found = self.emitter.fresh(op.result.name, dtype, self.width)
-        scope.statements.append(Declare(found, Const(0, dtype, self.width)))
-        return Pick(op, found)
