@@ -419,5 +419,18 @@ _TABLE: list[OpDef] = [
 
 PRIMITIVES: Mapping[str, OpDef] = {row.name: row for row in _TABLE}
 
+
+def is_pointwise(name: str) -> bool:
+    """Whether an operation of that name is a primitive that computes each element from those at the same place."""
+    row = PRIMITIVES.get(name)
+    return row is not None and row.kind == "pointwise"
+
+
+COMPLEMENT: Mapping[str, str] = {"eq": "ne", "ne": "eq", "lt": "ge", "ge": "lt", "gt": "le", "le": "gt"}
+"""Comparisons, each with that which holds where it does not; of ordered floats neither does where one is NaN."""
+
+MIRRORED: Mapping[str, str] = {"eq": "eq", "ne": "ne", "lt": "gt", "gt": "lt", "le": "ge", "ge": "le"}
+"""Comparisons, each with that of the operands in the other order."""
+
 FREE = ("constant", "iota", "size")
 """What costs nothing to compute again wherever it is needed, and reads nothing."""

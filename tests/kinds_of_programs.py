@@ -101,11 +101,13 @@ kernel @shares(%e: f32[N, 6]) -> (f32[N, 6]) {
 }
 """
 
-# What is carried from piece to piece is read through a view of it.
+# What is carried from piece to piece is read through a view of it; of what a piece leaves, a choice is made.
 REPEAT_BY_HAND = """\
-func @f(%x: f32[N, 6]) -> (%s: f32[2, 3], %k: f32[N]) {
+func @f(%x: f32[N, 6]) -> (%s: f32[2, 3], %r: f32[N]) {
   %s, %k = repeat @piece(%x) {rows = [N], step = "R", start = "S", carried = 1, budget = 1}
-  return %s, %k
+  %negative = lt %k, 0.0
+  %r = select %negative, 0.0, %k
+  return %s, %r
 }
 
 func @piece(%x: f32[R, 6], %before: f32[2, 3]) -> (f32[2, 3], f32[R]) {

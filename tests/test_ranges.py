@@ -11,7 +11,8 @@ from functions import build, evaluate
 from hypothesis import HealthCheck, given, settings
 from random_functions import functions, inputs
 
-from lossc.compiler.ranges import ANY, Range, ranges_of
+from lossc.compiler.intervals import ANY, Range
+from lossc.compiler.ranges import bounds_of, is_never, ranges_of
 from lossc.ir.builder import Tensor
 from lossc.ir.types import is_float
 
@@ -20,7 +21,7 @@ from lossc.ir.types import is_float
 @given(function=functions(), arrays=inputs(special=True))
 def test_every_value_lies_in_its_range(function, arrays):
     values = [v for op in function.ops for v in op.results if is_float(v.type.dtype)]
-    ranges = ranges_of(function).of
+    ranges = bounds_of(function)
     for value, found in zip(values, evaluate(function.with_(outputs=tuple(values)), arrays)):
         expected = ranges[value]
         slack = 1e-12 * max(abs(b) for b in (expected.low, expected.high, 0.0) if math.isfinite(b))
@@ -40,6 +41,12 @@ EXAMPLES: dict[str, tuple[Callable[..., Tensor], Range]] = {
     "exponential of a magnitude": (lambda x, **_: (-x.abs()).exp(), UNIT),
     "square": (lambda x, **_: x * x, Range(0)),
     "beside its maximum": (lambda x, **_: x - x.amax(1, keepdims=True).broadcast_to(x.shape), Range(high=0)),
+    "beside the maximum of other rows": (lambda q, **_: q - q.amax(1).insert_axis(0, 4), ANY),
+    "beside its maximum, turned twice": (
+        lambda q, **_: q - q.amax(0).insert_axis(1, 4).transpose((1, 0)), Range(high=0)),
+    "chosen by its sign": (lambda q, **_: (q < 0).select(q, 0), Range(high=0)),
+    "chosen by the sign of another": (lambda q, **_: (q.transpose((1, 0)) < 0).select(q, 0), ANY),
+    "an integer quotient": (lambda u, **_: u.maximum(1) / 3, Range(0, 255)),
     "times its sign": (lambda x, **_: (x < 0).select(x.constant(-1), 1) * x, Range(0)),
     "clamped below": (lambda x, **_: (x < 0.5).select(0.5, x), Range(0.5)),
     "clamped by a maximum": (lambda x, **_: x.maximum(0.25).minimum(4), Range(0.25, 4)),
@@ -60,9 +67,30 @@ EXAMPLES: dict[str, tuple[Callable[..., Tensor], Range]] = {
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_range(example):
     body, expected = EXAMPLES[example]
-    types = {"x": "f32[N, 4]", "p": "bool[N, 4]", "u": "u8[N, 4]"}
+    types = {"x": "f32[N, 4]", "p": "bool[N, 4]", "u": "u8[N, 4]", "q": "f32[4, 4]"}
     function = build(types, lambda *values: body(**dict(zip(types, values))))
-    assert ranges_of(function).of[function.outputs[0]] == expected
+    assert bounds_of(function)[function.outputs[0]] == expected
+
+
+# Beside the one that never holds those that hold somewhere, if only because something is rounded.
+COMPARISONS: dict[str, tuple[Callable[[Tensor], Tensor], bool]] = {
+    "a bounded number is not infinite": (lambda x: x.tanh() == math.inf, True),
+    "nor above infinity, as nothing is": (lambda x: x.constant(math.inf) <= x.tanh(), True),
+    "nor below minus infinity": (lambda x: x.abs() <= -math.inf, True),
+    "any number may be infinite": (lambda x: x == math.inf, False),
+    "0.1 as f32 is above 0.1 as f64": (lambda x: x.minimum(0.1).cast("f64") > 0.1, False),
+    "3 * 0.7 is 2.1 as f32": (lambda x: x.maximum(0).minimum(3) * 0.7 >= 2.1, False),
+    "the difference may be anything": (lambda x: x.maximum(0).minimum(3) * 0.7 - 2.1 >= 0, False),
+    "finite numbers are below infinity": (lambda x: x < math.inf, False),
+}
+
+
+@pytest.mark.parametrize("example", COMPARISONS)
+def test_a_comparison_that_never_holds(example):
+    body, expected = COMPARISONS[example]
+    function = build({"x": "f32[N, 4]"}, body)
+    (comparison,) = (op for op in function.ops if op.result is function.outputs[0])
+    assert is_never(comparison, bounds_of(function)) is expected
 
 
 def test_an_operand_where_its_result_is_chosen():

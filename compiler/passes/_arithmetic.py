@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from ...ir.function import Op, Value
+from ...ir.ops import COMPLEMENT, MIRRORED
 from ...ir.types import INTEGER_DTYPES, ITEM_SIZE, is_float, is_integer
 from ..rewrite import Rebuild, Replacement, Rules
 from ._match import constant_like, constant_of, expand, is_constant, same_value, view_of
@@ -165,8 +166,7 @@ def compare_negative(op: Op, build: Rebuild) -> Value | None:
     inner, number = build.match(a, "neg"), constant_of(build, b)
     if inner is None or number is None or not is_float(a.type.dtype):
         return None
-    mirrored = {"lt": "gt", "gt": "lt", "le": "ge", "ge": "le"}.get(op.name, op.name)
-    return build.emit(mirrored, inner.operands[0], constant_like(build, 0.0 - number, b))
+    return build.emit(MIRRORED[op.name], inner.operands[0], constant_like(build, 0.0 - number, b))
 
 
 def same_operands(op: Op, build: Rebuild) -> Value | None:
@@ -191,12 +191,9 @@ def negate_truth(op: Op, build: Rebuild) -> Value | None:
         return None
     if inner.name == "not":
         return inner.operands[0]
-    if inner.name in ("eq", "ne"):
-        return build.emit("ne" if inner.name == "eq" else "eq", *inner.operands)
-    if is_float(inner.operands[0].type.dtype):
+    if inner.name not in ("eq", "ne") and is_float(inner.operands[0].type.dtype):
         return None  # both are false where an operand is NaN
-    opposite = {"lt": "ge", "ge": "lt", "gt": "le", "le": "gt"}
-    return build.emit(opposite[inner.name], *inner.operands)
+    return build.emit(COMPLEMENT[inner.name], *inner.operands)
 
 
 def choose_constant(op: Op, build: Rebuild) -> Value | None:

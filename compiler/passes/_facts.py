@@ -10,11 +10,11 @@ import math
 from collections.abc import Iterable
 
 from ...ir.function import Function, Op, Value
+from ...ir.ops import COMPLEMENT
 from ...ir.types import INTEGER_DTYPES
-from ..ranges import is_never, ranges_of
+from ..ranges import bounds_of, is_never
 from ._match import Number
 
-_COMPLEMENT = {"eq": "ne", "ne": "eq", "lt": "ge", "ge": "lt", "gt": "le", "le": "gt"}
 _DEEPEST = 4
 
 
@@ -24,17 +24,17 @@ class Circuit:
     def __init__(self, function: Function):
         self.producers = function.producers()
         self.numbers = {op.result: op.attributes["value"] for op in function.ops if op.name == "constant"}
-        comparisons = [op for op in function.ops if op.name in _COMPLEMENT]
+        comparisons = [op for op in function.ops if op.name in COMPLEMENT]
         self.comparisons = {(op.name, op.operands): op.result for op in comparisons}
         self.checked = [op.operands[0] for op in function.ops if op.name == "check"]
-        ranges = ranges_of(function).of if comparisons else {}
+        ranges = bounds_of(function) if comparisons else {}
         self.never = [op.result for op in comparisons if is_never(op, ranges)]
 
     def complement(self, op: Op) -> Value | None:
         """The value of the opposite comparison of the same operands, if the function has it."""
         if op.name not in ("eq", "ne") and op.operands[0].type.dtype not in INTEGER_DTYPES:
             return None  # both are false where an operand is NaN
-        return self.comparisons.get((_COMPLEMENT[op.name], op.operands))
+        return self.comparisons.get((COMPLEMENT[op.name], op.operands))
 
 
 class Facts:
@@ -72,7 +72,8 @@ class Facts:
         return self._numbers.get(value, inherited)
 
     def range(self, value: Value) -> tuple[float, float]:
-        """The lowest and the highest that an integer can be."""
+        """The lowest and the highest that an integer can be where these facts hold. What `Circuit.never` rests on are
+        the ranges of all numbers, wherever they are computed."""
         everything = (-math.inf, math.inf)
         return self._ranges.get(value, self.base.range(value) if self.base is not None else everything)
 
@@ -105,7 +106,7 @@ class Facts:
                 self._clauses.setdefault(side, []).append(other)
                 if self.known(side) is False:
                     yield other, True
-        elif op.name in _COMPLEMENT:
+        elif op.name in COMPLEMENT:
             opposite = self.circuit.complement(op)
             if opposite is not None:
                 yield opposite, not truth
@@ -121,7 +122,7 @@ class Facts:
         if x.type.dtype not in INTEGER_DTYPES:
             return
         low, high = self.range(x)
-        match op.name if truth else _COMPLEMENT[op.name]:
+        match op.name if truth else COMPLEMENT[op.name]:
             case "ge":
                 low = max(low, number)
             case "gt":
@@ -149,7 +150,7 @@ class Facts:
             if decisive in sides:
                 return decisive
             return None if None in sides else not decisive
-        return self._compare(op) if op.name in _COMPLEMENT else None
+        return self._compare(op) if op.name in COMPLEMENT else None
 
     def _compare(self, op: Op) -> bool | None:
         number = self.circuit.numbers.get(op.operands[1])

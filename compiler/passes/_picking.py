@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...ir.function import Op, Value
-from ...ir.ops import PRIMITIVES
+from ...ir.ops import is_pointwise
 from ...ir.types import is_short, numpy_dtype
 from ..rewrite import NoMatch, Rebuild
 from ._match import constant_like, expand, is_constant, size_value, view_of, without_axes
@@ -36,7 +36,7 @@ def _is_free(build: Rebuild, value: Value, axis: int) -> bool:
 def _next(build: Rebuild, x: Value, axis: int) -> Op | None:
     """The pointwise operation that makes `x`, if one gather above it does for the one below it."""
     op = build.producer(x)
-    if op is None or op.name not in PRIMITIVES or PRIMITIVES[op.name].kind != "pointwise":
+    if op is None or not is_pointwise(op.name):
         return None
     if op.name == "cast" and _is_short(op.operands[0]) and not _is_short(x):
         # Above it the gradients by the gathered and by the other elements would meet in 16 bits, each rounded.

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...ir.function import Op, Value
-from ...ir.ops import PRIMITIVES
+from ...ir.ops import is_pointwise
 from ...ir.types import DimLike, multiply_dims
 from ._facts import Circuit, Facts
 from ._folding import fold
@@ -78,7 +78,7 @@ class Settled:
 
     def _operands(self, op: Op, where: str) -> list[Place]:
         """The operands, each in the place from which the result is in `where`."""
-        if PRIMITIVES[op.name].kind == "pointwise" if op.name in PRIMITIVES else False:
+        if is_pointwise(op.name):
             return [(operand, where) for operand in op.operands]
         if self.view is not None and op.operands:
             dims, shape = tuple(self.view.attributes["dims"]), self.condition.type.shape
@@ -105,7 +105,7 @@ class Settled:
             case "select":
                 condition, a, b = operands
                 return (a if condition else b) if isinstance(condition, bool) else a if _same(a, b) else None
-        if PRIMITIVES[op.name].kind != "pointwise":
+        if not is_pointwise(op.name):
             return None
         if all(isinstance(operand, (bool, int, float)) for operand in operands):
             return fold(op, list(operands))  # type: ignore[arg-type]

@@ -22,7 +22,7 @@ from __future__ import annotations
 import heapq
 
 from ...ir.function import Function, Module, Op, Value
-from ...ir.ops import PRIMITIVES
+from ...ir.ops import PRIMITIVES, is_pointwise
 from ..rewrite import ROUNDS, count_readers, map_functions, with_operands, without_dead
 from ._facts import Circuit, Facts
 from ._settled import Settled
@@ -120,7 +120,7 @@ class _Search:
 
         def look_at(value: Value, direct: bool) -> None:
             op = self.circuit.producers.get(value)
-            if op is not None and value not in self.outputs and op not in inside:
+            if op is not None and op.name in PRIMITIVES and value not in self.outputs and op not in inside:
                 heapq.heappush(pending, (-self.position[op], direct))
 
         look_at(arm, True)
@@ -136,7 +136,7 @@ class _Search:
                 inside.add(op)
                 look_at(op.operands[0], False)
                 continue
-            if PRIMITIVES[op.name].kind != "pointwise" if op.name in PRIMITIVES else True:
+            if not is_pointwise(op.name):
                 continue
             inside.add(op)
             if op.name == "select" and facts is not None:
@@ -149,7 +149,7 @@ class _Search:
 
     def _could_hold_a_select(self, arm: Value) -> bool:
         op = self.circuit.producers.get(arm)
-        return op is not None and (op.name == "broadcast" or PRIMITIVES[op.name].kind == "pointwise")
+        return op is not None and (op.name == "broadcast" or is_pointwise(op.name))
 
     def _serves_only(self, value: Value, arm: Value, inside: set[Op]) -> bool:
         if value is arm:

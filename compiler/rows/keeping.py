@@ -1,8 +1,8 @@
 """Which element values wait in memory between the passes over a row, and which are computed again.
 
-In: a schedule and what each pass computes. Out: values, each with the pass that computes it first and those that read
-it back. A later pass begins from whatever makes it cheapest: an exponential that was kept, or what a whole chain made
-of it, if that is all the pass needs (the logarithm of a ratio, not the logarithm and the logits once more).
+In: a schedule and what each pass computes. Out: values, each with the pass that computes it first, for later ones to
+read it back. A later pass begins from whatever makes it cheapest: an exponential that was kept, or what a whole chain
+made of it, if that is all the pass needs (the logarithm of a ratio, not the logarithm and the logits once more).
 
 That is a minimum cut, between what a pass must know and what it costs to know: a value is either loaded, which costs a
 load (and a store, where no pass before wanted it), or computed, which costs the operation and its operands.
@@ -11,37 +11,22 @@ load (and a store, where no pass before wanted it), or computed, which costs the
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
 
-from ...ir.function import Op, Value
+from ...ir.function import Value
 from ...ir.ops import FREE
 from ...ir.schedule import Schedule
 from ...ir.types import is_float
-from ..ranges import VIEWS
+from ..costs import cost_of
 
-COSTS: Mapping[str, int] = {
-    "exp": 9, "expm1": 12, "log": 18, "log1p": 12, "pow": 30, "tanh": 20, "erf": 20, "sigmoid": 15, "softplus": 20,
-    "sqrt": 6, "div": 6,
-}  # fmt: skip
-"""In multiply-adds, which any other operation is counted as: what is measured of the polynomials, about."""
 LOAD, STORE = 1, 8
-"""A store takes as long as two multiply-adds, and what waits takes room in the cache: a chain of five light operations
-that was kept made multi_margin 1.12 times as slow."""
+"""Beside `costs.py`. A store takes as long as two multiply-adds, and what waits takes room in the cache: a chain of
+five light operations that was kept made multi_margin 1.12 times as slow."""
 ENDLESS = 1 << 30
 
 
-@dataclass(frozen=True)
-class Kept:
-    """Stored by pass `filled`, read by the passes `read`; `again` is what the operation costs that computes it."""
-
-    filled: int
-    read: frozenset[int]
-    again: int
-
-
-def kept_between(schedule: Schedule, targets: Sequence[Sequence[Value]]) -> dict[Value, Kept]:
-    """What is kept, by element value, where pass number n computes `targets[n]`.
+def kept_between(schedule: Schedule, targets: Sequence[Sequence[Value]]) -> dict[Value, int]:
+    """The element values that are kept, each with the pass that stores it, where pass number n computes `targets[n]`.
 
     The last pass chooses first: what it keeps, those before it get for a load. A kept value is stored by the first pass
     that needs it. That pass computes it, since nothing on the way to it was needed earlier.
@@ -52,20 +37,18 @@ def kept_between(schedule: Schedule, targets: Sequence[Sequence[Value]]) -> dict
     for number, values in enumerate(needed):
         for value in values:
             first.setdefault(value, number)
-    read: dict[Value, set[int]] = {}
+    kept: set[Value] = set()
     for number in reversed(range(1, len(targets))):
         earlier = {value for value in needed[number] if first[value] < number}
-        for value in rows.loaded(targets[number], needed[number], earlier, read):
-            read.setdefault(value, set()).add(number)
-    in_order = [value for op in schedule.function.ops for value in op.results if value in read]
-    return {v: Kept(first[v], frozenset(read[v]), _cost(rows.producer[v])) for v in in_order}
+        kept.update(rows.loaded(targets[number], needed[number], earlier, kept))
+    return {value: first[value] for op in schedule.function.ops for value in op.results if value in kept}
 
 
 class _Rows:
     """The values of a schedule that differ from element to element."""
 
     def __init__(self, schedule: Schedule):
-        self.producer = schedule.function.producers()
+        self.producer = schedule.producer
         reduced = {op.result for op in schedule.row_reductions}
         self.elements = {value for value, axes in schedule.varies.items() if axes == schedule.looped} - reduced
 
@@ -97,7 +80,7 @@ class _Rows:
             can_wait = value in earlier and op is not None and is_float(value.type.dtype) and op.name not in FREE
             load = LOAD if value in kept else LOAD + STORE
             network.add((value, "known"), (value, "made"), load if can_wait else ENDLESS)
-            network.add((value, "made"), SINK, _cost(op))
+            network.add((value, "made"), SINK, LOAD if op is None else cost_of(op))
             for operand in self.operands(value):
                 network.add((value, "made"), (operand, "known"), ENDLESS)
         for value in wanted:
@@ -105,12 +88,6 @@ class _Rows:
                 network.add(SOURCE, (value, "known"), ENDLESS)
         reached = network.source_side()
         return [value for value in needed if (value, "known") in reached and (value, "made") not in reached]
-
-
-def _cost(op: Op | None) -> int:
-    if op is None:
-        return LOAD
-    return 0 if op.name in FREE or op.name in VIEWS else COSTS.get(op.name, 1)
 
 
 Node = tuple[Value, str] | str

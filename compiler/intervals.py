@@ -1,0 +1,141 @@
+"""Interval arithmetic: between which numbers a result lies whose operands lie between given numbers.
+
+In: the ranges of an operation's operands. Out: the range of its result. Bounds are those of the real numbers; rounding
+keeps order, so that they hold for what is computed but for its own rounding, and that of constants and shorter types.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from ..ir.types import INTEGER_DTYPES, ITEM_SIZE
+
+VIEWS = ("broadcast", "reshape", "transpose", "stop_gradient", "with_gradient")
+MOST_TERMS = 2.0**63
+
+
+@dataclass(frozen=True)
+class Range:
+    """low <= x <= high, or NaN."""
+
+    low: float = -math.inf
+    high: float = math.inf
+
+    def within(self, low: float, high: float) -> bool:
+        return low <= self.low and self.high <= high
+
+
+ANY = Range()
+_LARGEST = {"f16": 65504.0, "bf16": 3.38e38, "f32": 3.4e38, "f64": 1.79e308}
+
+
+def of_type(dtype: str) -> Range:
+    """Between which numbers everything of a type lies."""
+    if dtype == "bool":
+        return Range(0.0, 1.0)
+    if dtype not in INTEGER_DTYPES:
+        return ANY
+    bits = 8 * ITEM_SIZE[dtype]
+    return Range(0.0, 2.0**bits - 1) if dtype == "u8" else Range(-(2.0 ** (bits - 1)), 2.0 ** (bits - 1) - 1)
+
+
+def held(found: Range, dtype: str) -> Range:
+    """A range as a type holds it: integers wrap around, large floats become infinite."""
+    limits = of_type(dtype)
+    if limits != ANY:
+        return found if found.within(limits.low, limits.high) else limits
+    largest = _LARGEST[dtype]
+    return Range(found.low if found.low >= -largest else -math.inf, found.high if found.high <= largest else math.inf)
+
+
+def both(a: Range, b: Range) -> Range:
+    """What lies in both. Where nothing does, no element takes that way, and one of them will do."""
+    low, high = max(a.low, b.low), min(a.high, b.high)
+    return Range(low, high) if low <= high else a
+
+
+def either(a: Range, b: Range) -> Range:
+    return Range(min(a.low, b.low), max(a.high, b.high))
+
+
+def _hull(*numbers: float) -> Range:
+    return ANY if any(map(math.isnan, numbers)) else Range(min(numbers), max(numbers))
+
+
+def _rising(function: Callable[[float], float], least: float = -math.inf) -> Callable[[Range], Range]:
+    """For a function that rises, and is NaN below `least`."""
+    return lambda x: Range(function(max(x.low, least)), function(max(x.high, least)))
+
+
+def _exp(x: float) -> float:
+    return math.exp(x) if x < 700 else math.inf
+
+
+def _add(a: Range, b: Range) -> Range:
+    return _hull(a.low + b.low, a.high + b.high)
+
+
+def _times(a: float, b: float) -> float:
+    # An infinite bound is no number that is taken: 0 times what comes near it is 0.
+    return 0.0 if a == 0 or b == 0 else a * b
+
+
+def mul(a: Range, b: Range) -> Range:
+    return _hull(*(_times(x, y) for x in (a.low, a.high) for y in (b.low, b.high)))
+
+
+def _div(a: Range, b: Range) -> Range:
+    if b.low <= 0 <= b.high:
+        return ANY
+    return mul(a, Range(1 / b.high, 1 / b.low))
+
+
+def _abs(x: Range) -> Range:
+    largest = max(-x.low, x.high)
+    return Range(max(0.0, x.low, -x.high), largest)
+
+
+def square(x: Range) -> Range:
+    away = _abs(x)
+    return Range(away.low * away.low, away.high * away.high)
+
+
+def total(x: Range) -> Range:
+    return Range(_times(min(x.low, 0.0), MOST_TERMS), _times(max(x.high, 0.0), MOST_TERMS))
+
+
+def _log(x: float) -> float:
+    return math.log(x) if 0 < x < math.inf else -math.inf if x == 0 else x
+
+
+RULES: Mapping[str, Callable[..., Range]] = {
+    **dict.fromkeys((*VIEWS, "cast"), lambda x, *_: x),
+    "neg": lambda x: Range(-x.high, -x.low),
+    "abs": _abs,
+    "sign": _rising(lambda x: float((x > 0) - (x < 0))),
+    "exp": _rising(_exp),
+    "expm1": _rising(lambda x: _exp(x) - 1),
+    "log": _rising(_log, 0.0),
+    "log1p": _rising(lambda x: _log(1 + x), -1.0),
+    "sqrt": _rising(math.sqrt, 0.0),
+    "erf": _rising(math.erf),
+    "tanh": _rising(math.tanh),
+    "sigmoid": lambda x: Range(0.0, 1.0),
+    "softplus": lambda x: Range(0.0),
+    "add": _add,
+    "sub": lambda a, b: _add(a, Range(-b.high, -b.low)),
+    "mul": mul,
+    "div": _div,
+    "max": lambda a, b: Range(max(a.low, b.low), max(a.high, b.high)),
+    "min": lambda a, b: Range(min(a.low, b.low), min(a.high, b.high)),
+    # Of no elements they are infinite.
+    "reduce_max": lambda x: Range(high=x.high),
+    "reduce_min": lambda x: Range(low=x.low),
+    "pow": lambda a, b: Range(0.0) if a.low >= 0 else ANY,
+    "gather": lambda x, _: either(x, Range(0.0, 0.0)),
+    "iota": lambda: Range(0.0),
+    "size": lambda: Range(0.0),
+    "dim": lambda x: Range(0.0),
+}
