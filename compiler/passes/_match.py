@@ -35,6 +35,19 @@ def same_value(build: Rebuild, a: Value, b: Value) -> bool:
     return None not in numbers and a.type == b.type and repr(numbers[0]) == repr(numbers[1])  # tells -0.0 from 0.0
 
 
+LEAST_DIVISOR, LARGEST_DIVISOR = 2.0**-13, 2.0**13
+"""Within these the reciprocal is normal in every type."""
+
+
+def divides_well(build: Rebuild, divisor: Value) -> Number | None:
+    """The constant that `divisor` is, if a product with its reciprocal is as good as a quotient by it. In 16 bits it is
+    not: the reciprocal would be rounded to them, where the quotient is computed in 32."""
+    number = constant_of(build, divisor)
+    if number is None or divisor.type.dtype not in ("f32", "f64"):
+        return None
+    return number if LEAST_DIVISOR <= abs(number) <= LARGEST_DIVISOR else None
+
+
 def constant_like(build: Rebuild, number: Number, value: Value) -> Value:
     return build.constant(number, value.type.dtype, value.type.shape)
 
@@ -193,4 +206,7 @@ def is_softmax_power(build: Rebuild, value: Value) -> bool:
     shifted = build.match(power.operands[0], "sub") if power is not None else None
     view = view_of(build, shifted.operands[1]) if shifted is not None else None
     largest = build.match(view[0], "reduce_max") if view is not None else None
-    return shifted is not None and largest is not None and largest.operands[0] is shifted.operands[0]
+    if shifted is None or largest is None:
+        return False
+    x, repeated = shifted.operands
+    return is_maximum_along(build, repeated, x, largest.attributes["axes"])

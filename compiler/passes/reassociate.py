@@ -14,22 +14,22 @@ import math
 from ...ir.function import Module, Op, Value
 from ...ir.types import is_float, multiply_dims
 from ..rewrite import Log, Rebuild, Rules, rewrite_module
+from ._choices import CHOICES
+from ._factors import factors_of, has_small_and_more, is_negative, is_small, merged, product_of, ratio
 from ._match import (
-    Number,
     axes_of,
     constant_of,
+    divides_well,
     expand,
-    is_constant,
     is_softmax_power,
     kept_axes,
     round_to,
-    same_value,
     size_value,
     softmax_total,
     unless_empty,
     view_of,
 )
-from .share_divisors import LARGEST, LEAST
+from ._sums_of_choices import condition_out_of_sum
 
 
 def reassociate(module: Module, log: Log | None = None) -> Module:
@@ -37,45 +37,23 @@ def reassociate(module: Module, log: Log | None = None) -> Module:
     return rewrite_module(module, RULES, log)
 
 
-def _is_small(build: Rebuild, value: Value, deepest: int = 4) -> bool:
-    """Whether `value` repeats a smaller one, or is about to: a product of such values becomes one."""
-    if value.type.rank == 0:
-        return False
-    if build.match(value, "constant") or view_of(build, value) is not None:
-        return True
-    inner = build.match(value, "mul", "neg")
-    return deepest > 0 and inner is not None and all(_is_small(build, o, deepest - 1) for o in inner.operands)
-
-
 def small_factors_together(op: Op, build: Rebuild) -> Value | None:
     """x * c * y * d = (x * y) * (c * d) for c, d that repeat  rounding"""
     if not is_float(op.result.type.dtype):
         return None
-    factors = [factor for operand in op.operands for factor in _factors(build, operand)]
-    small = [factor for factor in factors if _is_small(build, factor)]
-    rest = [factor for factor in factors if not _is_small(build, factor)]
+    factors = [factor for operand in op.operands for factor in factors_of(build, operand)]
+    small = [factor for factor in factors if is_small(build, factor)]
+    rest = [factor for factor in factors if not is_small(build, factor)]
     if len(small) < 2 or not rest:
         return None
-    constants = _merged([n for factor in small if (n := constant_of(build, factor)) is not None], op.result.type.dtype)
+    constants = merged([n for factor in small if (n := constant_of(build, factor)) is not None], op.result.type.dtype)
     others = [factor for factor in small if constant_of(build, factor) is None]
     if max(len(constants), len(others) > 0) == len(small):
         return None
     small = [*others, *(build.constant(number, op.result.type.dtype, op.result.type.shape) for number in constants)]
     together = len(others) + 1  # the values that repeat, and one constant with them
-    product = build.emit("mul", _product(build, rest), _product(build, small[:together]))
-    return _product(build, [product, *small[together:]])
-
-
-def _merged(numbers: list[Number], dtype: str) -> list[Number]:
-    """Products of the numbers, as few as stay far from overflow and underflow."""
-    limit = 1e3 if dtype == "f16" else 1e12
-    merged: list[Number] = []
-    for number in numbers:
-        if merged and 1 / limit <= abs(merged[-1] * number) <= limit:
-            merged[-1] = round_to(merged[-1] * number, dtype)
-        else:
-            merged.append(number)
-    return merged
+    product = build.emit("mul", product_of(build, rest), product_of(build, small[:together]))
+    return product_of(build, [product, *small[together:]])
 
 
 def small_factor_into_sum(op: Op, build: Rebuild) -> Value | None:
@@ -84,17 +62,12 @@ def small_factor_into_sum(op: Op, build: Rebuild) -> Value | None:
         return None
     for total, e in (op.operands, op.operands[::-1]):
         sum_of_products = build.match(total, "add", "sub")
-        if sum_of_products is None or not build.used_once(total) or not _is_small(build, e):
+        if sum_of_products is None or not build.used_once(total) or not is_small(build, e):
             continue
-        terms = [_factors(build, term) for term in sum_of_products.operands]
-        if all(_has_small_and_more(build, factors) for factors in terms):
-            return build.emit(sum_of_products.name, *(_product(build, [*factors, e]) for factors in terms))
+        terms = [factors_of(build, term) for term in sum_of_products.operands]
+        if all(has_small_and_more(build, factors) for factors in terms):
+            return build.emit(sum_of_products.name, *(product_of(build, [*factors, e]) for factors in terms))
     return None
-
-
-def _has_small_and_more(build: Rebuild, factors: list[Value]) -> bool:
-    """Whether some factors repeat, so that one more that does costs nothing, and some do not."""
-    return 0 < sum(_is_small(build, factor) for factor in factors) < len(factors)
 
 
 def common_factor(op: Op, build: Rebuild) -> Value | None:
@@ -102,70 +75,23 @@ def common_factor(op: Op, build: Rebuild) -> Value | None:
     # Where c repeats and a and b have other factors that do, c costs nothing as it is (`small_factor_into_sum`).
     if not is_float(op.result.type.dtype) or op.operands[0] is op.operands[1]:
         return None
-    left, right = (_factors(build, operand) for operand in op.operands)
+    left, right = (factors_of(build, operand) for operand in op.operands)
     for i, c in enumerate(left):
         for j, d in enumerate(right):
-            sign = _ratio(build, c, d)
+            sign = ratio(build, c, d)
             if sign == 0 or len(left) == 1 or len(right) == 1:
                 continue
             rest = [*left[:i], *left[i + 1 :]], [*right[:j], *right[j + 1 :]]
-            if _is_small(build, c) and all(_has_small_and_more(build, factors) for factors in rest):
+            if is_small(build, c) and all(has_small_and_more(build, factors) for factors in rest):
                 continue
-            a, b = (_product(build, factors) for factors in rest)
-            if sign < 0 and op.name == "add" and _is_negative(build, c):
+            a, b = (product_of(build, factors) for factors in rest)
+            if sign < 0 and op.name == "add" and is_negative(build, c):
                 return build.emit("mul", build.emit("sub", b, a), d)
             return build.emit("mul", build.emit(op.name if sign > 0 else _OPPOSITE[op.name], a, b), c)
     return None
 
 
 _OPPOSITE = {"add": "sub", "sub": "add"}
-_MOST_FACTORS = 8
-
-
-def _factors(build: Rebuild, value: Value) -> list[Value]:
-    """The factors of a product that nothing else reads, or the value alone. What repeats as a whole stays whole."""
-    factors: list[Value] = []
-    pending = [value]
-    while pending:
-        factor = pending.pop()
-        product = build.match(factor, "mul")
-        room = len(factors) + len(pending) < _MOST_FACTORS
-        if product is not None and room and build.used_once(factor) and not _is_small(build, factor):
-            pending += product.operands[::-1]
-        else:
-            factors.append(factor)
-    return factors
-
-
-def _product(build: Rebuild, factors: list[Value]) -> Value:
-    product = factors[0]
-    for factor in factors[1:]:
-        product = build.emit("mul", product, factor)
-    return product
-
-
-def _ratio(build: Rebuild, c: Value, d: Value) -> int:
-    """1 if d is c, -1 if it is -c, else 0."""
-    if same_value(build, c, d):
-        return 1
-    number = constant_of(build, c)
-    if number is not None:
-        return -1 if constant_of(build, d) == -number else 0
-    views = view_of(build, c), view_of(build, d)
-    if views[0] is not None and views[1] is not None and views[0][1] == views[1][1]:
-        c, d = views[0][0], views[1][0]
-    for one, other in ((c, d), (d, c)):
-        negative = build.match(one, "neg")
-        if negative is not None and negative.operands[0] is other:
-            return -1
-    return 0
-
-
-def _is_negative(build: Rebuild, value: Value) -> bool:
-    number, view = constant_of(build, value), view_of(build, value)
-    if number is not None:
-        return number < 0
-    return build.match(view[0] if view is not None else value, "neg") is not None
 
 
 def divide_rows(op: Op, build: Rebuild) -> Value | None:
@@ -181,25 +107,22 @@ def divide_rows(op: Op, build: Rebuild) -> Value | None:
 def divide_small_factor(op: Op, build: Rebuild) -> Value | None:
     """(x * c) / d = x * (c / d) for c that repeats and a constant d in [2^-13, 2^13]  rounding"""
     product, divisor = op.operands
-    number = constant_of(build, divisor)
-    if number is None or not is_float(op.result.type.dtype) or not LEAST <= abs(number) <= LARGEST:
+    if divides_well(build, divisor) is None:
         return None
-    factors = _factors(build, product)
-    small = [factor for factor in factors if _is_small(build, factor)]
+    factors = factors_of(build, product)
+    small = [factor for factor in factors if is_small(build, factor)]
     if not small or len(factors) == len(small):
         return None
     chosen = next((factor for factor in small if constant_of(build, factor) is not None), small[0])
-    divided = build.emit("div", chosen, divisor)
-    return _product(build, [divided if factor is chosen else factor for factor in factors])
+    factors[factors.index(chosen)] = build.emit("div", chosen, divisor)
+    return product_of(build, factors)
 
 
 def divide_by_constant(op: Op, build: Rebuild) -> Value | None:
     """x / c = x * (1 / c) for elements x and a constant c in [2^-13, 2^13]  rounding"""
     x, divisor = op.operands
-    number = constant_of(build, divisor)
-    if number is None or not is_float(x.type.dtype) or not LEAST <= abs(number) <= LARGEST:
-        return None
-    if x.type.count == 1 or _is_small(build, x):
+    number = divides_well(build, divisor)
+    if number is None or x.type.count == 1 or is_small(build, x):
         return None
     inverse = build.constant(round_to(1 / number, x.type.dtype), x.type.dtype, x.type.shape)
     return build.emit("mul", x, inverse)
@@ -214,7 +137,7 @@ def small_factor_out_of_sum(op: Op, build: Rebuild) -> Value | None:
     kept = kept_axes(product.result.type.rank, axes)
     for x, c in (product.operands, product.operands[::-1]):
         number, view = constant_of(build, c), view_of(build, c)
-        if _is_small(build, x) or (number is None and (view is None or set(view[1]) & set(axes))):
+        if is_small(build, x) or (number is None and (view is None or set(view[1]) & set(axes))):
             continue
         terms = multiply_dims(product.result.type.shape[axis] for axis in axes)
         size = size_value(build, terms)
@@ -243,11 +166,11 @@ def softmax_factor_out_of_sum(op: Op, build: Rebuild) -> Value | None:
         return None
     for inner_value, y in (product.operands, product.operands[::-1]):
         inner = build.match(inner_value, "mul")
-        if inner is None or _is_small(build, inner_value) or _is_small(build, y):
+        if inner is None or is_small(build, inner_value) or is_small(build, y):
             continue
         for e, c in (inner.operands, inner.operands[::-1]):
             view = ((), ()) if constant_of(build, c) is not None else view_of(build, c)
-            if view is None or _is_small(build, e) or not (is_softmax_power(build, e) or is_softmax_power(build, y)):
+            if view is None or is_small(build, e) or not (is_softmax_power(build, e) or is_softmax_power(build, y)):
                 continue
             if not set(view[1]) & set(axes_of(op.attributes["axes"], product.result.type.rank)):
                 regrouped = build.emit("mul", build.emit("mul", e, y), c)
@@ -274,115 +197,12 @@ def multiply_what_was_divided(op: Op, build: Rebuild) -> Value | None:
     return None
 
 
-def choice_of_small(op: Op, build: Rebuild) -> Value | None:
-    """select(p, a, b) + c = select(p, a + c, b + c) where a, b, c repeat; so for - and *  exact"""
-    for index, operand in enumerate(op.operands):
-        other = op.operands[1 - index]
-        select = build.match(operand, "select")
-        if select is None or not _is_choice(build, operand) or not _is_small(build, other):
-            continue
-        condition, *arms = select.operands
-        new = [build.emit(op.name, *((arm, other) if index == 0 else (other, arm))) for arm in arms]
-        return build.emit("select", condition, *new)
-    return None
-
-
-def negative_choice(op: Op, build: Rebuild) -> Value | None:
-    """-select(p, a, b) = select(p, -a, -b) where a, b repeat  exact"""
-    (operand,) = op.operands
-    select = build.match(operand, "select")
-    if select is None or not _is_choice(build, operand):
-        return None
-    condition, a, b = select.operands
-    return build.emit("select", condition, build.emit("neg", a), build.emit("neg", b))
-
-
-def choice_beside_products(op: Op, build: Rebuild) -> Value | None:
-    """x * y + select(p, a, b) + c = x * y + select(p, a + c, b + c) where a, b, c repeat  rounding"""
-    terms = _terms(op, build)
-    small = [(sign, value) for sign, value in terms if _is_small(build, value)]
-    choices = [(sign, value) for sign, value in terms if _is_choice(build, value)]
-    rest = [term for term in terms if term not in small and term not in choices]
-    if not small or len(choices) != 1 or not all(build.match(value, "mul") for _, value in rest):
-        return None
-    sign, choice = choices[0]
-    select = build.match(choice, "select")
-    assert select is not None
-    condition, *arms = select.operands
-    for small_sign, value in small:
-        arms = [build.emit("add" if small_sign == sign else "sub", arm, value) for arm in arms]
-    total: Value | None = None
-    for term_sign, value in [*rest, (sign, build.emit("select", condition, *arms))]:
-        if total is None:
-            total = value if term_sign > 0 else build.emit("neg", value)
-        else:
-            total = build.emit("add" if term_sign > 0 else "sub", total, value)
-    return total
-
-
-def _is_choice(build: Rebuild, value: Value) -> bool:
-    """Whether `value` chooses element by element between values that repeat."""
-    select = build.match(value, "select")
-    if select is None or not build.used_once(value) or _is_small(build, select.operands[0]):
-        return False
-    return all(_is_small(build, arm) for arm in select.operands[1:])
-
-
-_MOST_TERMS = 8
-
-
-def _terms(op: Op, build: Rebuild) -> list[tuple[int, Value]]:
-    """The terms of a sum with their signs, where nothing else reads a part of the sum."""
-    terms: list[tuple[int, Value]] = []
-    pending = [(-1 if op.name == "sub" else 1, op.operands[1]), (1, op.operands[0])]
-    while pending:
-        sign, value = pending.pop()
-        inner = build.match(value, "add", "sub")
-        if inner is None or not build.used_once(value) or len(terms) + len(pending) >= _MOST_TERMS:
-            terms.append((sign, value))
-        else:
-            pending.append((-sign if inner.name == "sub" else sign, inner.operands[1]))
-            pending.append((sign, inner.operands[0]))
-    return terms
-
-
-def negative_row(op: Op, build: Rebuild) -> Value | None:
-    """-(x * c) = x * -c where c repeats  exact"""
-    (operand,) = op.operands
-    inner = build.match(operand, "mul")
-    if inner is None or not build.used_once(operand) or not is_float(operand.type.dtype):
-        return None
-    for c, x in (inner.operands, inner.operands[::-1]):
-        if _is_small(build, c) and not _is_small(build, x) and constant_of(build, c) is None:
-            return build.emit("mul", x, build.emit("neg", c))
-    return None
-
-
-def choice_of_sign(op: Op, build: Rebuild) -> Value | None:
-    """select(p, -1, 1) * x = select(p, -x, x); that is |x| where p is x < 0  exact"""
-    for choice, x in (op.operands, op.operands[::-1]):
-        select = build.match(choice, "select")
-        if select is None or _is_small(build, x):
-            continue
-        condition, a, b = select.operands
-        signs = constant_of(build, a), constant_of(build, b)
-        if signs not in ((-1, 1), (1, -1)):
-            continue
-        compared = build.match(condition, "lt") if signs == (-1, 1) else None
-        if compared is not None and compared.operands[0] is x and is_constant(build, compared.operands[1], 0):
-            return build.emit("abs", x)
-        negative = build.emit("neg", x)
-        return build.emit("select", condition, *((negative, x) if signs[0] == -1 else (x, negative)))
-    return None
-
-
-_CHOICE = (choice_of_small,)
-
-RULES: Rules = {
-    "mul": (multiply_what_was_divided, small_factors_together, small_factor_into_sum, *_CHOICE, choice_of_sign),
+_PRODUCTS: Rules = {
+    "mul": (multiply_what_was_divided, small_factors_together, small_factor_into_sum),
     "div": (divide_rows, divide_small_factor, divide_by_constant),
-    "add": (common_factor, *_CHOICE, choice_beside_products),
-    "sub": (common_factor, *_CHOICE, choice_beside_products),
-    "neg": (negative_choice, negative_row),
-    "reduce_sum": (small_factor_out_of_sum, softmax_factor_out_of_sum),
+    "add": (common_factor,),
+    "sub": (common_factor,),
+    "reduce_sum": (small_factor_out_of_sum, softmax_factor_out_of_sum, condition_out_of_sum),
 }
+
+RULES: Rules = {name: (*_PRODUCTS.get(name, ()), *CHOICES.get(name, ())) for name in {**_PRODUCTS, **CHOICES}}

@@ -12,16 +12,16 @@ may be infinite, or 0, where a quotient is neither. Comes last, since other rule
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 
 from ...ir.function import Function, Module, Value
 from ...ir.types import is_float
-from ..ranges import ranges_of
+from ..intervals import Range
+from ..ranges import LOG1P_NEAR, bounds_of
 from ..rewrite import Rebuild, map_functions
-from ._match import is_constant
-
-LEAST, LARGEST = 2.0**-13, 2.0**13
-"""Within these the reciprocal is normal in every type."""
+from ._match import LARGEST_DIVISOR, LEAST_DIVISOR, is_constant
 
 
 def share_divisors(module: Module) -> Module:
@@ -34,10 +34,11 @@ def share_divisors(module: Module) -> Module:
 
 def _share(function: Function) -> Function:
     divisors = [op.operands[1] for op in function.ops if op.name == "div" and is_float(op.result.type.dtype)]
-    uses = [*divisors, *_of_logarithms(function)] if divisors else []
-    shared = {divisor for divisor in divisors if uses.count(divisor) > 1}
-    ranges = ranges_of(function).of if shared else {}
-    shared = {divisor for divisor in shared if ranges[divisor].within(LEAST, LARGEST)}
+    if not divisors:
+        return function
+    ranges = bounds_of(function)
+    uses = Counter([*divisors, *_of_logarithms(function, ranges)])
+    shared = {d for d in divisors if uses[d] > 1 and ranges[d].within(LEAST_DIVISOR, LARGEST_DIVISOR)}
     if not shared:
         return function
     build = Rebuild(function)
@@ -60,10 +61,11 @@ def _share(function: Function) -> Function:
     return function.with_(ops=tuple(build.ops), outputs=tuple(renamed.get(v, v) for v in function.outputs))
 
 
-def _of_logarithms(function: Function) -> list[Value]:
-    """1 + x of each logarithm log1p(x): where x lies in [-1/2, 1] it is computed with 1 / (1 + x)."""
+def _of_logarithms(function: Function, ranges: Mapping[Value, Range]) -> list[Value]:
+    """1 + x of each logarithm log1p(x) that is computed with 1 / (1 + x)."""
     producer = function.producers()
-    found = {op.operands[0] for op in function.ops if op.name == "log1p" and op.result.type.dtype == "f32"}
+    found = {op.operands[0] for op in function.ops if op.name == "log1p" and op.result.type.dtype == "f32"
+             and ranges[op.operands[0]].within(*LOG1P_NEAR)}  # fmt: skip
     return [op.result for op in function.ops if op.name == "add" and op.operands[0] in found
             and (one := producer.get(op.operands[1])) is not None and one.name == "constant"
             and one.attributes["value"] == 1]  # fmt: skip
