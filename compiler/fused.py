@@ -39,6 +39,7 @@ from .emission.emit import Emitter, Scope
 from .emission.facts import Facts, facts_of
 from .emission.monoids import for_many_parts, monoid_of, partial_dtype
 from .emission.points import converted
+from .rows.stages import Stage, stages_of
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,10 @@ class Fused:
     def facts(self) -> Facts:
         return facts_of(self.schedule.function, self.schedule.maxima)
 
+    @cached_property
+    def stages(self) -> list[Stage]:
+        return stages_of(self.schedule)
+
     def emitter(self) -> Emitter:
         return Emitter(self.schedule, self.facts, self.buffers, self.slots, self.reserved)
 
@@ -67,6 +72,12 @@ class Fused:
 def partial_name(fused: Fused, op: Op) -> str:
     """The buffer of a whole reduction's partial results."""
     return f"{fused.name}.partials{fused.schedule.whole_reductions.index(op)}"
+
+
+def part_buffer(fused: Fused, op: Op, count: Expr) -> Buffer:
+    """The `count` partial results of a row reduction, one for each part of each row."""
+    name = f"{fused.name}.parts{fused.schedule.row_reductions.index(op)}"
+    return Buffer(name, partial_dtype(op), count, "temporary")
 
 
 def kernel_and_launch(

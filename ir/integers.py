@@ -6,11 +6,14 @@ so that who runs a program need not load what kernels consist of.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from .diagnostics import CompilerBug
+
+if TYPE_CHECKING:
+    from .kernel import Expr
 
 
 @dataclass(frozen=True)
@@ -32,13 +35,12 @@ class Apply:
     """A pointwise primitive of `ops` (or `mod`, `fma`) on operands of one width."""
 
     op: str
-    # Of the kernel's `Expr`, which is made of these.
-    operands: tuple[Any, ...]
+    operands: tuple[Expr, ...]
     dtype: str
     width: int = 1
 
 
-INTEGER_OPERATIONS: Mapping[str, Any] = {
+INTEGER_OPERATIONS: Mapping[str, Callable[[int, int], int]] = {
     "add": lambda a, b: a + b, "sub": lambda a, b: a - b, "mul": lambda a, b: a * b,
     "div": lambda a, b: a // b if b else 0, "mod": lambda a, b: a % b if b else 0, "min": min, "max": max,
     "ge": lambda a, b: a >= b, "lt": lambda a, b: a < b, "and": lambda a, b: a and b,

@@ -17,9 +17,7 @@ is a multiple of its bytes. A prefetch may name any address.
 Beside the pointwise primitives, `apply` knows:
 
     mod, fma
-    exp_nonpositive          exp for operands <= 0 (or NaN); results below the normal range may be flushed to 0
-    log1p_unit               log1p for operands in [0, 1] (or NaN)
-    max_number, min_number   may drop a NaN on either side
+    max_number               the larger; may drop a NaN on either side
     power_of_two             the f32 2^n of an f32 that is n + 127 + 1.5 * 2^23 for a whole n in -127..127 (its low bits
                              are the biased exponent); 0 for n = -127
     raise_exponent           x 2^n of a positive f32 x near 1 (or NaN) and an f32 that is n + 1.5 * 2^23 for a whole n
@@ -83,7 +81,7 @@ class Iota:
 
 @dataclass(frozen=True)
 class Reduce:
-    """`op` (add, max, min, or) over the lanes of a vector, in a fixed order."""
+    """`op` (a row of `kernel_ops.REDUCTIONS`) over the lanes of a vector, in a fixed order."""
 
     op: str
     operand: Expr
@@ -242,7 +240,7 @@ class Kernel:
     @property
     def grouping(self) -> int | None:
         """The work-items of a group. None: they are on their own, and the driver groups them as it likes."""
-        # PoCL puts the private arrays of a whole group on one thread's stack: groups of one where there are any.
+        # A driver may put the private arrays of a whole group on one thread's stack: groups of one where there are any.
         grouped = self.local_size > 1 or bool(self.private_arrays) or _asks_for_its_group(self)
         return self.local_size if grouped else None
 

@@ -22,10 +22,7 @@ WIDTHS = (1, 2, 4, 8, 16)
 KERNEL_OPERATIONS: Mapping[str, tuple[int, str]] = {
     "mod": (2, "integer"),
     "fma": (3, "float"),
-    "exp_nonpositive": (1, "float"),
-    "log1p_unit": (1, "float"),
     "max_number": (2, "float"),
-    "min_number": (2, "float"),
     "power_of_two": (1, "f32"),
     "raise_exponent": (2, "f32"),
     "exponent_of": (1, "f32"),
@@ -42,8 +39,7 @@ ACROSS_LANES = ("zip_low", "zip_high")
 
 # What `reduce` joins lanes with, and the kind of operand it takes.
 REDUCTIONS: Mapping[str, str] = {
-    "add": "number", "max": "number", "min": "number", "max_number": "float", "min_number": "float",
-    "or": "bool", "and": "bool",
+    "add": "number", "max": "number", "min": "number", "max_number": "float", "or": "bool", "and": "bool",
 }  # fmt: skip
 
 QUERIES = ("global_id", "local_id", "group_id", "global_size", "group_count")

@@ -30,10 +30,10 @@ kernel @row_cross_entropy(
   let %m: f32 = reduce_max(%largest)
   var %sums: f32x16 = 0.0:f32x16
   for %j in [0, %whole) step 16 {
-    %sums := add(%sums, exp_nonpositive(sub(%x[add(%base, %j)]:f32x16, splat(%m):f32x16)))
+    %sums := add(%sums, exp(sub(%x[add(%base, %j)]:f32x16, splat(%m):f32x16)))
   }
   if gt(%rest, 0) {
-    let %e: f32x16 = exp_nonpositive(sub(%x[%tail]:f32x16, splat(%m):f32x16))
+    let %e: f32x16 = exp(sub(%x[%tail]:f32x16, splat(%m):f32x16))
     %sums := add(%sums, select(%fresh, %e, 0.0:f32x16))
   }
   let %log_sum: f32 = add(%m, log(reduce_add(%sums)))

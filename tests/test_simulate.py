@@ -52,7 +52,6 @@ class TestKernels:
         assert counts.loaded["x"] == 4 * (3 * 48 + 2)
         assert counts.bytes_loaded == {"x": 4 * 4 * 146, "labels": 16}
         assert counts.stored == {"g": 4 * 49, "loss": 4}
-        assert counts.operations["exp_nonpositive"] == 4 * 48
         assert counts.exponentials == 4 * (2 * 48 + 1)
 
     def test_group_sum(self) -> None:
@@ -163,11 +162,6 @@ class TestArithmetic:
         a = f32(1 + 2**-12)
         assert self.apply("fma", "f32", a, a, f32(-1))[0] == np.float32(2**-11 + 2**-24)
         assert (a * a - 1)[0] != np.float32(2**-11 + 2**-24)
-
-    def test_broken_promises_become_nan(self) -> None:
-        x = f32(-1, 0.5, 2)
-        np.testing.assert_array_equal(np.isnan(self.apply("exp_nonpositive", "f32", x)), [False, True, True])
-        np.testing.assert_array_equal(np.isnan(self.apply("log1p_unit", "f32", x)), [True, False, True])
 
     def test_lanes_are_reduced_as_a_tree_of_halves(self) -> None:
         values = np.array([[1e8, 1.0, -1e8, 1.0]], np.float32)

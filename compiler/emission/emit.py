@@ -26,17 +26,16 @@ from ...ir.kernel import (
     Stmt,
     Store,
     Var,
-    add,
     integer,
-    mul,
     register_dtype,
 )  # fmt: skip
-from ...ir.kernel_ops import KERNEL_OPERATIONS
 from ...ir.program import CHECK_HOLDS, STATUS
 from ...ir.schedule import Schedule
 from ...ir.types import DimLike, dim_names, is_integer
-from .facts import Facts, facts_of
-from .points import Lanes, Point, coordinate_value, product, size_of, times, widen
+from .addresses import index_of, strides_of
+from .facts import Facts
+from .folding import folded, fused_multiply_add
+from .points import Point, converted, coordinate_value, product, size_of, widen
 from .polynomials import POLYNOMIALS
 
 
@@ -53,17 +52,17 @@ class Scope:
 
 
 class Emitter:
-    """Emits for one kernel. `buffers` names the buffer of each input and output of the kernel's function; `reserved`
-    are names that no variable gets."""
+    """Emits for one kernel, of whose function `facts` are known. `buffers` names the buffer of each input and output;
+    `reserved` are names that no variable gets."""
 
     def __init__(
-        self, schedule: Schedule, buffers: Mapping[Value, str], slots: Mapping[Op, int], reserved: Iterable[str] = ()
-    ):
-        self.schedule, self.buffers, self.slots = schedule, buffers, slots
+        self, schedule: Schedule, facts: Facts, buffers: Mapping[Value, str], slots: Mapping[Op, int],
+        reserved: Iterable[str] = (),
+    ):  # fmt: skip
+        self.schedule, self.facts, self.buffers, self.slots = schedule, facts, buffers, slots
         self.producer = schedule.function.producers()
         self.position = {op: position for position, op in enumerate(schedule.function.ops)}
         self.inputs = set(schedule.function.inputs)
-        self.facts: Facts = facts_of(schedule.function, schedule.maxima)
         names = {name for dim in _all_dims(schedule) for name in dim_names(dim)}
         self.dims = tuple(sorted(names))
         self.taken: set[str] = {*names, *buffers.values(), *reserved, STATUS}
@@ -92,49 +91,10 @@ class Emitter:
     # --- memory ---
 
     def index(self, value: Value, point: Point) -> tuple[Expr, int]:
-        """Where `value` lies in its buffer at `point`, and how many lanes it has there. A scalar index with
-        several lanes means consecutive elements."""
-        offset: Expr = integer(0)
-        lanes: list[Expr] = []
-        width, contiguous = 1, True
-        for axis, stride in self.strides(value):
-            coordinate = point[axis]
-            if isinstance(coordinate, Lanes):
-                offset = add(offset, mul(coordinate.base, stride))
-                width = coordinate.width
-                if width > 1 and stride != integer(1):
-                    contiguous = False
-                    lanes.append(times(Iota("i64", width), stride))
-            elif coordinate.width > 1:
-                width, contiguous = coordinate.width, False
-                lanes.append(times(coordinate, stride))
-            else:
-                offset = add(offset, mul(coordinate, stride))
-        if contiguous:
-            return offset, width
-        if not any(isinstance(lane, Apply) or lane.width > 1 for lane in lanes):
-            raise CompilerBug("a gathered load without lanes")
-        indices: Expr = widen(offset, width)
-        spread = {axis for axis, stride in self.strides(value)
-                  if isinstance(point[axis], Lanes) and stride == integer(1)}  # fmt: skip
-        lanes += [Iota("i64", width)] * bool(spread)
-        for lane in lanes:
-            indices = Apply("add", (indices, lane), "i64", width)
-        return indices, width
+        return index_of(self.schedule, value, point)
 
     def strides(self, value: Value) -> list[tuple[int, Expr]]:
-        """Each domain axis of a stored value with its distance in elements."""
-        own = self.schedule.where[value]
-        found: dict[int, Expr] = {}
-        for position, axis in enumerate(own):
-            if axis is not None:
-                found[axis] = product(value.type.shape[position + 1 :])
-        return list(found.items())
-
-    def lies_as_looped(self, value: Value) -> bool:
-        """Whether a stored value's elements follow each other in memory as the domain is looped over."""
-        order = [axis for axis in self.schedule.where[value] if axis is not None]
-        return order == sorted(self.schedule.looped)
+        return strides_of(self.schedule, value)
 
     def load(self, value: Value, point: Point, scope: Scope) -> Expr:
         index, width = self.index(value, point)
@@ -217,14 +177,14 @@ class Emitter:
             case name if name.startswith("reduce_") or name == "matmul":
                 raise CompilerBug(f"%{op.result.name} must be known before what uses it")
         operands = [self.operand(operand, point, scope) for operand in op.operands]
-        if (folded := _folded(op.name, operands)) is not None:
-            return folded
+        if (known := folded(op.name, operands)) is not None:
+            return known
         width = max(operand.width for operand in operands)
         wide = tuple(widen(operand, width) for operand in operands)
         if op.name == "div" and is_integer(dtype):
             wide = self.safe_divisor(wide, scope)
         name = self.spelling(op, dtype)
-        if name == "exp_nonpositive" and dtype == "f32" and isinstance(wide[0], Apply) and wide[0].op == "neg":
+        if name == "exp_nonpositive" and isinstance(wide[0], Apply) and wide[0].op == "neg":
             name, wide = "exp_of_negated", wide[0].operands
         if (name, dtype) in POLYNOMIALS:
             found = POLYNOMIALS[name, dtype](lambda hint, e: self.let(scope, hint, e), wide[0])
@@ -247,15 +207,15 @@ class Emitter:
     def apply(self, op: Op, operands: tuple[Expr, ...], dtype: str, width: int) -> Expr:
         if op.name == "cast":
             target = op.attributes["dtype"]
-            converted = operands[0] if operands[0].dtype == dtype else Apply("cast", operands, dtype, width)
             rounds = target in ("f16", "bf16") and op not in self.facts.open
-            return Apply(f"round_{target}", (converted,), "f32", width) if rounds else converted
-        return Apply(self.spelling(op, dtype), operands, dtype, width)
+            found = converted(operands[0], dtype)
+            return Apply(f"round_{target}", (found,), "f32", width) if rounds else found
+        return Apply(op.name, operands, dtype, width)
 
     def spelling(self, op: Op, dtype: str) -> str:
-        """The kernel operation for `op`: that which the facts allow, if there is one for this dtype."""
+        """What to compute for `op`: what the facts allow, if there is a polynomial of ours for this dtype."""
         name = self.facts.spelling.get(op, op.name)
-        return name if (name, dtype) in POLYNOMIALS or name in KERNEL_OPERATIONS else op.name
+        return name if (name, dtype) in POLYNOMIALS else op.name
 
     def gather(self, op: Op, point: Point, scope: Scope) -> Expr:
         """The operand at another coordinate of its axis, 0 where that is out of range."""
@@ -264,7 +224,7 @@ class Emitter:
         axis = self.schedule.where[source][position]
         found = self.operand(indices, point, scope)
         width = found.width
-        wide = found if found.dtype == "i64" else self.let(scope, "picked", Apply("cast", (found,), "i64", width))
+        wide = self.let(scope, "picked", converted(found, "i64"))
         limit = size_of(source.type.shape[position])
         inside = Apply("and", (Apply("ge", (wide, Const(0, "i64", width)), "bool", width),
                                Apply("lt", (wide, widen(limit, width)), "bool", width)), "bool", width)  # fmt: skip
@@ -292,7 +252,7 @@ class Emitter:
         if index.width != width:
             place = Apply("add", (Splat(index, width), Iota("i64", width)), "i64", width)
         last = CHECK_HOLDS - 1
-        place = Apply("cast", (Apply("min", (place, Const(last, "i64", width)), "i64", width),), "i32", width)
+        place = converted(Apply("min", (place, Const(last, "i64", width)), "i64", width), "i32")
         fails: Expr = Apply("not", (condition,), "bool", width)
         first: Expr = place
         if width > 1:
@@ -301,31 +261,6 @@ class Emitter:
             first = Reduce("min", Apply("select", (condition, Const(CHECK_HOLDS, "i32", width), place), "i32", width))
         report = AtomicMin(STATUS, integer(self.slots[op]), first)
         scope.statements.append(If(fails, (report,)))
-
-
-def fused_multiply_add(name: str, operands: Sequence[Expr]) -> Expr | None:
-    """a * b + c, a * b - c or c - a * b as one operation, where a product has been left open for that."""
-    a, b = operands
-    if isinstance(a, Apply) and a.op == "mul":
-        x, y = a.operands
-        return Apply("fma", (x, y, b if name == "add" else _negated(b)), a.dtype, a.width)
-    if isinstance(b, Apply) and b.op == "mul":
-        x, y = b.operands
-        return Apply("fma", (x if name == "add" else _negated(x), y, a), b.dtype, b.width)
-    return None
-
-
-def _negated(operand: Expr) -> Expr:
-    return Apply("neg", (operand,), operand.dtype, operand.width)
-
-
-def _folded(name: str, operands: Sequence[Expr]) -> Expr | None:
-    """What a condition that is known here leaves of an operation."""
-    if name == "select" and isinstance(operands[0], Const):
-        return operands[1 if operands[0].value else 2]
-    if name == "add" and any(isinstance(o, Const) and o.value == 0 and o.dtype == "f32" for o in operands):
-        return next((o for o in operands if not (isinstance(o, Const) and o.value == 0)), operands[0])
-    return None
 
 
 def _all_dims(schedule: Schedule) -> list[DimLike]:

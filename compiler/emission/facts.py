@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from ...ir.function import Function, Op, Value
 from ...ir.types import is_float, is_short
-from ..ranges import VIEWS, Ranges, ranges_of, source
+from ..intervals import VIEWS
+from ..ranges import LOG1P_NEAR, Ranges, ranges_of, source
 from .polynomials import LEAST_LOG
 
 LEAST_NORMAL = 2.0**-126
@@ -59,7 +60,7 @@ def _spelling(op: Op, ranges: Ranges, function: Function, users: Mapping[Value, 
             return f"{op.name}_nonpositive"
         case "tanh":
             return "tanh_by_expm1"
-        case "log1p" if x.within(-0.5, 1):
+        case "log1p" if x.within(*LOG1P_NEAR):
             return "log1p_near"
         case "log1p" if x.within(-1, 0):
             return "log1p_nonpositive"

@@ -39,13 +39,18 @@ def for_many_parts(monoid: Monoid, device: DeviceInfo) -> Monoid:
     return replace(monoid, dtype="f64") if monoid.dtype == "f32" and device.has_f64 else monoid
 
 
+def partial_dtype(op: Op) -> str:
+    """The type of a reduction's partial results: what registers hold."""
+    return register_dtype(op.result.type.dtype)
+
+
 def monoid_of(op: Op, facts: Facts) -> Monoid:
-    """The monoid of a reduction, in the registers' dtype."""
-    dtype = register_dtype(op.result.type.dtype)
+    """The monoid of a reduction."""
+    dtype = partial_dtype(op)
     if op.name == "reduce_sum":
         return Monoid("add", 0.0 if is_float(dtype) else 0, dtype)
     largest = op.name == "reduce_max"
-    combine = {"max_number": "max_number"}.get(facts.spelling.get(op, ""), "max" if largest else "min")
+    combine = facts.spelling.get(op) or ("max" if largest else "min")
     if is_float(dtype):
         return Monoid(combine, -math.inf if largest else math.inf, dtype)
     info = np.iinfo(numpy_dtype(dtype))

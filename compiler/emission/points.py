@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ...ir.kernel import Apply, Const, Expr, Iota, Splat, index_var, integer, mul
+from ...ir.kernel import Apply, Const, Expr, Iota, Splat, div, index_var, integer, mod, mul
 from ...ir.types import DimLike
 
 
@@ -60,14 +60,15 @@ def times(lanes: Expr, stride: Expr) -> Expr:
 def coordinate_value(coordinate: Coordinate, dtype: str) -> Expr:
     """A coordinate as a number of type `dtype`."""
     if isinstance(coordinate, Lanes):
-        base = _convert(coordinate.base, dtype)
+        base = converted(coordinate.base, dtype)
         if coordinate.width == 1:
             return base
         return Apply("add", (Splat(base, coordinate.width), Iota(dtype, coordinate.width)), dtype, coordinate.width)
-    return _convert(coordinate, dtype)
+    return converted(coordinate, dtype)
 
 
-def _convert(expression: Expr, dtype: str) -> Expr:
+def converted(expression: Expr, dtype: str) -> Expr:
+    """The expression as a number of type `dtype`."""
     return expression if expression.dtype == dtype else Apply("cast", (expression,), dtype, expression.width)
 
 
@@ -75,14 +76,6 @@ def split_rows(row: Expr, sizes: Sequence[Expr]) -> list[Expr]:
     """The coordinates of row number `row` in a box of `sizes`, outer to inner."""
     coordinates: list[Expr] = []
     for size in reversed(sizes):
-        coordinates.append(row if len(coordinates) == len(sizes) - 1 else _mod(row, size))
-        row = _div(row, size)
+        coordinates.append(row if len(coordinates) == len(sizes) - 1 else mod(row, size))
+        row = div(row, size)
     return coordinates[::-1]
-
-
-def _mod(a: Expr, b: Expr) -> Expr:
-    return integer(0) if b == integer(1) else Apply("mod", (a, b), "i64")
-
-
-def _div(a: Expr, b: Expr) -> Expr:
-    return a if b == integer(1) else Apply("div", (a, b), "i64")

@@ -1,7 +1,9 @@
-"""Own elementary functions for f32, as kernel expressions: cheaper than a library's where the range is known.
+"""Own elementary functions for f32, as kernel expressions: cheaper than a library's, most of them because the
+range of the operand is known.
 
-Minimax polynomials. Their errors, in ulps of 2^-23 of the result, are held by a test over all f32 of the range. NaN
-passes through all of them. Other dtypes use the library's functions.
+Minimax polynomials. Their errors, in ulps of 2^-23 of the result, are held by a test over all f32 that an operand is
+reduced to and a sample of the others, with division rounded correctly. NaN passes through all of them. Other dtypes use
+the library's functions.
 """
 
 from __future__ import annotations

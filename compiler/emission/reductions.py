@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ...ir.function import Op
-from ...ir.kernel import Apply, Assign, Declare, Expr, Reduce, Var
+from ...ir.kernel import Apply, Assign, Const, Declare, Expr, Reduce, Var
 from .emit import Emitter, Scope
 from .monoids import Monoid, monoid_of
 from .points import widen
@@ -17,11 +17,12 @@ from .points import widen
 
 @dataclass
 class Accumulators:
-    """The partial results of one reduction: one variable an unrolled copy."""
+    """The partial results of one reduction: one variable an unrolled copy. Their join is multiplied by `scale`."""
 
     op: Op
     monoid: Monoid
     variables: list[Var] = field(default_factory=list)
+    scale: float = 1.0
 
 
 def declare(emitter: Emitter, scope: Scope, ops: Sequence[Op], width: int, copies: int) -> list[Accumulators]:
@@ -57,6 +58,8 @@ def fold(emitter: Emitter, scope: Scope, group: Accumulators, across_lanes: bool
     result = parts[0]
     if across_lanes and result.width > 1:
         result = Reduce(group.monoid.combine, result)
+    if group.scale != 1.0:
+        result = Apply("mul", (result, Const(group.scale, result.dtype, result.width)), result.dtype, result.width)
     # A variable goes on changing; what is known from here on is its value now.
     if isinstance(result, Var) and result in group.variables:
         fixed = emitter.fresh(group.op.result.name, result.dtype, result.width)

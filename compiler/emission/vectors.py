@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from ...ir.kernel import register_dtype
+from ...ir.kernel import Expr, at_least, register_dtype
 from ...ir.schedule import Schedule
 from ...ir.target import DeviceInfo
 from ...ir.types import ITEM_SIZE, DimLike, multiply_dims
+from .points import product
 
 STREAM_BYTES = 8 * 2**20
 """Gradients from this size on are stored past the cache: smaller ones are read again before they leave it."""
@@ -16,9 +17,13 @@ def vector_width(schedule: Schedule, device: DeviceInfo, columns: DimLike | None
     values = [*schedule.function.inputs, *(result for op in schedule.function.ops for result in op.results)]
     double = any(register_dtype(value.type.dtype) == "f64" for value in values)
     width = max(1, device.vector_width // (2 if double else 1))
-    if isinstance(columns, int):
-        while width > max(1, columns):
-            width //= 2
+    return width if columns is None else narrowed(width, columns)
+
+
+def narrowed(width: int, size: DimLike) -> int:
+    """So many lanes, halved until they are no more than a size that is known."""
+    while isinstance(size, int) and width > max(1, size):
+        width //= 2
     return width
 
 
@@ -44,6 +49,17 @@ def nontemporal_from(schedule: Schedule, device: DeviceInfo, width: int, column:
         if not all(isinstance(size, int) and size * item % device.cache_line == 0 for size in (pitch, length)):
             return None
     return STREAM_BYTES // ITEM_SIZE[outputs[0].type.dtype]
+
+
+def elements_of(schedule: Schedule) -> Expr:
+    """How many points the loops of a kernel have."""
+    return product(schedule.axes[axis] for axis in sorted(schedule.looped))
+
+
+def past_cache(schedule: Schedule, device: DeviceInfo, width: int, column: int, pitch: DimLike) -> Expr | None:
+    """The condition that stores are to go past the cache; None where they never may."""
+    threshold = nontemporal_from(schedule, device, width, column, pitch)
+    return None if threshold is None else at_least(elements_of(schedule), threshold)
 
 
 def static_size(sizes: tuple[DimLike, ...]) -> int | None:

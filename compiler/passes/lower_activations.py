@@ -4,7 +4,7 @@ Before:  %l = softplus %x ; %s = sigmoid %x
 After:   %e = exp(-|%x|) ; %l = max(%x, 0) + log1p(%e) ; %r = 1 / (1 + %e) ; %s = select(%x >= 0, %r, %e * %r)
 
 Comes after autodiff: max and abs have kinks at 0 that the functions do not have. A function that still has a `grad`
-in it is left as it is. `tanh` and `erf` stay: the device computes them well.
+in it is left as it is. `tanh` and `erf` stay: one function each, of ours or of the device.
 """
 
 from __future__ import annotations

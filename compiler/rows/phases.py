@@ -16,9 +16,10 @@ from ...ir.function import Op, Value
 from ...ir.kernel import Apply, Assign, Const, Declare, Expr, For, Load, add, integer, mul, sub
 from ...ir.program import Buffer
 from ...ir.schedule import Schedule
+from ..behind import behind
 from ..emission.emit import Emitter, Scope
 from ..emission.monoids import monoid_of
-from ..fused import Fused
+from ..fused import Fused, part_buffer
 from ..work_groups.meeting import Meeting
 from .rescalable import Law
 from .stages import Stage
@@ -85,9 +86,7 @@ class PartBuffers:
     columns: Expr
 
     def of(self, op: Op) -> Buffer:
-        name = f"{self.fused.name}.parts{self.fused.schedule.row_reductions.index(op)}"
-        dtype = monoid_of(op, self.fused.emitter().facts).dtype
-        return Buffer(name, dtype, mul(self.rows, self.parts), "temporary")
+        return part_buffer(self.fused, op, mul(self.rows, self.parts))
 
     def place(self, row: Expr, part: Expr) -> Expr:
         return add(mul(row, self.parts), part)
@@ -101,19 +100,9 @@ class PartBuffers:
 
 def used_reductions(schedule: Schedule, targets: Collection[Value], laws: Mapping[Op, Law]) -> list[Op]:
     """The row reductions that some values are computed from, with the maxima that rescaled ones need."""
-    producer = schedule.function.producers()
-    pending, seen = list(targets), set[Value]()
-    found: set[Op] = set()
-    while pending:
-        value = pending.pop()
-        if value in seen or value not in producer:
-            continue
-        seen.add(value)
-        op = producer[value]
-        if op in schedule.row_reductions:
-            found |= {op, *(laws[op].maxima if op in laws else ())}
-        else:
-            pending += op.operands
+    seen = behind(targets, schedule.producer, {op.result for op in schedule.row_reductions})
+    found = {op for op in schedule.row_reductions if op.result in seen}
+    found |= {maximum for op in found & laws.keys() for maximum in laws[op].maxima}
     return [op for op in schedule.row_reductions if op in found]
 
 

@@ -28,6 +28,7 @@ from ...ir.kernel import (
     register_dtype,
     sub,
 )  # fmt: skip
+from ..emission.addresses import lies_as_looped
 from ..emission.emit import Emitter, Scope
 from ..emission.points import Lanes, Point, widen
 from .sweep import ZERO, Sweep, Track, i32_lanes
@@ -119,7 +120,7 @@ def _values(
     operands = {operand for op in emitter.needed(work.stores, given) for operand in op.operands}
     for value in emitter.schedule.function.inputs:
         varies = emitter.schedule.varies[value]
-        if value in operands and axis in varies and not emitter.lies_as_looped(value):
+        if value in operands and axis in varies and not lies_as_looped(emitter.schedule, value):
             lanes = Apply("add", (Splat(column, width), Iota("i64", width)), "i64", width)
             low = Apply("max", (lanes, Const(0, "i64", width)), "i64", width)
             inside = Apply("min", (low, Const(columns - 1, "i64", width)), "i64", width)

@@ -25,14 +25,22 @@ from ...ir.program import Buffer, Launch, Variant
 from ...ir.schedule import Schedule
 from ...ir.target import DeviceInfo
 from ..emission.emit import Scope
-from ..emission.monoids import monoid_of
 from ..emission.points import product, size_of
 from ..emission.reductions import declare, fold
 from ..emission.vectors import static_size, vector_width
-from ..fused import Fused, join_in_order, kernel_and_launch, partial_dtypes, store_partials, with_finish, work_item
+from ..fused import (
+    Fused,
+    join_in_order,
+    kernel_and_launch,
+    part_buffer,
+    partial_dtypes,
+    store_partials,
+    with_finish,
+    work_item,
+)  # fmt: skip
 from ..rows.blocks import LaneTrack, block_at, block_count, finish_block, lane_axis, visit_columns
-from ..rows.stages import Stage, stages_of
-from ..rows.sweep import Work
+from ..rows.stages import Stage
+from ..rows.sweep import work_of
 from . import row_lanes
 
 PART = {"cpu": 1024, "gpu": 64}
@@ -45,9 +53,8 @@ def applies(fused: Fused, device: DeviceInfo) -> str | None:
     refused = row_lanes.applies(fused, device)
     if refused is not None:
         return refused
-    first, *later = stages_of(schedule)
-    again = any(s.reductions or s.element_outputs or s.element_sums or s.element_checks for s in later)
-    if again or not first.reductions:
+    first, *later = fused.stages
+    if any(stage.targets for stage in later) or not first.reductions:
         return "its rows take several passes"
     if any(stage.row_sums for stage in (first, *later)):
         return "it adds up what comes of the rows"
@@ -110,12 +117,11 @@ class _Split:
 
     @property
     def first(self) -> Stage:
-        return stages_of(self.schedule)[0]
+        return self.fused.stages[0]
 
     def partial(self, op: Op) -> Buffer:
         """One partial result for each part of each row, those of a part side by side."""
-        name = f"{self.fused.name}.parts{self.schedule.row_reductions.index(op)}"
-        return Buffer(name, monoid_of(op, self.fused.emitter().facts).dtype, mul(self.parts, self.rows), "temporary")
+        return part_buffer(self.fused, op, mul(self.parts, self.rows))
 
     def variant(self, guard: Expr | None) -> Variant:
         main, items = self.main()
@@ -136,8 +142,7 @@ class _Split:
         block = block_at(emitter, scope, number, self.width)
         rows = declare(emitter, scope, stage.reductions, self.width, 1)
         sums = declare(emitter, scope, stage.element_sums, self.width, 1)
-        work = Work((*stage.reductions, *stage.element_sums), stage.element_outputs, stage.element_checks)
-        track = LaneTrack(scope, block, work, rows, sums)
+        track = LaneTrack(scope, block, work_of(stage), rows, sums)
         visit_columns(emitter, scope, [track], within=(start, stop))
         for group in rows:
             index = add(mul(part, self.rows), block.number)
@@ -165,7 +170,7 @@ class _Split:
                 emitter, scope, op, self.device, buffer.name,
                 lambda part: add(mul(part, self.rows), block.number), self.parts, self.width,
             )  # fmt: skip
-        for stage in stages_of(self.schedule):
+        for stage in self.fused.stages:
             finish_block(emitter, scope, block, stage, ())
         items = block_count(self.schedule, self.width)
         return kernel_and_launch(

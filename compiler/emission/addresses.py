@@ -1,0 +1,65 @@
+"""Where stored values lie: a row-major array each, whose axes are axes of the domain that a kernel loops over.
+
+In: a schedule, a value that is stored, a point of the domain. Out: its distance from the start, in elements.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ...ir.diagnostics import CompilerBug
+from ...ir.function import Value
+from ...ir.kernel import Apply, Expr, Iota, add, integer, mul
+from ...ir.schedule import Schedule
+from .points import Lanes, Point, product, times, widen
+
+
+def strides_of(schedule: Schedule, value: Value) -> list[tuple[int, Expr]]:
+    """Each domain axis of a stored value with its distance in elements."""
+    found: dict[int, Expr] = {}
+    for position, axis in enumerate(schedule.where[value]):
+        if axis is not None:
+            found[axis] = product(value.type.shape[position + 1 :])
+    return list(found.items())
+
+
+def lies_as_looped(schedule: Schedule, value: Value) -> bool:
+    """Whether a stored value's elements follow each other in memory as the domain is looped over."""
+    order = [axis for axis in schedule.where[value] if axis is not None]
+    return order == sorted(schedule.looped)
+
+
+def index_of(schedule: Schedule, value: Value, point: Point) -> tuple[Expr, int]:
+    """Where `value` lies in its buffer at `point`, and how many lanes it has there. A scalar index with several lanes
+    means consecutive elements."""
+    return index_at(strides_of(schedule, value), point)
+
+
+def index_at(strides: Sequence[tuple[int, Expr]], point: Point) -> tuple[Expr, int]:
+    """The same where the distances along axes of the domain are known."""
+    offset: Expr = integer(0)
+    lanes: list[Expr] = []
+    width, contiguous, counts = 1, True, False
+    for axis, stride in strides:
+        coordinate = point[axis]
+        if isinstance(coordinate, Lanes):
+            offset = add(offset, mul(coordinate.base, stride))
+            width = coordinate.width
+            if stride == integer(1):
+                counts = True
+            elif width > 1:
+                contiguous = False
+                lanes.append(times(Iota("i64", width), stride))
+        elif coordinate.width > 1:
+            width, contiguous = coordinate.width, False
+            lanes.append(times(coordinate, stride))
+        else:
+            offset = add(offset, mul(coordinate, stride))
+    if contiguous:
+        return offset, width
+    if not any(isinstance(lane, Apply) or lane.width > 1 for lane in lanes):
+        raise CompilerBug("a gathered load without lanes")
+    indices: Expr = widen(offset, width)
+    for lane in [*lanes, *([Iota("i64", width)] if counts else [])]:
+        indices = Apply("add", (indices, lane), "i64", width)
+    return indices, width
