@@ -8,27 +8,23 @@ new batch size makes a new plan, never a new kernel (a variant is built when fir
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 
-from ..ir.diagnostics import CheckFailed, FailedCheck, LirError, LosscError
-from ..ir.interp import failed_check
-from ..ir.program import CHECK_HOLDS, Program
+from ..ir.diagnostics import LirError, LosscError
+from ..ir.program import Program
 from ..ir.shapes import bind_dimensions
-from ..ir.types import dim_value
+from .binding import Binding, Given, as_argument, on_the_host
 from .device import Device, device_error
 from .drivers import load_pyopencl
-from .given_outputs import checked_outputs
-from .memory import ALIGNMENT, POOL, Access, Argument, argument_for, copy, fetch
+from .memory import ALIGNMENT, Argument, copy
 from .plan import Loaded, Plan, Temporaries, make_plan, reset
 from .pointers import Pointers
 
 MOST_PLANS = 64
-
-Given = np.ndarray | Argument
-"""An input: an array on the host, or memory that a kernel takes as it is."""
+Result = TypeVar("Result")
 
 
 class _OfThread(threading.local):
@@ -45,20 +41,24 @@ class _OfThread(threading.local):
 class Executable:
     """A program ready to run on one device. Calls from several threads are independent.
 
-    `fixed_inputs` and `fixed_outputs` have memory, by name, for good: what lives on the device between calls. The
-    caller neither passes it nor gets it back, may let an output write over an input where the program allows that,
-    and calls from one thread at a time.
+    `fixed_inputs` and `fixed_outputs` have memory, by name, for good: what lives on the device between calls; `status`
+    is memory for the words that checks write, for who reads them on the device. The caller neither passes these nor
+    gets them back, may let an output write over an input where the program allows that, and calls from one thread at a
+    time.
     """
 
     def __init__(
         self, program: Program, device: Device, sources: Mapping[str, str], options: str,
         fixed_inputs: Mapping[str, Argument] | None = None, fixed_outputs: Mapping[str, Argument] | None = None,
+        status: Argument | None = None,
     ):  # fmt: skip
         self.program, self.device = program, device
-        self._loaded = Loaded(program, device, dict(sources), options, fixed_inputs or {}, fixed_outputs or {})
+        self._loaded = Loaded(
+            program, device, dict(sources), options, fixed_inputs or {}, fixed_outputs or {}, status
+        )  # fmt: skip
         self.free_inputs = self._loaded.free_inputs
+        self._binding = Binding(self._loaded)
         cl = load_pyopencl()
-        self._pointer = cl.SVM if device.info.shared_pointers else None
         self._enqueue, self._driver_error = cl.enqueue_nd_range_kernel, cl.Error
         self._of_thread = _OfThread(device)
 
@@ -77,62 +77,68 @@ class Executable:
         return self.run([inputs[name] for name in self.free_inputs], out, sizes)
 
     def run(
-        self, given: Sequence[Given], out: Mapping[str, Any] | None = None, sizes: Mapping[str, int] | None = None
-    ) -> list[Any]:
-        """The same as a call, with an array for each of `free_inputs`, in order."""
+        self, given: Sequence[Given], out: Mapping[str, Any] | None = None, sizes: Mapping[str, int] | None = None,
+        behind: Sequence[Executable] = (),
+    ) -> list[Any]:  # fmt: skip
+        """The same as a call, with an array for each of `free_inputs`, in order.
+
+        Programs whose inputs and outputs are all fixed may run `behind` this one. They are launched before anything is
+        waited for, so that a check that fails here does not keep them back: they are to look at its status words.
+        """
         if self._of_thread.pending is not None:
             self.settle()
         plan = self._plan(given, sizes)
-        try:
-            if plan.quick and {*map(type, given)} == {np.ndarray}:
-                return self._run_quickly(plan, given, out)
-            return self._run(plan, given, out)
-        except LosscError:
-            raise
-        except BaseException:
-            # An interrupt: nobody has looked at the status, and the next run is not to find this one's.
-            self._of_thread.plans.clear()
-            raise
+        if plan.quick and not behind and {*map(type, given)} == {np.ndarray}:
+            return self._forgetting((self,), self._run_quickly, plan, given, out)
+        return self._forgetting((self, *behind), self._run, plan, given, out, behind)
 
-    def _run(self, plan: Plan, given: Sequence[Given], out: Mapping[str, Any] | None) -> list[Any]:
-        arguments = self._bind(plan, given)
-        taken = self._take_out(plan, out, arguments) if out else {}
-        arrays: list[Any] = []
-        beside = 0 if plan.largest is None else _address(given[plan.largest])
-        for fresh in plan.fresh:
-            array = taken[fresh.root] if fresh.root in taken else POOL.empty(fresh.shape, fresh.dtype, beside)
-            value, arguments[fresh.root] = self._memory(array, "write")
-            arrays.append(array)
-            for set_argument, position in fresh.uses:
-                set_argument(position, value)
-        self._launch(plan, wait=True)
-        failure = self._failure(plan, arguments)
+    def _run(
+        self, plan: Plan, given: Sequence[Given], out: Mapping[str, Any] | None, behind: Sequence[Executable]
+    ) -> list[Any]:
+        if behind and len(plan.outputs) > len(plan.free_outputs):
+            # Some fixed outputs are copies, made when the kernels are done.
+            results = self._run(plan, given, out, ())
+            for other in behind:
+                other.run(())
+            return results
+        binding = self._binding
+        binding.settle(given)
+        arguments = binding.bind(plan, given)
+        taken = binding.taken(plan, out, arguments) if out else {}
+        arrays = binding.bind_fresh(plan, given, arguments, taken)
+        plans_behind = [other._plan((), None) for other in behind]
+        self._launch(plan, True, plans_behind)
+        failure = binding.failure(plan, arguments)
+        for other, own in zip(behind, plans_behind):
+            failure = other._binding.failure(own, {}) or failure
         if failure is not None:
             raise failure
-        if self._pointer is None:
+        if not self.device.info.shared_pointers:
             for fresh in plan.fresh:
-                self._on_host(arguments[fresh.root])
-        return arrays if plan.plain and not out else self._handed_out(plan, arguments, out or {})
+                binding.on_host(arguments[fresh.root])
+        for other, own in zip(behind, plans_behind):
+            other._binding.handed_out(own, {}, {})
+        return arrays if plan.plain and not out else binding.handed_out(plan, arguments, out or {})
 
     def _run_quickly(
-        self, plan: Plan, given: Sequence[Given], out: Mapping[str, Any] | None
+        self, plan: Plan, given: Sequence[np.ndarray], out: Mapping[str, Any] | None
     ) -> list[np.ndarray]:  # fmt: skip
         """A run where all is small, lies on the host, and is handed out as it is: little but the driver's own work."""
-        inputs: dict[str, Given] = dict(zip(self._loaded.free_buffers, given))
-        taken = self._take_out(plan, out, inputs) if out else {}
+        binding = self._binding
+        taken = binding.taken(plan, out, self._by_buffer(given)) if out else None
         held: list[Any] = []
         for array, uses in zip(given, plan.input_uses):
             if uses:
                 # A kernel does not keep what it is given.
-                held.append(memory := self._memory(array))
+                held.append(memory := binding.memory(array))
                 for set_argument, position in uses:
                     set_argument(position, memory[0])
         arrays: list[np.ndarray] = []
         for fresh in plan.fresh:
             assert fresh.small is not None
-            if fresh.root in taken:
+            if taken and fresh.root in taken:
                 array = taken[fresh.root]
-                held.append(value := self._memory(array, "write")[0])
+                held.append(value := binding.memory(array, "write")[0])
             else:
                 array, value = fresh.small.take()
             arrays.append(array)
@@ -141,34 +147,29 @@ class Executable:
         self._launch(plan, wait=True)
         status = plan.status
         if status is not None and status.array.tolist() != plan.status_holds:
-            failure = self._failure(plan, {**inputs, **{fresh.root: a for fresh, a in zip(plan.fresh, arrays)}})
+            results = {fresh.root: array for fresh, array in zip(plan.fresh, arrays)}
+            failure = binding.failure(plan, {**self._by_buffer(given), **results})
             assert failure is not None
             raise failure
         return arrays
 
-    def small_plan(self, shapes: tuple[tuple[int, ...], ...]) -> Plan | None:
-        """The plan for inputs of these shapes, if this thread has run them before and `run_at` can."""
-        if self._of_thread.pending is not None:
+    def run_at(self, shapes: tuple[tuple[int, ...], ...], addresses: Sequence[int]) -> bool:
+        """Run on memory by its address, for callers whose tensors are no arrays of NumPy: that of the inputs, which
+        have these shapes, then that of the results; each is C-contiguous and of the declared type. False where `run`
+        must do it, as what is not small or has these shapes for the first time in this thread, or where a check failed:
+        `run` says which."""
+        of_thread = self._of_thread
+        if of_thread.pending is not None:
             self.settle()
         if self.device.is_forked:
             self.device.refuse_after_fork()
-        plan = self._of_thread.plans.get(shapes)
-        return plan if plan is not None and plan.quick else None
-
-    def run_at(self, plan: Plan, given: Sequence[int], results: Sequence[int]) -> bool:
-        """Run a small plan on memory by its address, for callers whose tensors are no arrays of NumPy: each is
-        C-contiguous, of the declared type and of the shape planned for. False where `run` must do it, or where a check
-        failed: `run` says which."""
-        pointers = self._of_thread.pointers
+        plan = of_thread.plans.get(shapes)
+        if plan is None or not plan.quick:
+            return False
         try:
-            for addresses, all_uses in ((given, plan.input_uses), (results, plan.result_uses)):
-                for address, uses in zip(addresses, all_uses):
-                    if uses:
-                        if not address or (addresses is results and address % ALIGNMENT):
-                            return False
-                        value = pointers[address]
-                        for set_argument, position in uses:
-                            set_argument(position, value)
+            # Allocators hand out the same memory from call to call, and kernels keep their arguments.
+            if plan.addresses != addresses and not self._point(plan, addresses):
+                return False
             self._launch(plan, wait=True)
             status = plan.status
             if status is None or status.array.tolist() == plan.status_holds:
@@ -177,35 +178,51 @@ class Executable:
         except LosscError:
             raise
         except BaseException:
-            self._of_thread.plans.clear()
+            self._forget((self,))
             raise
         return False
+
+    def _point(self, plan: Plan, addresses: Sequence[int]) -> bool:
+        """Set the arguments of a small plan to these addresses; False where one cannot be taken."""
+        pointers, inputs = self._of_thread.pointers, len(plan.input_uses)
+        plan.addresses.clear()
+        for place, (address, uses) in enumerate(zip(addresses, (*plan.input_uses, *plan.result_uses))):
+            if uses:
+                if not address or (place >= inputs and address % ALIGNMENT):
+                    return False
+                value = pointers[address]
+                for set_argument, position in uses:
+                    set_argument(position, value)
+        plan.addresses.extend(addresses)
+        return True
 
     def start(self, given: Sequence[Given], sizes: Mapping[str, int] | None = None) -> list[Any]:
         """Run and give arrays on the device. Where all inputs lie there it does not wait: what fails is raised when a
         result is read, or by the next call from this thread."""
+        self.settle()
+        return self._forgetting((self,), self._start, self._plan(given, sizes, in_background=True), given)
+
+    def _start(self, plan: Plan, given: Sequence[Given]) -> list[Any]:
         from .device_arrays import Pending, new_array
 
-        self.settle()
-        plan = self._plan(given, sizes, in_background=True)
-        arguments = self._bind(plan, given)
+        arguments = self._binding.bind(plan, given)
         for fresh in plan.fresh:
             arguments[fresh.root] = argument = new_array(self.device, fresh.shape, fresh.dtype)
             for set_argument, position in fresh.uses:
                 set_argument(position, argument.value)
         # What the host may write over, or let go, must have been read when this returns.
-        self._launch(plan, wait=any(map(_on_the_host, arguments.values())))
+        self._launch(plan, wait=any(map(on_the_host, arguments.values())))
         results: list[Any] = []
         for output in plan.outputs:
-            source = result = _as_argument(arguments[output.root])
+            source = result = as_argument(arguments[output.root])
             if output.copied:
                 result = new_array(self.device, output.shape, output.dtype)
                 copy(self.device, source, result)
             results.append(result.array)
-        pending = [getattr(_as_argument(memory).array, "pending", None) for memory in arguments.values()]
+        pending = [getattr(as_argument(memory).array, "pending", None) for memory in arguments.values()]
         before = [run for run in pending if run is not None]
         if plan.status is not None or before:
-            self._of_thread.pending = Pending(lambda: self._failure(plan, arguments), before)
+            self._of_thread.pending = Pending(lambda: self._binding.failure(plan, arguments), before)
             for array in results:
                 array.pending = self._of_thread.pending
         return results
@@ -220,55 +237,45 @@ class Executable:
 
     # --- one run ---
 
-    def _bind(self, plan: Plan, given: Sequence[Given]) -> dict[str, Given]:
-        """Set the arguments for the inputs; by buffer, what must stay alive until the kernels are done."""
-        arguments: dict[str, Given] = {}
-        for root, array, uses in zip(self._loaded.free_buffers, given, plan.input_uses):
-            value, arguments[root] = self._memory(array)
-            for set_argument, position in uses:
-                set_argument(position, value)
-        for array in given:
-            if isinstance(array, Argument) and not isinstance(array.array, np.ndarray):
-                from .device_arrays import wait_for_writers
+    def _forgetting(self, launched: Sequence[Executable], step: Callable[..., Result], *arguments: Any) -> Result:
+        """Do a part of a run that may be interrupted, and that may have launched these."""
+        try:
+            return step(*arguments)
+        except LosscError:
+            raise
+        except BaseException:
+            self._forget(launched)
+            raise
 
-                wait_for_writers(array.array, plan.queue)
-        return arguments
+    def _forget(self, launched: Sequence[Executable]) -> None:
+        """After an interrupt: nobody has looked at the status, and the next run is not to find this one's."""
+        for one in launched:
+            one._of_thread.plans.clear()
+            if one._loaded.status is not None:
+                reset(self.device, one._loaded.status)
 
-    def _memory(self, array: Given, access: Access = "read") -> tuple[Any, Given]:
-        """What a kernel takes for an array, and what holds that. Short, as every call does this for every array."""
-        if isinstance(array, Argument):
-            return array.value, array
-        if self._pointer is not None and array.nbytes and array.flags.c_contiguous:
-            try:
-                return self._pointer(array), array
-            except (ValueError, BufferError):
-                pass
-        argument = argument_for(self.device, array, access)
-        return argument.value, argument
+    def _by_buffer(self, given: Sequence[Given]) -> dict[str, Given]:
+        return dict(zip(self._loaded.free_buffers, given))
 
-    def _take_out(self, plan: Plan, out: Mapping[str, Any], arguments: Mapping[str, Given]) -> dict[str, np.ndarray]:
-        """The arrays that the user gives for outputs, by buffer; those for copied outputs are only checked."""
-        arrays = ((name, argument if isinstance(argument, np.ndarray) else argument.array)
-                  for name, argument in arguments.items())  # fmt: skip
-        given = checked_outputs(
-            out, plan.free_outputs, [(n, array) for n, array in arrays if isinstance(array, np.ndarray)]
-        )
-        return {
-            plan.free_outputs[name].root: array for name, array in given.items() if not plan.free_outputs[name].copied
-        }
-
-    def _launch(self, plan: Plan, wait: bool) -> None:
-        queue = plan.queue
+    def _launch(self, plan: Plan, wait: bool, behind: Sequence[Plan] = ()) -> None:
+        queue, synchronous = plan.queue, plan.synchronous
         try:
             for kernel, global_size, local_size in plan.launches:
                 self._enqueue(queue, kernel, global_size, local_size)
-            if plan.synchronous:
+            for other in behind:
+                if synchronous:
+                    # What was launched so far is done: any queue will do.
+                    queue, synchronous = other.queue, other.synchronous
+                for kernel, global_size, local_size in other.launches:
+                    self._enqueue(queue, kernel, global_size, local_size)
+            if synchronous:
                 # A launch on this queue is done when its call returns; to say `finish` would take 1.15 of its time.
                 return
             if wait:
                 queue.finish()
-                while plan.unsaved:
-                    plan.unsaved.pop().store()
+                for one in (plan, *behind):
+                    while one.unsaved:
+                        one.unsaved.pop().store()
             else:
                 queue.flush()
         except self._driver_error as error:
@@ -279,52 +286,6 @@ class Executable:
             # An interrupt: what the kernels write to is let go of next.
             queue.finish()
             raise
-
-    def _failure(self, plan: Plan, arguments: Mapping[str, Given]) -> CheckFailed | None:
-        """What the checks say, once the kernels are done; afterwards all of them hold again."""
-        status = plan.status
-        if status is None:
-            return None
-        words = (fetch(self.device, status) if status.copied else status.array).tolist()
-        if words == plan.status_holds:
-            return None
-        failed: list[FailedCheck] = []
-        for check in self.program.checks:
-            position = words[check.slot]
-            if position != CHECK_HOLDS:
-                source = self._loaded.roots.get(check.value_buffer or "", "")
-                memory = arguments.get(source, plan.keep.get(source))
-                value = None if memory is None else self._on_host(memory).reshape(-1)[position]
-                shape = tuple(dim_value(dim, plan.sizes) for dim in check.shape)
-                failed.append(failed_check(check.attributes, position, shape, value, check.span))
-        reset(self.device, status)
-        return CheckFailed(failed)
-
-    def _on_host(self, memory: Given) -> np.ndarray:
-        if isinstance(memory, np.ndarray):
-            return memory
-        if not isinstance(memory.array, np.ndarray):
-            return memory.array.with_queue(self.device.queue).get()
-        return fetch(self.device, memory) if memory.copied else memory.array
-
-    def _handed_out(
-        self, plan: Plan, arguments: Mapping[str, Given], out: Mapping[str, np.ndarray]
-    ) -> list[np.ndarray]:
-        handed: list[np.ndarray] = []
-        for output in plan.outputs:
-            source = _as_argument(arguments[output.root] if output.root in arguments else plan.keep[output.root])
-            if output.name in self._loaded.fixed_outputs:
-                if output.copied:
-                    copy(self.device, source, self._loaded.fixed_outputs[output.name])
-                continue
-            if not output.copied:
-                handed.append(out.get(output.name, source.array))
-                continue
-            array = self._on_host(source).reshape(output.shape)
-            if output.name in out:
-                out[output.name][...] = array
-            handed.append(out[output.name] if output.name in out else array.copy())
-        return handed
 
     # --- planning ---
 
@@ -344,17 +305,6 @@ class Executable:
             while len(plans) >= MOST_PLANS:
                 plans.pop(next(iter(plans)))
             plan = plans[key] = make_plan(self._loaded, bound, self._of_thread.temporaries[in_background])
+        # Who asks for a plan sets arguments of its own.
+        plan.addresses.clear()
         return plan
-
-
-def _address(memory: Given) -> int:
-    """Where an array lies on the host, 0 if it does not."""
-    return memory.__array_interface__["data"][0] if isinstance(memory, np.ndarray) else 0
-
-
-def _as_argument(memory: Given) -> Argument:
-    return memory if isinstance(memory, Argument) else Argument(None, memory)
-
-
-def _on_the_host(memory: Given) -> bool:
-    return isinstance(_as_argument(memory).array, np.ndarray)

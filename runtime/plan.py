@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -46,7 +46,8 @@ PlannedLaunch = tuple[Any, tuple[int], tuple[int] | None]
 
 @dataclass(frozen=True)
 class Loaded:
-    """A program with all that plans are made from. `fixed_inputs` and `fixed_outputs` have memory for good."""
+    """A program with all that plans are made from. `fixed_inputs`, `fixed_outputs` and, if given, `status` have memory
+    for good."""
 
     program: Program
     device: Device
@@ -54,6 +55,7 @@ class Loaded:
     options: str
     fixed_inputs: Mapping[str, Argument]
     fixed_outputs: Mapping[str, Argument]
+    status: Argument | None = None
 
     @cached_property
     def roots(self) -> dict[str, str]:
@@ -102,7 +104,9 @@ class Plan:
     `largest` is the input that large outputs lie apart from, None where all is small. `plain`: the outputs are `fresh`
     ones, in order; `quick`: these are small, too, and pointers are shared. `status` holds a word a check, which only a
     failure changes. Where `synchronous`, a launch returns when it is done. `programs` must live as long as their
-    kernels; the first run leaves more of the `unsaved` ones to be put on disk. `free_outputs` are handed out.
+    kernels; the first run leaves more of the `unsaved` ones to be put on disk. `free_outputs` are handed out; `outputs`
+    are these, and fixed ones that a run copies to their places. `addresses` are those that the arguments of inputs and
+    outputs are set to, where a run by address was the last.
     """
 
     sizes: Mapping[str, int]
@@ -121,6 +125,7 @@ class Plan:
     programs: tuple[BuiltProgram, ...]
     unsaved: list[BuiltProgram]
     free_outputs: Mapping[str, PlannedOutput]
+    addresses: list[int] = field(default_factory=list)
 
     @cached_property
     def result_uses(self) -> tuple[tuple[Use, ...], ...]:
@@ -172,12 +177,12 @@ def make_plan(loaded: Loaded, sizes: Mapping[str, int], temporaries: Temporaries
     for name, buffer in program.buffers.items():
         # An output that regroups what a kernel stores is that kernel's own result: new in each run.
         kept = buffer.role == "status" or (buffer.role == "temporary" and name in used)
-        if kept and buffer.alias_of is None and name not in wanted:
+        if kept and buffer.alias_of is None and name not in wanted and name not in keep:
             keep[name] = temporaries.take(name, elements[name], numpy_dtype(buffer.dtype))
     status = keep.get(STATUS)
     if status is not None:
         reset(device, status)
-    names = dict.fromkeys(launch.kernel.name for _, launch in launches)
+    names = dict.fromkeys(launch.entry.name for _, launch in launches)
     programs = {name: build(device, loaded.sources[name], loaded.options) for name in names}
     planned, uses = _planned_launches(loaded, launches, programs, keep)
     work = max((elements[name] for name in used), default=0)
@@ -196,7 +201,8 @@ def make_plan(loaded: Loaded, sizes: Mapping[str, int], temporaries: Temporaries
         sizes, planned, tuple(tuple(uses.get(name, ())) for name in loaded.free_buffers),
         tuple(Fresh(root, o.shape, o.dtype, tuple(uses.get(root, ())), small_outputs[root])
               for root, o in wanted.items()),
-        outputs, _largest(loaded, elements), plain, plain and all(small_outputs.values()), status,
+        tuple(o for o in outputs if o.copied or o.name not in loaded.fixed_outputs),
+        _largest(loaded, elements), plain, plain and all(small_outputs.values()), status,
         [CHECK_HOLDS] * len(program.checks), {**keep, **held},
         device.local_thread_queue if small else device.queue, small, tuple(programs.values()),
         [*programs.values()] if device.compiles_at_launch else [],
@@ -217,6 +223,8 @@ def _fixed_memory(loaded: Loaded, outputs: Sequence[PlannedOutput]) -> dict[str,
     for output in outputs:
         if output.name in loaded.fixed_outputs and not output.copied:
             fixed[output.root] = loaded.fixed_outputs[output.name]
+    if loaded.status is not None:
+        fixed[STATUS] = loaded.status
     return fixed
 
 
@@ -229,16 +237,16 @@ def _planned_launches(
     planned: list[PlannedLaunch] = []
     for turn, launch in launches:
         # A kernel object of this launch alone: its preset arguments are nobody else's.
-        kernel = programs[launch.kernel.name].new_kernel(launch.kernel.name)
+        kernel = programs[launch.entry.name].new_kernel(launch.entry.name)
         for position, name in enumerate(launch.buffers):
             root = loaded.roots[turn.instead.get(name, name)]
             if root in keep:
                 kernel.set_arg(position, keep[root].value)
             else:
                 uses.setdefault(root, []).append((kernel.set_arg, position))
-        for position, scalar in enumerate(launch.kernel.scalars, len(launch.buffers)):
+        for position, scalar in enumerate(launch.entry.scalars, len(launch.buffers)):
             kernel.set_arg(position, np.int64(evaluate_integer(launch.scalars[scalar.name], turn.sizes)))
-        grouping = launch.kernel.grouping
+        grouping = launch.entry.grouping
         local_size = None if grouping is None else (grouping,)
         planned.append((kernel, (evaluate_integer(launch.global_size, turn.sizes),), local_size))
     return tuple(planned), uses

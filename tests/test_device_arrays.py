@@ -12,6 +12,7 @@ import lossc
 from lossc.compiled import CompiledFunction
 from lossc.ir.diagnostics import LirError
 from lossc.runtime.device import Device, from_queue
+from lossc.runtime.execute import Executable
 
 ROWS, CLASSES = 37, 10
 
@@ -169,6 +170,25 @@ def test_an_error_that_nobody_read_is_raised_by_the_next_call(any_device: Device
     assert np.isfinite(fn(**batch)[0]).all()
 
 
+def test_an_interrupted_start_leaves_no_error_to_the_next(
+    device: Device, batch: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fn = cross_entropy(device)
+    launch = Executable._launch
+
+    def interrupted(*arguments: Any, **keywords: Any) -> None:
+        launch(*arguments, **keywords)
+        device.queue.finish()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Executable, "_launch", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            fn(**on_device(device, wrong(batch)), device_results=True)
+    (loss,) = fn(**on_device(device, batch), device_results=True)
+    np.testing.assert_array_equal(loss.get(), fn(**batch)[0])
+
+
 def test_what_reads_a_wrong_result_is_wrong(device: Device, batch: dict[str, np.ndarray]) -> None:
     graph = lossc.Graph()
     graph.set_outputs([graph.input("x", (1,)) * 2])
@@ -177,6 +197,10 @@ def test_what_reads_a_wrong_result_is_wrong(device: Device, batch: dict[str, np.
     (twice,) = double(x=loss, device_results=True)
     with pytest.raises(lossc.CheckFailed, match="row 5"):
         twice.get()
+    # Results on the host are no way round it.
+    (loss,) = cross_entropy(device)(**on_device(device, wrong(batch)), device_results=True)
+    with pytest.raises(lossc.CheckFailed, match="row 5"):
+        double(x=loss)
 
 
 # --- gradients over inputs ---------------------------------------------------------------------------------------

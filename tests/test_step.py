@@ -12,6 +12,7 @@ import pytest
 import lossc
 from lossc import nn, optim
 from lossc.runtime.device import Device
+from lossc.runtime.execute import Executable
 from lossc.training.arena import segments_of
 
 RNG = np.random.default_rng(5)
@@ -102,6 +103,88 @@ def test_a_wrong_label_changes_no_parameter(any_device: Device) -> None:
     assert step.count == 1
     step(x=X, labels=LABELS)
     assert not same(values(g), before)
+
+
+def test_a_wrong_label_in_one_of_several_batches(any_device: Device) -> None:
+    """Nothing of it comes into the sum of the gradients, and the step that would use them may be asked again."""
+    wrong, halves = LABELS - 3, [(X[:6], LABELS[:6]), (X[6:], LABELS[6:])]
+    graphs = [network(), network()]
+    steps = [g.compile_step(optim.Adam(), device=any_device, clip_norm=1.0) for g in graphs]
+    for step, fails in zip(steps, (False, True)):
+        for turn, (x, labels) in enumerate(halves):
+            call = step if turn else step.accumulate
+            if fails:
+                with pytest.raises(lossc.CheckFailed):
+                    call(x=X, labels=wrong)
+                if turn:
+                    with pytest.raises(lossc.CheckFailed):
+                        step.accumulate(x=X, labels=wrong)
+            call(x=x, labels=labels)
+        assert step.count == 1
+    assert same(values(graphs[0]), values(graphs[1]))
+
+
+def test_each_of_several_checks_keeps_the_parameters(any_device: Device) -> None:
+    g = lossc.Graph()
+    x, labels, more = g.input("x", (None, 6)), *(g.input(name, (None,), dtype="i32") for name in ("labels", "more"))
+    logits = nn.Mlp(g, "net", 6, 9, 3)(x)
+    g.set_outputs([g.cross_entropy_loss(logits, labels) + g.cross_entropy_loss(logits, more)])
+    step = g.compile_step(optim.SGD(0.1, momentum=0.9), device=any_device)
+    before = values(g)
+    for labels, others in ((LABELS + 3, LABELS), (LABELS, LABELS + 3)):
+        with pytest.raises(lossc.CheckFailed):
+            step(x=X, labels=labels, more=others)
+        assert same(values(g), before)
+    step(x=X, labels=LABELS, more=LABELS)
+    assert not same(values(g), before)
+
+
+def test_a_step_is_launched_whole(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loss, gradients, sums, clipping and update are waited for once; an interrupt leaves nothing to the next step."""
+    g = network()
+    step = g.compile_step(optim.Adam(), device=device, clip_norm=1.0)
+    step.accumulate(x=X, labels=LABELS)
+    launches = [0, False]
+    launch = Executable._launch
+
+    def counted(*arguments: Any, **keywords: Any) -> None:
+        launch(*arguments, **keywords)
+        launches[0] += 1
+        if launches[1]:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Executable, "_launch", counted)
+    step(x=X, labels=LABELS)
+    assert launches == [1, False]
+    before, launches[1] = values(g), True
+    with pytest.raises(KeyboardInterrupt):
+        step(x=X, labels=LABELS + 3)
+    assert same(values(g), before)
+    launches[1] = False
+    step(x=X, labels=LABELS)
+    assert step.count == 2
+    assert not same(values(g), before)
+
+
+def test_what_a_failed_run_left_is_not_trained_on(device: Device) -> None:
+    g = lossc.Graph()
+    scores, labels = g.input("scores", (None, 6)), g.input("labels", (None,), dtype="i32")
+    g.set_outputs([g.cross_entropy_loss(scores, labels)])
+    gradients_of = g.compile(grad=["scores"], device=device)
+    network_ = network()
+    step = network_.compile_step(optim.SGD(0.1), device=device)
+    before = values(network_)
+    _, gradients = gradients_of(scores=on_device(device, X), labels=on_device(device, LABELS + 6), device_results=True)
+    with pytest.raises(lossc.CheckFailed, match=r"found [678]"):
+        step(x=gradients["scores"], labels=LABELS)
+    assert same(values(network_), before)
+    assert step.count == 0
+
+
+def on_device(device: Device, array: np.ndarray) -> Any:
+    import pyopencl.array
+
+    return pyopencl.array.to_device(device.queue, array)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """Gradients added up over several batches, in an arena of their own.
 
 In: an arena that every batch writes its gradients into. Out: `Accumulator`, whose arena is the sum over the batches so
-far, each times what it counts. The sums are LIR, compiled like everything else.
+far, each times what it counts. The sums are LIR, compiled like everything else; a batch with an error adds nothing.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from lossc.ready import ready_program
 from lossc.runtime.execute import Executable
 from lossc.runtime.memory import Argument, argument_for, send
 from lossc.training.arena import Arena
+from lossc.training.guard import STATUS, Guard
 
 
 def checked_share(share: Any) -> float:
@@ -39,28 +40,34 @@ def add(gradient: Tensor, share: Tensor, total: Tensor) -> Tensor:
 
 
 class Accumulator:
-    """The sum of an arena's contents over several batches."""
+    """The sum of an arena's contents over several batches. `status` are the words of the run that writes there."""
 
-    def __init__(self, gradients: Arena) -> None:
+    def __init__(self, gradients: Arena, status: Argument | None) -> None:
         self.total = Arena(gradients.device, gradients.dtype, gradients.segments)
         self._share = argument_for(gradients.device, np.zeros((), to_dtype(gradients.dtype)), "readwrite")
         read = {"gradient": gradients.argument, "share": self._share}
-        self._begin = self._program(begin, read)
+        # What a batch begins after it has failed, the next one begins again.
+        self._begin = self._program(begin, read, None)
         # In place: the sum reads only the element that it writes, and arenas have no ragged end.
-        self._add = self._program(add, {**read, "total": self.total.argument})
+        self._add = self._program(add, {**read, "total": self.total.argument}, status)
 
-    def _program(self, formula: Callable[..., Tensor], read: Mapping[str, Argument]) -> Executable:
+    def _program(
+        self, formula: Callable[..., Tensor], read: Mapping[str, Argument], status: Argument | None
+    ) -> Executable:  # fmt: skip
         device, dtype, build = self.total.device, self.total.dtype, Builder()
         types = {name: Type(dtype, () if name == "share" else (named("P"),)) for name in read}
         tensors = [Tensor(build.input(name, type_), build) for name, type_ in types.items()]
-        function = build.function(f"accumulate_{formula.__name__}", [formula(*tensors).value], ("result",))
+        where_checks_hold = Guard(build, 0 if status is None else status.array.size)
+        result = where_checks_hold(formula(*tensors), tensors[-1])
+        function = build.function(f"accumulate_{formula.__name__}", [result.value], ("result",))
         ready = ready_program(Module({function.name: function}, function.name), device)
-        written = {"result": self.total.argument}
-        return Executable(ready.program, device, ready.sources, ready.options, read, written)
+        read = read if status is None else {**read, STATUS: status}
+        return Executable(ready.program, device, ready.sources, ready.options, read, {"result": self.total.argument})
 
-    def add(self, share: float, first: bool) -> None:
-        """Add what the gradients are now, times `share`; the first batch replaces what was there."""
-        self._share.array[...] = share
+    def adding(self, share: float, first: bool) -> Executable:
+        """What adds the gradients times `share`, to be launched behind the run that makes them; the first batch
+        replaces what was there."""
+        self._share.array[()] = share
         send(self.total.device, self._share)
-        (self._begin if first else self._add)({})
         self.total.device_is_newer = self.total.argument.copied
+        return self._begin if first else self._add

@@ -59,7 +59,7 @@ def clip_function(norm: float, dtypes: tuple[str, ...]) -> Function:
 
 
 class Clip:
-    """`clip(sources, scale)` writes the number that gradients in `sources` are multiplied by to `results`."""
+    """Executables that write the number which gradients are multiplied by to `results`."""
 
     def __init__(self, device: Device, norm: float, results: Mapping[str, Argument]) -> None:
         self.device, self._results = device, dict(results)
@@ -77,8 +77,9 @@ class Clip:
 
         return self._ready.compiled or compile_module(self._module, self.device.info)
 
-    def __call__(self, sources: Mapping[str, Arena], scale: float) -> None:
-        self._scale.array[...] = scale
+    def clipping(self, sources: Mapping[str, Arena], scale: float) -> Executable:
+        """What clips `scale` times the gradients in `sources`, to be launched behind the run that makes them."""
+        self._scale.array[()] = scale
         send(self.device, self._scale)
         key = tuple(id(arena) for arena in sources.values())
         if key not in self._executables:
@@ -88,4 +89,4 @@ class Clip:
                 self._ready.program, self.device, self._ready.sources, self._ready.options,
                 {**read, SCALE: self._scale}, written,
             )  # fmt: skip
-        self._executables[key]({})
+        return self._executables[key]

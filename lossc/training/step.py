@@ -2,13 +2,14 @@
 
 In: a module whose first output is minimised, the parameters, an optimizer. Out: `Step`. Parameters, gradients and each
 part of the optimizer's state are one arena a element type: the backward kernels write gradients straight into theirs,
-then one kernel updates everything. An error in a batch is raised before that, so it changes no parameter.
+then one kernel updates everything. All of it is launched before anything is waited for: an error in a batch is seen
+by the update on the device, which then changes no parameter (`guard.py`).
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
@@ -21,6 +22,7 @@ from lossc.dropout import DROPOUT_KEY, has_key, key_at
 from lossc.gradients import differentiate
 from lossc.ir.diagnostics import LirError
 from lossc.ir.function import Module
+from lossc.ir.program import Program
 from lossc.ir.types import Type
 from lossc.optim import Optimizer
 from lossc.parameters import Parameters
@@ -38,6 +40,7 @@ from lossc.training.checkpoint import (
     write_tensors,
 )
 from lossc.training.clip import Clip, check_limits
+from lossc.training.guard import status_words
 from lossc.training.trained import Trained, make_arenas
 
 if TYPE_CHECKING:
@@ -75,7 +78,8 @@ class Step:
         program = ready.program
         entries = [parameters.entry(name) for name in self.names]
         shapes = {name: parameters.live(name).shape for name in self.names}
-        self._trained = make_arenas(self.device, optimizer, entries, shapes, clip_value)
+        self._status = status_words(program, self.device)
+        self._trained = make_arenas(self.device, optimizer, entries, shapes, clip_value, self._status)
         self._live: dict[str, Argument] = {}
         self._written: dict[str, Argument] = {}
         gradient_outputs = [name for name, _ in program.outputs[found.outputs :]]
@@ -84,9 +88,7 @@ class Step:
             self._live[name], self._written[output] = trained.parameters.part(name), trained.gradients.part(name)
         self._kept = [name for name, _ in program.inputs if name in parameters and name not in self.names]
         self._inputs = Inputs([pair for pair in program.inputs if pair[0] not in parameters], accepted, self.device)
-        self._executable = Executable(
-            program, self.device, ready.sources, ready.options, self._live, self._written
-        )  # fmt: skip
+        self._executable = self._loaded(program, ready.sources, ready.options)
         self._draws = has_key(self._inputs.types)
         self._seed, self._drawn = parameters.seed % 2**32, 0
         self._accumulators: dict[str, Accumulator] = {}
@@ -114,18 +116,21 @@ class Step:
         """
         share = self._share(share, inputs)
         with self._lock:
-            results = self._gradients(inputs)
-            if self._batches:
-                self._accumulate(share)
+            self._take_parameters()
+            behind = self._accumulating(share) if self._batches else []
             sources = {
                 dtype: self._accumulators[dtype].total if self._batches else trained.gradients
                 for dtype, trained in self._trained.items()
             }
-            scale = 1.0 / self._shares if self._batches else 1.0
+            scale = 1.0 / (self._shares + share) if self._batches else 1.0
             if self._clip is not None:
-                self._clip(sources, scale)
+                behind.append(self._clip.clipping(sources, scale))
             for dtype, trained in self._trained.items():
-                trained.update(sources[dtype], self.count, None if self._clip else scale)
+                trained.update.prepare(self.count, None if self._clip else scale)
+                behind += trained.update.executables(sources[dtype])
+            results = self._run(inputs, behind)
+            for trained in self._trained.values():
+                trained.update.finish()
             self.count += 1
             self._batches, self._shares = 0, 0.0
             return results[0] if len(results) == 1 else results
@@ -139,8 +144,9 @@ class Step:
         """
         share = self._share(share, inputs)
         with self._lock:
-            results = self._gradients(inputs)
-            self._accumulate(share)
+            self._take_parameters()
+            results = self._run(inputs, self._accumulating(share))
+            self._batches, self._shares = self._batches + 1, self._shares + share
             return results[0] if len(results) == 1 else results
 
     def gradient(self, name: str) -> np.ndarray:
@@ -265,21 +271,18 @@ class Step:
             if moved:
                 trained.parameters.send()
 
-    def _gradients(self, inputs: Mapping[str, Any]) -> list[np.ndarray]:
-        """Run loss and gradients on a batch; the gradients are in their arenas then."""
-        self._take_parameters()
-        arrays: dict[str, np.ndarray | Argument] = dict(self._inputs(inputs))
+    def _run(self, inputs: Mapping[str, Any], behind: Sequence[Executable]) -> list[np.ndarray]:
+        """Run loss and gradients on a batch, and behind them what reads the gradients in their arenas."""
+        arrays: dict[str, np.ndarray | Argument] = self._inputs(inputs)
         if self._draws:
             arrays.setdefault(DROPOUT_KEY, key_at(self._seed, self._drawn))
-        if len(arrays) < len(self._inputs.types):
-            missing = [f"`{name}`: {type_}" for name, type_ in self._inputs.types.items() if name not in arrays]
-            raise LirError(f"missing input {', '.join(missing)}")
         for name in self._kept:
             arrays[name] = self._store.argument(name, self.device)
-        results = self._executable_for(arrays)(arrays)
-        self._drawn += 1
+        executable = self._executable_for(arrays)
         for trained in self._trained.values():
             trained.gradients.device_is_newer = trained.gradients.argument.copied
+        results = executable.run(self._inputs.in_order(arrays, executable.free_inputs), behind=behind)
+        self._drawn += 1
         return results
 
     def _executable_for(self, arrays: Mapping[str, np.ndarray | Argument]) -> Executable:
@@ -292,9 +295,13 @@ class Step:
             inputs["share"], share = share, 1.0
         return checked_share(share)
 
-    def _accumulate(self, share: float) -> None:
+    def _accumulating(self, share: float) -> list[Executable]:
+        """What adds the gradients of a batch to those of the batches before."""
         for dtype, trained in self._trained.items():
             if dtype not in self._accumulators:
-                self._accumulators[dtype] = Accumulator(trained.gradients)
-            self._accumulators[dtype].add(share, first=self._batches == 0)
-        self._batches, self._shares = self._batches + 1, self._shares + share
+                self._accumulators[dtype] = Accumulator(trained.gradients, self._status)
+        return [accumulator.adding(share, first=self._batches == 0) for accumulator in self._accumulators.values()]
+
+    def _loaded(self, program: Program, sources: Mapping[str, str], options: str) -> Executable:
+        """A program of loss and gradients, ready to run on the memory of this step."""
+        return Executable(program, self.device, sources, options, self._live, self._written, self._status)

@@ -13,6 +13,7 @@ from lossc.ir.diagnostics import Limitation
 from lossc.optim import Optimizer
 from lossc.parameters import Parameter
 from lossc.runtime.device import Device
+from lossc.runtime.memory import Argument
 from lossc.training.arena import Arena, arena_alignment, segments_of
 from lossc.training.update import Range, Update
 
@@ -31,9 +32,10 @@ class Trained:
 
 def make_arenas(
     device: Device, optimizer: Optimizer, entries: Sequence[Parameter], shapes: Mapping[str, tuple[int, ...]],
-    clip_value: float | None,
+    clip_value: float | None, status: Argument | None,
 ) -> dict[str, Trained]:  # fmt: skip
-    """By element type. Raises Limitation for one that parameters are not kept as."""
+    """By element type. `status` are the words that keep an update from happening. Raises Limitation for a type that
+    parameters are not kept as."""
     trained = {}
     for dtype in dict.fromkeys(entry.type.dtype for entry in entries):
         if dtype not in TRAINED_TYPES:
@@ -51,6 +53,6 @@ def make_arenas(
             members = [table[entry.name] for entry in own if entry.group == group]
             ranges.append(Range(group, members[0].offset, members[-1].stop))
         ranges = [part for part in ranges if part.stop > part.start]
-        update = Update(device, optimizer, ranges, parameters, state, clip_value)
+        update = Update(device, optimizer, ranges, parameters, state, clip_value, status)
         trained[dtype] = Trained(parameters, gradients, state, update)
     return trained

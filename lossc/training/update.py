@@ -24,7 +24,8 @@ from lossc.ready import ready_program
 from lossc.runtime.device import Device
 from lossc.runtime.execute import Executable
 from lossc.runtime.memory import Argument, argument_for, copy, send
-from lossc.training.arena import Arena
+from lossc.training.arena import Arena, arena_alignment, segments_of
+from lossc.training.guard import STATUS, Guard
 
 if TYPE_CHECKING:
     from lossc.compiler import Compiled
@@ -42,16 +43,17 @@ class Range:
 
 
 def update_module(
-    optimizer: Optimizer, dtype: str, scalar_names: Sequence[str], clip_value: float | None = None
+    optimizer: Optimizer, dtype: str, scalar_names: Sequence[str], clip_value: float | None = None, checks: int = 0
 ) -> Module:  # fmt: skip
     """The optimizer's update of P elements: parameter, gradient, state and scalars in, `new_...` of the first and of
-    the state out. Gradients lie in [-clip_value, clip_value]. Raises LirError where the optimizer returns something
-    else."""
+    the state out; the old ones where one of so many `checks` has failed. Gradients lie in [-clip_value, clip_value].
+    Raises LirError where the optimizer returns something else."""
     build = Builder()
     flat, scalar = Type(dtype, (named("P"),)), Type(dtype)
     parameter, gradient = (Tensor(build.input(name, flat), build) for name in (PARAMETER, GRADIENT))
     state = {name: Tensor(build.input(name, flat), build) for name in optimizer.state}
     scalars = {name: Tensor(build.input(name, scalar), build) for name in (*scalar_names, GRADIENT_SCALE)}
+    where_checks_hold = Guard(build, checks)
     scaled = gradient * scalars[GRADIENT_SCALE]
     if clip_value is not None:
         scaled = scaled.maximum(-clip_value).minimum(clip_value)
@@ -61,22 +63,25 @@ def update_module(
         if not isinstance(tensor, Tensor) or tensor.type != flat:
             found = tensor.type if isinstance(tensor, Tensor) else type(tensor).__name__
             raise LirError(f"{type(optimizer).__name__}.update must give a new `{name}` of type {flat}, found {found}")
-    outputs = [tensor.value for tensor in results.values() if tensor is not None]
+    old = {PARAMETER: parameter, **state}
+    outputs = [where_checks_hold(tensor, old[name]).value for name, tensor in results.items() if tensor is not None]
     function = build.function("update", outputs, tuple(f"new_{name}" for name in results))
     return check_module(Module({function.name: function}, function.name))
 
 
 class Update:
-    """An optimizer's update over the arenas of one element type."""
+    """An optimizer's update over the arenas of one element type: executables to be launched behind the run that makes
+    the gradients, whose `status` words they look at."""
 
     def __init__(
         self, device: Device, optimizer: Optimizer, ranges: Sequence[Range], parameters: Arena,
-        state: Mapping[str, Arena], clip_value: float | None = None,
+        state: Mapping[str, Arena], clip_value: float | None = None, status: Argument | None = None,
     ) -> None:  # fmt: skip
         self.device, self.optimizer, self.ranges = device, optimizer, tuple(ranges)
         self.parameters, self.state = parameters, dict(state)
-        names = tuple(optimizer.scalars(0, ranges[0].group))
-        self._module = update_module(optimizer, parameters.dtype, names, clip_value)
+        dtype, names = parameters.dtype, tuple(optimizer.scalars(0, ranges[0].group))
+        checks = 0 if status is None else status.array.size
+        self._module = update_module(optimizer, dtype, names, clip_value, checks)
         # In place, stores past the cache take 1.15 times as long (16M parameters, Adam, Intel's CPU runtime): the lines
         # that they store are in the cache already.
         self._info = replace(device.info, nontemporal_stores=False)
@@ -88,13 +93,15 @@ class Update:
         # Where a kernel still reads what it has written over, results go beside and are copied back.
         written = {PARAMETER: parameters, **self.state}
         self._results = written if self.in_place else {
-            name: Arena(device, parameters.dtype, arena.segments) for name, arena in written.items()
+            name: Arena(device, dtype, arena.segments) for name, arena in written.items()
         }  # fmt: skip
-        dtype = to_dtype(parameters.dtype)
-        self._scalars = {
-            name: argument_for(device, np.zeros((), dtype), "readwrite") for name in (*names, GRADIENT_SCALE)
-        }
-        self._executables: dict[tuple[int, Range], Executable] = {}
+        table = segments_of([(name, ()) for name in names], to_dtype(dtype).itemsize, arena_alignment(device))
+        # Each range has its own: all are launched before any of them is waited for.
+        self._scalars = {part: Arena(device, dtype, table) for part in self.ranges}
+        self._status = status
+        self.gradient_scale = argument_for(device, np.ones((), to_dtype(dtype)), "readwrite")
+        """Where the kernel reads the number that gradients are multiplied by."""
+        self._executables: dict[int, list[Executable]] = {}
 
     @cached_property
     def compiled(self) -> Compiled:
@@ -103,38 +110,42 @@ class Update:
 
         return self._ready.compiled or compile_module(self._module, self._info)
 
-    @property
-    def gradient_scale(self) -> Argument:
-        """Where the kernel reads the number that gradients are multiplied by."""
-        return self._scalars[GRADIENT_SCALE]
+    def prepare(self, step: int, gradient_scale: float | None) -> None:
+        """Have the scalars of a step in the device's memory; `gradient_scale` is None where a kernel writes it. Raises
+        LirError where the optimizer refuses a learning rate."""
+        for part, scalars in self._scalars.items():
+            values = self.optimizer.scalars(step, part.group)
+            for name, segment in scalars.segments.items():
+                scalars.array[segment.offset] = values[name]
+            scalars.send()
+        if gradient_scale is not None:
+            self.gradient_scale.array[()] = gradient_scale
+            send(self.device, self.gradient_scale)
 
-    def __call__(self, gradients: Arena, step: int, gradient_scale: float | None) -> None:
-        """Change parameters and state by gradients that are multiplied by `gradient_scale` first; by what is in the
-        device's memory already where that is None."""
-        # Before anything changes: a learning rate may be refused.
-        scalars = [dict(self.optimizer.scalars(step, part.group)) for part in self.ranges]
-        for part, values in zip(self.ranges, scalars):
-            if gradient_scale is not None:
-                values[GRADIENT_SCALE] = gradient_scale
-            for name, value in values.items():
-                self._scalars[name].array[...] = value
-                send(self.device, self._scalars[name])
-            self._executable(gradients, part)({})
+    def executables(self, gradients: Arena) -> list[Executable]:
+        """What changes parameters and state by these gradients, each multiplied by the scale."""
+        found = self._executables.get(id(gradients))
+        if found is None:
+            found = self._executables[id(gradients)] = [self._executable(gradients, part) for part in self.ranges]
+        for arena in (self.parameters, *self.state.values()):
+            arena.device_is_newer = arena.argument.copied
+        return found
+
+    def finish(self) -> None:
+        """When they are done: results that were written beside come to their places."""
         if not self.in_place:
             for name, arena in {PARAMETER: self.parameters, **self.state}.items():
                 copy(self.device, self._results[name].argument, arena.argument)
-        for arena in (self.parameters, *self.state.values()):
-            arena.device_is_newer = arena.argument.copied
 
     def _executable(self, gradients: Arena, part: Range) -> Executable:
-        key = (id(gradients), part)
-        if key not in self._executables:
-            read: dict[str, Argument] = {**self._scalars, GRADIENT: gradients.range(part.start, part.stop)}
-            written: dict[str, Argument] = {}
-            for name, arena in {PARAMETER: self.parameters, **self.state}.items():
-                read[name] = arena.range(part.start, part.stop)
-                written[f"new_{name}"] = self._results[name].range(part.start, part.stop)
-            self._executables[key] = Executable(
-                self._ready.program, self.device, self._ready.sources, self._ready.options, read, written
-            )
-        return self._executables[key]
+        scalars = self._scalars[part]
+        read: dict[str, Argument] = {name: scalars.part(name) for name in scalars.segments}
+        read |= {GRADIENT_SCALE: self.gradient_scale, GRADIENT: gradients.range(part.start, part.stop)}
+        if self._status is not None:
+            read[STATUS] = self._status
+        written: dict[str, Argument] = {}
+        for name, arena in {PARAMETER: self.parameters, **self.state}.items():
+            read[name] = arena.range(part.start, part.stop)
+            written[f"new_{name}"] = self._results[name].range(part.start, part.stop)
+        ready = self._ready
+        return Executable(ready.program, self.device, ready.sources, ready.options, read, written)

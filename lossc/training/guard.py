@@ -1,0 +1,37 @@
+"""What a failed check keeps from happening: an error in a batch changes no parameter, and no sum of gradients.
+
+In: the status words of the run that makes the gradients, in the device's memory. Out: a condition over them, as LIR:
+what is launched behind that run, before anybody has looked whether it failed, puts back what was there before.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lossc.ir.builder import Builder, Tensor
+from lossc.ir.program import CHECK_HOLDS, Program
+from lossc.ir.types import Type
+from lossc.runtime.device import Device
+from lossc.runtime.memory import Argument, argument_for
+
+STATUS = "gradients.status"
+"""The input that holds them. No name of an optimizer's has a dot."""
+
+
+def status_words(program: Program, device: Device) -> Argument | None:
+    """Memory for the status words of a program; None where it checks nothing."""
+    if not program.checks:
+        return None
+    return argument_for(device, np.full(len(program.checks), CHECK_HOLDS, np.int32), "readwrite")
+
+
+class Guard:
+    """The input `gradients.status` of a function under construction. Without any checks everything holds."""
+
+    def __init__(self, build: Builder, checks: int) -> None:
+        words = Tensor(build.input(STATUS, Type("i32", (checks,))), build) if checks else None
+        self._holds = None if words is None else words.amin() == CHECK_HOLDS
+
+    def __call__(self, new: Tensor, old: Tensor) -> Tensor:
+        """`new` where all checks hold, else `old`."""
+        return new if self._holds is None else self._holds.select(new, old)
