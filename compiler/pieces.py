@@ -48,7 +48,7 @@ def move_to_piece(launch: Launch, start: str, row_elements: Mapping[str, Expr], 
     needed = dict.fromkeys([*kernel.scalars, *(var for offset in offsets for var in _variables(offset))])
     body = tuple(_moved(statement, moved, positions) for statement in kernel.body)
     scalars = {**{var.name: var for var in needed}, **launch.scalars}
-    return replace(launch, kernel=replace(kernel, scalars=tuple(needed), body=body), scalars=scalars)
+    return replace(launch, entry=replace(kernel, scalars=tuple(needed), body=body), scalars=scalars)
 
 
 def _variables(expression: Expr) -> Iterator[Var]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from .diagnostics import Span
+from .diagnostics import CompilerBug, Span
 from .integers import evaluate_integer
 from .repeat import pieces
 from .types import DimLike, Type
@@ -42,7 +42,8 @@ class Buffer:
 
 @dataclass(frozen=True)
 class Entry:
-    """What a launch must know of a kernel; its fields are those of `Kernel`."""
+    """What running takes of a kernel. Its fields are those of `Kernel`, and programs that were put on disk have it in
+    place of each kernel."""
 
     name: str
     scalars: tuple[Var, ...]
@@ -51,13 +52,19 @@ class Entry:
 
 @dataclass(frozen=True)
 class Launch:
-    """One kernel with its buffers in the order of its arguments and its scalars by name. Programs that were put on disk
-    have an `Entry` in place of each kernel: that is all that running takes."""
+    """One kernel with its buffers in the order of its arguments and its scalars by name."""
 
-    kernel: Kernel
+    entry: Kernel | Entry
     buffers: tuple[str, ...]
     scalars: Mapping[str, Expr]
     global_size: Expr
+
+    @property
+    def kernel(self) -> Kernel:
+        """With its body, which a program that was found on disk lacks."""
+        if isinstance(self.entry, Entry):
+            raise CompilerBug(f"the body of {self.entry.name} is asked for, and the program was found on disk")
+        return self.entry
 
 
 @dataclass(frozen=True)
@@ -155,7 +162,7 @@ class Program:
 def turns(program: Program, sizes: Mapping[str, int]) -> Iterator[Turn]:
     """Every step as often as it runs, in order; a single one where a launch does all of them together."""
     for variant in program.together:
-        if variant.guard is None or evaluate_integer(variant.guard, sizes):
+        if holds(variant.guard, sizes):
             yield Turn(Step("together", (replace(variant, guard=None),)), sizes, {})
             return
     for number, group in groupby(program.steps, key=lambda step: step.repeat):
@@ -184,9 +191,14 @@ def largest_sizes(program: Program, sizes: Mapping[str, int]) -> dict[str, int]:
     return largest
 
 
+def holds(guard: Expr | None, sizes: Mapping[str, int]) -> bool:
+    """Whether a variant may be taken for these sizes."""
+    return guard is None or bool(evaluate_integer(guard, sizes))
+
+
 def choose_variant(variants: Sequence[Variant], sizes: Mapping[str, int]) -> Variant:
     """The first variant whose guard holds; the last one has none."""
     for variant in variants:
-        if variant.guard is None or evaluate_integer(variant.guard, sizes):
+        if holds(variant.guard, sizes):
             return variant
-    raise AssertionError("the last variant has no guard")
+    raise CompilerBug("no variant of a step is for these sizes", ", ".join(variant.strategy for variant in variants))

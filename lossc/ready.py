@@ -17,7 +17,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -30,7 +30,6 @@ from lossc.runtime.device import Device
 
 if TYPE_CHECKING:
     from lossc.compiler import Compiled
-    from lossc.ir.kernel import Kernel
     from lossc.ir.target import DeviceInfo
 
 Kind = TypeVar("Kind")
@@ -136,7 +135,7 @@ def as_run(program: Program) -> Program:
 
     def plain(launch: Launch) -> Launch:
         kernel = launch.kernel
-        return replace(launch, kernel=cast("Kernel", Entry(kernel.name, kernel.scalars, kernel.grouping)))
+        return replace(launch, entry=Entry(kernel.name, kernel.scalars, kernel.grouping))
 
     def variant(one: Variant) -> Variant:
         return replace(one, launches=tuple(map(plain, one.launches)))

@@ -16,7 +16,7 @@ import numpy as np
 from ..ir.diagnostics import CheckFailed, CompilerBug, LirError, did_you_mean
 from ..ir.integers import evaluate_integer
 from ..ir.interp import failed_check
-from ..ir.program import CHECK_HOLDS, Buffer, Launch, Program, Step, Variant, largest_sizes, turns
+from ..ir.program import CHECK_HOLDS, Buffer, Launch, Program, Step, Variant, choose_variant, largest_sizes, turns
 from ..ir.shapes import bind_dimensions
 from ..ir.types import Type, dim_value, is_integer, numpy_dtype
 from .arithmetic import memory_type, poison
@@ -107,15 +107,13 @@ def _kind(dtype: np.dtype[Any]) -> str:
 
 
 def _choose(step: Step, sizes: Mapping[str, int], strategy: str | None) -> Variant:
+    if strategy is None:
+        return choose_variant(step.variants, sizes)
     for variant in step.variants:
-        if strategy is not None:
-            if variant.strategy == strategy:
-                return variant
-        elif variant.guard is None or evaluate_integer(variant.guard, sizes):
+        if variant.strategy == strategy:
             return variant
     offered = ", ".join(variant.strategy for variant in step.variants)
-    wanted = "whose guard holds" if strategy is None else f"by strategy {strategy}"
-    raise CompilerBug(f"step {step.name} has no variant {wanted}", f"it has {offered}")
+    raise CompilerBug(f"step {step.name} has no variant by strategy {strategy}", f"it has {offered}")
 
 
 def _launch(launch: Launch, memory: Arrays, sizes: Mapping[str, int], counts: Counts | None) -> None:

@@ -107,7 +107,7 @@ def with_mistake(program: Program, mistake: str | None) -> Program:
     for step in program.steps:
         variants = []
         for variant in step.variants:
-            launches = tuple(replace(launch, kernel=changes[mistake](launch.kernel)) for launch in variant.launches)
+            launches = tuple(replace(launch, entry=changes[mistake](launch.kernel)) for launch in variant.launches)
             variants.append(replace(variant, launches=launches))
         steps.append(replace(step, variants=tuple(variants)))
     return replace(program, steps=tuple(steps))

@@ -58,7 +58,7 @@ def _broken_programs() -> dict[str, tuple[Program, str]]:
         "gives total, which it writes, under two names"),
         "two kernels of a name": (
             _with_variants(program, replace(by_rows, launches=(first, replace(finish,
-        kernel=other_kernel))), direct),
+        entry=other_kernel))), direct),
             "two kernels are called finish"),
         "role": (_with_buffer(program, replace(total, role="result")), "has role result"),
         "alias of nothing": (_with_buffer(program, replace(total, alias_of="sum")), "memory of sum"),

@@ -282,7 +282,7 @@ def test_names_that_a_text_cannot_tell_apart() -> None:
     program = sum_program()
     (step,) = program.steps
     rows, direct = step.variants
-    other = replace(direct.launches[0], kernel=replace(direct.launches[0].kernel, body=()))
+    other = replace(direct.launches[0], entry=replace(direct.launches[0].kernel, body=()))
     with pytest.raises(CompilerBug, match="two kernels called finish"):
         print_program(replace(program, steps=(Step("sum", (rows, replace(direct, launches=(other,)))),)))
     with pytest.raises(CompilerBug, match="calls buffer total sum"):

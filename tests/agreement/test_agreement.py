@@ -276,7 +276,7 @@ def test_a_wrong_kernel_is_noticed(number: int) -> None:
     variant = step.variants[-1]
     launch = variant.launches[0]
     _, kernel = list(_mutants(launch.kernel).items())[number]
-    changed = replace(variant, launches=(replace(launch, kernel=kernel), *variant.launches[1:]))
+    changed = replace(variant, launches=(replace(launch, entry=kernel), *variant.launches[1:]))
     mutant = replace(program, steps=(*program.steps[:-1], replace(step, variants=(changed,))))
     assert list(problem.compare("the mutant", (5, 100), simulate(mutant, problem.arrays[5, 100])))
     assert not list(problem.compare("the kernel", (5, 100), simulate(program, problem.arrays[5, 100])))
