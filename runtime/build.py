@@ -29,11 +29,9 @@ _in_use: weakref.WeakValueDictionary[tuple[str, int], BuiltProgram] = weakref.We
 
 
 class BuiltProgram:
-    """Kernels of one source text on one device."""
+    """Kernels of one source text on one device. So many bytes of its binary are `stored` under a key."""
 
-    def __init__(self, device: Device, source: str, handle: cl.Program, key: str = "", stored: int = 0):
-        self.device = device
-        self.source = source
+    def __init__(self, handle: cl.Program, key: str, stored: int = 0):
         self.handle = handle
         self._key, self._stored = key, stored
 
@@ -45,11 +43,15 @@ class BuiltProgram:
     def store(self) -> None:
         """Put the binary on disk if the driver has compiled more of it than lies there. Some drivers compile at the
         first launch of a size."""
-        with _building:
-            binary = _binary(self.handle) if self._key and cache_enabled() else b""
-            if len(binary) > self._stored:
-                self._stored = len(binary)
-                Cache(cache_folder("programs")).put(self._key, binary)
+        if cache_enabled():
+            with _building:
+                self.put(_binary(self.handle))
+
+    def put(self, binary: bytes) -> None:
+        """Put this binary on disk if it is more than lies there."""
+        if len(binary) > self._stored and cache_enabled():
+            self._stored = len(binary)
+            Cache(cache_folder("programs")).put(self._key, binary)
 
     def new_kernel(self, name: str) -> cl.Kernel:
         """A kernel object that is nobody else's: the arguments set on one that threads share go to the wrong launch now
@@ -81,7 +83,8 @@ def build(device: Device, source: str, options: str = "") -> BuiltProgram:
         program = _in_use.get(place)
         if program is None:
             program = _in_use[place] = _from_disk_or_source(device, source, options, key)
-    # Where kernels are compiled at their launch the first run does this: who asks once gets the same binary later.
+    # Where kernels are compiled at their launch the first run does this; elsewhere there is something left to do only
+    # where the cache was switched on later.
     if not device.compiles_at_launch and not program.is_stored:
         program.store()
     return program
@@ -91,11 +94,15 @@ def _from_disk_or_source(device: Device, source: str, options: str, key: str) ->
     binary = Cache(cache_folder("programs")).get(key) if cache_enabled() else None
     program = _from_binary(device, binary, options) if binary is not None else None
     if binary is not None and program is not None:
-        return BuiltProgram(device, source, program, key, len(binary))
+        return BuiltProgram(program, key, len(binary))
     built = _from_source(device, source, options)
+    if device.compiles_at_launch:
+        return BuiltProgram(built, key)
     # A program made from its binary takes the driver a quarter of the memory: the rest is what its compiler leaves.
-    binary = b"" if device.compiles_at_launch else _binary(built)
-    return BuiltProgram(device, source, (_from_binary(device, binary, options) if binary else None) or built, key)
+    binary = _binary(built)
+    found = BuiltProgram((_from_binary(device, binary, options) if binary else None) or built, key)
+    found.put(binary)
+    return found
 
 
 def _from_binary(device: Device, binary: bytes, options: str) -> cl.Program | None:
