@@ -12,9 +12,6 @@ from collections.abc import Sequence
 
 from ..ir.kernel import (
     Apply,
-    Assign,
-    Const,
-    Declare,
     Expr,
     For,
     If,
@@ -29,13 +26,15 @@ from ..ir.kernel import (
     ceil_div,
     div,
     integer,
+    less,
     minimum,
     mul,
     sub,
 )
 from .emission.emit import Scope
-from .emission.points import Lanes, widen
-from .product import LARGEST_TURNED, MOST_DOTS, Product
+from .emission.points import Lanes
+from .emission.vectors import narrowed
+from .product import MOST_DOTS, Product, products_added, sums_from_zero
 from .tiles import SUMS
 
 TURNED = "matmul.turned"
@@ -58,8 +57,7 @@ class Dots:
 
     def __init__(self, product: Product, rows: int, lanes: int):
         self.product, self.rows, self.emitter = product, rows, product.emitter
-        dims = (product.column_dim, product.depth_dim)
-        self.lanes, self.width = (_lanes(dim, lanes) for dim in dims)
+        self.lanes, self.width = narrowed(lanes, product.column_dim), narrowed(lanes, product.depth_dim)
         self.abreast = min(COLUMNS_ABREAST, MOST_SUMS // rows, self.lanes)
         while self.lanes % self.abreast:
             self.abreast -= 1
@@ -72,7 +70,11 @@ class Dots:
     @property
     def private_arrays(self) -> tuple[PrivateArray, ...]:
         arrays = (PrivateArray(SUMS, self.product.dtype, self.rows * self.lanes),)
-        return (*arrays, PrivateArray(TURNED, self.product.dtype, LARGEST_TURNED)) if self.turns else arrays
+        if not self.turns:
+            return arrays
+        depth = self.product.depth_dim
+        assert isinstance(depth, int)
+        return (*arrays, PrivateArray(TURNED, self.product.dtype, self.rows * max(1, depth)))
 
     def lines_of_item(self, scope: Scope, first: Expr, end: Expr) -> None:
         """Everything for the lines from `first` to `end`."""
@@ -117,8 +119,7 @@ class Dots:
         ragged = not isinstance(product.depth_dim, int) or product.depth_dim % width != 0
         totals: list[list[Expr]] = []
         for lanes, first, stop in ((width, integer(0), whole), (1, whole, product.depth))[: 1 + ragged]:
-            sums = [[emitter.fresh("sum", product.dtype, lanes) for _ in columns] for _ in range(self.rows)]
-            scope.statements += [Declare(var, Const(0.0, product.dtype, lanes)) for line in sums for var in line]
+            sums = sums_from_zero(emitter, scope, product.dtype, self.rows, len(columns), lanes)
             k = emitter.fresh("k", "i64")
             body = self._steps(scope.inner(), top, columns, k, lanes, sums)
             scope.statements.append(For(k, first, stop, integer(lanes), body))
@@ -137,10 +138,7 @@ class Dots:
         for number, column in enumerate(columns):
             right = emitter.fresh("right", product.dtype, lanes)
             scope.statements.append(Let(right, product.right_at(k, column, lanes)))
-            scope.statements += [
-                Assign(line[number], Apply("fma", (widen(one, lanes), right, line[number]), product.dtype, lanes))
-                for line, one in zip(sums, left)
-            ]
+            scope.statements += products_added([line[number] for line in sums], right, left)
         return tuple(scope.statements)
 
     def _follow(self, scope: Scope, top: Expr, start: Expr) -> None:
@@ -158,11 +156,5 @@ class Dots:
             column, single = self.emitter.fresh("j", "i64"), scope.inner()
             product.follow(single, Load(SUMS, add(at, sub(column, start)), product.dtype), line, column)
             each = For(column, start, end, integer(1), tuple(single.statements))
-            fewer = Apply("lt", (sub(end, start), integer(lanes)), "bool")
+            fewer = less(sub(end, start), integer(lanes))
             scope.statements += [If(there, tuple(whole.statements)), If(fewer, (each,))]
-
-
-def _lanes(dim: object, most: int) -> int:
-    while isinstance(dim, int) and most > max(1, dim):
-        most //= 2
-    return most

@@ -9,11 +9,13 @@ changed sides.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ..ir.function import Op, Value
-from ..ir.kernel import Expr, Load, add, mul, register_dtype
+from ..ir.kernel import Apply, Assign, Const, Declare, Expr, Load, Var, add, mul, register_dtype
 from ..ir.types import DimLike
 from .emission.emit import Emitter, Scope
-from .emission.points import Coordinate, size_of
+from .emission.points import Coordinate, size_of, widen
 from .fused import Fused
 
 MOST_DOTS = 4
@@ -74,12 +76,36 @@ class Product:
 
     def follow(self, scope: Scope, sums: Expr, row: Expr, column: Coordinate) -> None:
         """Elementwise work on one vector of the result, and its stores."""
-        schedule = self.fused.schedule
-        assert schedule.matmul is not None
-        result = schedule.matmul.result
-        coordinates: tuple[Coordinate, Coordinate] = (column, row) if self.swapped else (row, column)
-        point = {axis: where for axis, where in zip(schedule.where[result], coordinates) if axis is not None}
-        scope.known[result] = self.emitter.let(scope, result.name, sums)
-        self.emitter.compute(schedule.function.outputs, point, scope)
-        for value in schedule.function.outputs:
-            self.emitter.store(value, point, scope)
+        place: tuple[Coordinate, Coordinate] = (column, row) if self.swapped else (row, column)
+        follow(self.fused, self.emitter, scope, sums, place)
+
+
+def follow(
+    fused: Fused, emitter: Emitter, scope: Scope, sums: Expr, place: tuple[Coordinate, Coordinate]
+) -> None:  # fmt: skip
+    """Elementwise work on a vector of the result, whose sums are known, at its row and column, and its stores."""
+    schedule = fused.schedule
+    assert schedule.matmul is not None
+    result = schedule.matmul.result
+    point = {axis: where for axis, where in zip(schedule.where[result], place) if axis is not None}
+    scope.known[result] = emitter.let(scope, result.name, sums)
+    emitter.compute(schedule.function.outputs, point, scope)
+    for value in schedule.function.outputs:
+        emitter.store(value, point, scope)
+
+
+def sums_from_zero(
+    emitter: Emitter, scope: Scope, dtype: str, rows: int, columns: int, lanes: int
+) -> list[list[Var]]:  # fmt: skip
+    """A tile of sums in registers: for each row some vectors of columns."""
+    tile = [[emitter.fresh(f"t{row}", dtype, lanes) for _ in range(columns)] for row in range(rows)]
+    scope.statements += [Declare(var, Const(0.0, dtype, lanes)) for line in tile for var in line]
+    return tile
+
+
+def products_added(sums: Sequence[Var], factor: Expr, others: Sequence[Expr]) -> list[Assign]:
+    """sums[j] += factor * others[j]."""
+    return [
+        Assign(var, Apply("fma", (widen(factor, var.width), other, var), var.dtype, var.width))
+        for var, other in zip(sums, others)
+    ]

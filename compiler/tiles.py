@@ -12,13 +12,11 @@ caches.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from ..ir.kernel import (
     Apply,
     Assign,
     Const,
-    Declare,
     Expr,
     For,
     If,
@@ -39,10 +37,11 @@ from ..ir.kernel import (
     mul,
     sub,
 )
+from ..ir.target import DeviceInfo
 from .emission.emit import Emitter, Scope
-from .emission.points import widen
 from .fused import Fused
-from .product import Product
+from .product import Product, products_added, sums_from_zero
+from .tiling import tiling_of
 
 PACKED, STAGED, SUMS = "matmul.packed", "matmul.staged", "matmul.sums"
 LINES_AHEAD = 4
@@ -50,46 +49,22 @@ STAGED_PADDING = 16
 """Elements between the staged rows of the left operand, so that they do not displace each other."""
 
 
-@dataclass(frozen=True)
-class Tiling:
-    """How a product is cut. A tile has `rows` rows and one panel of `vectors` vectors of `lanes` columns; a work-item
-    packs up to `panels` panels, `depth` steps of the inner size at once, and copies so many `staged` tiles of the left
-    operand. `sum_rows` is how many rows of sums it keeps: those of one tile, or of all its tiles where the inner size
-    takes several turns. What no second tile would read is not packed; it
-    `streams` from memory where it does not stay in a cache."""
-
-    rows: int
-    lanes: int
-    vectors: int
-    panels: int
-    depth: int
-    sum_rows: int
-    one_turn: bool
-    staged: int
-    packs: bool
-    streams: bool
-
-    @property
-    def panel(self) -> int:
-        return self.lanes * self.vectors
-
-    @property
-    def sum_pitch(self) -> int:
-        return self.panel if self.one_turn else self.panel * self.panels
-
-    def private_arrays(self, dtype: str, transposed: bool) -> tuple[PrivateArray, ...]:
-        staged = self.staged * self.rows * (self.depth if transposed else self.depth + STAGED_PADDING)
-        arrays = [PrivateArray(PACKED, dtype, self.panels * self.panel * self.depth)] if self.packs else []
-        arrays.append(PrivateArray(SUMS, dtype, self.sum_rows * self.sum_pitch))
-        return (*arrays, PrivateArray(STAGED, dtype, staged)) if self.staged else tuple(arrays)
-
-
 class Tiles(Product):
     """A product in tiles."""
 
-    def __init__(self, fused: Fused, emitter: Emitter, tiling: Tiling):
+    def __init__(self, fused: Fused, emitter: Emitter, device: DeviceInfo, rows: int):
         super().__init__(fused, emitter)
-        self.tiling = tiling
+        self.tiling = tiling_of(self, device, rows)
+
+    @property
+    def private_arrays(self) -> tuple[PrivateArray, ...]:
+        tiling = self.tiling
+        sizes = {
+            PACKED: tiling.panels * tiling.panel * tiling.depth if tiling.packs else 0,
+            SUMS: tiling.sum_rows * tiling.sum_pitch,
+            STAGED: tiling.staged * self.staged_tile,
+        }
+        return tuple(PrivateArray(name, self.dtype, size) for name, size in sizes.items() if size)
 
     # --- the right operand ---
 
@@ -239,8 +214,7 @@ class Tiles(Product):
     ) -> None:  # fmt: skip
         tiling, emitter = self.tiling, self.emitter
         lanes, base = tiling.lanes, mul(panel, integer(tiling.depth * tiling.panel))
-        tile = [[emitter.fresh(f"t{r}", self.dtype, lanes) for _ in range(vectors)] for r in range(tiling.rows)]
-        scope.statements += [Declare(var, Const(0.0, self.dtype, lanes)) for line in tile for var in line]
+        tile = sums_from_zero(emitter, scope, self.dtype, tiling.rows, vectors, lanes)
         places = [(var, add(sums, integer(r * tiling.sum_pitch + v * lanes)))
                   for r, line in enumerate(tile) for v, var in enumerate(line)]  # fmt: skip
         k = emitter.fresh("k", "i64")
@@ -261,9 +235,7 @@ class Tiles(Product):
         if tiling.staged:
             inner.statements += self._fetched_ahead(scope, top, number, panel, first, k)
         for line, load in zip(tile, self._factors(inner, top, staged, first, k)):
-            factor = widen(emitter.let(inner, "left", load), lanes)
-            inner.statements += [Assign(var, Apply("fma", (factor, one, var), self.dtype, lanes))
-                                 for var, one in zip(line, packed)]  # fmt: skip
+            inner.statements += products_added(line, emitter.let(inner, "left", load), packed)
         scope.statements.append(For(k, integer(0), depth, integer(1), tuple(inner.statements)))
         if not tiling.one_turn:
             # Each turn sums from 0: what is rounded stays as small as its own terms.

@@ -10,7 +10,8 @@ import pytest
 
 import lossc
 from lossc.compiler.compiled import compile_module
-from lossc.compiler.dots import LARGEST_TURNED
+from lossc.compiler.product import LARGEST_TURNED
+from lossc.compiler.strategies import MOST_CANDIDATES, Decision, candidates
 from lossc.ir.kernel import PrivateArray
 from lossc.ir.parser import parse
 from lossc.ir.target import PRESETS
@@ -104,6 +105,24 @@ def test_what_comes_from_memory_takes_few_streams() -> None:
 def test_few_columns_are_turned_up_to_a_size() -> None:
     assert "matmul.turned" in private_arrays((400, LARGEST_TURNED // 4, 4), (False, False))
     assert "matmul.turned" not in private_arrays((400, LARGEST_TURNED // 4 + 1, 4), (False, False))
+
+
+@pytest.mark.parametrize(("form", "named"), [((True, True), False), ((False, True), True)])
+def test_whatever_the_tuner_tries_gives_the_same(form: tuple[bool, bool], named: bool) -> None:
+    shape = (13, 520, 150)
+    compiled = compile_module(parse(text(*shape, form, named)), PRESETS["cpu_avx512"])
+    ((name, fused),) = compiled.lowered.fused.items()
+    given, sources = arrays(*shape, form), [dict(compiled.sources())]
+    tried = candidates(fused, compiled.device)
+    assert len(tried) == MOST_CANDIDATES
+    for candidate in tried[1:]:
+        other = compiled.decided({name: Decision(candidate, "a trial")})
+        if dict(other.sources()) in sources:
+            continue
+        sources.append(dict(other.sources()))
+        found = simulate(other.program, given)[0]
+        np.testing.assert_allclose(found, expected(given, form), rtol=1e-4, atol=1e-4)
+    assert len(sources) > 4
 
 
 def test_sixteen_bits_by_a_vector() -> None:

@@ -16,7 +16,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...ir.kernel import (
-    Apply,
     Expr,
     For,
     If,
@@ -24,9 +23,12 @@ from ...ir.kernel import (
     Stmt,
     add,
     at_least,
+    both,
     ceil_div,
     div,
+    divides,
     integer,
+    less,
     maximum,
     minimum,
     mod,
@@ -34,43 +36,19 @@ from ...ir.kernel import (
     sub,
 )  # fmt: skip
 from ...ir.program import Variant
-from ...ir.schedule import Schedule
 from ...ir.target import DeviceInfo
-from ...ir.types import ITEM_SIZE
 from .. import dots
 from ..emission.emit import Scope
 from ..emission.points import Lanes, size_of
 from ..emission.vectors import vector_width
 from ..fused import Fused, kernel_and_launch, work_item
 from ..product import Product, outer_dims
-from ..tiles import SUMS, Tiles, Tiling, pieces
+from ..tiles import SUMS, Tiles, pieces
+from ..tiling import EVEN_ROWS, MOST_EVEN_ROWS, TILE_ROWS
 
 STORES_ONCE = True
-TILE_ROWS = (12, 4, 1)
-"""Rows of a tile; fewer where the product has fewer."""
-EVEN_ROWS, MOST_EVEN_ROWS = 8, 400
-"""Rows of a tile where they divide those of a product so small that a last tile which overlaps costs more."""
-PANEL_VECTORS = 2
-PANELS = 8
-DEPTH = 1024
-"""Steps of the inner size in one turn."""
-SUM_ROWS = 384
-"""Rows that a work-item has at most where their sums wait from turn to turn."""
-STAGED_TILES = 4
-"""Tiles of a left operand stored by columns that are copied at once: 48 rows are three lines of memory."""
+MULTIPLIES = True
 ITEMS_A_CORE = 2
-IN_PLACE_TILES = 2
-"""Tiles of rows up to which the right operand is read where it lies."""
-IN_PLACE_VECTORS, IN_PLACE_SUMS = 8, 24
-"""Vectors of a panel that is read in place at most, and sums of its tile."""
-IN_PLACE_KEPT = 4096
-"""Sums that a work-item keeps from turn to turn, half of a first-level cache."""
-IN_PLACE_CACHES = 8
-"""Caches of a core that an operand fills which comes from memory: so many streams of it, a row each, go abreast."""
-IN_PLACE_TURN = 8
-"""Steps of a turn then."""
-OPERAND_PITCH = 2048
-"""Bytes: rows of an operand that are a multiple of this apart displace each other in a first-level cache."""
 
 
 def applies(fused: Fused, device: DeviceInfo) -> str | None:
@@ -83,66 +61,26 @@ def cost(fused: Fused, device: DeviceInfo) -> float:
     return 1.0
 
 
+def candidates(fused: Fused, device: DeviceInfo) -> tuple[dict[str, int], ...]:
+    """For caches of other sizes, for cores that do nothing else, for 16 vector registers instead of 32."""
+    panels = ({"panels": 4}, {"panels": 4, "depth": 2048}, {"panels": 16, "depth": 512})
+    return (*panels, {"depth": 512}, {"items_a_core": 1}, {"tile_rows": 6})
+
+
 def lower(fused: Fused, device: DeviceInfo) -> list[Variant]:
     """Tiles of as many rows as there are, up to the largest: a variant for each where that is not known."""
     matmul = fused.schedule.matmul
     assert matmul is not None
     rows, _ = outer_dims(matmul)
+    most, *fewer = TILE_ROWS
+    most = fused.setting("tile_rows", most)
     if isinstance(rows, int):
-        even = rows % EVEN_ROWS == 0 and rows % TILE_ROWS[0] != 0 and rows < MOST_EVEN_ROWS
-        return [_variant(fused, device, EVEN_ROWS if even else max(1, min(TILE_ROWS[0], rows)), None)]
+        even = most > EVEN_ROWS and rows % EVEN_ROWS == 0 and rows % most != 0 and rows < MOST_EVEN_ROWS
+        return [_variant(fused, device, EVEN_ROWS if even else max(1, min(most, rows)), None)]
     size = size_of(rows)
-    divides = Apply("lt", (mod(size, integer(EVEN_ROWS)), integer(1)), "bool")
-    few = Apply("lt", (size, integer(MOST_EVEN_ROWS)), "bool")
-    even = Apply("and", (Apply("and", (at_least(size, 1), divides), "bool"), few), "bool")
-    others = [_variant(fused, device, tile, at_least(size, tile) if tile > 1 else None) for tile in TILE_ROWS]
-    return [_variant(fused, device, EVEN_ROWS, even), *others]
-
-
-def _tiling(product: Product, schedule: Schedule, device: DeviceInfo, tile_rows: int) -> Tiling:
-    rows, columns, depth, left = product.row_dim, product.column_dim, product.depth_dim, product.left
-    lanes = vector_width(schedule, device)
-    packs = _packs(product, tile_rows)
-    one_turn = isinstance(depth, int) and depth <= DEPTH
-    most = max(depth, 1) if isinstance(depth, int) and one_turn else DEPTH
-    if not packs:
-        assert isinstance(columns, int)
-        while lanes > columns:
-            lanes //= 2
-        vectors = max(1, min(IN_PLACE_VECTORS, IN_PLACE_SUMS // tile_rows, columns // lanes))
-        if _is_large(product, device):
-            one_turn, most = False, IN_PLACE_TURN
-        panels = max(1, min(-(-columns // (lanes * vectors)), IN_PLACE_KEPT // (tile_rows * lanes * vectors)))
-        sum_rows = tile_rows if one_turn or not isinstance(rows, int) else -(-rows // tile_rows) * tile_rows
-        return Tiling(tile_rows, lanes, vectors, panels, most, sum_rows, one_turn, 0, False, _is_large(product, device))
-    while isinstance(columns, int) and lanes // 2 >= max(1, columns):
-        lanes //= 2
-    vectors = PANEL_VECTORS if not isinstance(columns, int) or columns > lanes else 1
-    panels = min(PANELS, -(-max(1, columns) // (lanes * vectors))) if isinstance(columns, int) else PANELS
-    sum_rows = tile_rows if one_turn else -(-SUM_ROWS // tile_rows) * tile_rows
-    if isinstance(rows, int):
-        sum_rows = min(sum_rows, -(-max(rows, 1) // tile_rows) * tile_rows)
-    pitch = left.type.shape[1]
-    apart = pitch * ITEM_SIZE[left.type.dtype] if isinstance(pitch, int) else OPERAND_PITCH
-    stages = left.type.dtype in ("f16", "bf16") or apart % OPERAND_PITCH == 0
-    staged = (STAGED_TILES if product.left_turned else 1) if stages else 0
-    return Tiling(tile_rows, lanes, vectors, panels, most, sum_rows, one_turn, staged, True, False)
-
-
-def _is_large(product: Product, device: DeviceInfo) -> bool:
-    """Whether the right operand is known not to stay in a cache."""
-    depth, columns = product.depth_dim, product.column_dim
-    if not isinstance(depth, int) or not isinstance(columns, int):
-        return False
-    return depth * columns * ITEM_SIZE[product.right.type.dtype] > IN_PLACE_CACHES * device.cache_per_unit
-
-
-def _packs(product: Product, tile_rows: int) -> bool:
-    """Whether the right operand is read so often that a copy in order pays."""
-    if product.right_turned or not isinstance(product.column_dim, int) or product.column_dim < 1:
-        return True
-    rows = product.row_dim
-    return -(-rows // tile_rows) > IN_PLACE_TILES if isinstance(rows, int) else tile_rows >= EVEN_ROWS
+    even = both(both(at_least(size, 1), divides(EVEN_ROWS, size)), less(size, integer(MOST_EVEN_ROWS)))
+    others = [_variant(fused, device, tile, at_least(size, tile) if tile > 1 else None) for tile in (most, *fewer)]
+    return [_variant(fused, device, EVEN_ROWS, even), *others] if most > EVEN_ROWS else others
 
 
 @dataclass(frozen=True)
@@ -154,9 +92,10 @@ class Grid:
     tiles_each: Expr
 
 
-def _grid(product: Tiles, tiling: Tiling, device: DeviceInfo) -> Grid:
+def _grid(product: Tiles, device: DeviceInfo) -> Grid:
+    tiling = product.tiling
     panels, tiles = ceil_div(product.columns, integer(tiling.panel)), ceil_div(product.rows, integer(tiling.rows))
-    wanted = integer(ITEMS_A_CORE * device.compute_units)
+    wanted = integer(product.fused.setting("items_a_core", ITEMS_A_CORE) * device.compute_units)
     if not tiling.packs:
         # One block of columns for each core, and as many more as it takes to keep their sums.
         panels_each = minimum(integer(tiling.panels), ceil_div(panels, integer(device.compute_units)))
@@ -176,11 +115,11 @@ def _grid(product: Tiles, tiling: Tiling, device: DeviceInfo) -> Grid:
 
 def _variant(fused: Fused, device: DeviceInfo, tile_rows: int, guard: Expr | None) -> Variant:
     emitter, scope = fused.emitter(), Scope()
-    if dots.applies(Product(fused, emitter), tile_rows):
-        return _variant_of_dots(fused, device, tile_rows, guard)
-    tiling = _tiling(Product(fused, emitter), fused.schedule, device, tile_rows)
-    product = Tiles(fused, emitter, tiling)
-    grid = _grid(product, tiling, device)
+    plain = Product(fused, emitter)
+    if dots.applies(plain, tile_rows):
+        return _variant_of_dots(plain, device, tile_rows, guard)
+    product = Tiles(fused, emitter, device, tile_rows)
+    tiling, grid = product.tiling, _grid(product, device)
     item = work_item(emitter, scope, "global_id")
     blocks = emitter.let(scope, "column_blocks", maximum(integer(1), grid.column_blocks))
     tiles_each = emitter.let(scope, "tiles_each", grid.tiles_each)
@@ -197,15 +136,15 @@ def _variant(fused: Fused, device: DeviceInfo, tile_rows: int, guard: Expr | Non
     launch = kernel_and_launch(
         fused, emitter, f"_{tiling.rows}x{tiling.vectors}x{tiling.lanes}", scope.statements,
         mul(grid.column_blocks, grid.row_blocks),
-        private_arrays=tiling.private_arrays(product.dtype, product.left_turned),
+        private_arrays=product.private_arrays,
         comment=(f"tiles of {tiling.rows} rows x {tiling.vectors} vectors of {tiling.lanes}",),
     )  # fmt: skip
     return Variant("matmul", (launch,), guard)
 
 
-def _variant_of_dots(fused: Fused, device: DeviceInfo, rows: int, guard: Expr | None) -> Variant:
-    emitter, scope = fused.emitter(), Scope()
-    product = dots.Dots(Product(fused, emitter), rows, vector_width(fused.schedule, device))
+def _variant_of_dots(plain: Product, device: DeviceInfo, rows: int, guard: Expr | None) -> Variant:
+    fused, emitter, scope = plain.fused, plain.emitter, Scope()
+    product = dots.Dots(plain, rows, vector_width(fused.schedule, device))
     each = maximum(integer(1), ceil_div(product.lines, integer(ITEMS_A_CORE * device.compute_units)))
     item = work_item(emitter, scope, "global_id")
     first = emitter.let(scope, "first_line", mul(item, each))
@@ -324,6 +263,6 @@ def _follow(
     elif product.column_dim % lanes:
         ragged = [statement for at_, width in pieces(product.column_dim % lanes, lanes)
                   for statement in element(add(whole, integer(at_)), width)]  # fmt: skip
-        loops.append(If(Apply("lt", (whole, stop), "bool"), tuple(ragged)))
+        loops.append(If(less(whole, stop), tuple(ragged)))
     inside.statements += loops
     scope.statements.append(For(row, own, integer(tiling.rows), integer(1), tuple(inside.statements)))

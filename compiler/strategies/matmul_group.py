@@ -16,10 +16,8 @@ from dataclasses import dataclass
 from ...ir.function import Op, Value
 from ...ir.kernel import (
     Apply,
-    Assign,
     Barrier,
     Const,
-    Declare,
     Expr,
     For,
     If,
@@ -48,10 +46,12 @@ from ...ir.program import Launch, Variant
 from ...ir.target import DeviceInfo
 from ...ir.types import ITEM_SIZE
 from ..emission.emit import Emitter, Scope
-from ..emission.points import Lanes, size_of, widen
+from ..emission.points import Lanes, size_of
 from ..fused import Fused, kernel_and_launch
+from ..product import follow, products_added, sums_from_zero
 
 STORES_ONCE = True
+MULTIPLIES = True
 SQUARES = (8, 4, 2)
 """Rows and columns of an item, the largest first: smaller ones where there would be too few tiles for the device."""
 SIDE = 16
@@ -174,10 +174,7 @@ class _Product:
         first_column = emitter.let(scope, "tile_column", mul(mod(group, across), side))
         line = emitter.let(scope, "line", div(item, integer(SIDE)))
         place = emitter.let(scope, "place", mod(item, integer(SIDE)))
-        sums = [[emitter.fresh(f"t{r}", tile.dtype, tile.width) for _ in range(tile.vectors)]
-                for r in range(tile.square)]  # fmt: skip
-        scope.statements += [Declare(var, Const(0.0, tile.dtype, tile.width)) for each in sums for var in each]
-
+        sums = sums_from_zero(emitter, scope, tile.dtype, tile.square, tile.vectors, tile.width)
         start = emitter.fresh("k", "i64")
         step = scope.inner()
         turn = mod(div(start, integer(tile.depth)), integer(2))
@@ -252,21 +249,14 @@ class _Product:
         for r, vectors in enumerate(sums):
             var = emitter.fresh("left", tile.dtype)
             body.append(Let(var, Load(self.slabs["left"].name, add(base, self._along(line, r, 1)), tile.dtype)))
-            for total, other in zip(vectors, right):
-                product = Apply("fma", (widen(var, tile.width), other, total), tile.dtype, tile.width)
-                body.append(Assign(total, product))
+            body += products_added(vectors, var, right)
         scope.statements.append(For(k, integer(0), integer(tile.depth), integer(1), tuple(body)))
 
     def _store(self, scope: Scope, total: Var, row: Expr, column: Expr) -> None:
         """What follows the product, at one vector of the result, where that lies inside."""
         emitter, width = self.emitter, self.tile.width
         row, column = emitter.let(scope, "row", row), emitter.let(scope, "column", column)
-        i, j = self.schedule.where[self.matmul.result]
-        point = {axis: where for axis, where in ((i, row), (j, Lanes(column, width))) if axis is not None}
         block = scope.inner()
-        block.known[self.matmul.result] = total
-        emitter.compute(self.schedule.function.outputs, point, block)
-        for value in self.schedule.function.outputs:
-            emitter.store(value, point, block)
+        follow(self.fused, emitter, block, total, (row, Lanes(column, width)))
         inside = both(less(row, self.rows), less(column, self.columns))
         scope.statements.append(If(inside, tuple(block.statements)))
