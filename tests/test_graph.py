@@ -4,86 +4,16 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from graph_examples import SAMPLES, classifier, value_of
 
 import lossc
 from lossc.calls import operation_names
 from lossc.ir.builder import Tensor
 from lossc.ir.composites import COMPOSITES, composite_of
-from lossc.ir.interp import interpret
-from lossc.ir.types import Dim, Type, named
-
-SAMPLES = Path(__file__).parents[1] / "samples"
-
-
-def classifier() -> lossc.Graph:
-    g = lossc.Graph("classifier")
-    x, labels = g.input("x", (None, 4)), g.input("labels", (None,), dtype="i32")
-    weight, bias = g.param("fc.weight", (3, 4), "kaiming_uniform"), g.param("fc.bias", (3,), "zeros")
-    logits = g.linear(x, weight, bias)
-    g.set_outputs({"loss": g.cross_entropy_loss(logits, labels, label_smoothing=0.1), "logits": logits})
-    return g
-
-
-def value_of(tensor: Tensor, g: lossc.Graph, **arrays: object) -> np.ndarray:
-    """What a value is, by the float64 interpreter."""
-    g.set_outputs([tensor])
-    inputs = {name: np.asarray(array) for name, array in arrays.items()}
-    return interpret(g.to_module().entry, {**inputs, **g.parameters})[0]
-
-
-# --- text ---------------------------------------------------------------------------------------------------
-
-
-def test_a_graph_prints_as_lir_that_reads_back_as_the_same_text() -> None:
-    text = str(classifier())
-    assert "param %fc.weight: f32[3, 4]" in text
-    assert "cross_entropy_loss %linear, %labels {label_smoothing = 0.1}" in text
-    assert lossc.parse(text).to_lir() == text
-
-
-def test_an_optional_operand_that_is_left_out_between_others_prints_by_name() -> None:
-    g = lossc.Graph()
-    x, t, p = g.input("x", (3,)), g.input("t", (3,)), g.input("p", (3,))
-    g.set_outputs([g.bce_with_logits_loss(x, t, pos_weight=p)])
-    text = str(g)
-    assert "pos_weight = %p" in text
-    assert lossc.parse(text).to_lir() == text
-
-
-def test_an_unfinished_graph_prints_too() -> None:
-    g = lossc.Graph()
-    g.input("x", (2,))
-    assert "func @graph(%x: f32[2])" in str(g)
-
-
-def test_saving_writes_the_text(tmp_path: Path) -> None:
-    path = tmp_path / "f.lir"
-    g = classifier()
-    g.save(path)
-    assert lossc.load(path).to_lir() == str(g)
-    with pytest.raises(lossc.LirError, match="cannot write"):
-        g.save(tmp_path / "missing" / "f.lir")
-
-
-def test_load_refuses_what_it_cannot_read(tmp_path: Path) -> None:
-    with pytest.raises(lossc.LirError):
-        lossc.load(tmp_path / "missing.lir")
-    (tmp_path / "bad.lir").write_text("func @f(%x: f32[2]) -> f32[2] {\n  %y = expp %x\n  return %y\n}\n")
-    with pytest.raises(lossc.LirError, match=r"bad.lir:2:8") as caught:
-        lossc.load(tmp_path / "bad.lir")
-    assert "did you mean `exp`?" in str(caught.value)
-
-
-def test_load_takes_the_function_that_is_named() -> None:
-    text = "func @a(%x: f32[2]) -> f32[2] {\n  return %x\n}\nfunc @b(%y: f32[3]) -> f32[3] {\n  return %y\n}\n"
-    with pytest.raises(lossc.LirError, match="one function that nobody calls"):
-        lossc.parse(text)
-    assert lossc.parse(text, function="b").inputs == {"y": Type("f32", (3,))}
-
+from lossc.ir.types import Dim, named
 
 # --- inputs and names ---------------------------------------------------------------------------------------
 
@@ -286,38 +216,6 @@ def test_constants_are_numbers() -> None:
         g.constant([1.0, 2.0])  # type: ignore[arg-type]
 
 
-# --- weights of samples -------------------------------------------------------------------------------------
-
-
-def test_sample_weights_average_by_their_sum() -> None:
-    g = lossc.Graph()
-    x, t, w = g.input("x", (3, 2)), g.input("t", (3, 2)), g.input("w", (3,))
-    arrays = {"x": np.arange(6.0).reshape(3, 2), "t": np.ones((3, 2)), "w": [1.0, 0.0, 3.0]}
-    squares = (arrays["x"] - arrays["t"]) ** 2 * np.array([[1.0], [0.0], [3.0]])
-    assert value_of(g.mse_loss(x, t, sample_weight=w), g, **arrays) == pytest.approx([squares.sum() / 8])
-    assert value_of(g.mse_loss(x, t, sample_weight=w, reduction="sum"), g, **arrays) == pytest.approx([squares.sum()])
-    assert value_of(g.mse_loss(x, t, sample_weight=w, reduction="none"), g, **arrays) == pytest.approx(squares)
-
-
-def test_sample_weights_of_ignored_rows_do_not_count() -> None:
-    g = lossc.Graph()
-    x, y, w = g.input("x", (3, 2)), g.input("y", (3,), "i32"), g.input("w", (3,))
-    logits = np.array([[0.0, 1.0], [2.0, 0.0], [1.0, 1.0]])
-    loss = g.cross_entropy_loss(x, y, sample_weight=w, ignore_index=-1)
-    rows = np.log(np.exp(logits).sum(1)) - logits[[0, 1, 2], [1, 0, 0]]
-    expected = (2 * rows[0] + 5 * rows[2]) / 7
-    assert value_of(loss, g, x=logits, y=[1, -1, 0], w=[2.0, 3.0, 5.0]) == pytest.approx([expected])
-
-
-def test_sample_weights_that_do_not_fit_are_refused() -> None:
-    g = lossc.Graph()
-    x, t = g.input("x", (None, 2)), g.input("t", (None, 2))
-    with pytest.raises(lossc.LirError, match="does not fit its unreduced loss"):
-        g.mse_loss(x, t, sample_weight=g.input("w", (2,)))
-    with pytest.raises(lossc.LirError, match="no operand or attribute `sample_weight`"):
-        g.relu(x, sample_weight=x)
-
-
 # --- outputs ------------------------------------------------------------------------------------------------
 
 
@@ -342,55 +240,6 @@ def test_wrong_outputs_are_refused(outputs: object, message: str) -> None:
         classifier().set_outputs(outputs)  # type: ignore[arg-type]
 
 
-# --- functions ----------------------------------------------------------------------------------------------
-
-HALF = """
-func @half_squares(%x: f32[N]) -> f32[N] {
-  %square = mul %x, %x
-  %half = mul %square, 0.5
-  return %half
-}
-func @main(%x: f32[4], %y: f32[B]) -> (%a: f32[4], %b: f32[B]) {
-  %a = call @half_squares(%x)
-  %b = call @half_squares(%y)
-  return %a, %b
-}
-"""
-
-
-def test_a_loaded_module_keeps_its_functions() -> None:
-    g = lossc.parse(HALF)
-    assert g.name == "main"
-    assert lossc.parse(str(g)).to_lir() == str(g)
-    extra = g.call("half_squares", g.value("y"))
-    assert extra.shape == (named("B"),)  # type: ignore[union-attr]
-    with pytest.raises(lossc.LirError, match="did you mean `half_squares`"):
-        g.call("half_square", g.value("y"))
-
-
-def test_a_graph_is_a_function_of_another() -> None:
-    inner = lossc.Graph("scaled")
-    inner.set_outputs({"twice": inner.input("v", ("N",)) * 2})
-    g = lossc.Graph()
-    first, second = g.input("x", (3,)), g.input("y", (5,))
-    g.set_outputs([g.call(inner, first), g.call(inner, second)])  # type: ignore[list-item]
-    text = str(g)
-    assert text.count("func @scaled") == 1
-    fn = g.compile()
-    found = fn(x=np.ones(3, "f4"), y=np.ones(5, "f4"))
-    assert [array.tolist() for array in found] == [[2.0] * 3, [2.0] * 5]
-
-
-def test_two_functions_of_one_name_are_refused() -> None:
-    inner, other, g = lossc.Graph("same"), lossc.Graph("same"), lossc.Graph()
-    inner.set_outputs([inner.input("v", ("N",)) * 2])
-    other.set_outputs([other.input("v", ("N",)) * 3])
-    x = g.input("x", (3,))
-    g.call(inner, x)
-    with pytest.raises(lossc.LirError, match="there is a function @same already"):
-        g.call(other, x)
-
-
 def test_an_unknown_parameter_is_a_key_error_that_helps() -> None:
     g = lossc.Graph()
     g.param("fc.weight", (2, 2), "zeros")
@@ -400,12 +249,6 @@ def test_an_unknown_parameter_is_a_key_error_that_helps() -> None:
     assert "did you mean `fc.weight`?" in str(caught.value)
     assert "there are: fc.weight" in str(caught.value)
     assert g.parameters.get("zz") is None
-
-
-@pytest.mark.parametrize("other", ["func @f() {}", lossc.Graph(), None])
-def test_a_graph_is_made_from_modules_alone(other: Any) -> None:
-    with pytest.raises(lossc.LirError, match=r"expected a Module, found \w+\n.*lossc.parse\(text\)"):
-        lossc.Graph.from_module(other)
 
 
 def test_what_is_probably_not_meant_is_warned_about() -> None:

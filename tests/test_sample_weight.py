@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from graph_examples import value_of as value_in
 from loss_examples import CLASSES, EXAMPLES, ROWS, Arrays, arrays_for
 
 import lossc
@@ -139,3 +140,32 @@ def test_sixteen_bit_rows_are_weighed_in_f32(device: Device, dtype: str) -> None
     values = np.full(4096, 1.0, "f4")
     mean, _ = g.compile(device=device)(x=values, t=values * 0, s=values * 3)
     assert mean == pytest.approx([1.0], rel=1e-6)
+
+
+def test_sample_weights_average_by_their_sum() -> None:
+    g = lossc.Graph()
+    x, t, w = g.input("x", (3, 2)), g.input("t", (3, 2)), g.input("w", (3,))
+    arrays = {"x": np.arange(6.0).reshape(3, 2), "t": np.ones((3, 2)), "w": [1.0, 0.0, 3.0]}
+    squares = (arrays["x"] - arrays["t"]) ** 2 * np.array([[1.0], [0.0], [3.0]])
+    assert value_in(g.mse_loss(x, t, sample_weight=w), g, **arrays) == pytest.approx([squares.sum() / 8])
+    assert value_in(g.mse_loss(x, t, sample_weight=w, reduction="sum"), g, **arrays) == pytest.approx([squares.sum()])
+    assert value_in(g.mse_loss(x, t, sample_weight=w, reduction="none"), g, **arrays) == pytest.approx(squares)
+
+
+def test_sample_weights_of_ignored_rows_do_not_count() -> None:
+    g = lossc.Graph()
+    x, y, w = g.input("x", (3, 2)), g.input("y", (3,), "i32"), g.input("w", (3,))
+    logits = np.array([[0.0, 1.0], [2.0, 0.0], [1.0, 1.0]])
+    loss = g.cross_entropy_loss(x, y, sample_weight=w, ignore_index=-1)
+    rows = np.log(np.exp(logits).sum(1)) - logits[[0, 1, 2], [1, 0, 0]]
+    expected = (2 * rows[0] + 5 * rows[2]) / 7
+    assert value_in(loss, g, x=logits, y=[1, -1, 0], w=[2.0, 3.0, 5.0]) == pytest.approx([expected])
+
+
+def test_sample_weights_that_do_not_fit_are_refused() -> None:
+    g = lossc.Graph()
+    x, t = g.input("x", (None, 2)), g.input("t", (None, 2))
+    with pytest.raises(lossc.LirError, match="does not fit its unreduced loss"):
+        g.mse_loss(x, t, sample_weight=g.input("w", (2,)))
+    with pytest.raises(lossc.LirError, match="no operand or attribute `sample_weight`"):
+        g.relu(x, sample_weight=x)
