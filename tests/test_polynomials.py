@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,8 @@ from lossc.runtime.arithmetic import pointwise
 ULP = 2.0**-23
 
 
-def compute(name: str, x: np.ndarray) -> np.ndarray:
-    """The polynomial as kernels evaluate it: every operation rounded to f32."""
+def compute(name: str, x: np.ndarray, division_off: float = 0.0) -> np.ndarray:
+    """The polynomial as kernels evaluate it: every operation rounded to f32, quotients off by so many ulps."""
     values: dict[str, Any] = {"x": x}
 
     def value(expression: Expr) -> Any:
@@ -27,7 +27,8 @@ def compute(name: str, x: np.ndarray) -> np.ndarray:
             case Var(name=variable):
                 return values[variable]
             case Apply(op=op, operands=operands, dtype=dtype):
-                return pointwise(op, dtype, 1)(*np.broadcast_arrays(*map(value, operands)))
+                found = pointwise(op, dtype, 1)(*np.broadcast_arrays(*map(value, operands)))
+                return (found * (1 + division_off * ULP)).astype(np.float32) if op == "div" else found
         raise AssertionError(expression)
 
     def let(hint: str, expression: Expr) -> Expr:
@@ -60,22 +61,22 @@ Exact = Callable[[np.ndarray], np.ndarray]
 # Function, numbers, float64, ulps. Of what a function is reduced to every f32 from SMALL on: |x| up to log(2) / 2 for
 # exponentials, one binade around 1 for logarithms; where only the exponent differs, a sample.
 CASES: dict[str, tuple[str, Callable[[], Iterator[np.ndarray]], Exact, float]] = {
-    "exp": ("exp_nonpositive", lambda: negative(numbers(SMALL, 0.4), numbers(0.4, 40, SAMPLE)), np.exp, 2.25),
-    "exp, small": ("exp_nonpositive", lambda: negative(numbers(40, 87.3)), np.exp, 3.5),
+    "exp": ("exp_nonpositive", lambda: negative(numbers(SMALL, 0.4), numbers(0.4, 40, SAMPLE)), np.exp, 2.2),
+    "exp, small": ("exp_nonpositive", lambda: negative(numbers(40, 87.3)), np.exp, 3.3),
     "exp of negated": (
-        "exp_of_negated", lambda: chain(numbers(SMALL, 0.4), numbers(0.4, 40, SAMPLE)), lambda x: np.exp(-x), 2.25,
+        "exp_of_negated", lambda: chain(numbers(SMALL, 0.4), numbers(0.4, 40, SAMPLE)), lambda x: np.exp(-x), 2.2,
     ),
-    "exp of negated, small": ("exp_of_negated", lambda: numbers(40, 87.3), lambda x: np.exp(-x), 3.5),
-    "expm1": ("expm1_nonpositive", lambda: negative(numbers(SMALL, 1.1), numbers(1.1, 100, SAMPLE)), np.expm1, 1.25),
+    "exp of negated, small": ("exp_of_negated", lambda: numbers(40, 87.3), lambda x: np.exp(-x), 3.3),
+    "expm1": ("expm1_nonpositive", lambda: negative(numbers(SMALL, 1.1), numbers(1.1, 100, SAMPLE)), np.expm1, 1.1),
     "tanh": ("tanh_by_expm1", lambda: chain(numbers(SMALL, 0.6), numbers(0.6, 20, SAMPLE)), np.tanh, 2),
     "log1p": ("log1p_near", lambda: numbers(SMALL, 1), np.log1p, 1.25),
     "log1p, below 0": ("log1p_near", lambda: negative(numbers(SMALL, 0.5)), np.log1p, 1.25),
-    "log1p, negative": ("log1p_nonpositive", lambda: negative(numbers(SMALL, 1 - 2.0**-24)), np.log1p, 0.75),
-    "log near 1": ("log_normal", lambda: numbers(0.5, 2), np.log, 0.75),
-    "log": ("log_normal", lambda: numbers(2.0**-126, 3.4e38, 97), np.log, 0.75),
-    "log of a probability": ("log_unit", lambda: chain(numbers(0.5, 1), numbers(2.0**-126, 0.5, 97)), np.log, 0.75),
-    "log below the normal range": ("log_unit", lambda: numbers(2.0**-149, 2.0**-126), np.log, 0.75),
-    "log of a probability, clamped": ("log_unit_clamped", lambda: numbers(0.5, 1), np.log, 0.75),
+    "log1p, negative": ("log1p_nonpositive", lambda: negative(numbers(SMALL, 1 - 2.0**-24)), np.log1p, 0.7),
+    "log near 1": ("log_normal", lambda: numbers(0.5, 2), np.log, 0.7),
+    "log": ("log_normal", lambda: numbers(2.0**-126, 3.4e38, 97), np.log, 0.7),
+    "log of a probability": ("log_unit", lambda: chain(numbers(0.5, 1), numbers(2.0**-126, 0.5, 97)), np.log, 0.7),
+    "log below the normal range": ("log_unit", lambda: numbers(2.0**-149, 2.0**-126), np.log, 0.7),
+    "log of a probability, clamped": ("log_unit_clamped", lambda: numbers(0.5, 1), np.log, 0.7),
 }  # fmt: skip
 
 
@@ -90,14 +91,24 @@ def test_errors(case: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "sign"), [("expm1_nonpositive", -1), ("log1p_near", 1), ("log1p_near", -1), ("log1p_nonpositive", -1)]
+    ("case", "sign"), [("expm1", -1), ("tanh", 1), ("log1p", 1), ("log1p, below 0", -1), ("log1p, negative", -1)]
 )
-def test_near_0(name: str, sign: int) -> None:
+def test_near_0(case: str, sign: int) -> None:
     """There they are x, to within a rounding and what the next term of the series adds."""
+    name, _, exact, ulps = CASES[case]
     x = sign * np.concatenate(list(numbers(2.0**-126, SMALL, 97)))
-    exact = np.expm1 if name.startswith("expm1") else np.log1p
     wanted = exact(x.astype(np.float64))
-    assert (np.abs(compute(name, x) - wanted) <= 2 * ULP * np.abs(wanted)).all()
+    assert (np.abs(compute(name, x) - wanted) <= ulps * ULP * np.abs(wanted)).all()
+
+
+@pytest.mark.parametrize(("case", "ulps"), [("log1p", 2.7), ("log1p, below 0", 2.7), ("tanh", 4.6)])
+@pytest.mark.parametrize("off", [-2.5, 2.5])
+def test_division_that_is_not_rounded_correctly(case: str, ulps: float, off: float) -> None:
+    """OpenCL allows 2.5 ulp in a quotient; on CPUs it is rounded correctly."""
+    name, pieces, exact, _ = CASES[case]
+    for x in islice(pieces(), 0, None, 7):
+        wanted = exact(x.astype(np.float64))
+        assert (np.abs(compute(name, x, off) - wanted) <= ulps * ULP * np.abs(wanted)).all()
 
 
 @pytest.mark.parametrize(("name", "sign"), [("exp_nonpositive", -1), ("exp_of_negated", 1)])
