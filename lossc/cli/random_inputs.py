@@ -23,8 +23,7 @@ from lossc.ir.verify import check_type
 
 # What leaves the values of a tensor as they are, at most moved, repeated or in another type.
 _SAME_VALUES = ("cast", "broadcast", "reshape", "transpose", "stop_gradient")
-_MIRRORED = {"lt": "gt", "le": "ge", "gt": "lt", "ge": "le"}
-_NEGATED = {"lt": "ge", "le": "gt", "gt": "le", "ge": "lt"}
+_BOUNDS = ("lt", "le", "gt", "ge")
 
 
 @dataclass
@@ -120,11 +119,11 @@ def _checked(function: Function, producers: Mapping[Value, Op]) -> Iterator[tupl
         op = producers.get(value)
         if op is None:
             yield value, "ge" if holds else "lt", 1
-        elif op.name in _MIRRORED:
-            comparison = op.name if holds else _NEGATED[op.name]
+        elif op.name in _BOUNDS:
+            comparison = op.name if holds else COMPLEMENT[op.name]
             left, right = (_source(operand, producers) for operand in op.operands)
             yield left, comparison, right
-            yield right, _MIRRORED[comparison], left
+            yield right, MIRRORED[comparison], left
         elif op.name == "not":
             pending.append((op.operands[0], not holds))
         elif op.name in ("and", "or", *_SAME_VALUES):
