@@ -12,7 +12,7 @@ from .fusion.outline import Outlined, outline
 from .lower import Lowered, lower
 from .opencl.printer import BUILD_OPTIONS, kernel_source
 from .pipeline import run_passes
-from .strategies import Decision
+from .strategies import Decision, sums_across
 
 
 @dataclass(frozen=True)
@@ -48,5 +48,5 @@ def compile_module(module: Module, device: DeviceInfo, strategy: str | None = No
     """Compile the entry of `module` for a device. Needs no driver."""
     prepared = run_passes(module, ("prepare",))
     split = run_passes(prepared, ("split-rows",))
-    outlined = outline(split, device.kind == "cpu")
+    outlined = outline(split, sums_across(device))
     return Compiled(module, prepared, split, outlined, lower(outlined, device, strategy), device, strategy)

@@ -36,7 +36,7 @@ from ..ir.names import distinct
 from ..ir.program import Buffer, Launch, Step, Variant
 from ..ir.target import DeviceInfo
 from .emission.emit import Scope
-from .emission.points import product
+from .emission.vectors import elements_of
 from .fused import Fused, finish_whole, kernel_and_launch, partial_name
 
 MOST_ELEMENTS = 16384
@@ -62,11 +62,6 @@ def with_lone_item(fused: Fused, variants: Iterable[Variant], device: DeviceInfo
     return tuple(found)
 
 
-def _elements(fused: Fused) -> Expr:
-    schedule = fused.schedule
-    return product(schedule.axes[axis] for axis in sorted(schedule.looped))
-
-
 def _few(elements: Expr) -> Expr | None:
     """The guard of what is for few elements; None where it is known that there are few."""
     return None if isinstance(elements, Const) else less(elements, integer(MOST_ELEMENTS + 1))
@@ -74,7 +69,7 @@ def _few(elements: Expr) -> Expr | None:
 
 def _lone(fused: Fused, variant: Variant) -> Variant | None:
     """The variant for small sizes; None where it has no such form, or is not for small sizes itself."""
-    elements = _elements(fused)
+    elements = elements_of(fused.schedule)
     if isinstance(elements, Const) and elements.value > MOST_ELEMENTS:
         return None
     if len(variant.launches) != 2 or not _divides_its_work(variant.launches[0]):
@@ -159,7 +154,7 @@ def joined(
 def _lone_forms(step: Step, fused: Fused) -> Iterator[Variant]:
     """The variants of a step that are one launch of one work-item, or can be launched so, guarded to be for small
     sizes."""
-    elements = _elements(fused)
+    elements = elements_of(fused.schedule)
     if isinstance(elements, Const) and elements.value > MOST_ELEMENTS:
         return
     for variant in step.variants:

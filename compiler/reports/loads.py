@@ -7,13 +7,14 @@ later ones. Out: operations and inputs of each pass. The counts of `report` and 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ...ir.function import Op, Value
 from ...ir.program import Variant
 from ...ir.schedule import Schedule
 from ...ir.types import ITEM_SIZE, dim_value
+from ..behind import behind
 from ..rows.stages import Stage, stages_of
 
 
@@ -35,23 +36,26 @@ class Pick:
 
 
 def passes_of(schedule: Schedule, variant: Variant) -> list[Pass]:
-    kept = _kept(schedule, variant)
+    stages = stages_of(schedule)
+    kept = _kept(stages, variant)
     reduced = {op.result for op in schedule.row_reductions}
     found = []
-    for stage in stages_of(schedule):
+    for stage in stages:
         ready = reduced | {value for value, number in kept.items() if number < stage.number}
-        found.append(_work(schedule, stage, ready, kept))
+        own = [value for value, number in kept.items() if number == stage.number]
+        seen = behind([*stage.targets, *own], schedule.producer, ready, picked=False) - ready
+        ops = tuple(op for op in schedule.function.ops if op.results and op.result in seen)
+        found.append(Pass(ops, tuple(value for value in schedule.function.inputs if value in seen)))
     return found
 
 
 def picks_of(schedule: Schedule) -> list[Pick]:
-    producer = schedule.function.producers()
     return [
         Pick(value, op.result)
         for op in schedule.function.ops
         if op.name == "gather"
         for value in schedule.function.inputs
-        if value in _behind([op.operands[0]], producer, ())
+        if value in behind([op.operands[0]], schedule.producer, picked=False)
     ]
 
 
@@ -60,34 +64,9 @@ def bytes_of(value: Value, at: Value, sizes: Mapping[str, int]) -> int:
     return math.prod(dim_value(dim, sizes) for dim in at.type.shape) * ITEM_SIZE[value.type.dtype]
 
 
-def _behind(targets: Iterable[Value], producer: Mapping[Value, Op], ready: Collection[Value]) -> set[Value]:
-    """The targets and everything that they are computed from, but for what is ready and what is picked."""
-    pending = list(targets)
-    seen: set[Value] = set()
-    while pending:
-        value = pending.pop()
-        if value in seen or value in ready:
-            continue
-        seen.add(value)
-        op = producer.get(value)
-        if op is not None:
-            pending += op.operands[1:] if op.name == "gather" else op.operands
-    return seen
-
-
-def _kept(schedule: Schedule, variant: Variant) -> dict[Value, int]:
+def _kept(stages: Sequence[Stage], variant: Variant) -> dict[Value, int]:
     """The values that private and local arrays hold between passes, with the pass that computes them."""
     kernels = [launch.kernel for launch in variant.launches]
     held = {array.holds for kernel in kernels for array in kernel.private_arrays if array.holds is not None}
     held |= {value for kernel in kernels for array in kernel.local_arrays for value in array.holds}
-    stages = stages_of(schedule)
     return {value: next(stage.number for stage in stages if stage.needs(value)) for value in held}
-
-
-def _work(schedule: Schedule, stage: Stage, ready: Collection[Value], kept: Mapping[Value, int]) -> Pass:
-    producer = schedule.function.producers()
-    reduced = [op.operands[0] for op in (*stage.reductions, *stage.element_sums, *stage.element_checks)]
-    own = [value for value, number in kept.items() if number == stage.number]
-    seen = _behind([*stage.element_outputs, *reduced, *own], producer, ready)
-    ops = tuple(op for op in schedule.function.ops if op.results and op.result in seen)
-    return Pass(ops, tuple(value for value in schedule.function.inputs if value in seen))

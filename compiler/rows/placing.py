@@ -9,25 +9,28 @@ distributions, 16384 x 1024: 0.77 of the time).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from ...ir.function import Op, Value
 from ...ir.schedule import Schedule
+from ..behind import behind
+from ..costs import COSTLY
 
 Task = Op | Value
 """A row reduction, a sum over everything or a check, done at every element; or a value that is stored there."""
 
 
-def places(schedule: Schedule, costly: frozenset[str]) -> Mapping[Task, int]:
+def places(schedule: Schedule) -> Mapping[Task, int]:
     """The pass that does each task: the earliest of those that make the fewest passes read the fewest inputs. Results
-    of `costly` operations are taken to be kept from the first pass that computes them."""
+    of costly operations are taken to be kept from the first pass that computes them, which is about what `keeping.py`
+    decides once the passes are known."""
     latest = _latest(schedule)
     reads: list[set[Value]] = [set() for _ in range(schedule.stages)]
     found: dict[Task, int] = {}
     # What has no choice first: others join it.
     for task in sorted(latest, key=lambda task: latest[task] - _earliest(schedule, task)):
         first = _earliest(schedule, task)
-        own = {number: _inputs(schedule, _value(task), number, costly) for number in range(first, latest[task] + 1)}
+        own = {number: _inputs(schedule, _value(task), number) for number in range(first, latest[task] + 1)}
         found[task] = min(own, key=lambda number: (len(own[number] - reads[number]), number))
         reads[found[task]] |= own[found[task]]
     return found
@@ -44,10 +47,9 @@ def _earliest(schedule: Schedule, task: Task) -> int:
 def _latest(schedule: Schedule) -> dict[Task, int]:
     """The last pass that may do each task: for a row reduction, the one before all that looks at its result."""
     last = schedule.stages - 1
-    checks = [op for op in schedule.function.ops if op.name == "check" and op not in schedule.finish]
     at_elements: list[Task] = [*schedule.row_reductions, *schedule.element_outputs, *schedule.element_sums,
                                *schedule.element_checks, *schedule.across]  # fmt: skip
-    at_rows: list[Task] = [*schedule.row_outputs, *(op for op in (*schedule.whole_reductions, *checks)
+    at_rows: list[Task] = [*schedule.row_outputs, *(op for op in (*schedule.whole_reductions, *schedule.checks)
                                                     if op not in at_elements)]  # fmt: skip
     found: dict[Task, int] = dict.fromkeys(at_elements, last)
     # A value of a row is computed once the pass before its level is done, or the first.
@@ -61,30 +63,14 @@ def _latest(schedule: Schedule) -> dict[Task, int]:
 
 def _reductions_behind(schedule: Schedule, value: Value) -> Iterable[Op]:
     """The row reductions that a value looks at, not those behind them."""
-    producer, reduced = schedule.function.producers(), set(schedule.row_reductions)
-    seen = _behind([value], producer, reduced, picked=True)
+    seen = behind([value], schedule.producer, {op.result for op in schedule.row_reductions})
     return [op for op in schedule.row_reductions if op.result in seen]
 
 
-def _inputs(schedule: Schedule, value: Value, number: int, costly: frozenset[str]) -> set[Value]:
+def _inputs(schedule: Schedule, value: Value, number: int) -> set[Value]:
     """The inputs that pass `number` reads at every element for a value."""
-    producer = schedule.function.producers()
-    kept = {op for op in schedule.function.ops if op.name in costly and schedule.stage[op.result] < number
-            and schedule.varies[op.result] == schedule.looped}  # fmt: skip
-    seen = _behind([value], producer, {*schedule.row_reductions, *kept})
+    known = {op.result for op in schedule.function.ops if op.name in COSTLY and schedule.stage[op.result] < number
+             and schedule.varies[op.result] == schedule.looped}  # fmt: skip
+    known.update(op.result for op in schedule.row_reductions)
+    seen = behind([value], schedule.producer, known, picked=False)
     return {v for v in schedule.function.inputs if v in seen and schedule.varies[v] == schedule.looped}
-
-
-def _behind(targets: Sequence[Value], producer: Mapping[Value, Op], stop: set[Op], picked: bool = False) -> set[Value]:
-    """The targets and everything that they are computed from, up to the results of some operations; what a gather picks
-    from only where `picked`: it is one element."""
-    pending, seen = list(targets), set()
-    while pending:
-        value = pending.pop()
-        if value in seen:
-            continue
-        seen.add(value)
-        op = producer.get(value)
-        if op is not None and op not in stop:
-            pending += op.operands[1:] if op.name == "gather" and not picked else op.operands
-    return seen

@@ -37,6 +37,7 @@ from ...ir.kernel import (
 from ..emission.emit import Emitter, Scope
 from ..emission.points import Lanes, Point, widen
 from ..emission.reductions import Accumulators, accumulate
+from .stages import Kept, Stage
 
 ZERO = integer(0)
 
@@ -69,6 +70,20 @@ class Work:
     @property
     def is_empty(self) -> bool:
         return not self.targets
+
+
+def work_of(
+    stage: Stage, keep: Mapping[Value, Row] | None = None, kept: Mapping[Value, Row] | None = None,
+    prefetch: tuple[tuple[str, Expr, int], ...] = (),
+) -> Work:  # fmt: skip
+    """What a pass does at every element, with some values that wait between passes."""
+    return Work(stage.summed, stage.element_outputs, stage.element_checks, keep or {}, kept or {}, prefetch)
+
+
+def waiting_rows(kept: Mapping[Value, Kept], stage: Stage) -> tuple[dict[Value, Row], dict[Value, Row]]:
+    """The values that a pass keeps, and those that it reads back."""
+    keep = {value: Row(each.array) for value, each in kept.items() if each.filled == stage.number}
+    return keep, {value: Row(each.array) for value, each in kept.items() if stage.number in each.read}
 
 
 @dataclass(frozen=True)

@@ -29,11 +29,13 @@ from ...ir.kernel import (
     sub,
 )  # fmt: skip
 from ...ir.ops import PRIMITIVES
+from ..costs import COSTLY
 from ..emission.emit import Emitter, Scope
 from ..emission.points import Point
 from ..emission.reductions import Accumulators, accumulate, declare
+from ..intervals import VIEWS
 from .ownership import point_of
-from .stages import COSTLY, Stage
+from .stages import Stage
 
 
 @dataclass(frozen=True)
@@ -152,13 +154,10 @@ def _late(emitter: Emitter, stage: Stage, stages: Sequence[Stage]) -> set[Value]
         if not op.results or not schedule.varies[op.result] or op.result in used or op in early:
             continue
         if op.name in COSTLY or late & set(op.operands):
-            if PRIMITIVES[op.name].kind != "pointwise" and op.name not in TRANSPARENT:
+            if PRIMITIVES[op.name].kind != "pointwise" and op.name not in VIEWS:
                 return set()
             late.add(op.result)
     return late if late & set(targets) else set()
-
-
-TRANSPARENT = ("broadcast", "reshape", "stop_gradient", "with_gradient")
 
 
 def _border(emitter: Emitter, late: set[Value]) -> list[Value]:

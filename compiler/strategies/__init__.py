@@ -9,7 +9,10 @@ A strategy is a module with three functions; its file name is its name on the co
 `STORES_ONCE = True` beside them says: each element of a result is stored once, by the work-item that has read the
 elements of elementwise operands at that place before, and nobody reads those elsewhere. So it may take their memory.
 
-`SUMS_ACROSS = True` says: it can do sums across the rows (`Schedule.across`), as `fusion/across.py` lets them be.
+`MULTIPLIES = True` says: it is for kernels with a matrix product, and for no others.
+
+`SUMS_ACROSS = ("cpu",)` says: on devices of these kinds it can do sums across the rows (`Schedule.across`), as
+`fusion/across.py` lets them be.
 
 Adding a file adds a strategy: it is found by its name, joins the choice, the tuner's candidates and the agreement
 tests. One that reads figures of its own by `fused.setting(name, figure)` may say which others are worth measuring:
@@ -23,6 +26,7 @@ import importlib
 import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from functools import cache
 from types import ModuleType
 
 from ...ir.diagnostics import CompilerBug, LirError, did_you_mean
@@ -57,8 +61,9 @@ class Decision:
     why: str
 
 
+@cache
 def strategies() -> Mapping[str, ModuleType]:
-    """Every strategy by its command-line name."""
+    """Every strategy by its command-line name. The folder is read once."""
     names = sorted(module.name for module in pkgutil.iter_modules(__path__))
     return {name.replace("_", "-"): importlib.import_module(f"{__name__}.{name}") for name in names}
 
@@ -71,9 +76,17 @@ def costs(fused: Fused, device: DeviceInfo) -> tuple[dict[str, float], dict[str,
 
 
 def _refusal(strategy: ModuleType, fused: Fused, device: DeviceInfo) -> str | None:
-    if fused.schedule.across and not getattr(strategy, "SUMS_ACROSS", False):
+    multiplies = fused.schedule.matmul is not None
+    if multiplies != getattr(strategy, "MULTIPLIES", False):
+        return "it has a matrix product" if multiplies else "it has no matrix product"
+    if fused.schedule.across and device.kind not in getattr(strategy, "SUMS_ACROSS", ()):
         return "it sums across rows"
     return strategy.applies(fused, device)
+
+
+def sums_across(device: DeviceInfo) -> bool:
+    """Whether the device has a strategy for kernels that sum across their rows."""
+    return any(device.kind in getattr(strategy, "SUMS_ACROSS", ()) for strategy in strategies().values())
 
 
 def choose(fused: Fused, device: DeviceInfo, forced: str | None = None) -> tuple[str, dict[str, str]]:

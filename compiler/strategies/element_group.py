@@ -24,13 +24,11 @@ from ...ir.kernel import (
     mul,
 )  # fmt: skip
 from ...ir.program import Variant
-from ...ir.schedule import Schedule
 from ...ir.target import DeviceInfo
 from ..emission.emit import Emitter, Scope
 from ..emission.points import Lanes, size_of
 from ..emission.reductions import Accumulators, accumulate, declare
 from ..fused import Fused, kernel_and_launch, partial_dtypes
-from ..rows.stages import stages_of
 from ..rows.sweep import Work, visit
 from ..work_groups.finish import group_count, leave_partials, with_group_finish
 from ..work_groups.meeting import Meeting, widest_of
@@ -39,14 +37,12 @@ from ..work_groups.tiers import group_size, local_for_meetings, vector_of
 
 def applies(fused: Fused, device: DeviceInfo) -> str | None:
     schedule = fused.schedule
-    if schedule.matmul is not None:
-        return "it has a matrix product"
     if schedule.row_reductions:
         return "it has row reductions"
     if len(schedule.looped) != 1:
         return "its values vary along several axes" if schedule.looped else "it has no elements"
     size = group_size(device)
-    if local_for_meetings(schedule, stages_of(schedule), size, size) > device.local_memory:
+    if local_for_meetings(schedule, fused.stages, size, size) > device.local_memory:
         return "the partial results of a group do not fit local memory"
     return None
 
@@ -66,7 +62,7 @@ def lower(fused: Fused, device: DeviceInfo) -> list[Variant]:
     number = emitter.let(scope, "global_id", WorkItem("global_id"))
     group = emitter.let(scope, "group_id", WorkItem("group_id"))
     groups = group_count(ceil_div(size, integer(size_of_group * width)), size_of_group, device)
-    work = _work(schedule)
+    work = Work(schedule.whole_reductions, schedule.element_outputs, schedule.checks)
     sums = declare(emitter, scope, schedule.whole_reductions, width, 1)
     emitter.hoist(work.targets, frozenset({axis}), {}, scope)
 
@@ -89,11 +85,6 @@ def lower(fused: Fused, device: DeviceInfo) -> list[Variant]:
         comment=(f"all work-items side by side, vectors of {width}",),
     )  # fmt: skip
     return [with_group_finish(fused, device, (launch,), groups, "element-group", None)]
-
-
-def _work(schedule: Schedule) -> Work:
-    checks = tuple(op for op in schedule.function.ops if op.name == "check" and op not in schedule.finish)
-    return Work(schedule.whole_reductions, schedule.element_outputs, checks)
 
 
 def _last_elements(

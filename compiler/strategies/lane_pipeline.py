@@ -12,7 +12,6 @@ some blocks ahead: the processor follows fewer streams than there are classes.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from ...ir.function import Op, Value
 from ...ir.kernel import (
@@ -40,9 +39,9 @@ from ...ir.schedule import Schedule
 from ...ir.target import DeviceInfo
 from ...ir.types import ITEM_SIZE
 from ..emission.emit import Emitter, Scope
-from ..emission.points import product, size_of
+from ..emission.points import size_of
 from ..emission.reductions import Accumulators, declare, fold
-from ..emission.vectors import nontemporal_from, static_size, vector_width
+from ..emission.vectors import past_cache, static_size, vector_width
 from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, with_finish
 from ..rows.blocks import (
     LaneTrack,
@@ -56,12 +55,12 @@ from ..rows.blocks import (
 )
 from ..rows.in_flight import Carried, declare_carried, known_of, lags_of, pitch_of, steps
 from ..rows.ownership import own_share
-from ..rows.stages import Stage, kept_values, stages_of
-from ..rows.sweep import Row, Work
+from ..rows.stages import Kept, Stage, waiting_values
+from ..rows.sweep import Row, Work, work_of
 from . import row_lanes
 from .row_item import items_for
 
-SUMS_ACROSS = True
+SUMS_ACROSS = ("cpu",)
 PRIVATE_BYTES = 256 * 1024
 """All blocks waiting between passes: a quarter of a second-level cache of 1 MiB."""
 ABREAST = 2
@@ -81,17 +80,16 @@ def applies(fused: Fused, device: DeviceInfo) -> str | None:
         return refused
     if device.kind == "gpu":
         return "one work-item does not overlap passes on a GPU"
-    stages = stages_of(schedule)
-    if len(stages) < 2:
+    if len(fused.stages) < 2:
         return "a row is finished in one pass"
     columns = static_size(tuple(schedule.axes[a] for a in schedule.columns))
     if columns is None or columns == 0:
         return "the length of a row is not known"
     if schedule.across:
         return None  # Nothing else sums across rows: where what waits is large, it is slow.
-    waiting = _waiting(fused.emitter(), stages, columns, lags_of(stages))
+    waiting, lags = _waiting(fused.emitter(), fused.stages, columns), lags_of(fused.stages)
     lanes = ABREAST * vector_width(schedule, device)
-    if sum(each.blocks * columns * lanes * _item(value) for value, each in waiting.items()) > PRIVATE_BYTES:
+    if sum(each.copies(lags) * columns * lanes * _item(value) for value, each in waiting.items()) > PRIVATE_BYTES:
         return "the rows that wait between passes do not fit the cache"
     return None
 
@@ -106,41 +104,19 @@ def lower(fused: Fused, device: DeviceInfo) -> list[Variant]:
     size = schedule.axes[lane_axis(schedule)]
     width = vector_width(schedule, device, size)
     vectors = ABREAST if width > 1 and (not isinstance(size, int) or size >= ABREAST * width) else 1
-    threshold = nontemporal_from(schedule, device, width, lane_axis(schedule), size)
+    large = past_cache(schedule, device, width, lane_axis(schedule), size)
     variants = []
-    if threshold is not None:
-        everything = product(schedule.axes[axis] for axis in sorted(schedule.looped))
-        variants.append(_Pipeline(fused, device, width, vectors, True).variant(at_least(everything, threshold)))
+    if large is not None:
+        variants.append(_Pipeline(fused, device, width, vectors, True).variant(large))
     guard = None if isinstance(size, int) else at_least(size_of(size), width * vectors)
     variants.append(_Pipeline(fused, device, width, vectors, False).variant(guard))
     return variants if guard is None else [*variants, *row_lanes.lower(fused, device)]
 
 
-@dataclass(frozen=True)
-class _Waiting:
-    """Values that wait in a private array: which pass fills it, which read it, blocks in flight meanwhile."""
-
-    array: str
-    filled: int
-    readers: frozenset[int]
-    blocks: int
-
-
-def _waiting(emitter: Emitter, stages: Sequence[Stage], columns: int, lags: Sequence[int]) -> Mapping[Value, _Waiting]:
-    """Costly values that several passes need, and with many columns inputs too."""
-    kept = kept_values(emitter, list(stages), columns, 2**62)
-    readers = {value: {s.number for s in stages if s.number > filled and s.needs(value)}
-               for value, (_, filled) in kept.items()}  # fmt: skip
-    if columns > FEW_COLUMNS:
-        again = row_lanes.inputs_read_again(emitter, stages, kept, columns, 2**62)
-        for value, (_, filled) in again.items():
-            readers[value] = {s.number for s in stages
-                              if s.number > filled and value in row_lanes.inputs_of(emitter, s, kept)}  # fmt: skip
-        kept = kept | again
-    return {
-        value: _Waiting(array, filled, frozenset(readers[value]), lags[max(readers[value])] - lags[filled] + 1)
-        for value, (array, filled) in kept.items()
-    }
+def _waiting(emitter: Emitter, stages: Sequence[Stage], columns: int) -> Mapping[Value, Kept]:
+    """What waits between passes: with many columns inputs too."""
+    kept = waiting_values(emitter, stages, columns)
+    return kept if columns <= FEW_COLUMNS else kept | row_lanes.inputs_read_again(emitter, stages, kept, columns)
 
 
 def _item(value: Value) -> int:
@@ -155,15 +131,16 @@ class _Pipeline:
         self.nontemporal = nontemporal
         self.schedule: Schedule = fused.schedule
         self.emitter = fused.emitter()
-        self.stages = stages_of(self.schedule)
+        self.stages = fused.stages
         self.lags = lags_of(self.stages)
         columns = static_size(tuple(self.schedule.axes[a] for a in self.schedule.columns))
         assert columns is not None
         self.columns, self.length = columns, columns * width * vectors
-        self.waiting = _waiting(self.emitter, self.stages, columns, self.lags)
+        self.waiting = _waiting(self.emitter, self.stages, columns)
+        self.blocks = {value: each.copies(self.lags) for value, each in self.waiting.items()}
         self.picks = picked_in_passing(self.schedule, self.stages, columns)
-        self.pitch = {value: pitch_of(self.length, width, _item(value), each.blocks)
-                      for value, each in self.waiting.items()}  # fmt: skip
+        self.pitch = {value: pitch_of(self.length, width, _item(value), blocks)
+                      for value, blocks in self.blocks.items()}  # fmt: skip
         self.across = {op: self.emitter.fresh(f"{op.result.name}_across", register_dtype(op.result.type.dtype)).name
                        for op in self.schedule.across}  # fmt: skip
         line = self.schedule.axes[lane_axis(self.schedule)]
@@ -174,8 +151,7 @@ class _Pipeline:
         blocks = block_count(self.schedule, self.width * self.vectors)
         items = items_for(blocks, self.length, self.device, max(BLOCKS_EACH, ELEMENTS_EACH // self.length))
         own = own_share(emitter, scope, blocks, "blocks", self.blocks_in_line)
-        wanted = [op for stage in self.stages for op in (*stage.element_sums, *stage.row_sums)]
-        sums = declare(emitter, scope, wanted, self.width, self.vectors)
+        sums = declare(emitter, scope, [op for stage in self.stages for op in stage.sums], self.width, self.vectors)
         found = [(op, self.lags[stage.number]) for stage in self.stages for op in self._found_in(stage)]
         last = self.lags[-1]
         carried = [declare_carried(emitter, scope, found, last, self.width) for _ in range(self.vectors)]
@@ -199,8 +175,10 @@ class _Pipeline:
         return [*stage.reductions, *(op for op, number in self.picks.items() if number == stage.number)]
 
     def _arrays(self) -> list[PrivateArray]:
-        waiting = [PrivateArray(each.array, register_dtype(value.type.dtype), each.blocks * self.pitch[value], value)
-                   for value, each in self.waiting.items()]  # fmt: skip
+        waiting = [
+            PrivateArray(each.array, register_dtype(value.type.dtype), self.blocks[value] * self.pitch[value], value)
+            for value, each in self.waiting.items()
+        ]
         return waiting + [PrivateArray(array, register_dtype(op.result.type.dtype), self.columns * self.width)
                           for op, array in self.across.items()]  # fmt: skip
 
@@ -273,14 +251,14 @@ class _Pipeline:
 
     def _work(self, stage: Stage, number: Expr) -> Work:
         def row(value: Value) -> Row:
-            each, pitch = self.waiting[value], self.pitch[value]
-            return Row(each.array, mul(mod(number, integer(each.blocks)), integer(pitch)))
+            place = mul(mod(number, integer(self.blocks[value])), integer(self.pitch[value]))
+            return Row(self.waiting[value].array, place)
 
-        return Work(
-            (*stage.reductions, *stage.element_sums, *stage.across), stage.element_outputs, stage.element_checks,
+        return work_of(
+            stage,
             keep={v: row(v) for v, each in self.waiting.items() if each.filled == stage.number},
-            kept={v: row(v) for v, each in self.waiting.items() if stage.number in each.readers},
-        )  # fmt: skip
+            kept={v: row(v) for v, each in self.waiting.items() if stage.number in each.read},
+        )
 
     def _ahead(self) -> dict[Value, int]:
         """Inputs that every row has of its own, side by side with its neighbours."""

@@ -18,8 +18,8 @@ from ..emission.emit import Emitter, Scope
 from ..emission.reductions import Accumulators, declare, fold
 from ..fused import Fused, kernel_and_launch, partial_dtypes
 from ..rows.blocks import Block, LaneTrack, block_at, block_count, finish_block, visit_columns
-from ..rows.stages import Stage, stages_of
-from ..rows.sweep import Row, Work, visit
+from ..rows.stages import Stage
+from ..rows.sweep import Row, Work, visit, work_of
 from ..work_groups.finish import group_count, leave_partials, with_group_finish
 from ..work_groups.meeting import Meeting, widest_of
 from ..work_groups.tiers import Held, group_size, held_values, local_for_meetings, values_for, words_held
@@ -27,15 +27,11 @@ from . import row_lanes
 
 
 def applies(fused: Fused, device: DeviceInfo) -> str | None:
-    schedule = fused.schedule
-    if schedule.matmul is not None:
-        return "it has a matrix product"
-    if not schedule.reduced:
-        return "it has no row reductions"
-    if not schedule.rows:
-        return "it is a single row"
+    refused = row_lanes.applies(fused, device)
+    if refused is not None:
+        return refused
     size = group_size(device)
-    if local_for_meetings(schedule, stages_of(schedule), size, size) > device.local_memory:
+    if local_for_meetings(fused.schedule, fused.stages, size, size) > device.local_memory:
         return "the partial results of a group do not fit local memory"
     return None
 
@@ -53,10 +49,10 @@ def lower(fused: Fused, device: DeviceInfo) -> list[Variant]:
     size_of_group = group_size(device)
     item = emitter.let(scope, "local_id", WorkItem("local_id"))
     group = emitter.let(scope, "group_id", WorkItem("group_id"))
-    stages = stages_of(schedule)
+    stages = fused.stages
     held, columns = _in_registers(emitter, stages, device, size_of_group)
     names = {each.value: emitter.fresh(f"{each.value.name}_kept", "f32").name for each in held}
-    sums = declare(emitter, scope, [op for s in stages for op in (*s.element_sums, *s.row_sums)], 1, 1)
+    sums = declare(emitter, scope, [op for stage in stages for op in stage.sums], 1, 1)
     rows = block_count(schedule, 1)
     groups = group_count(ceil_div(rows, integer(size_of_group)), size_of_group, device)
 
@@ -64,11 +60,11 @@ def lower(fused: Fused, device: DeviceInfo) -> list[Variant]:
     inside = scope.inner()
     block = block_at(emitter, inside, number, 1)
     for stage in stages:
-        work = Work(
-            (*stage.reductions, *stage.element_sums), stage.element_outputs, stage.element_checks,
+        work = work_of(
+            stage,
             keep={each.value: Row(names[each.value]) for each in held if each.first == stage.number},
             kept={each.value: Row(names[each.value]) for each in held if each.first < stage.number <= each.last},
-        )  # fmt: skip
+        )
         if not work.is_empty:
             _pass(emitter, inside, block, stage, work, sums, columns)
         finish_block(emitter, inside, block, stage, sums)

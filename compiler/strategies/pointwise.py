@@ -8,7 +8,7 @@ from ...ir.target import DeviceInfo
 from ..emission.emit import Scope
 from ..emission.points import size_of
 from ..emission.reductions import declare, fold
-from ..emission.vectors import nontemporal_from, vector_width
+from ..emission.vectors import past_cache, vector_width
 from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, with_finish, work_item
 from ..rows.sweep import Track, Work, sweep, visit
 
@@ -20,8 +20,6 @@ UNROLL = 4
 
 def applies(fused: Fused, device: DeviceInfo) -> str | None:
     schedule = fused.schedule
-    if schedule.matmul is not None:
-        return "it has a matrix product"
     if schedule.row_reductions:
         return "it has row reductions"
     if len(schedule.looped) > 1:
@@ -48,9 +46,9 @@ def lower(fused: Fused, device: DeviceInfo) -> list[Variant]:
     (axis,) = fused.schedule.looped
     size = size_of(fused.schedule.axes[axis])
     variants = []
-    threshold = nontemporal_from(fused.schedule, device, width, axis, 0)
-    if threshold is not None:
-        variants.append(_variant(fused, device, width, size, at_least(size, threshold), True))
+    large = past_cache(fused.schedule, device, width, axis, 0)
+    if large is not None:
+        variants.append(_variant(fused, device, width, size, large, True))
     variants.append(_variant(fused, device, width, size, at_least(size, width), False))
     variants.append(_variant(fused, device, 1, size, None, False))
     return variants
@@ -64,8 +62,7 @@ def _variant(
     items = maximum(integer(1), div(size, integer(chunk)))
     suffix = f"_pointwise{width}" + "_stream" * nontemporal
     item = work_item(emitter, scope, "global_id")
-    checks = tuple(op for op in schedule.function.ops if op.name == "check" and op not in schedule.finish)
-    work = Work(schedule.whole_reductions, schedule.element_outputs, checks)
+    work = Work(schedule.whole_reductions, schedule.element_outputs, schedule.checks)
     groups = declare(emitter, scope, schedule.whole_reductions, width, UNROLL if width > 1 else 1)
     if schedule.looped:
         (axis,) = schedule.looped

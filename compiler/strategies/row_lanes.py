@@ -4,7 +4,7 @@ a batch) and for rows too short for a vector along them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ...ir.function import Value
 from ...ir.kernel import (
@@ -20,14 +20,14 @@ from ...ir.schedule import Schedule
 from ...ir.target import DeviceInfo
 from ...ir.types import ITEM_SIZE, DimLike, multiply_dims
 from ..emission.emit import Emitter, Scope
-from ..emission.points import product, size_of
+from ..emission.points import size_of
 from ..emission.reductions import Accumulators, declare, fold
-from ..emission.vectors import nontemporal_from, vector_width
+from ..emission.vectors import past_cache, vector_width
 from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, with_finish
 from ..rows.blocks import Block, LaneTrack, block_at, block_count, finish_block, lane_axis, visit_columns
 from ..rows.ownership import own_share
-from ..rows.stages import Stage, kept_values, stages_of
-from ..rows.sweep import Row, Work
+from ..rows.stages import NO_LIMIT, Kept, Stage, inputs_read, waiting_values
+from ..rows.sweep import Work, waiting_rows, work_of
 from .row_item import items_for
 
 PRIVATE_BYTES = 64 * 1024
@@ -35,8 +35,6 @@ PRIVATE_BYTES = 64 * 1024
 
 def applies(fused: Fused, device: DeviceInfo) -> str | None:
     schedule = fused.schedule
-    if schedule.matmul is not None:
-        return "it has a matrix product"
     if not schedule.reduced:
         return "it has no row reductions"
     if not schedule.rows:
@@ -66,10 +64,9 @@ def lower(fused: Fused, device: DeviceInfo) -> list[Variant]:
     size = schedule.axes[lane_axis(schedule)]
     width = vector_width(schedule, device, size)
     variants = []
-    threshold = nontemporal_from(schedule, device, width, lane_axis(schedule), size)
-    if threshold is not None:
-        everything = product(schedule.axes[axis] for axis in sorted(schedule.looped))
-        variants.append(_variant(fused, device, width, at_least(everything, threshold), True))
+    large = past_cache(schedule, device, width, lane_axis(schedule), size)
+    if large is not None:
+        variants.append(_variant(fused, device, width, large, True))
     if not isinstance(size, int):
         variants.append(_variant(fused, device, width, at_least(size_of(size), width)))
         width = 1
@@ -84,21 +81,15 @@ def _variant(fused: Fused, device: DeviceInfo, width: int, guard: Expr | None, n
     length = multiply_dims([*(schedule.axes[a] for a in schedule.columns), width])
     items = items_for(blocks, length, device, least=1)
     own = own_share(emitter, scope, blocks, "blocks")
-    stages = stages_of(schedule)
-    kept = kept_values(emitter, stages, length, PRIVATE_BYTES) if width > 1 else {}
-    again = inputs_read_again(emitter, stages, kept, length) if width > 1 else {}
-    sums = declare(emitter, scope, [op for s in stages for op in (*s.element_sums, *s.row_sums)], width, 1)
+    kept = waiting_values(emitter, fused.stages, length, PRIVATE_BYTES) if width > 1 else {}
+    kept |= inputs_read_again(emitter, fused.stages, kept, length, PRIVATE_BYTES) if width > 1 else {}
+    sums = declare(emitter, scope, [op for stage in fused.stages for op in stage.sums], width, 1)
 
     number = emitter.fresh("block", "i64")
     inside = scope.inner()
     block = block_at(emitter, inside, number, width)
-    for stage in stages:
-        read = inputs_of(emitter, stage, kept)
-        arrays = kept | again
-        keep = {v: Row(name) for v, (name, filled) in arrays.items() if filled == stage.number}
-        there = {v: Row(name) for v, (name, filled) in arrays.items()
-                 if filled < stage.number and (v in read if v in again else stage.needs(v))}  # fmt: skip
-        work = Work((*stage.reductions, *stage.element_sums), stage.element_outputs, stage.element_checks, keep, there)
+    for stage in fused.stages:
+        work = work_of(stage, *waiting_rows(kept, stage))
         _pass(emitter, inside, block, stage, work, sums, nontemporal)
         finish_block(emitter, inside, block, stage, sums)
     scope.statements.append(For(number, own.first, own.end, integer(1), tuple(inside.statements)))
@@ -106,31 +97,27 @@ def _variant(fused: Fused, device: DeviceInfo, width: int, guard: Expr | None, n
     launch = kernel_and_launch(
         fused, emitter, f"_row_lanes{width}" + "_stream" * nontemporal, scope.statements, items,
         partials=partial_dtypes(fused), comment=(f"one row a lane, {width} rows at a time",),
-        private_arrays=[PrivateArray(name, register_dtype(v.type.dtype), length, v)
-                        for v, (name, _) in (kept | again).items() if isinstance(length, int)],
+        private_arrays=[PrivateArray(each.array, register_dtype(v.type.dtype), length, v)
+                        for v, each in kept.items() if isinstance(length, int)],
     )  # fmt: skip
     return with_finish(fused, device, launch, items, "row-lanes", guard)
 
 
-Kept = dict[Value, tuple[str, int]]
-"""Values in private arrays: the array, and the pass that fills it."""
-
-
 def inputs_read_again(
-    emitter: Emitter, stages: Sequence[Stage], kept: Kept, length: DimLike, limit: int = PRIVATE_BYTES
-) -> Kept:
+    emitter: Emitter, stages: Sequence[Stage], kept: Mapping[Value, Kept], length: DimLike, limit: int = NO_LIMIT
+) -> dict[Value, Kept]:
     """Inputs that several passes read. Columns that lie a power of two apart share one set of every cache: the second
     pass would find nothing of the first."""
     if not isinstance(length, int) or length == 0:
         return {}
-    found: dict[Value, tuple[str, int]] = {}
+    found: dict[Value, Kept] = {}
     room = limit - sum(_size(value, length) for value in kept)
     for value in emitter.schedule.function.inputs:
-        passes = [stage.number for stage in stages if value in inputs_of(emitter, stage, kept)]
-        if len(passes) > 1 and _size(value, length) <= room:
+        first, *later = [stage.number for stage in stages if value in inputs_of(emitter, stage, kept)] or [0]
+        if later and _size(value, length) <= room:
             room -= _size(value, length)
             dtype = register_dtype(value.type.dtype)
-            found[value] = (emitter.fresh(f"{value.name}_row", dtype).name, passes[0])
+            found[value] = Kept(emitter.fresh(f"{value.name}_row", dtype).name, first, frozenset(later))
     return found
 
 
@@ -138,17 +125,10 @@ def _size(value: Value, length: int) -> int:
     return length * ITEM_SIZE[register_dtype(value.type.dtype)]
 
 
-def inputs_of(emitter: Emitter, stage: Stage, kept: Kept) -> set[Value]:
+def inputs_of(emitter: Emitter, stage: Stage, kept: Mapping[Value, Kept]) -> set[Value]:
     """The inputs that a pass reads at every element, where it finds the values that earlier passes kept."""
-    schedule = emitter.schedule
-    known = [*(value for value, (_, filled) in kept.items() if filled < stage.number),
-             *(op.result for op in schedule.row_reductions)]  # fmt: skip
-    operands = (op.operands[0] for op in (*stage.reductions, *stage.element_sums, *stage.element_checks))
-    targets = [*stage.element_outputs, *operands]
-    used = {*targets}
-    for op in emitter.needed(targets, dict.fromkeys(known, integer(0))):
-        used.update(op.operands[1:] if op.name == "gather" else op.operands)
-    return {value for value in schedule.function.inputs if value in used and schedule.varies[value] == schedule.looped}
+    before = [value for value, each in kept.items() if each.filled < stage.number]
+    return inputs_read(emitter.schedule, stage, before)
 
 
 def _pass(

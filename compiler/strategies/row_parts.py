@@ -44,8 +44,8 @@ from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, wi
 from ..rows.ownership import point_of
 from ..rows.phases import PartBuffers, Phase, join_parts, phases_of, reference, rescaled_in, used_reductions
 from ..rows.rescalable import Law, rescalable
-from ..rows.stages import Stage, stages_of
-from ..rows.sweep import Track, Work, sweep
+from ..rows.stages import Stage
+from ..rows.sweep import Track, sweep, work_of
 from ..work_groups.finish import first_of, group_count, with_group_finish
 from ..work_groups.meeting import Meeting, widest_of
 from ..work_groups.rows import GroupRows
@@ -181,7 +181,7 @@ class _Parts:
 
     def variant(self, guard: Expr | None) -> Variant:
         laws = rescalable(self.schedule)
-        phases = phases_of(stages_of(self.schedule), laws)
+        phases = phases_of(self.fused.stages, laws)
         taken = rescaled_in(phases, laws)
         launches = [_Launch(self, phase, number, taken).launch() for number, phase in enumerate(phases)]
         buffers = PartBuffers(self.fused, self.rows, self.parts, self.part, self.columns)
@@ -209,7 +209,7 @@ class _Launch:
         unit_id = emitter.let(scope, own_number, WorkItem(own_number))
         item = emitter.let(scope, "local_id", WorkItem("local_id")) if shape.on_gpu else integer(0)
         meeting = Meeting(emitter, shape.lanes, item, widest_of(shape.device))
-        stages = stages_of(self.schedule)
+        stages = self.fused.stages
         sums = declare(emitter, scope, [op for s in phase.stages for op in s.element_sums], shape.width, 1)
         of_rows = [op for s in stages for op in s.row_sums] if phase.is_last else []
         row_sums = declare(emitter, scope, of_rows, 1, 1)
@@ -279,12 +279,7 @@ class _Launch:
 
     def _targets(self, stages: Sequence[Stage]) -> list[Value]:
         """What the launch computes."""
-        found = [
-            value
-            for stage in self.phase.stages
-            for value in (*stage.element_outputs, *(op.operands[0] for op in (
-                *stage.reductions, *stage.element_sums, *stage.element_checks)))
-        ]  # fmt: skip
+        found = [value for stage in self.phase.stages for value in stage.targets]
         if self.phase.is_last:
             for stage in stages:
                 found += [*stage.row_outputs, *(op.operands[0] for op in (*stage.row_sums, *stage.row_checks))]
@@ -303,7 +298,7 @@ class _Launch:
         self, scope: Scope, point: Point, stage: Stage, start: Expr, stop: Expr, along: GroupRows,
         groups: Sequence[Accumulators],
     ) -> None:  # fmt: skip
-        work = Work((*stage.reductions, *stage.element_sums), stage.element_outputs, stage.element_checks)
+        work = work_of(stage)
         if self.shape.on_gpu:
             along.visit_row(scope, point, stage, work, groups)
         else:

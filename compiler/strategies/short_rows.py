@@ -7,14 +7,15 @@ reductions.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ...ir.function import Value
 from ...ir.kernel import (
-    Apply,
     Expr,
     For,
     PrivateArray,
     at_least,
+    both,
     integer,
     register_dtype,
 )  # fmt: skip
@@ -22,9 +23,9 @@ from ...ir.program import Variant
 from ...ir.schedule import Schedule
 from ...ir.target import DeviceInfo
 from ..emission.emit import Emitter, Scope
-from ..emission.points import Lanes, product, size_of
+from ..emission.points import Lanes, size_of
 from ..emission.reductions import Accumulators, declare, fold
-from ..emission.vectors import nontemporal_from, vector_width
+from ..emission.vectors import past_cache, vector_width
 from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, with_finish
 from ..rows.blocks import (
     Block,
@@ -38,8 +39,8 @@ from ..rows.blocks import (
     visit_columns,
 )
 from ..rows.ownership import own_share
-from ..rows.stages import Stage, kept_values, stages_of
-from ..rows.sweep import Row, Work
+from ..rows.stages import Stage, waiting_values
+from ..rows.sweep import Row, Work, waiting_rows
 from ..rows.turned import turn_in, turn_out, turned
 from . import row_lanes
 from .row_item import items_for
@@ -55,7 +56,7 @@ def applies(fused: Fused, device: DeviceInfo) -> str | None:
         return refused
     if device.kind == "gpu":
         return "work-items own rows on a GPU, not lanes of a vector"
-    if len(stages_of(schedule)) < 2:
+    if len(fused.stages) < 2:
         return "a row is finished in one pass: turning it would take longer"
     if len(schedule.columns) != 1:
         return "rows are reduced along several axes that are not one in memory"
@@ -64,12 +65,13 @@ def applies(fused: Fused, device: DeviceInfo) -> str | None:
         return f"rows are not known to have {SHORTEST} to {LONGEST} columns"
     if vector_width(schedule, device, rows) < 2:
         return "there is a single row"
-    streamed = _streamed(fused.emitter())
+    emitter = fused.emitter()
+    streamed = _streamed(emitter, fused.stages)
     if not streamed:
         return "nothing lies in rows"
     if any(value.type.dtype == "bool" for value in streamed):
         return "masks are not turned"
-    if not all(_lies_in_rows(fused.emitter(), value) for value in streamed):
+    if not all(_lies_in_rows(emitter, value) for value in streamed):
         return "rows are not contiguous"
     return None
 
@@ -83,10 +85,9 @@ def cost(fused: Fused, device: DeviceInfo) -> float:
     return (1.0 + 0.5 * max(1.0, width / columns)) / width
 
 
-def _streamed(emitter: Emitter) -> list[Value]:
+def _streamed(emitter: Emitter, stages: Sequence[Stage]) -> list[Value]:
     """Inputs that passes read at every element, and what is stored there."""
     schedule = emitter.schedule
-    stages = stages_of(schedule)
     read = set[Value]().union(*(row_lanes.inputs_of(emitter, stage, {}) for stage in stages))
     return [*(value for value in schedule.function.inputs if value in read), *schedule.element_outputs]
 
@@ -104,13 +105,10 @@ def lower(fused: Fused, device: DeviceInfo) -> list[Variant]:
     rows, columns = schedule.axes[lane_axis(schedule)], schedule.axes[schedule.columns[0]]
     width = vector_width(schedule, device, rows)
     variants = []
-    threshold = nontemporal_from(schedule, device, width, schedule.columns[0], columns)
-    everything = product(schedule.axes[axis] for axis in sorted(schedule.looped))
+    large = past_cache(schedule, device, width, schedule.columns[0], columns)
     guard = None if isinstance(rows, int) else at_least(size_of(rows), width)
-    if threshold is not None:
-        long: Expr = at_least(everything, threshold)
-        long = long if guard is None else Apply("and", (guard, long), "bool")
-        variants.append(_ShortRows(fused, device, width, True).variant(long))
+    if large is not None:
+        variants.append(_ShortRows(fused, device, width, True).variant(both(guard, large)))
     variants.append(_ShortRows(fused, device, width, False).variant(guard))
     return variants if guard is None else [*variants, *row_lanes.lower(fused, device)]
 
@@ -122,24 +120,23 @@ class _ShortRows:
         self.fused, self.device, self.width, self.nontemporal = fused, device, width, nontemporal
         self.schedule: Schedule = fused.schedule
         self.emitter = fused.emitter()
-        self.stages = stages_of(self.schedule)
+        self.stages = fused.stages
         columns = self.schedule.axes[self.schedule.columns[0]]
         assert isinstance(columns, int)
         self.columns = columns
         self.picks = picked_in_passing(self.schedule, self.stages, columns)
         self.turned = {value: turned(self.emitter, value.name, register_dtype(value.type.dtype), columns, width)
-                       for value in dict.fromkeys(_streamed(self.emitter))}  # fmt: skip
-        kept = kept_values(self.emitter, self.stages, columns * width, 2**62)
-        self.kept = {value: (self.turned[value].array if value in self.turned else name, number)
-                     for value, (name, number) in kept.items()}  # fmt: skip
+                       for value in dict.fromkeys(_streamed(self.emitter, self.stages))}  # fmt: skip
+        kept = waiting_values(self.emitter, self.stages, columns * width)
+        self.kept = {value: replace(each, array=self.turned[value].array) if value in self.turned else each
+                     for value, each in kept.items()}  # fmt: skip
 
     def variant(self, guard: Expr | None) -> Variant:
         fused, emitter, scope = self.fused, self.emitter, Scope()
         blocks = block_count(self.schedule, self.width)
         items = items_for(blocks, self.columns * self.width, self.device, least=1)
         own = own_share(emitter, scope, blocks, "blocks")
-        wanted = [op for stage in self.stages for op in (*stage.element_sums, *stage.row_sums)]
-        sums = declare(emitter, scope, wanted, self.width, 1)
+        sums = declare(emitter, scope, [op for stage in self.stages for op in stage.sums], self.width, 1)
         for rows in self.turned.values():
             scope.statements += rows.prepare()
         number = emitter.fresh("block", "i64")
@@ -156,8 +153,8 @@ class _ShortRows:
 
     def _arrays(self) -> list[PrivateArray]:
         inputs = self.schedule.function.inputs
-        arrays = [PrivateArray(name, register_dtype(value.type.dtype), self.columns * self.width, value)
-                  for value, (name, _) in self.kept.items() if value not in self.turned]  # fmt: skip
+        arrays = [PrivateArray(each.array, register_dtype(value.type.dtype), self.columns * self.width, value)
+                  for value, each in self.kept.items() if value not in self.turned]  # fmt: skip
         for value, rows in self.turned.items():
             own, *between = rows.arrays
             holds = value if value in inputs or value in self.kept else None
@@ -190,14 +187,10 @@ class _ShortRows:
         picked = [op for op, number in self.picks.items() if number == stage.number]
         picks = [declare_pick(emitter, scope, op, self.width) for op in picked]
         read |= {pick.op.operands[0] for pick in picks} & set(self.turned)
-        work = Work(
-            (*stage.reductions, *stage.element_sums), (), stage.element_checks,
-            keep={**{v: Row(name) for v, (name, number) in self.kept.items() if number == stage.number},
-                  **{v: Row(self.turned[v].array) for v in stage.element_outputs}},
-            kept={**{v: Row(name) for v, (name, number) in self.kept.items()
-                     if number < stage.number and stage.needs(v)},
-                  **{v: Row(self.turned[v].array) for v in read}},
-        )  # fmt: skip
+        keep, kept = waiting_rows(self.kept, stage)
+        keep |= {v: Row(self.turned[v].array) for v in stage.element_outputs}
+        kept |= {v: Row(self.turned[v].array) for v in read}
+        work = Work(stage.summed, (), stage.element_checks, keep, kept)
         if not work.is_empty:
             rows = declare(emitter, scope, stage.reductions, self.width, 1)
             own = [group for group in sums if group.op in stage.element_sums]

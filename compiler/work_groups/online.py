@@ -34,7 +34,7 @@ from ..emission.points import Point, widen
 from ..emission.reductions import Accumulators, declare
 from ..rows.phases import Phase, reference
 from ..rows.rescalable import Law
-from ..rows.sweep import Work
+from ..rows.sweep import Work, work_of
 from .meeting import Meeting
 from .rows import GroupRows
 from .tiers import held_values
@@ -68,7 +68,7 @@ def reduce_online(
     layout = replace(along.layout, registers=TILE, looped=False, held=held_values(emitter, phase.stages))
     here = replace(along, layout=layout, start=sub(column, start), private_arrays=[], local_arrays=[], places={})
     along.private_arrays += [replace(array, holds=None) for array in here.private_arrays]
-    work = Work((*first.reductions, *first.element_sums), first.element_outputs, first.element_checks)
+    work = work_of(first)
     older = {op: emitter.fresh("before", largest[op].dtype, width) for op in maxima}
     tile.statements += [Declare(older[op], largest[op]) for op in maxima]
     here.visit_row(tile, point, first, work, [*before, *(each for each in sums if each.op in first.element_sums)])

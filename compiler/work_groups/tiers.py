@@ -19,16 +19,17 @@ logit, then its exponential.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ...ir.function import Value
-from ...ir.kernel import integer, register_dtype
+from ...ir.kernel import register_dtype
 from ...ir.schedule import Schedule
 from ...ir.target import KIB, DeviceInfo
 from ...ir.types import ITEM_SIZE, DimLike
+from ..costs import COSTLY
 from ..emission.emit import Emitter
-from ..rows.stages import COSTLY, Stage
+from ..rows.stages import Stage, inputs_read
 from .meeting import meeting_bytes
 
 WARP = 32
@@ -100,24 +101,16 @@ def held_values(emitter: Emitter, stages: Sequence[Stage]) -> tuple[Held, ...]:
         if len(uses) > 1:
             held.append(Held(op.result, uses[0], uses[-1]))
     for value in schedule.function.inputs:
-        uses = [stage.number for stage in stages if value in inputs_read(emitter, stage, held)]
+        uses = [stage.number for stage in stages if value in _inputs_of(schedule, stage, held)]
         if len(uses) > 1:
             held.append(Held(value, uses[0], uses[-1]))
     return tuple(held)
 
 
-def inputs_read(emitter: Emitter, stage: Stage, held: Iterable[Held]) -> set[Value]:
+def _inputs_of(schedule: Schedule, stage: Stage, held: Sequence[Held]) -> set[Value]:
     """The inputs of which a pass reads every element, where it finds the values that earlier passes kept."""
-    schedule = emitter.schedule
-    known = [*(each.value for each in held if each.first < stage.number),
-             *(op.result for op in schedule.row_reductions)]  # fmt: skip
-    kept = [each.value for each in held if each.first == stage.number]
-    operands = (op.operands[0] for op in (*stage.reductions, *stage.element_sums, *stage.element_checks))
-    targets = [*stage.element_outputs, *operands, *kept]
-    used = {value for value in targets if value not in known}
-    for op in emitter.needed(targets, dict.fromkeys(known, integer(0))):
-        used.update(op.operands[1:] if op.name == "gather" else op.operands)
-    return {value for value in schedule.function.inputs if value in used and schedule.varies[value] == schedule.looped}
+    known = [each.value for each in held if each.first < stage.number]
+    return inputs_read(schedule, stage, known, [each.value for each in held if each.first == stage.number])
 
 
 def words_held(held: Sequence[Held]) -> int:

@@ -21,7 +21,7 @@ from lossc.compiler.fused import Fused
 from lossc.compiler.fusion.outline import outline
 from lossc.compiler.lower import buffer_names
 from lossc.compiler.pipeline import run_passes
-from lossc.compiler.strategies import strategies
+from lossc.compiler.strategies import costs, strategies
 from lossc.ir.composites import COMPOSITES
 from lossc.ir.diagnostics import LosscError
 from lossc.ir.function import Module
@@ -171,9 +171,7 @@ def applicable_to(module: Module) -> set[str]:
     launches = [op for op in entry.ops if op.name == "launch"]
     fused = [Fused(op.attributes["callee"], outlined.schedules[op.attributes["callee"]],
                    {v: names[v] for v in (*op.operands, *op.results)}, {}) for op in launches]  # fmt: skip
-    return {
-        name for name, strategy in strategies().items() for each in fused if strategy.applies(each, CPU_AVX512) is None
-    }
+    return {name for each in fused for name in costs(each, CPU_AVX512)[0]}
 
 
 @lru_cache(maxsize=8)
