@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from math import gcd
+from math import ceil, gcd
 
 from ...ir.function import Value
 from ...ir.kernel import (
@@ -39,6 +39,7 @@ from ..emission.points import Point, product
 from ..emission.reductions import Accumulators, declare, fold
 from ..emission.vectors import nontemporal_from, vector_width
 from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, with_finish
+from ..rows.extremes import declare_bare
 from ..rows.in_flight import Carried, declare_carried, known_of, lags_of, pitch_of, rows_waiting, steps
 from ..rows.ownership import own_share, point_of
 from ..rows.stages import COSTLY, Stage, after_keeping, kept_values, stages_of
@@ -56,6 +57,8 @@ LONG = 8192
 """Columns from which the loop is not unrolled: measured 0.8x at 32,000, where unrolling pays 0.8x at 1,024."""
 ROWS_EACH, ELEMENTS_EACH = 64, 128 * 1024
 """Rows an item has at least where there are many, and elements: its first and last steps overlap nothing."""
+MOST_TOGETHER = 3
+"""Passes in one loop. Of four, two loops take 0.91 of the time (js_div, 16384 x 1024), of three 1.2 (distillation)."""
 AHEAD_BYTES = 16 * 1024
 
 
@@ -74,7 +77,7 @@ def applies(fused: Fused, device: DeviceInfo) -> str | None:
         return f"rows are shorter than {SHORTEST}"
     if not row_item.is_contiguous(schedule, axis):
         return "rows are not contiguous"
-    if not _rows_wait(fused, columns):
+    if _spare_rows(fused, columns, vector_width(schedule, device, columns)) is None:
         return "the rows that wait between passes do not fit the cache"
     return None
 
@@ -86,17 +89,23 @@ def cost(fused: Fused, device: DeviceInfo) -> float:
     return (1.1 if is_ragged else 0.9) * row_item.cost(fused, device)
 
 
-def _rows_wait(fused: Fused, columns: int) -> bool:
-    """Whether every costly value that several passes need fits the cache for all rows in flight."""
+def _spare_rows(fused: Fused, columns: int, width: int) -> int | None:
+    """How many rows more than it must a private array has, for values that wait between passes: 1, else 0 if only so
+    they fit the cache for all rows in flight. Then a row takes the place of one as that is read for the last time,
+    column by column: the pass that reads comes first in the loop, and no column is visited twice."""
     schedule = fused.schedule
     stages = stages_of(schedule)
     limitless = kept_values(fused.emitter(), stages, columns, 2**62)
     stages = after_keeping(schedule, stages, limitless)
     lags = lags_of(stages)
-    waiting = 0
-    for value, (_, number) in limitless.items():
-        waiting += rows_waiting(value, number, stages, lags) * columns * ITEM_SIZE[register_dtype(value.type.dtype)]
-    return waiting <= PRIVATE_BYTES
+    for spare in (1, 0) if columns % width == 0 else (1,):
+        waiting = 0
+        for value, (_, number) in limitless.items():
+            rows = rows_waiting(value, number, stages, lags) - 1 + spare
+            waiting += rows * columns * ITEM_SIZE[register_dtype(value.type.dtype)]
+        if waiting <= PRIVATE_BYTES:
+            return spare
+    return None
 
 
 def _holds_up_loads(schedule: Schedule) -> bool:
@@ -123,6 +132,13 @@ def lower(fused: Fused, device: DeviceInfo) -> list[Variant]:
     return variants
 
 
+def _loops(tracks: Sequence[Track]) -> list[Sequence[Track]]:
+    """Passes that share a loop, in order."""
+    loops = ceil(len(tracks) / MOST_TOGETHER)
+    each = ceil(len(tracks) / max(1, loops))
+    return [tracks[first : first + each] for first in range(0, len(tracks), max(1, each))]
+
+
 class _Pipeline:
     """The kernel under construction."""
 
@@ -139,6 +155,7 @@ class _Pipeline:
         self.lags = lags_of(self.stages, self.realigns)
         self.unroll = 1 if columns >= LONG else ABREAST
         self.row_axes = [a for a in sorted(self.schedule.looped) if a != self.axis]
+        self.spare = _spare_rows(fused, columns, width) or 0
         self.kept = kept_values(self.emitter, self.stages, columns, 2**62)
         self.stages = after_keeping(self.schedule, self.stages, self.kept)
         self.pitch = {value: pitch_of(columns, width, ITEM_SIZE[register_dtype(value.type.dtype)], self._copies(value))
@@ -159,7 +176,8 @@ class _Pipeline:
         def passes(inside: Scope, stages: Sequence[Stage], step: Var) -> None:
             self._passes(inside, stages, step, own.end, carried, sums, rows_done)
 
-        steps(emitter, scope, own.first, own.end, self.stages, self.lags, carried, passes)
+        in_order = self.stages if self.spare else self.stages[::-1]
+        steps(emitter, scope, own.first, own.end, in_order, self.lags, carried, passes)
         totals = {group.op: fold(emitter, scope, group, True) for group in (*sums, *rows_done.totals)}
         store_partials(fused, scope, totals, own.item)
         launch = kernel_and_launch(
@@ -176,7 +194,7 @@ class _Pipeline:
         ]
 
     def _copies(self, value: Value) -> int:
-        return rows_waiting(value, self.kept[value][1], self.stages, self.lags)
+        return rows_waiting(value, self.kept[value][1], self.stages, self.lags) - 1 + self.spare
 
     def _pad(self, scope: Scope) -> None:
         """Fill what lies around waiting rows: a vector over the seam of two rows reads a little of it."""
@@ -201,22 +219,23 @@ class _Pipeline:
             known = Scope(known_of(carried, self.lags[stage.number]), scope.statements)
             skew = self._skew(row, scope)
             work = self._work(stage, row, point, skew)
-            groups = declare(emitter, scope, stage.reductions, self.width, self.unroll)
-            own_sums = [group for group in sums if group.op in stage.element_sums]
-            track = Track(known, point, work, [*groups, *own_sums], skew)
+            groups = declare_bare(emitter, scope, stage.reductions, self.width, self.unroll, work.kept)
+            groups += [group for group in sums if group.op in stage.element_sums]
+            track = Track(known, point, replace(work, reductions=tuple(group.op for group in groups)), groups, skew)
             tracks.append(self._with_next(scope, track, stage, row, end, carried))
             rows.append(row)
         busy = [track for track in tracks if not track.work.is_empty]
-        if busy and self.realigns:
-            sweep_aligned(emitter, scope, busy, self.axis, self.columns, self.width, self.unroll, ABREAST)
-        elif busy:
-            zero, columns = integer(0), integer(self.columns)
-            sweep(emitter, scope, busy, self.axis, zero, columns, self.width, self.unroll, self.nontemporal, ABREAST)
+        for together in _loops(busy):
+            if self.realigns:
+                sweep_aligned(emitter, scope, together, self.axis, self.columns, self.width, self.unroll, ABREAST)
+            else:
+                sweep(emitter, scope, together, self.axis, integer(0), integer(self.columns), self.width, self.unroll,
+                      self.nontemporal, ABREAST)  # fmt: skip
         for stage, track, row in zip(stages, tracks, rows):
             for group in track.groups:
-                if group.op in stage.reductions:
+                found = next((each for each in carried if each.op.result is group.op.result), None)
+                if found is not None:
                     value = fold(emitter, scope, group, True)
-                    found = next(each for each in carried if each.op is group.op)
                     scope.statements.append(Assign(found.new, value))
                     track.row.known[group.op.result] = value
             rows_done.emit(track.row, track.point, stage, row)

@@ -1,0 +1,144 @@
+"""Rows in flight through the passes: where they wait in each other's place, in how many loops, and what their maxima
+are of."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from device_runs import Runner
+from functions import PLAIN, evaluate, passes
+
+from lossc.compiler import compile_module
+from lossc.compiler.emission import vectors
+from lossc.compiler.fused import Fused
+from lossc.compiler.strategies import row_pipeline
+from lossc.ir.parser import parse
+from lossc.ir.target import CPU_AVX512
+from lossc.runtime.device import Device
+
+TWO = """func @f(%x: f32[N, {C}], %y: f32[N, {C}]) -> (%loss: f32[N], %g: f32[N, {C}]) {{
+  %loss = {name} %x, %y {{reduction = "none"}}
+  %g = grad %loss, %x
+  return %loss, %g
+}}"""
+PROGRAMS = {
+    "three passes": TWO.replace("{name}", "distillation_loss").replace('"none"', '"none", temperature = 3.0'),
+    "four passes": """func @f(%x: f32[N, {C}], %y: f32[N, {C}]) -> (%loss: f32[1], %g: f32[N, {C}]) {{
+      %loss = js_div_loss %x, %y
+      %g = grad %loss, %x
+      return %loss, %g
+    }}""",
+    "a label": """func @f(%x: f32[N, {C}], %t: i32[N]) -> (%loss: f32[1], %g: f32[N, {C}]) {{
+      %loss = cross_entropy_loss %x, %t
+      %g = grad %loss, %x
+      return %loss, %g
+    }}""",
+    "used by three": """func @f(%x: f32[N, {C}]) -> (%p: f32[N, {C}]) {{
+      %e = tanh %x
+      %a = softmax %e {{axis = -1}}
+      %b = mul %a, %e
+      %p = softmax %b {{axis = -1}}
+      return %p
+    }}""",
+}
+
+
+def arrays_for(text: str, rows: int, columns: int) -> dict[str, np.ndarray]:
+    random = np.random.default_rng(rows * columns)
+    arrays: dict[str, np.ndarray] = {"x": random.standard_normal((rows, columns)).astype(np.float32) * 3}
+    if "%y" in text:
+        arrays["y"] = random.standard_normal((rows, columns)).astype(np.float32) * 3
+    if "%t" in text:
+        arrays["t"] = random.integers(0, columns, rows).astype(np.int32)
+    return arrays
+
+
+def rows_that_wait(runner: Runner, columns: int) -> float:
+    """How many, in all private arrays of elements of the longest kernel."""
+    kernel = max(runner.compiled.program.kernels, key=lambda kernel: len(kernel.body))
+    return sum(array.size for array in kernel.private_arrays if array.size >= columns) / columns
+
+
+def agree(text: str, columns: int, rows: tuple[int, ...], device: Device | None) -> None:
+    text = text.format(C=columns)
+    runner = Runner(text, device, "row-pipeline")
+    assert any("_row_pipeline" in kernel.name for kernel in runner.compiled.program.kernels)
+    reference = passes(parse(text).entry, PLAIN)
+    for count in rows:
+        arrays = arrays_for(text, count, columns)
+        found = runner(**arrays)
+        for (output, _), wanted in zip(runner.compiled.program.outputs, evaluate(reference, arrays)):
+            np.testing.assert_allclose(found[output], wanted, rtol=5e-5, atol=2e-6, err_msg=output)
+
+
+def without_room(monkeypatch: pytest.MonkeyPatch, name: str, columns: int) -> None:
+    """As many bytes as the rows take if none is spare."""
+    (schedule,) = compile_module(parse(PROGRAMS[name].format(C=columns)), CPU_AVX512).outlined.schedules.values()
+    fused = Fused("f", schedule, {}, {})
+    most = next(size for size in range(0, 1 << 20, columns * 4)
+                if monkeypatch.setattr(row_pipeline, "PRIVATE_BYTES", size) is None
+                and row_pipeline.applies(fused, CPU_AVX512) is None)  # fmt: skip
+    monkeypatch.setattr(row_pipeline, "PRIVATE_BYTES", most)
+
+
+@pytest.mark.parametrize(("columns", "streams"), [(64, True), (80, False)])
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_rows_take_each_others_place(
+    name: str, columns: int, streams: bool, device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vectors, "STREAM_BYTES", 0 if streams else 1 << 40)
+    text = PROGRAMS[name].format(C=columns)
+    roomy = rows_that_wait(Runner(text, None, "row-pipeline"), columns)
+    without_room(monkeypatch, name, columns)
+    assert rows_that_wait(Runner(text, None, "row-pipeline"), columns) < roomy
+    agree(PROGRAMS[name], columns, (1, 2, 5), None)
+    agree(PROGRAMS[name], columns, (0, 1, 2, 300), device)
+
+
+def test_a_ragged_row_takes_no_other_rows_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its last vector overlaps the one before: it would read what has been stored over."""
+    without_room(monkeypatch, "a label", 64)
+    text = PROGRAMS["a label"].format(C=63 + 16)
+    (schedule,) = compile_module(parse(text), CPU_AVX512).outlined.schedules.values()
+    monkeypatch.setattr(row_pipeline, "PRIVATE_BYTES", 79 * 4)
+    reason = row_pipeline.applies(Fused("f", schedule, {}, {}), CPU_AVX512)
+    assert "do not fit" in (reason or "")
+
+
+@pytest.mark.parametrize(("name", "loops"), [("a label", 1), ("three passes", 1), ("four passes", 2)])
+def test_four_passes_take_two_loops(name: str, loops: int) -> None:
+    source = compile_module(parse(PROGRAMS[name].format(C=128)), CPU_AVX512).sources()
+    (kernel,) = (text for kernel, text in source.items() if kernel.endswith("_row_pipeline16_stream"))
+    full, _ = kernel.split("if (!v_full)")
+    assert len(re.findall(r"for \(long v_column\w* = 0L;", full)) == loops
+
+
+SCALED = """func @f(%x: f32[N, 64]) -> (%m: f32[N], %s: f32[N], %p: f32[N, 64]) {
+  %y = mul %x, FACTOR
+  %m = reduce_max %y {axes = [1]}
+  %b = broadcast %m {dims = [0], shape = [N, 64]}
+  %d = sub %y, %b
+  %e = exp %d
+  %s = reduce_sum %e {axes = [1]}
+  %c = broadcast %s {dims = [0], shape = [N, 64]}
+  %p = div %e, %c
+  return %m, %s, %p
+}"""
+
+
+@pytest.mark.parametrize(("factor", "is_bare"), [("0.3", True), ("3.0e+38", True), ("-0.3", False)])
+def test_the_largest_multiple_is_that_of_the_largest(factor: str, is_bare: bool, device: Device) -> None:
+    text = SCALED.replace("FACTOR", factor)
+    for where in (None, device):
+        runner = Runner(text, where, "row-pipeline")
+        random = np.random.default_rng(1)
+        x = random.standard_normal((5, 64)).astype(np.float32)
+        x[1, 3], x[2, :], x[3, 7] = -np.inf, -np.inf, 0.0
+        found = runner(x=x)
+        with np.errstate(invalid="ignore", over="ignore"):
+            np.testing.assert_array_equal(found["m"], np.max(x * np.float32(factor), axis=1))
+    (kernel,) = (text for kernel, text in runner.compiled.sources().items() if kernel.endswith("_row_pipeline16"))
+    first = kernel.split("for (long v_column")[1]
+    assert ("v_m_part = select(v_m_part, v_x" in first) is is_bare
