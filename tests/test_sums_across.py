@@ -61,6 +61,68 @@ def test_on_devices(height: int, width: int, device: Device) -> None:
     agree(dice(21, f"{height}, {width}"), (3, 21, height, width), device)
 
 
+ONE_AXIS = """func @f(%x: f32[N, 5, 64], %y: f32[N, 5, 64]) -> (f32[N, 5], f32[N, 5]) {
+  %p = softmax %x {axis = 1}
+  %a = reduce_sum %p {axes = [2]}
+  %q = mul %x, %y
+  %b = reduce_sum %q {axes = [2]}
+  return %a, %b
+}"""
+TWO_AXES = """func @f(%x: f32[N, 5, 3, 64], %y: f32[N, 5, 3, 64]) -> (f32[N, 5], f32[N, 5]) {
+  %p = softmax %x {axis = 1}
+  %a = reduce_sum %p {axes = [2, 3]}
+  %m = reduce_max %x {axes = [1]}
+  %mb = broadcast %m {shape = [N, 5, 3, 64], dims = [0, 2, 3]}
+  %d = sub %x, %mb
+  %q = mul %d, %y
+  %b = reduce_sum %q {axes = [2, 3]}
+  return %a, %b
+}"""
+
+
+def sums_of_two_passes(text: str, shape: tuple[int, ...], device: Device | None) -> None:
+    """Passes are on different lines when one of them ends its own."""
+    runner = Runner(text, device)
+    assert max(across(runner.compiled)) == 2
+    random = np.random.default_rng(0)
+    given = {name: random.standard_normal(shape).astype(np.float32) for name in "xy"}
+    found = runner(**given)
+    reference = evaluate(passes(parse(text).entry, PLAIN), given)
+    for (output, _), wanted in zip(runner.compiled.program.outputs, reference):
+        np.testing.assert_allclose(found[output], wanted, rtol=2e-5, atol=2e-5, err_msg=output)
+
+
+TWO_PASSES = pytest.mark.parametrize(("text", "shape"), [(ONE_AXIS, (7, 5, 64)), (TWO_AXES, (2, 5, 3, 64))],
+                                     ids=["one axis", "two axes"])  # fmt: skip
+
+
+@TWO_PASSES
+def test_sums_that_end_in_different_passes_in_the_simulator(text: str, shape: tuple[int, ...]) -> None:
+    sums_of_two_passes(text, shape, None)
+
+
+@TWO_PASSES
+def test_sums_that_end_in_different_passes_on_devices(text: str, shape: tuple[int, ...], device: Device) -> None:
+    sums_of_two_passes(text, shape, device)
+
+
+SIX_SOFTMAXES = """func @f(%x: f32[N, 128, 64]) -> (f32[N, 128]) {
+  %a = softmax %x {axis = 1}
+  %b = softmax %a {axis = 1}
+  %c = softmax %b {axis = 1}
+  %d = softmax %c {axis = 1}
+  %e = softmax %d {axis = 1}
+  %p = softmax %e {axis = 1}
+  %r = reduce_sum %p {axes = [2]}
+  return %r
+}"""
+
+
+def test_a_kernel_whose_waiting_rows_are_large_is_still_built() -> None:
+    compiled = compile_module(parse(SIX_SOFTMAXES), CPU_AVX512)
+    assert across(compiled) == [1]
+
+
 def test_softmax_and_its_sums_are_one_kernel() -> None:
     """Two kernels go by the logits, one of them by lines' sums, in place of three that go by the logits."""
     compiled = compile_module(parse(dice(21, "64, 64")), CPU_AVX512)
