@@ -186,6 +186,10 @@ EXAMPLES: dict[str, Example] = {
     "sum_with_one_hot": lambda x, y, t, **_: ((x + hit(x, t).select(y, 0)).sum(1), (hit(x, t).select(y, 0) - x).sum(1)),
     "times_one_hot": lambda x, y, t, **_: (hit(x, t).cast("f64") * x, y * hit(x, t).select(x, 0)),
     # reassociate
+    "condition_out_of_sum": lambda x, y, p, **_: (
+        (rows(p, x) & (x < y)).select(x, 0).sum(1),
+        ((x < y) & rows(p, x)).select(x, 0).sum(1),
+    ),
     "multiply_what_was_divided": lambda x, r, **_: (r / shifted(x).exp().sum(1)) * shifted(x).exp().sum(1),
     "small_factors_together": lambda x, y, r, **_: (
         (x * rows(r, x)) * y * 3,

@@ -194,12 +194,16 @@ def _counting(emitter: Emitter, scope: Scope, tracks: Sequence[LaneTrack]) -> tu
     end = None if len(tracks) > 1 or does_more else end_of_columns(emitter.schedule, work.reductions)
     if end is None:
         return None
-    for group in track.rows:
-        # What is left out is 0: the least that these maxima are of.
+    leave_out_rest(scope, track.rows)
+    return columns_below(emitter, scope, end, track.block, track.row)
+
+
+def leave_out_rest(scope: Scope, groups: Sequence[Accumulators]) -> None:
+    """Have maxima count what is left out: 0, the least that they are of."""
+    for group in groups:
         if group.op.name == "reduce_max":
             first = group.variables[0]
             scope.statements.append(Assign(first, Const(0, first.dtype, first.width)))
-    return columns_below(emitter, scope, end, track.block, track.row)
 
 
 def columns_below(emitter: Emitter, scope: Scope, end: Value, block: Block, row: Scope) -> tuple[Expr, Expr]:
@@ -255,12 +259,21 @@ def _summed_across(emitter: Emitter, tracks: Sequence[LaneTrack], scopes: Sequen
 def finish_block(
     emitter: Emitter, scope: Scope, block: Block, stage: Stage, sums: Sequence[Accumulators], vector: int = 0
 ) -> None:
-    """What the rows of a vector give once a pass is done: stored values, sums over rows, checks."""
+    """What the rows of a vector give once a pass is done."""
+    finish_rows(emitter, scope, block.point, stage, sums, vector, block.fresh)
+
+
+def finish_rows(
+    emitter: Emitter, scope: Scope, point: Point, stage: Stage, sums: Sequence[Accumulators], vector: int = 0,
+    fresh: Expr | None = None,
+) -> None:  # fmt: skip
+    """What the row, or the rows, at a point give once a pass is done: stored values, sums over rows (of `fresh` lanes),
+    checks."""
     own = [group for group in sums if group.op in stage.row_sums]
-    emitter.compute([*stage.row_outputs, *(group.op.operands[0] for group in own)], block.point, scope)
+    emitter.compute([*stage.row_outputs, *(group.op.operands[0] for group in own)], point, scope)
     for value in stage.row_outputs:
-        emitter.store(value, block.point, scope)
+        emitter.store(value, point, scope)
     for group in own:
-        accumulate(emitter, scope, group, vector, block.fresh)
+        accumulate(emitter, scope, group, vector, fresh)
     for op in stage.row_checks:
-        emitter.check(op, block.point, scope)
+        emitter.check(op, point, scope)

@@ -1,0 +1,103 @@
+"""Columns that count for nothing: sums and maxima along a row that may stop early, where a mask says how long it is.
+
+In: a schedule, and what a pass reduces along its one column axis. Out: a value of the row, an integer, from which
+column on everything that is reduced is 0 (or false). Sequences shorter than their row have such masks, and lists of
+labels: `select(column < length, x, 0)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ...ir.function import Op, Value
+from ...ir.schedule import Schedule
+from ..intervals import VIEWS
+
+Number = float | int | bool
+
+
+def end_of_columns(schedule: Schedule, reductions: Sequence[Op]) -> Value | None:
+    """The value of a row that says at which column all these reductions may stop, if there is one. What they reduce is
+    0 from there on; the maximum of what may be negative does not stop."""
+    if len(schedule.columns) != 1 or not reductions:
+        return None
+    producer = schedule.function.producers()
+    if not all(op.name == "reduce_sum" or _is_largest_of_conditions(op, producer) for op in reductions):
+        return None
+    operands = [op.operands[0] for op in reductions]
+    for mask, end in _masks(schedule, schedule.columns[0], producer).items():
+        known: dict[Value, Number | None] = {mask: False}
+        if all(_number(operand, producer, known) == 0 for operand in operands):
+            return end
+    return None
+
+
+def _is_largest_of_conditions(op: Op, producer: Mapping[Value, Op]) -> bool:
+    """Whether a maximum is of zeros and ones."""
+    maker = producer.get(unviewed(op.operands[0], producer))
+    return op.name == "reduce_max" and maker is not None and (
+        maker.name == "cast" and maker.operands[0].type.dtype == "bool")  # fmt: skip
+
+
+def end_of_reading(schedule: Schedule, value: Value, axis: int) -> Value | None:
+    """The value from which on along `axis` nothing is made of an input, if there is one: what there is of it beyond is
+    never chosen."""
+    producer = schedule.function.producers()
+    users = [op for op in schedule.function.ops if value in op.operands]
+    for mask, end in _masks(schedule, axis, producer).items():
+        known: dict[Value, Number | None] = {mask: False}
+        if all(op.name == "select" and value is op.operands[1] and value is not op.operands[2]
+               and _number(op.operands[0], producer, known) is False for op in users):  # fmt: skip
+            return end
+    return None
+
+
+def _masks(schedule: Schedule, column: int, producer: Mapping[Value, Op]) -> dict[Value, Value]:
+    """Each condition that holds for coordinates below a value that is the same for all of them, and that value."""
+    found: dict[Value, Value] = {}
+    for op in schedule.function.ops:
+        if op.name not in ("lt", "gt"):
+            continue
+        number, end = op.operands if op.name == "lt" else op.operands[::-1]
+        maker = producer.get(number)
+        if maker is None or maker.name != "iota" or column in schedule.varies[end]:
+            continue
+        if schedule.where[number][maker.attributes["axis"] % number.type.rank] == column:
+            found[op.result] = end
+    return found
+
+
+def unviewed(value: Value, producer: Mapping[Value, Op]) -> Value:
+    """What a value repeats or regroups."""
+    while (op := producer.get(value)) is not None and op.name in VIEWS:
+        value = op.operands[0]
+    return value
+
+
+def _number(value: Value, producer: Mapping[Value, Op], known: dict[Value, Number | None]) -> Number | None:
+    """What a value is in every column that does not count, given what is `known` there; None where that differs."""
+    if value not in known:
+        known[value] = None
+        if (op := producer.get(value)) is not None:
+            known[value] = _result(op, [_number(operand, producer, known) for operand in op.operands])
+    return known[value]
+
+
+def _result(op: Op, operands: Sequence[Number | None]) -> Number | None:
+    match op.name, operands:
+        case "constant", _:
+            return op.attributes["value"]
+        case name, (number,) if name in VIEWS or name == "cast":
+            return number
+        case "neg", (0,):
+            return 0
+        case "and", (a, b):
+            return False if a is False or b is False else None
+        case "select", (bool(condition), a, b):
+            return a if condition else b
+        case "select", (_, a, b):
+            return a if a is not None and a == b else None
+        case "add" | "sub", (0, 0):
+            return 0
+        case _:
+            return None
