@@ -14,16 +14,18 @@ from ..ir.diagnostics import CompilerBug, Limitation
 from ..ir.function import Function, Op, Value
 from ..ir.kernel import Expr, add, div, integer, maximum, minimum, mul
 from ..ir.names import distinct
-from ..ir.program import STATUS, Buffer, Check, Program, Repeat, Step
+from ..ir.program import STATUS, Buffer, Check, Program, Repeat, Step, Variant
 from ..ir.repeat import PIECE_ROWS
 from ..ir.target import DeviceInfo
 from ..ir.types import ITEM_SIZE, DimLike, bind_dim, dim_names, multiply_dims
+from .block_by_block import block_by_block
 from .checks.kernel import check_kernel
 from .checks.program import check_program
 from .emission.points import product, size_of
 from .fused import Fused
 from .fusion.outline import Outlined
 from .lone_item import joined, with_lone_item
+from .overwriting import is_read_in_place
 from .pieces import move_to_piece
 from .strategies import Candidate, Decision, choose, lower_with, stores_once
 
@@ -90,8 +92,15 @@ class _Lowering:
             tuple(self.steps), tuple(self.checks), tuple(names[value] for value in entry.outputs), tuple(dims),
             tuple(value.name for value in entry.inputs if value in entry.params), tuple(self.repeats),
             tuple(names[value] for value in entry.inputs),
-            joined(entry.name, self.steps, self.fused, self.buffers, self.device),
+            self.together(entry.name),
         )  # fmt: skip
+
+    def together(self, name: str) -> tuple[Variant, ...]:
+        """The launches of all steps, for few rows and for blocks of them."""
+        few = joined(name, self.steps, self.fused, self.buffers, self.device)
+        if self.strategy is not None or any(variant.guard is None for variant in few):
+            return few
+        return (*few, *block_by_block(name, self.steps, self.fused, self.buffers, self.device))
 
     def allocate(self, values: Iterable[Value], views: Mapping[Value, Value], roles: Mapping[Value, str]) -> None:
         """A buffer for each value; a view is the memory of what it looks at."""
@@ -140,14 +149,11 @@ class _Lowering:
             return False
         (op,) = users
         schedule = self.outlined.schedules[op.attributes["callee"]]
+        if not is_read_in_place(schedule, op, [value for value in op.operands if value is old], new):
+            return False
         kernel = schedule.function
-        inside = dict(zip((*op.operands, *op.results), (*kernel.inputs, *kernel.outputs)))
-        multiplied = schedule.matmul.operands if schedule.matmul is not None else ()
-        if op.operands.count(old) > 1 or inside[old] in multiplied or any(o.name == "gather" for o in kernel.ops):
-            return False
-        if schedule.where[inside[old]] != schedule.where[inside[new]] or None in schedule.where[inside[old]]:
-            return False
-        fused = Fused(kernel.name, schedule, {value: self.names[stored] for stored, value in inside.items()}, {})
+        buffers = zip((*kernel.inputs, *kernel.outputs), (*op.operands, *op.results))
+        fused = Fused(kernel.name, schedule, {value: self.names[stored] for value, stored in buffers}, {})
         return stores_once(self.choose(fused)[0])
 
     def scratch(self, steps: Iterable[Step]) -> int:

@@ -17,7 +17,7 @@ from lossc.compiler.rewrite import Log
 from lossc.ir.diagnostics import CompilerBug
 from lossc.ir.function import Value
 from lossc.ir.kernel import Apply, Const, Expr, Var
-from lossc.ir.program import Step, choose_variant
+from lossc.ir.program import Step, Variant, choose_variant
 from lossc.ir.schedule import Schedule
 from lossc.ir.types import Dim, DimLike, dim_names
 
@@ -91,14 +91,14 @@ def _report(compiled: Compiled, step: Step) -> KernelReport:
     return KernelReport(
         step.name, tuple(map(_typed, function.inputs)), tuple(map(_typed, function.outputs)),
         schedule.stages, exps_per_element(schedule, usual), choice.strategy, choice.why, choice.against,
-        tuple(_variants(step)), len(usual.launches), tuple(move.formula for move in moves if move.formula is not None),
-        step.repeat is not None, KernelTraffic(step.name, moves),
-        tuple(op.result.name for op in schedule.repeated_reductions),
+        tuple(_variants(step.variants)), len(usual.launches),
+        tuple(move.formula for move in moves if move.formula is not None), step.repeat is not None,
+        KernelTraffic(step.name, moves), tuple(op.result.name for op in schedule.repeated_reductions),
     )  # fmt: skip
 
 
-def _variants(step: Step) -> Iterator[str]:
-    for variant in step.variants:
+def _variants(variants: Iterable[Variant]) -> Iterator[str]:
+    for variant in variants:
         guard = "otherwise" if variant.guard is None else f"if {readable(variant.guard)}"
         kernels = [
             f"{launch.kernel.name} on {readable(launch.global_size)} items"
@@ -183,6 +183,7 @@ def explanation(compiled: Compiled, conversions: Mapping[str, str] | None = None
         *_section("rewritten", map(str, log.fired)),
         *_section("not rewritten", map(str, log.missed)),
         *_section("fused kernels", (line for report in reports for line in str(report).split("\n"))),
+        *_section("all of them in one launch", _variants(compiled.program.together)),
         *_section("kept apart", _by_reason(compiled.outlined.refused)),
         *_section("converted inputs", (f"{name}: {what}" for name, what in (conversions or {}).items())),
     ]

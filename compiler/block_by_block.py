@@ -1,0 +1,349 @@
+"""All steps of a program for one block of rows after the other, where no row has to do with another.
+
+In: fused kernels that run along the same rows, and reduce what belongs to a row along several axes, so that no loop
+nest does all of it: pairs of classes, say, first along one class and then along the other. Out: a variant of one launch
+that does everything for as many rows as a vector has lanes, each lane its own row. What one kernel leaves for the next,
+and the rows of inputs and outputs, lie in private arrays with the rows side by side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from math import prod
+
+from ..ir.function import Value
+from ..ir.kernel import (
+    Apply,
+    Expr,
+    For,
+    Iota,
+    Load,
+    PrivateArray,
+    Reduce,
+    Splat,
+    add,
+    at_least,
+    ceil_div,
+    integer,
+    minimum,
+    mul,
+    register_dtype,
+    sub,
+)
+from ..ir.program import Buffer, Step, Variant
+from ..ir.target import DeviceInfo
+from ..ir.types import ITEM_SIZE, DimLike
+from .costs import COSTLY
+from .emission.addresses import index_at
+from .emission.emit import Emitter, Scope
+from .emission.points import Lanes, Point, size_of
+from .emission.reductions import Accumulators, declare, fold
+from .emission.vectors import vector_width
+from .fused import Fused, dtypes_of, launch_of, partial_dtypes, store_partials, with_finish
+from .rows.blocks import Block, LaneTrack, columns_below, finish_block, leave_out_rest, visit_columns
+from .rows.bounds import end_of_columns, end_of_reading, unviewed
+from .rows.ownership import own_share
+from .rows.stages import Stage, stages_of
+from .rows.sweep import Row, Work
+from .rows.turned import Turned, turn_in, turn_out, turned
+from .strategies.row_item import items_for
+
+MOST_BYTES = 64 * 1024
+"""Of private arrays: more do not stay in a first-level cache, and the vectors along a row that kernels of their own use
+do as well."""
+
+
+def block_by_block(
+    name: str, steps: Sequence[Step], fused: Mapping[str, Fused], buffers: Mapping[str, Buffer], device: DeviceInfo
+) -> tuple[Variant, ...]:
+    """The launch that does all steps of the program `name` a block of rows at a time; none where it cannot."""
+    if device.kind != "cpu" or len(steps) < 2 or any(step.repeat is not None for step in steps):
+        return ()
+    kernels = [fused[step.name] for step in steps]
+    if not all(_goes_row_by_row(kernel) for kernel in kernels):
+        return ()
+    rows = {kernel.schedule.axes[_row_axis(kernel)] for kernel in kernels}
+    width = min(vector_width(kernel.schedule, device, size) for kernel in kernels for size in rows)
+    if len(rows) > 1 or width < 2 or not _only_rows_are_shared(kernels, buffers):
+        return ()
+    found = _BlockByBlock(name, kernels, rows.pop(), width, buffers, device)
+    if sum(array.size * ITEM_SIZE[array.dtype] for array in found.arrays) > MOST_BYTES:
+        return ()
+    return (found.variant(),)
+
+
+# --- where it can be done -----------------------------------------------------------------------------------
+
+
+def _row_axis(kernel: Fused) -> int:
+    return kernel.schedule.rows[0]
+
+
+def _goes_row_by_row(kernel: Fused) -> bool:
+    """Whether a kernel reduces rows of sizes that are known, each in one pass and none with a look at others."""
+    schedule = kernel.schedule
+    if schedule.matmul is not None or schedule.across or not schedule.reduced or not schedule.rows:
+        return False
+    row = _row_axis(kernel)
+    gathers = [op for op in schedule.function.ops if op.name == "gather"]
+    along = [schedule.where[op.operands[0]][op.attributes["axis"] % op.operands[0].type.rank] for op in gathers]
+    sizes = [schedule.axes[axis] for axis in schedule.looped - {row}]
+    return schedule.stages == 1 and row not in along and all(isinstance(size, int) for size in sizes)
+
+
+def _only_rows_are_shared(kernels: Sequence[Fused], buffers: Mapping[str, Buffer]) -> bool:
+    """Whether everything that the kernels store has its rows in front, and what one hands to the next is read row by
+    row, in memory of one name."""
+    written: set[str] = set()
+    viewed = {buffer.alias_of for buffer in buffers.values()}
+    for kernel in kernels:
+        schedule, row = kernel.schedule, _row_axis(kernel)
+        for value in (*schedule.function.inputs, *schedule.function.outputs):
+            buffer, own = kernel.buffers[value], schedule.where[value]
+            at_the_end, handed = value in schedule.finished, buffer in written
+            if buffers[buffer].alias_of is not None or buffer in viewed:
+                return False
+            if row in own:
+                in_front = own[0] == row and own.count(row) == 1 and _known(value.type.shape[1:])
+                if not in_front or value.type.dtype == "bool" or at_the_end:
+                    return False
+            elif handed or (value in schedule.function.outputs and not at_the_end):
+                return False
+        written |= {kernel.buffers[value] for value in schedule.function.outputs}
+    return True
+
+
+def _known(sizes: Sequence[DimLike]) -> bool:
+    return all(isinstance(size, int) and size > 0 for size in sizes)
+
+
+# --- the kernel ---------------------------------------------------------------------------------------------
+
+
+class _RowsInside(Emitter):
+    """Emits for one of the kernels. What lies in private arrays has its rows in the lanes."""
+
+    def __init__(self, fused: Fused, arrays: Mapping[str, str], width: int):
+        buffers = {value: arrays.get(buffer, buffer) for value, buffer in fused.buffers.items()}
+        super().__init__(fused.schedule, fused.facts, buffers, fused.slots, fused.reserved)
+        self.inside = {value for value, buffer in fused.buffers.items() if buffer in arrays}
+        self.row, self.width = _row_axis(fused), width
+
+    def index(self, value: Value, point: Point) -> tuple[Expr, int]:
+        inside = {**point, self.row: Lanes(integer(0), self.width)} if value in self.inside else point
+        return index_at(self.strides(value), inside)
+
+    def strides(self, value: Value) -> list[tuple[int, Expr]]:
+        found = super().strides(value)
+        if value not in self.inside:
+            return found
+        return [(axis, integer(1) if axis == self.row else mul(stride, integer(self.width))) for axis, stride in found]
+
+
+class _BlockByBlock:
+    """The kernel under construction."""
+
+    def __init__(
+        self, name: str, kernels: Sequence[Fused], rows: DimLike, width: int, buffers: Mapping[str, Buffer],
+        device: DeviceInfo,
+    ):  # fmt: skip
+        self.name, self.kernels, self.rows, self.width = name, kernels, rows, width
+        self.buffers, self.device = buffers, device
+        self.emitter = kernels[0].emitter()
+        self.emitter.taken |= {*buffers, *(name for kernel in kernels for name in partial_dtypes(kernel))}
+        self.turned: dict[str, Turned] = {}
+        for kernel in kernels:
+            for value in (*kernel.schedule.function.inputs, *kernel.schedule.function.outputs):
+                self._turn(kernel, value)
+        self.early = {kernel.name: {value: self.emitter.fresh(f"{value.name}_row", "f32").name
+                                    for value in _computed_early(kernel)} for kernel in kernels}  # fmt: skip
+
+    def _turn(self, kernel: Fused, value: Value) -> None:
+        """Have a private array for the rows of what is handed on, or has rows of several elements."""
+        buffer, elements = kernel.buffers[value], _elements(value.type.shape[1:])
+        of_rows = _row_axis(kernel) in kernel.schedule.where[value]
+        if buffer not in self.turned and of_rows and (elements > 1 or self.buffers[buffer].role == "temporary"):
+            dtype = register_dtype(value.type.dtype)
+            self.turned[buffer] = turned(self.emitter, buffer, dtype, elements, self.width)
+
+    @property
+    def arrays(self) -> list[PrivateArray]:
+        found: list[PrivateArray] = []
+        for buffer, rows in self.turned.items():
+            # What is only handed on never lies in rows.
+            found += rows.arrays if self.buffers[buffer].role != "temporary" else rows.arrays[:1]
+        for kernel in self.kernels:
+            columns = _elements([kernel.schedule.axes[axis] for axis in kernel.schedule.columns])
+            found += [PrivateArray(array, register_dtype(value.type.dtype), columns * self.width, value)
+                      for value, array in self.early[kernel.name].items()]  # fmt: skip
+        return found
+
+    def variant(self) -> Variant:
+        emitter, scope, width = self.emitter, Scope(), self.width
+        rows = size_of(self.rows)
+        blocks = ceil_div(rows, integer(width))
+        items = items_for(blocks, max(map(_elements_in_row, self.kernels)) * width, self.device, least=1)
+        own = own_share(emitter, scope, blocks, "blocks")
+        emitters = [self._emitter_of(kernel) for kernel in self.kernels]
+        sums = [declare(e, scope, [op for stage in stages_of(e.schedule) for op in stage.sums], width, 1)
+                for e in emitters]  # fmt: skip
+        streamed = [buffer for buffer in self.turned if self.buffers[buffer].role != "temporary"]
+        for buffer in streamed:
+            scope.statements += self.turned[buffer].prepare()
+
+        number, inside = emitter.fresh("block", "i64"), scope.inner()
+        wanted = emitter.let(inside, "wanted", mul(number, integer(width)))
+        base = emitter.let(inside, "base", minimum(wanted, sub(rows, integer(width))))
+        counted = Splat(Apply("cast", (sub(wanted, base),), "i32"), width)
+        fresh = emitter.let(inside, "fresh", Apply("ge", (Iota("i32", width), counted), "bool", width))
+        for buffer in streamed:
+            if self.buffers[buffer].role == "input":
+                rows_in = self.turned[buffer]
+                turn_in(emitter, inside, buffer, mul(base, integer(rows_in.columns)), rows_in)
+        for position, each in enumerate(emitters):
+            self._kernel(inside, position, each, base, fresh, sums[position])
+        for buffer in streamed:
+            if self.buffers[buffer].role == "output":
+                rows_out = self.turned[buffer]
+                turn_out(emitter, inside, rows_out, buffer, mul(base, integer(rows_out.columns)))
+        scope.statements.append(For(number, own.first, own.end, integer(1), tuple(inside.statements)))
+        for kernel, each, groups in zip(self.kernels, emitters, sums):
+            store_partials(kernel, scope, {group.op: fold(each, scope, group, True) for group in groups}, own.item)
+        return self._finished(scope, items)
+
+    def _emitter_of(self, kernel: Fused) -> _RowsInside:
+        found = _RowsInside(kernel, {buffer: rows.array for buffer, rows in self.turned.items()}, self.width)
+        # One kernel: a name has one meaning.
+        self.emitter.taken |= found.taken
+        found.taken = self.emitter.taken
+        return found
+
+    def _kernel(
+        self, scope: Scope, position: int, emitter: Emitter, base: Expr, fresh: Expr, sums: Sequence[Accumulators]
+    ) -> None:  # fmt: skip
+        """What one of the kernels does for a block: its loops over what belongs to a row, around its one pass."""
+        kernel, schedule = self.kernels[position], emitter.schedule
+        row, *others = schedule.rows
+        (stage,) = stages_of(schedule)
+        alone = Block({row: Lanes(base, self.width)}, base, self.width, fresh)
+        kept = {value: Row(array) for value, array in self.early[kernel.name].items()}
+        before = scope.inner()
+        end = end_of_columns(schedule, stage.reductions) if stage.targets == _reduced(stage) else None
+        ends = end is not None and schedule.varies[end] <= {row}
+        within = columns_below(emitter, before, end, alone, before) if end is not None and ends else None
+        if kept:
+            visit_columns(emitter, before, [LaneTrack(before, alone, Work(keep=kept), (), ())], within=within)
+        sizes = [schedule.axes[axis] for axis in others]
+        abreast = _abreast(sizes[-1]) if others else 1
+        variables = [emitter.fresh("row", "i64") for _ in others]
+        nest, tracks = before.inner(), []
+        for copy in range(abreast):
+            at = {axis: variable if axis != others[-1] else add(variable, integer(copy))
+                  for axis, variable in zip(others, variables)}  # fmt: skip
+            block = Block({**alone.point, **at}, base, self.width, fresh)
+            groups = declare(emitter, nest, stage.reductions, self.width, 1)
+            if within is not None:
+                leave_out_rest(nest, groups)
+            own = [group for group in sums if group.op in stage.element_sums]
+            work = Work(stage.summed, stage.element_outputs, stage.element_checks, kept=kept)
+            tracks.append(LaneTrack(Scope(dict(nest.known), nest.statements), block, work, groups, own))
+        visit_columns(emitter, nest, tracks, within=within)
+        for track in tracks:
+            for group in track.rows:
+                track.row.known[group.op.result] = fold(emitter, nest, group, False)
+            finish_block(emitter, track.row, track.block, stage, sums)
+        statements = tuple(nest.statements)
+        for number in reversed(range(len(others))):
+            stop = self._end_of_rows(before, position, base) if len(others) == 1 else None
+            step = abreast if number == len(others) - 1 else 1
+            stop = stop or size_of(sizes[number])
+            statements = (For(variables[number], integer(0), stop, integer(step), statements),)
+        scope.statements += [*before.statements, *statements]
+
+    def _end_of_rows(self, scope: Scope, position: int, base: Expr) -> Expr | None:
+        """Where the loop over rows of a kernel may end, of which no other kernel looks at the rest."""
+        ends = _ends_of_rows(self.kernels, position)
+        known = {buffer for kernel in self.kernels[:position] for buffer in kernel.buffers.values()}
+        if len(ends) != 1:
+            return None
+        ((buffer, (value, size)),) = ends.items()
+        if buffer not in known and self.buffers[buffer].role != "input":
+            return None
+        place = (self.turned[buffer].array, integer(0)) if buffer in self.turned else (buffer, base)
+        last = Reduce("max", Load(*place, register_dtype(value.type.dtype), self.width))
+        wide = last if last.dtype == "i64" else Apply("cast", (last,), "i64")
+        return self.emitter.let(scope, "end_of_rows", minimum(size_of(size), wide))
+
+    def _finished(self, scope: Scope, items: Expr) -> Variant:
+        """With the launches that add up what the work-items leave."""
+        dtypes: dict[str, str] = {}
+        dims: dict[str, None] = {}
+        for kernel in self.kernels:
+            dtypes |= {**dtypes_of(kernel), **partial_dtypes(kernel)}
+            dims |= dict.fromkeys(kernel.emitter().dims)
+        comment = (f"every step for {self.width} rows, one a lane, before the next {self.width}",)
+        launch = launch_of(f"{self.name}_blocks{self.width}", dtypes, tuple(dims), scope.statements, items,
+                           private_arrays=self.arrays, comment=comment)  # fmt: skip
+        launches, temporaries = [launch], []
+        for kernel in self.kernels:
+            own = replace(launch, entry=replace(launch.kernel, name=f"{kernel.name}_blocks{self.width}"))
+            finished = with_finish(kernel, self.device, own, items, "block-by-block", None)
+            launches += finished.launches[1:]
+            temporaries += finished.temporaries
+        guard = None if isinstance(self.rows, int) else at_least(size_of(self.rows), self.width)
+        return Variant("block-by-block", tuple(launches), guard, tuple(temporaries))
+
+
+def _abreast(size: DimLike) -> int:
+    """How many rows of a row's own to go by the columns with: what belongs to a column is read once for all."""
+    return max(count for count in (1, 2, 3, 4) if isinstance(size, int) and size % count == 0)
+
+
+def _elements(sizes: Sequence[DimLike]) -> int:
+    return prod(size for size in sizes if isinstance(size, int))
+
+
+def _elements_in_row(kernel: Fused) -> int:
+    schedule = kernel.schedule
+    return _elements([schedule.axes[axis] for axis in schedule.looped - {_row_axis(kernel)}])
+
+
+def _reduced(stage: Stage) -> list[Value]:
+    return [op.operands[0] for op in stage.reductions]
+
+
+def _computed_early(kernel: Fused) -> list[Value]:
+    """What is dear, and the same in every turn of the loops around the columns."""
+    schedule, row = kernel.schedule, _row_axis(kernel)
+    if len(schedule.rows) == 1:
+        return []
+    dear = [op.result for op in schedule.function.ops
+            if (op.name == "gather" or op.name in COSTLY) and op.result.type.dtype != "bool"]  # fmt: skip
+    fixed = schedule.reduced | {row}
+    return [value for value in dear if schedule.varies[value] == fixed]
+
+
+def _ends_of_rows(kernels: Sequence[Fused], position: int) -> dict[str, tuple[Value, DimLike]]:
+    """The buffers that say from which row on what a kernel stores is of no use to the others, each with its value there
+    and how many rows there are; empty where all of it is of use."""
+    kernel = kernels[position]
+    schedule = kernel.schedule
+    if schedule.whole_reductions or schedule.checks or schedule.element_outputs:
+        return {}
+    axis = schedule.rows[1]
+    found: dict[str, tuple[Value, DimLike]] = {}
+    for output in schedule.function.outputs:
+        stored = schedule.where[output].index(axis)
+        readers = [(other, value) for other in kernels for value in other.schedule.function.inputs
+                   if other.buffers[value] == kernel.buffers[output]]  # fmt: skip
+        for other, value in readers:
+            inside = other.schedule.where[value][stored]
+            end = end_of_reading(other.schedule, value, inside) if inside is not None else None
+            source = unviewed(end, other.schedule.function.producers()) if end is not None else None
+            if source is None or other.schedule.where.get(source) != (_row_axis(other),):
+                return {}
+            if source not in other.schedule.function.inputs:
+                return {}
+            found[other.buffers[source]] = (source, schedule.axes[axis])
+    return found
