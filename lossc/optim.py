@@ -41,7 +41,8 @@ class Optimizer(Protocol):
     def update(
         self, parameter: Tensor, gradient: Tensor, state: Mapping[str, Tensor], scalars: Mapping[str, Tensor]
     ) -> Updated:
-        """The new parameters and the new state, all of the shape [P] of the old."""
+        """The new parameters and the new state, all of the shape [P] of the old: all parameters of a group, one after
+        another, with zeros up to a multiple of 64 bytes behind each, which a mean would count."""
         ...
 
 
@@ -50,15 +51,16 @@ def rate_at(rate: LearningRate, step: int) -> float:
     value = rate(step) if callable(rate) else rate
     if not isinstance(value, (int, float)) and not hasattr(value, "__float__"):
         raise LirError(f"the learning rate at step {step} is no number: {value!r}")
-    if not math.isfinite(float(value)):
+    number = float(value)
+    if not math.isfinite(number):
         raise LirError(f"the learning rate at step {step} is {value}", "a rate is a finite number")
-    return float(value)
+    return number
 
 
-def _settings(optimizer: Any, group: str) -> Mapping[str, Any]:
-    """The settings of a group, where it has its own, over those of the optimizer."""
-    own = optimizer.groups.get(group, {})
-    return {"lr": optimizer.lr, "weight_decay": optimizer.weight_decay, **own}
+def _setting(optimizer: Any, group: str, name: str) -> Any:
+    """A setting of a group, where it has its own, else of the optimizer."""
+    own = optimizer.groups.get(group)
+    return own[name] if own and name in own else getattr(optimizer, name)
 
 
 def _check(optimizer: Any) -> None:
@@ -74,7 +76,7 @@ def _check(optimizer: Any) -> None:
 
 def _decays(optimizer: Any) -> bool:
     """Whether any group decays weights: else the update has no term for it."""
-    return any(own.get("weight_decay", optimizer.weight_decay) for own in ({}, *optimizer.groups.values()))
+    return bool(optimizer.weight_decay) or any(own.get("weight_decay") for own in optimizer.groups.values())
 
 
 @dataclass(frozen=True)
@@ -103,9 +105,8 @@ class SGD:
         return ("momentum",) if self.momentum else ()
 
     def scalars(self, step: int, group: str) -> dict[str, float]:
-        own = _settings(self, group)
-        decay = {"weight_decay": own["weight_decay"]} if _decays(self) else {}
-        return {"lr": rate_at(own["lr"], step), **decay}
+        rate = {"lr": rate_at(_setting(self, group, "lr"), step)}
+        return {**rate, "weight_decay": _setting(self, group, "weight_decay")} if _decays(self) else rate
 
     def update(
         self, parameter: Tensor, gradient: Tensor, state: Mapping[str, Tensor], scalars: Mapping[str, Tensor]
@@ -147,15 +148,14 @@ class Adam:
         return ("m", "v")
 
     def scalars(self, step: int, group: str) -> dict[str, float]:
-        own = _settings(self, group)
-        rate, count = rate_at(own["lr"], step), step + 1
+        rate, count = rate_at(_setting(self, group, "lr"), step), step + 1
         corrected = {
             "step_size": rate / (1 - self.betas[0] ** count),
             "inverse_root": 1 / math.sqrt(1 - self.betas[1] ** count),
         }
         if not _decays(self):
             return corrected
-        decay = own["weight_decay"]
+        decay = _setting(self, group, "weight_decay")
         return {**corrected, "decay": 1 - rate * decay if self.decoupled else decay}
 
     def update(

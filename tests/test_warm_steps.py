@@ -13,7 +13,6 @@ import pytest
 
 import lossc
 from lossc import nn, optim
-from lossc.training.update import Update
 
 PROGRAM = """
 import json, sys
@@ -78,11 +77,36 @@ class Recalled(optim.SGD):
     (Recalled(0.1, momentum=0.9), False),
 ])  # fmt: skip
 def test_what_is_written_in_place(optimizer: optim.Optimizer, in_place: bool) -> None:
-    step = mlp_step(optimizer)
-    (trained,) = step._trained.values()
-    assert isinstance(trained.update, Update)
+    (trained,) = mlp_step(optimizer)._trained.values()
     assert trained.update.in_place is in_place
-    step(x=np.ones((2, 784), "f4"), labels=np.zeros(2, "i4"))
+
+
+def linear(optimizer: optim.Optimizer) -> tuple[lossc.Graph, Any, np.ndarray, np.ndarray]:
+    """A step of sum(c w + w^2 / 2), whose gradient by w is c + w; its c, and the first w."""
+    random = np.random.default_rng(3)
+    c, w = random.standard_normal((2, 1024)).astype("f4")
+    g = lossc.Graph()
+    weight = g.param("w", w)
+    g.set_outputs([(g.input("c", (1024,)) * weight + weight * weight * 0.5).sum().reshape([1])])
+    return g, g.compile_step(optimizer), c, w.astype("f8")
+
+
+def test_an_update_in_place_may_look_at_all_gradients_first() -> None:
+    g, step, c, w = linear(Centred(0.1))
+    for _ in range(3):
+        step(c=c)
+        gradient = c + w
+        w = w - 0.1 * (gradient - gradient.mean())
+        np.testing.assert_allclose(g.parameters["w"], w, rtol=1e-5, atol=1e-6)
+
+
+def test_results_that_were_written_beside_come_to_their_places() -> None:
+    g, step, c, w = linear(Recalled(0.1, momentum=0.9))
+    for _ in range(3):
+        step(c=c)
+        old, w = w, w - 0.1 * (c + w)
+        np.testing.assert_allclose(g.parameters["w"], w, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(step.state("w")["momentum"], old * w.mean(), rtol=1e-4, atol=1e-6)
 
 
 def mlp_step(optimizer: optim.Optimizer) -> Any:

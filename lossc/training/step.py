@@ -80,6 +80,8 @@ class Step:
         shapes = {name: parameters.live(name).shape for name in self.names}
         self._status = status_words(program, self.device)
         self._trained = make_arenas(self.device, optimizer, entries, shapes, clip_value, self._status)
+        self._homes = [(trained, [parameters.entry(name) for name in trained.parameters.segments])
+                       for trained in self._trained.values()]  # fmt: skip
         self._live: dict[str, Argument] = {}
         self._written: dict[str, Argument] = {}
         gradient_outputs = [name for name, _ in program.outputs[found.outputs :]]
@@ -258,14 +260,13 @@ class Step:
 
     def _take_parameters(self) -> None:
         """Have the parameters live in the arenas of this step: another step may have taken them since."""
-        for trained in self._trained.values():
+        for trained, entries in self._homes:
             moved = False
-            for name in trained.parameters.segments:
-                entry = self._store.entry(name)
+            for entry in entries:
                 if entry.arena is not trained.parameters:
-                    values = self._store.live(name)
+                    values = self._store.live(entry.name)
                     trained.parameters.receive()
-                    entry.array, entry.arena = trained.parameters.view(name), trained.parameters
+                    entry.array, entry.arena = trained.parameters.view(entry.name), trained.parameters
                     entry.array[...] = values
                     moved = True
             if moved:

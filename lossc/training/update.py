@@ -101,6 +101,7 @@ class Update:
         self._status = status
         self.gradient_scale = argument_for(device, np.ones((), to_dtype(dtype)), "readwrite")
         """Where the kernel reads the number that gradients are multiplied by."""
+        self._scale_there: float | None = 1.0
         self._executables: dict[int, list[Executable]] = {}
 
     @cached_property
@@ -118,9 +119,10 @@ class Update:
             for name, segment in scalars.segments.items():
                 scalars.array[segment.offset] = values[name]
             scalars.send()
-        if gradient_scale is not None:
+        if gradient_scale is not None and gradient_scale != self._scale_there:
             self.gradient_scale.array[()] = gradient_scale
             send(self.device, self.gradient_scale)
+        self._scale_there = gradient_scale
 
     def executables(self, gradients: Arena) -> list[Executable]:
         """What changes parameters and state by these gradients, each multiplied by the scale."""
