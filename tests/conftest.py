@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -66,3 +67,15 @@ def device(request: pytest.FixtureRequest) -> Device:
         if os.environ.get("CI"):
             pytest.fail(f"this test needs the OpenCL implementation {request.param}: {error}")
         pytest.skip(f"the OpenCL implementation {request.param} is not installed here")
+
+
+@pytest.fixture(params=["shared", "apart"])
+def any_device(request: pytest.FixtureRequest, device: Device) -> Device:
+    """Devices that use the host's memory, and the same as if they had memory of their own."""
+    from lossc.runtime.device import Device
+
+    if request.param == "shared":
+        return device
+    apart = Device(device.handle, context=device.context)
+    apart.info = dataclasses.replace(device.info, shared_pointers=False)
+    return apart

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import numpy as np
@@ -15,16 +14,6 @@ from lossc.runtime.device import Device, from_queue
 from lossc.runtime.execute import Executable
 
 ROWS, CLASSES = 37, 10
-
-
-@pytest.fixture(params=["shared", "separate"])
-def any_device(request: pytest.FixtureRequest, device: Device) -> Device:
-    """Devices that use the host's memory, and the same as if they had memory of their own."""
-    if request.param == "shared":
-        return device
-    apart = Device(device.handle, context=device.context)
-    apart.info = dataclasses.replace(device.info, shared_pointers=False)
-    return apart
 
 
 def cross_entropy(device: Any, **options: Any) -> CompiledFunction:

@@ -12,7 +12,7 @@ from lossc.compiler.strategies import Candidate
 from lossc.ir.parser import parse
 from lossc.runtime.device import Device
 from lossc.tuning import memory
-from lossc.tuning.memory import FOLDER, copy_key, kernel_key, recall, remember, remembered, share_key, write
+from lossc.tuning.memory import copy_key, kernel_key, recall, remember, remembered, share_key, write
 from lossc.tuning.search import Outcome
 
 CANDIDATES = (Candidate("row-item"), Candidate("row-item", (("vector_width", 8),)), Candidate("row-lanes"))
@@ -21,15 +21,8 @@ KEY = "0" * 64
 EXP, LOG = (parse(f"func @f(%x: f32[N]) -> (f32[N]) {{ %y = {op} %x\n return %y }}").entry for op in ("exp", "log"))
 
 
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("LOSSC_CACHE_DIR", str(tmp_path))
-    monkeypatch.delenv("LOSSC_CACHE", raising=False)
-    return tmp_path / FOLDER
-
-
-def entry(folder: Path) -> Path:
-    (path,) = folder.glob("??/*")
+def entry(cache: Path) -> Path:
+    (path,) = cache.glob("??/*")
     return path
 
 
@@ -60,9 +53,9 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-def test_a_damaged_file_is_none_and_is_written_anew(folder: Path, damage: Callable[[bytes], bytes]) -> None:
+def test_a_damaged_file_is_none_and_is_written_anew(cache: Path, damage: Callable[[bytes], bytes]) -> None:
     remember(KEY, OUTCOME)
-    path = entry(folder)
+    path = entry(cache)
     whole = path.read_bytes()
     path.write_bytes(damage(whole))
     assert recall(KEY, CANDIDATES) is None
@@ -84,10 +77,10 @@ def test_an_entry_that_says_something_else_is_none(facts: dict[str, object]) -> 
     assert recall(KEY, CANDIDATES) is None
 
 
-def test_nothing_is_kept_where_caches_are_off(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_kept_where_caches_are_off(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOSSC_CACHE", "0")
     remember(KEY, OUTCOME)
-    assert not folder.exists()
+    assert not cache.exists()
     assert recall(KEY, CANDIDATES) is None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,12 +17,6 @@ from lossc.tuning import choices
 from lossc.tuning.step import TunedStep
 
 RNG = np.random.default_rng(5)
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LOSSC_CACHE_DIR", str(tmp_path))
-    monkeypatch.delenv("LOSSC_TUNE", raising=False)
 
 
 def classifier(tune: bool | None) -> Step:

@@ -3,55 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import threading
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from tuning.examples import CROSS_ENTROPY, RNG, TWO_KERNELS, arrays, strategy_of
 
-import lossc
-from lossc.compiled import CompiledFunction
 from lossc.compiler import Compiled, compile_module
-from lossc.compiler.strategies import Candidate, Decision, candidates
-from lossc.differences import relative_difference
+from lossc.compiler.strategies import Candidate, candidates
 from lossc.ir.diagnostics import CheckFailed
-from lossc.ir.integers import evaluate_integer
 from lossc.ir.parser import parse
 from lossc.ir.program import choose_variant
-from lossc.runtime.device import Device, select
+from lossc.runtime.device import Device
 from lossc.runtime.plan import Plan
 from lossc.runtime.stopwatch import Stopwatch
-from lossc.tuning import choices, copy_speed, function, trials, tuner
-from lossc.tuning.memory import FOLDER
+from lossc.tuning import trials, tuner
 from lossc.tuning.search import MOST_CANDIDATES
-from lossc.tuning.tuner import tune, tuning_wanted
+from lossc.tuning.tuner import tune
 
-CROSS_ENTROPY = """
-func @f(%x: f32[B, 100], %labels: i32[B]) -> (%loss: f32[1], %g: f32[B, 100]) {
-  %loss = cross_entropy_loss %x, %labels
-  %g = grad %loss, %x
-  return %loss, %g
-}"""
-TWO_KERNELS = """
-func @f(%x: f32[B, 96], %y: f32[N]) -> (f32[B, 96], f32[N]) {
-  %a = softmax %x
-  %b = exp %y
-  return %a, %b
-}"""
-RNG = np.random.default_rng(3)
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("LOSSC_CACHE_DIR", str(tmp_path))
-    monkeypatch.delenv("LOSSC_CACHE", raising=False)
-    monkeypatch.delenv("LOSSC_TUNE", raising=False)
-    monkeypatch.setattr(tuner, "copy_seconds", lambda *arguments: 0.0)
-    return tmp_path / FOLDER
+pytestmark = pytest.mark.usefixtures("endless_copy_speed")
 
 
 class MadeUp:
@@ -73,26 +45,6 @@ class MadeUp:
 
     def __call__(self) -> float:
         return self.now
-
-
-def arrays(rows: int = 2048) -> list[np.ndarray]:
-    return [RNG.standard_normal((rows, 100)).astype("f4"), RNG.integers(0, 100, rows).astype("i4")]
-
-
-def strategy_of(compiled: Compiled) -> str:
-    (choice,) = compiled.lowered.choices.values()
-    return choice.strategy
-
-
-@pytest.fixture
-def device() -> Device:
-    """One is enough: what runs on which device is tested elsewhere, and here a program is built ten times."""
-    return select()
-
-
-@pytest.fixture
-def compiled(device: Device) -> Compiled:
-    return compile_module(parse(CROSS_ENTROPY), device.info)
 
 
 def test_the_fastest_strategy_is_taken_and_told(
@@ -238,154 +190,3 @@ def test_a_candidate_with_wrong_numbers_is_told_and_not_taken(device: Device, co
     trial.expected = [trial.expected[0], trial.expected[1] * np.float32(1.001)]
     with pytest.warns(RuntimeWarning, match=r"row-lanes is not taken for f_0: it gives another `g`.*report"):
         assert trial.measure("f_0", [])(Candidate("row-lanes"), 0.0) is None
-
-
-@pytest.mark.parametrize(("found", "error"), [
-    ([1.0, 2.0, np.nan, np.inf], 0.0), ([1.0, 2.5, np.nan, np.inf], 0.25), ([1.0, 2.0, 3.0, np.inf], np.inf),
-    ([1.0, 2.0, np.nan, -np.inf], np.inf), ([1.0, np.nan, np.nan, np.inf], np.inf),
-])  # fmt: skip
-def test_differences(found: list[float], error: float) -> None:
-    expected = np.array([1.0, 2.0, np.nan, np.inf])
-    np.testing.assert_equal(relative_difference(np.array(found), expected), error)
-
-
-# --- candidates ---------------------------------------------------------------------------------------------
-
-
-def test_candidates_are_few_and_begin_with_the_choice(compiled: Compiled) -> None:
-    (fused,) = compiled.lowered.fused.values()
-    found = candidates(fused, compiled.device)
-    assert found[0] == Candidate(strategy_of(compiled))
-    assert 3 <= len(set(found)) == len(found)
-    alone = candidates(fused, compiled.device, "row-item")
-    assert {candidate.strategy for candidate in alone} == {"row-item"}
-
-
-def test_a_setting_of_any_strategy(compiled: Compiled) -> None:
-    (fused,) = compiled.lowered.fused.values()
-    narrow = compiled.decided({fused.name: Decision(Candidate("row-item", (("vector_width", 4),)), "a test")})
-    assert any("row_item4" in kernel.name for kernel in narrow.program.kernels)
-    assert narrow.lowered.choices[fused.name].why == "a test"
-
-
-def test_a_strategys_own_setting(device: Device) -> None:
-    compiled = compile_module(parse("func @f(%x: f32[N]) -> (f32[N]) { %y = exp %x\n return %y }"), device.info)
-    (fused,) = compiled.lowered.fused.values()
-    own = [candidate for candidate in candidates(fused, device.info) if dict(candidate.settings).get("chunk")]
-    assert str(own[0]) == "pointwise, chunk = 4096"
-    smaller = compiled.decided({fused.name: Decision(own[0], "a test")})
-    usual, more = (c.program.steps[0].variants[-1].launches[0].global_size for c in (compiled, smaller))
-    assert evaluate_integer(more, {"N": 1 << 20}) == 4 * evaluate_integer(usual, {"N": 1 << 20})
-
-
-# --- functions ----------------------------------------------------------------------------------------------
-
-
-def graph() -> lossc.Graph:
-    g = lossc.Graph("f")
-    g.set_outputs([g.cross_entropy_loss(g.input("x", (None, 100)), g.input("labels", (None,), dtype="i32"))])
-    return g
-
-
-def test_a_tuned_function_gives_the_same(device: Device) -> None:
-    x, labels = arrays()
-    plain = graph().compile(grad=["x"], device=device)
-    tuned = graph().compile(grad=["x"], device=device, tune=True)
-    (expected,), wanted = plain(x=x, labels=labels)
-    for _ in range(2):
-        (found,), gradients = tuned(x=x, labels=labels)
-        np.testing.assert_allclose(found, expected, rtol=1e-6)
-        np.testing.assert_allclose(gradients["x"], wanted["x"], rtol=1e-5, atol=1e-9)
-    assert "measurement: " in tuned.explain()
-    assert "cost model" in plain.explain()
-
-
-def test_sizes_of_a_class_are_tuned_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[dict[str, int]] = []
-
-    def count(compiled: Compiled, device: Device, given: Any, sizes: dict[str, int]) -> Compiled:
-        asked.append(dict(sizes))
-        return compiled
-
-    monkeypatch.setattr(choices, "tune", count)
-    tuned = graph().compile(tune=True)
-    for rows in (5, 6, 5, 7, 8, 15, 4):
-        tuned(x=arrays(rows)[0], labels=np.zeros(rows, "i4"))
-    assert asked == [{"B": 5}, {"B": 8}]
-
-
-@pytest.mark.parametrize("rows", [0, 1])
-def test_next_to_nothing(device: Device, rows: int) -> None:
-    tuned, plain = (graph().compile(grad=["x"], device=device, tune=tune) for tune in (True, False))
-    x, labels = arrays(rows)
-    for found, expected in zip(tuned(x=x, labels=labels), plain(x=x, labels=labels)):
-        np.testing.assert_equal(found, expected)
-
-
-def test_what_a_run_in_the_background_has_to_say_is_not_lost(device: Device) -> None:
-    tuned = graph().compile(device=device, tune=True)
-    tuned(x=arrays(4)[0], labels=np.zeros(4, "i4"))
-    tuned(x=arrays(8)[0], labels=np.zeros(8, "i4"))
-    tuned(x=arrays(4)[0], labels=np.full(4, 100, "i4"), device_results=True)
-    with pytest.raises(CheckFailed, match="found 100"):
-        tuned(x=arrays(8)[0], labels=np.zeros(8, "i4"))
-
-
-def test_a_choice_stays_in_place_while_it_runs(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A call with sizes of another class, from another thread, waits for the end of the run."""
-    monkeypatch.setattr(choices, "tune", lambda compiled, *arguments: compiled)
-    tuned = graph().compile(device=device, tune=True)
-    inside, go_on = threading.Event(), threading.Event()
-    seen: list[tuple[int, bool]] = []
-    run = CompiledFunction.run
-
-    def slow(self: Any, inputs: Mapping[str, Any], *arguments: Any) -> Any:
-        rows = len(inputs["labels"])
-        before = self._executable
-        if rows == 4:
-            inside.set()
-            assert go_on.wait(60)
-        seen.append((rows, self._executable is before))
-        return run(self, inputs, *arguments)
-
-    monkeypatch.setattr(CompiledFunction, "run", slow)
-    calls = [
-        threading.Thread(target=tuned, kwargs={"x": arrays(rows)[0], "labels": np.zeros(rows, "i4")}) for rows in (4, 8)
-    ]
-    calls[0].start()
-    assert inside.wait(60)
-    calls[1].start()
-    calls[1].join(0.2)
-    assert calls[1].is_alive()
-    go_on.set()
-    for call in calls:
-        call.join()
-    assert seen == [(4, True), (8, True)]
-
-
-@pytest.mark.parametrize(("variable", "argument", "wanted"), [
-    (None, None, False), ("1", None, True), ("0", None, False), ("1", False, False), (None, True, True),
-])  # fmt: skip
-def test_who_wants_it(
-    monkeypatch: pytest.MonkeyPatch, variable: str | None, argument: bool | None, wanted: bool
-) -> None:
-    if variable is not None:
-        monkeypatch.setenv("LOSSC_TUNE", variable)
-    assert tuning_wanted(argument) is wanted
-    assert isinstance(graph().compile(tune=argument), function.TunedFunction) is wanted
-
-
-# --- copy speed ---------------------------------------------------------------------------------------------
-
-
-def test_copy_speed_is_measured_once(device: Device, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ticks = iter(range(10**6))
-    seconds = copy_speed.copy_seconds(device, 1 << 20, lambda: float(next(ticks)))
-    used = next(ticks)
-    assert seconds == 1.0
-    assert copy_speed.copy_seconds(device, 3 << 18, lambda: float(next(ticks))) == 0.75
-    assert next(ticks) == used + 1
-    # Something as large was faster: the machine was busy when it was measured.
-    assert copy_speed.copy_seconds(device, 1 << 20, lambda: next(ticks) / 4, at_most=0.5) == 0.25
-    (path,) = cache.glob("??/*")
-    assert json.loads(path.read_bytes()[-len('{"seconds": 0.25}') :]) == {"seconds": 0.25}
