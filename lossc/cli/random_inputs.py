@@ -18,6 +18,7 @@ from lossc.arrays import to_dtype
 from lossc.compiler.pipeline import run_passes
 from lossc.ir.diagnostics import Diagnostic, LirError
 from lossc.ir.function import Function, Module, Op, Value
+from lossc.ir.ops import COMPLEMENT, MIRRORED
 from lossc.ir.types import DimLike, Type, dim_value, is_float
 from lossc.ir.verify import check_type
 
