@@ -13,6 +13,7 @@ import pytest
 import lossc
 from lossc import ready
 from lossc.ir.parser import parse
+from lossc.ir.program import Entry
 from lossc.runtime.device import Device
 
 TEXT = """
@@ -43,6 +44,15 @@ def test_what_was_compiled_is_found(device: Device, folder: Path) -> None:
     assert again.program == ready.as_run(first.program)
     assert (again.sources, again.options) == (first.sources, first.options)
     assert len(entries(folder, "compiled")) == 1
+
+
+def test_what_was_found_has_no_bodies_of_kernels(device: Device) -> None:
+    for _ in range(2):
+        found = ready.ready_program(parse(TEXT), device)
+    launch = next(found.program.variants).launches[0]
+    assert isinstance(launch.entry, Entry)
+    with pytest.raises(lossc.CompilerBug, match=f"the body of {launch.entry.name} is asked for"):
+        print(launch.kernel)
 
 
 def test_another_text_strategy_place_or_device_is_another_entry(device: Device, folder: Path) -> None:

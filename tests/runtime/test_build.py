@@ -77,6 +77,27 @@ def test_a_second_process_takes_the_binary(device: Device, own_cache: Path, monk
     assert built == [ADD]
 
 
+def test_the_binary_is_fetched_once(device: Device, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And stored as it was, not as the driver gives it back once it has loaded it."""
+    fetched: list[bytes] = []
+    binary = build_module._binary
+
+    def counting(program: cl.Program) -> bytes:
+        fetched.append(binary(program))
+        return fetched[-1]
+
+    monkeypatch.setattr(build_module, "_binary", counting)
+    program = build(device, ADD)
+    if device.compiles_at_launch:
+        assert not fetched
+        return
+    assert len(fetched) == 1
+    assert build(device, ADD) is program
+    assert len(fetched) == 1
+    (entry,) = entries(own_cache)
+    assert Cache(cache_folder("programs")).get(entry.name) == fetched[0]
+
+
 def test_within_a_process_a_program_is_built_once(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOSSC_CACHE", "0")
     built = count_source_builds(monkeypatch)
