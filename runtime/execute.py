@@ -19,6 +19,7 @@ from ..ir.shapes import bind_dimensions
 from .binding import Binding, Given, as_argument, on_the_host
 from .device import Device, device_error
 from .drivers import load_pyopencl
+from .given_outputs import checked_outputs
 from .memory import ALIGNMENT, Argument, copy
 from .plan import Loaded, Plan, Temporaries, make_plan, reset
 from .pointers import Pointers
@@ -125,25 +126,31 @@ class Executable:
     ) -> list[np.ndarray]:  # fmt: skip
         """A run where all is small, lies on the host, and is handed out as it is: little but the driver's own work."""
         binding = self._binding
-        taken = binding.taken(plan, out, self._by_buffer(given)) if out else None
         held: list[Any] = []
-        for array, uses in zip(given, plan.input_uses):
-            if uses:
-                # A kernel does not keep what it is given.
-                held.append(memory := binding.memory(array))
-                for set_argument, position in uses:
-                    set_argument(position, memory[0])
         arrays: list[np.ndarray] = []
-        for fresh in plan.fresh:
-            assert fresh.small is not None
-            if taken and fresh.root in taken:
-                array = taken[fresh.root]
-                held.append(value := binding.memory(array, "write")[0])
-            else:
+        if out:
+            given_outputs, starts = checked_outputs(out, plan.free_outputs, zip(self.free_inputs, given))
+            if len(given_outputs) < len(plan.outputs):
+                return self._run(plan, given, out, ())
+            start_of = dict(zip(given_outputs, starts[len(given) :]))
+            arrays = [given_outputs[output.name] for output in plan.outputs]
+            addresses = [*starts[: len(given)], *[start_of[output.name] for output in plan.outputs]]
+            if plan.addresses != addresses and not self._point(plan, addresses):
+                return self._run(plan, given, out, ())
+        else:
+            plan.addresses.clear()
+            for array, uses in zip(given, plan.input_uses):
+                if uses:
+                    # A kernel does not keep what it is given.
+                    held.append(memory := binding.memory(array))
+                    for set_argument, position in uses:
+                        set_argument(position, memory[0])
+            for fresh in plan.fresh:
+                assert fresh.small is not None
                 array, value = fresh.small.take()
-            arrays.append(array)
-            for set_argument, position in fresh.uses:
-                set_argument(position, value)
+                arrays.append(array)
+                for set_argument, position in fresh.uses:
+                    set_argument(position, value)
         self._launch(plan, wait=True)
         status = plan.status
         if status is not None and status.array.tolist() != plan.status_holds:
@@ -305,6 +312,4 @@ class Executable:
             while len(plans) >= MOST_PLANS:
                 plans.pop(next(iter(plans)))
             plan = plans[key] = make_plan(self._loaded, bound, self._of_thread.temporaries[in_background])
-        # Who asks for a plan sets arguments of its own.
-        plan.addresses.clear()
         return plan

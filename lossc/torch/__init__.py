@@ -7,8 +7,9 @@
 
 The losses of torch.nn.functional have its names, arguments, defaults, shapes, results and refusals; lossc's own losses
 stand beside them. Every other name (`relu`, `linear`, `dropout`, ...) is torch.nn.functional's own. Tensors are on the
-CPU and their memory is read in place; results and gradients are new tensors. Any float tensor may require a gradient,
-targets and weights too, and `create_graph=True` gives gradients of gradients, of any order.
+CPU and their memory is read in place, by the device that `LOSSC_DEVICE` names at the first call; results and gradients
+are new tensors. Any float tensor may require a gradient, targets and weights too, and `create_graph=True` gives
+gradients of gradients, of any order.
 
 Beyond torch: labels may be i8, u8, i16, i32 or i64, and element types may be mixed where torch wants them equal.
 Under `torch.autocast("cpu")` losses compute in f32 as torch's do. `torch.compile` leaves a loss out of its graphs and
@@ -19,15 +20,16 @@ derivatives, tracing, sparse and quantized tensors. What a loss was computed fro
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from operator import is_
-from typing import Any
+from typing import Any, NamedTuple
 
 try:
     import torch
 except ImportError as error:
     raise ImportError("lossc.torch needs torch, which is not installed: pip install 'lossc[torch]'") from error
 
-from torch import Tensor
+from torch import Tensor, is_grad_enabled
 from torch.overrides import handle_torch_function, has_torch_function
 
 from lossc.ir.types import Type
@@ -37,11 +39,32 @@ from lossc.losses.shapes import axis_of_softmax
 from lossc.losses.table import Row
 from lossc.losses.warnings import warn
 from lossc.torch.autograd import Differentiable, Plan, bound_sizes, reduced_loss
-from lossc.torch.tensors import PLAIN, check_modes, check_tensor, dtype_name, keep_out_of_graphs
+from lossc.torch.tensors import (
+    PLAIN,
+    check_modes,
+    check_tensor,
+    dtype_name,
+    forward_ad,
+    is_tracing,
+    keep_out_of_graphs,
+    lie_plainly,
+    likeness,
+)
 
 MOST_PLANS = 1024
+MOST_USUAL = 4
 
 Loss = Callable[..., Tensor]
+
+
+class _Usual(NamedTuple):
+    """A kind of call that was made before, with nothing but tensors and the usual settings."""
+
+    arity: int
+    are_like: Callable[..., bool]
+    plan: Plan
+    graded: Plan | None
+    """The plan with gradients, where some are wanted."""
 
 
 class _Calls:
@@ -50,42 +73,24 @@ class _Calls:
     def __init__(self, row: Row) -> None:
         self.row = row
         self.plans: dict[Any, tuple[Plan, str]] = {}
-        self._of_tensors: dict[Any, tuple[Plan, Plan | None]] = {}
-
-    def of_tensors(self, tensors: Sequence[Any]) -> Tensor | None:
-        """A call with nothing but tensors, like one that was made before: the same as `__call__` in a fraction of its
-        time. None for any other call."""
-        key: list[Any] = []
-        for tensor in tensors:
-            if type(tensor) not in PLAIN or not tensor.is_cpu or tensor.layout is not torch.strided:
-                return None
-            key += (tensor.shape, tensor.dtype, tensor.requires_grad)
-        found = self._of_tensors.get(tuple(key))
-        if found is None or has_torch_function(tensors):
-            return None
-        check_modes(self.row.name, tensors)
-        plan, graded = found
-        if graded is None or not torch.is_grad_enabled():
-            return plan.run(tensors)[0]
-        return reduced_loss(graded, *tensors)
+        self.usual: tuple[_Usual, ...] = ()
 
     def remember(self, tensors: Sequence[Tensor], plan: Plan, wanted: tuple[int, ...]) -> None:
-        """Have `of_tensors` take calls like this one, with the usual settings."""
+        """Have calls like this one, with nothing but these tensors, find their plan without being read."""
         if (wanted and not plan.reduced) or any(tensor.dtype in NARROW for tensor in tensors):
             # Those have a way of their own, and autocast is to be asked each time.
             return
-        if self.row.settings == ("dim",):
+        if self.row.settings == ("dim",) or not lie_plainly(tensors):
             # torch's axis where none is named comes with a warning each time.
             return
-        if len(self._of_tensors) >= MOST_PLANS:
-            self._of_tensors.clear()
-        key = [part for tensor in tensors for part in (tensor.shape, tensor.dtype, tensor.requires_grad)]
-        self._of_tensors[tuple(key)] = plan, plan.with_gradient(wanted) if wanted else None
+        graded = replace(plan.with_gradient(wanted), is_plain=True) if wanted else None
+        usual = _Usual(len(tensors), likeness(tensors), replace(plan, is_plain=True), graded)
+        self.usual = (usual, *self.usual[: MOST_USUAL - 1])
 
     def __call__(
         self, values: Sequence[Any], settings: list[Any], given: list[Any], alone: Sequence[Any] = ()
     ) -> Tensor:  # fmt: skip
-        """`alone` are the arguments of a call that had nothing but these."""
+        """`alone` are the arguments of a call that had no keywords."""
         row = self.row
         tensors = [tensor for tensor in given if tensor is not None]
         for tensor in tensors:
@@ -102,17 +107,21 @@ class _Calls:
         key = (*settings, *[tensor is None for tensor in given],
                *[tensor.shape for tensor in tensors], *[tensor.dtype for tensor in tensors])  # fmt: skip
         found = self.plans.get(key)
+        is_new = found is None
         if found is None:
             # Here and not in every call: a tensor that is missing never has a plan.
             self._checked(given)
             names = [name for name, tensor in zip(row.tensors, given) if tensor is not None]
-            found = self._keep(key, settings, dict(zip(names, tensors)))
+            found = self._planned(settings, dict(zip(names, tensors)))
+            if len(self.plans) >= MOST_PLANS:
+                self.plans.pop(next(iter(self.plans)), None)
+            self.plans[key] = found
         plan, warning = found
         if warning:
             warn(warning)
-        if torch.is_grad_enabled():
+        if is_grad_enabled():
             wanted = tuple([place for place, tensor in enumerate(tensors) if tensor.requires_grad])
-            if not warning and len(alone) == len(tensors) and all(map(is_, alone, tensors)):
+            if not is_new and not warning and len(alone) == len(tensors) and all(map(is_, alone, tensors)):
                 self.remember(tensors, plan, wanted)
             if wanted and plan.reduced:
                 return reduced_loss(plan.with_gradient(wanted), *tensors)
@@ -138,7 +147,7 @@ class _Calls:
         tensors[0] = tensors[0] if dtype is None else tensors[0].to(dtype)
         settings[0] = axis_of_softmax(self.row.name, settings[0], tensors[0].ndim)
 
-    def _keep(self, key: Any, values: Sequence[Any], tensors: Mapping[str, Tensor]) -> tuple[Plan, str]:
+    def _planned(self, values: Sequence[Any], tensors: Mapping[str, Tensor]) -> tuple[Plan, str]:
         row = self.row
         settings = dict(zip(row.settings, values))
         types = {name: Type(dtype_name(row.name, name, t), tuple(t.shape)) for name, t in tensors.items()}
@@ -147,11 +156,7 @@ class _Calls:
         sizes = bound_sizes(program, [layout.views[name] for name in tensors])
         reduced = settings.get("reduction", "none") != "none"
         shapes = tuple(tuple(t.shape) for t in tensors.values())
-        found = Plan(row, program, sizes, shapes, (() if reduced else layout.result,), reduced), layout.warning
-        if len(self.plans) >= MOST_PLANS:
-            self.plans.pop(next(iter(self.plans)), None)
-        self.plans[key] = found
-        return found
+        return Plan(row, program, sizes, shapes, (() if reduced else layout.result,), reduced), layout.warning
 
 
 NARROW = (torch.float16, torch.bfloat16)
@@ -161,12 +166,17 @@ NOT_CAST = ("gaussian_nll_loss", "multilabel_soft_margin_loss", "softmax", "log_
 
 def _function(row: Row) -> Loss:
     calls, places = _Calls(row), row.tensors_at
+    name = row.name
 
     def loss(*arguments: Any, **keywords: Any) -> Tensor:
         if not keywords:
-            found = calls.of_tensors(arguments)
-            if found is not None:
-                return found
+            for arity, are_like, plan, graded in calls.usual:
+                if len(arguments) == arity and are_like(*arguments) and not has_torch_function(arguments):
+                    if forward_ad._current_level >= 0 or is_tracing():
+                        check_modes(name, arguments)
+                    if graded is None or not is_grad_enabled():
+                        return plan.run(arguments)[0]
+                    return reduced_loss(graded, *arguments)
         values, settings = row.read(arguments, keywords)
         given = [values[place] for place in places]
         if has_torch_function(given):

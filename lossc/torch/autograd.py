@@ -7,6 +7,7 @@ functions with a history, too, and so on.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,7 +21,9 @@ from lossc.ir.shapes import bind_dimensions
 from lossc.ir.types import dim_value
 from lossc.losses.programs import LossProgram
 from lossc.losses.table import Row
-from lossc.torch.tensors import DTYPE_OF, as_array, as_tensor, keep_out_of_graphs
+from lossc.runtime.small_outputs import COUNTS_REFERENCES, LARGEST
+from lossc.torch.small_results import SmallResults
+from lossc.torch.tensors import DTYPE_OF, as_array, as_tensor, keep_out_of_graphs, lie_plainly
 
 Sizes = tuple[int, ...]
 
@@ -28,7 +31,8 @@ Sizes = tuple[int, ...]
 @dataclass(frozen=True, eq=False)
 class Plan:
     """A program for tensors of known shapes. `shapes` are those of its inputs in torch, `results` of its outputs;
-    where it is the plan `loss` with gradients beside, `wanted` are the positions that these belong to."""
+    where it is the plan `loss` with gradients beside, `wanted` are the positions that these belong to. Tensors for one
+    that `is_plain` are known to lie plainly."""
 
     row: Row
     program: LossProgram
@@ -38,6 +42,7 @@ class Plan:
     reduced: bool = False
     wanted: tuple[int, ...] = ()
     loss: Plan | None = None
+    is_plain: bool = False
     _derived: dict[Any, Plan] = field(default_factory=dict)
 
     @cached_property
@@ -47,23 +52,33 @@ class Plan:
         return tuple(tuple(dim_value(dim, self.sizes) for dim in type_.shape) for type_ in types)
 
     @cached_property
-    def _likes(self) -> list[Tensor]:
-        """A tensor like each output of a small plan."""
+    def rest(self) -> tuple[None, ...]:
+        """As many as there are inputs after those that are `wanted`, where these are the first."""
+        first = self.wanted == tuple(range(len(self.wanted)))
+        return (None,) * (len(self.shapes) - len(self.wanted)) if first else ()
+
+    @cached_property
+    def _executable(self) -> Any:
+        return self.program.executable()
+
+    @cached_property
+    def _small_results(self) -> SmallResults | None:
+        """Where new results come from that are all small."""
         types = [value.type for value in self.program.function.outputs]
-        return [torch.empty(shape, dtype=DTYPE_OF[type_.dtype]) for shape, type_ in zip(self.results, types)]
+        results = [(shape, DTYPE_OF[type_.dtype]) for shape, type_ in zip(self.results, types)]
+        small = all(0 < math.prod(shape) * dtype.itemsize <= LARGEST for shape, dtype in results)
+        return SmallResults(results) if small and COUNTS_REFERENCES else None
 
     def run(self, tensors: Sequence[Tensor]) -> list[Tensor]:
-        executable = self.program.executable()
-        small = executable.small_plan(self.views)
-        if small is not None and all(map(_lies_plainly, tensors)):
+        small = self._small_results
+        if small is not None and (self.is_plain or lie_plainly(tensors)):
             # No arrays of NumPy between: they take as long as the kernel.
-            results = [torch.empty_like(like) for like in self._likes]
-            given = [tensor.data_ptr() for tensor in tensors]
-            if executable.run_at(small, given, [result.data_ptr() for result in results]):
+            results, addresses = small.take()
+            if self._executable.run_at(self.views, [*map(Tensor.data_ptr, tensors), *addresses]):
                 return results
         arrays = list(map(as_array, tensors, self.views))
         try:
-            found = executable.run(arrays)
+            found = self._executable.run(arrays)
         except CheckFailed as error:
             raise self.row.failed(error) from None
         return list(map(as_tensor, found, self.results))
@@ -87,11 +102,6 @@ class Plan:
         return self._derived[key]
 
 
-def _lies_plainly(tensor: Tensor) -> bool:
-    """Whether the elements lie one after another, as they are."""
-    return tensor.is_contiguous() and not tensor.is_neg()
-
-
 def bound_sizes(program: LossProgram, views: Sequence[Sizes]) -> dict[str, int]:
     """The sizes of the named dimensions for arrays of these shapes."""
     inputs = [(value.name, value.type) for value in program.function.inputs]
@@ -104,37 +114,35 @@ class ReducedLoss(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, plan: Plan, *tensors: Tensor) -> Tensor:
-        value, *ctx.gradients = plan.run(tensors)
-        ctx.plan = plan
-        ctx.save_for_backward(*tensors)
+        value, *gradients = plan.run(tensors)
+        ctx.computed = plan, gradients
+        ctx.to_save = tensors
         return value
 
     @staticmethod
     def backward(ctx: Any, *upstreams: Tensor) -> Any:
-        (upstream,) = upstreams
-        plan: Plan = ctx.plan
-        loss, wanted, gradients = plan.loss, plan.wanted, ctx.gradients
-        assert loss is not None
+        plan, gradients = ctx.computed
         # Also where they are not needed: this raises for one that has been changed.
         tensors = ctx.saved_tensors
         if torch.is_grad_enabled():
-            return (None, *_differentiable(loss, ctx.needs_input_grad[1:], (*tensors, upstream)))
-        ctx.gradients = None
-        factor = upstream.item()
-        if gradients is not None and factor != 1.0:
-            if any(gradient.itemsize < 4 for gradient in gradients):
-                # What is scaled so that 16 bits hold it must be scaled before it is rounded.
-                gradients = None
-            else:
-                for gradient in gradients:
-                    gradient.mul_(factor)
-        if gradients is None:
-            gradients = loss.gradient(wanted).run((*tensors, upstream))
-        return (None, *_placed(gradients, wanted, len(plan.shapes)))
+            return (None, *_differentiable(plan.loss, ctx.needs_input_grad[1:], (*tensors, *upstreams)))
+        ctx.computed = plan, None
+        factor = upstreams[0].tolist()
+        if gradients is None or (factor != 1.0 and any(gradient.itemsize < 4 for gradient in gradients)):
+            # What is scaled so that 16 bits hold it must be scaled before it is rounded.
+            gradients = plan.loss.gradient(plan.wanted).run((*tensors, *upstreams))
+        elif factor != 1.0:
+            for gradient in gradients:
+                gradient.mul_(factor)
+        if plan.rest:
+            return (None, *gradients, *plan.rest)
+        return (None, *_placed(gradients, plan.wanted, len(plan.shapes)))
 
 
 # What `Function.apply` does before is for transforms of torch.func, which are refused.
 reduced_loss: Callable[..., Tensor] = super(torch.autograd.Function, ReducedLoss).apply  # type: ignore[misc]
+# What torch calls in a backward looks for `backward` and `vjp` each time, and calls the one that is there.
+ReducedLoss._backward_cls.apply = ReducedLoss.backward  # type: ignore[attr-defined]
 
 
 class Differentiable(torch.autograd.Function):

@@ -6,7 +6,7 @@ read, or would give a wrong gradient for, is refused by name with the way round.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,13 +18,16 @@ from lossc.losses.errors import RefusedElementType, RefusedKind, Unsupported
 
 try:
     # torch has no public way to ask for these.
-    from torch._C import _are_functorch_transforms_active, _disabled_torch_dispatch_impl, _is_tracing
-    from torch._C._dynamo import eval_frame
+    from torch._C import _are_functorch_transforms_active, _disabled_torch_dispatch_impl
+    from torch._C import _is_tracing as is_tracing
+    from torch._C._dynamo import eval_frame, guards
     from torch._C._functorch import is_functorch_wrapped_tensor
     from torch.autograd import forward_ad
 
     _SKIP = eval_frame._FrameExecStrategy(eval_frame._FrameAction.SKIP, eval_frame._FrameAction.SKIP)
     _set_strategy, _ = eval_frame.set_code_exec_strategy, forward_ad._current_level
+    _guards: Any = guards.TensorGuards
+    storage_uses = torch._C._storage_Use_Count
 except (ImportError, AttributeError) as error:
     raise Unsupported(f"lossc.torch does not run with torch {torch.__version__}: {error}",
                       "torch 2.13 is tested; lossc.functional takes NumPy arrays") from error  # fmt: skip
@@ -88,6 +91,19 @@ def check_tensor(function: str, name: str, tensor: object) -> None:
                           f"call torch.nn.functional.{function} there")  # fmt: skip
 
 
+def likeness(tensors: Sequence[Tensor]) -> Callable[..., bool]:
+    """A function of as many tensors that says whether they are like these, which lie plainly in the host's memory: of
+    their classes, element types, shapes and strides, on their device, with gradients and `torch.autocast` as here."""
+    sizes, strides = [list(tensor.shape) for tensor in tensors], [list(tensor.stride()) for tensor in tensors]
+    # What torch.compile asks of the arguments of each call: a sixth of the time of asking them one by one.
+    return _guards(*tensors, dynamic_dims_sizes=sizes, dynamic_dims_strides=strides).check
+
+
+def lie_plainly(tensors: Iterable[Tensor]) -> bool:
+    """Whether the elements of each lie one after another, as they are."""
+    return all(map(Tensor.is_contiguous, tensors)) and not any(map(Tensor.is_neg, tensors))
+
+
 def check_modes(function: str, tensors: Iterable[Tensor]) -> None:
     """Refuse the ways of running in which a result of lossc would silently have no derivative."""
     instead = f"call torch.nn.functional.{function} there"
@@ -97,7 +113,7 @@ def check_modes(function: str, tensors: Iterable[Tensor]) -> None:
                           f"or {instead}")  # fmt: skip
     if forward_ad._current_level >= 0 and any(forward_ad.unpack_dual(t).tangent is not None for t in tensors):
         raise Unsupported(f"{function}: lossc.torch has no forward-mode derivatives", instead)
-    if _is_tracing():
+    if is_tracing():
         raise Unsupported(f"{function}: lossc.torch cannot be traced into TorchScript", instead)
 
 
