@@ -20,7 +20,7 @@ from lossc.ir.builder import Tensor
 from lossc.ir.composites import COMPOSITES
 from lossc.ir.diagnostics import DeviceError
 from lossc.ir.function import Function
-from lossc.ir.types import is_float
+from lossc.ir.types import is_float, numpy_dtype
 from lossc.runtime.device import Device, select
 from lossc.runtime.execute import Executable
 
@@ -42,10 +42,10 @@ RUNS = [
 """Where every reduction is to be seen: each on some device. Kernels take longer to build than to check."""
 
 
-def execute(function: Function, arrays: Arrays, level: Level) -> list[np.ndarray]:
-    if level in INTERPRETER:
+def execute(function: Function, arrays: Arrays, level: Level | Device) -> list[np.ndarray]:
+    if isinstance(level, str) and level in INTERPRETER:
         return evaluate(passes(function, PLAIN if level == "plain" else ("prepare",)), arrays)
-    device = _device(level)
+    device = _device(level) if isinstance(level, str) else level
     compiled = compile_module(module_of(function), device.info)
     run = Executable(compiled.program, device, compiled.sources(), compiled.build_options)
     return [np.asarray(found) for found in run(arrays)]
@@ -82,13 +82,34 @@ def agree(
     rtol: float = 1e-9, atol: float = 1e-12, **attributes: Any,
 ) -> None:  # fmt: skip
     """`reference` takes tensors by keyword, under the names of the operands."""
-    asked, floats, seed = gradients_of(loss_function(name, inputs, **attributes))
+    function = loss_function(name, inputs, **attributes)
+    _assert_alike(function, arrays, lambda tensors: reference(**tensors), level, rtol, atol,
+                  attributes.get("reduction") == "none")  # fmt: skip
+
+
+def agree_in_order(
+    name: str, inputs: Mapping[str, str], arrays: Arrays, reference: Reference, level: Level | Device, *,
+    rtol: float = 1e-9, atol: float = 1e-12, **attributes: Any,
+) -> None:  # fmt: skip
+    """The same for inputs that are in the order of the operands, whatever they are called."""
+    function = build(inputs, lambda *operands: op(name, *operands, **attributes))
+    _assert_alike(function, arrays, lambda tensors: reference(*tensors.values()), level, rtol, atol,
+                  attributes.get("reduction") == "none")  # fmt: skip
+
+
+def _assert_alike(
+    function: Function, arrays: Arrays, reference: Callable[[dict[str, Any]], Any], level: Level | Device,
+    rtol: float, atol: float, unreduced: bool,
+) -> None:  # fmt: skip
+    asked, floats, seed = gradients_of(function)
     tensors = {key: torch.tensor(array, requires_grad=key in floats) for key, array in arrays.items()}
-    expected = reference(**tensors)
+    expected = reference(tensors)
     upstream = np.random.default_rng(5).standard_normal(expected.shape)
     wanted = torch.autograd.grad(expected, [tensors[key] for key in floats], torch.tensor(upstream), allow_unused=True)
-    shape = expected.shape if attributes.get("reduction") == "none" else (1,)
-    found = execute(asked, {**arrays, seed: np.asarray(upstream).reshape(shape)}, level)
+    types = {value.name: numpy_dtype(value.type.dtype) for value in function.inputs}
+    given = {key: array.astype(types[key]) for key, array in arrays.items()}
+    given[seed] = np.asarray(upstream).reshape(expected.shape if unreduced else (1,))
+    found = execute(asked, given, level)
     np.testing.assert_allclose(found[0].reshape(expected.shape), expected.detach(), rtol=rtol, atol=atol)
     for key, gradient, tensor in zip(floats, found[1:], wanted):
         zero = np.zeros_like(arrays[key])
@@ -129,3 +150,18 @@ def agree_twice(
 
 def reduced(values: Any, reduction: str) -> Any:
     return {"none": values, "sum": values.sum(), "mean": values.mean()}[reduction]
+
+
+def labels_by_hand(log_probs: Any, t: Any, w: Any, ignore: int, smoothing: float, reduction: str) -> Any:
+    """Cross-entropy of labels, torch's own formula in operations that torch differentiates by the weights, too."""
+    axis = min(1, log_probs.ndim - 1)
+    classes = log_probs.shape[axis]
+    w = torch.ones(classes, dtype=log_probs.dtype) if w is None else w
+    kept = t != ignore
+    safe = torch.where(kept, t, 0)
+    row_weight = torch.where(kept, w[safe], 0.0)
+    nll = -row_weight * log_probs.gather(axis, safe.unsqueeze(axis)).squeeze(axis)
+    shape = [classes if a == axis else 1 for a in range(log_probs.ndim)]
+    smooth = torch.where(kept, -(w.reshape(shape) * log_probs).sum(axis), 0.0)
+    rows = nll * (1 - smoothing) + smooth * (smoothing / classes)
+    return {"none": rows, "sum": rows.sum(), "mean": rows.sum() / row_weight.sum()}[reduction]

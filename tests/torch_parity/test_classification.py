@@ -14,21 +14,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from functions import build, evaluate, module_of, op, passes, type_of
+from beside_torch import REDUCTIONS, Arrays, Level, Reference, agree_in_order, labels_by_hand, reduced, torch
 
-from lossc.compiler import compile_module
-from lossc.compiler.gradient import request_gradients
-from lossc.ir.function import Function
-from lossc.ir.types import is_float, numpy_dtype
 from lossc.runtime.device import Device
-from lossc.runtime.execute import Executable
 
-torch = pytest.importorskip("torch", reason="torch is not installed: pip install 'lossc[bench]'")
 F = torch.nn.functional
-
-Arrays = Mapping[str, np.ndarray]
-Reference = Callable[..., Any]
-REDUCTIONS = ("mean", "sum", "none")
 
 
 @dataclass(frozen=True)
@@ -40,38 +30,6 @@ class Problem:
     arrays: Arrays
     attributes: Mapping[str, Any]
     reference: Reference
-
-
-def execute(function: Function, arrays: Arrays, device: Device | None) -> list[np.ndarray]:
-    """After all passes, by the interpreter or on a device."""
-    if device is None:
-        return evaluate(passes(function, ("prepare",)), arrays)
-    compiled = compile_module(module_of(function), device.info)
-    run = Executable(compiled.program, device, compiled.sources(), compiled.build_options)
-    return [np.asarray(found) for found in run(arrays)]
-
-
-def agree(problem: Problem, device: Device | None) -> None:
-    function = build(problem.inputs, lambda *operands: op(problem.loss, *operands, **problem.attributes))
-    floats = [value.name for value in function.inputs if is_float(value.type.dtype)]
-    tensors = {key: torch.tensor(array, requires_grad=key in floats) for key, array in problem.arrays.items()}
-    expected = problem.reference(*tensors.values())
-    upstream = np.random.default_rng(5).standard_normal(expected.shape)
-    wanted = torch.autograd.grad(expected, [tensors[key] for key in floats], torch.tensor(upstream), allow_unused=True)
-    asked = request_gradients(function, floats, upstream=True)
-    shape = expected.shape if problem.attributes["reduction"] == "none" else (1,)
-    arrays = {key: array.astype(numpy_dtype(type_of(problem.inputs[key]).dtype))
-              for key, array in problem.arrays.items()}  # fmt: skip
-    found = execute(asked, {**arrays, asked.inputs[-1].name: np.asarray(upstream.reshape(shape))}, device)
-    np.testing.assert_allclose(found[0].reshape(expected.shape), expected.detach(), rtol=1e-6, atol=1e-9)
-    for key, gradient, tensor in zip(floats, found[1:], wanted):
-        zero = np.zeros_like(arrays[key])
-        np.testing.assert_allclose(gradient, zero if tensor is None else tensor.numpy(), rtol=1e-6, atol=1e-9,
-                                   err_msg=f"gradient by {key}")  # fmt: skip
-
-
-def reduced(values: Any, reduction: str) -> Any:
-    return {"none": values, "sum": values.sum(), "mean": values.mean()}[reduction]
 
 
 def real(*shape: int, seed: int = 1) -> np.ndarray:
@@ -331,19 +289,6 @@ def linear_cross_entropy() -> Iterator[Problem]:
         yield Problem("linear_cross_entropy_loss", inputs, arrays, attributes, reference)
 
 
-def labels_by_hand(log_probs: Any, t: Any, w: Any, ignore: int, smoothing: float, reduction: str) -> Any:
-    """torch's own formula in operations that torch differentiates by the weights, too."""
-    classes = log_probs.shape[1]
-    w = torch.ones(classes, dtype=log_probs.dtype) if w is None else w
-    kept = t != ignore
-    safe = torch.where(kept, t, 0)
-    row_weight = torch.where(kept, w[safe], 0.0)
-    nll = -row_weight * log_probs.gather(1, safe[:, None])[:, 0]
-    smooth = torch.where(kept, -(w * log_probs).sum(1), 0.0)
-    rows = nll * (1 - smoothing) + smooth * (smoothing / classes)
-    return {"none": rows, "sum": rows.sum(), "mean": rows.sum() / row_weight.sum()}[reduction]
-
-
 # --- numbers given at run time ----------------------------------------------------------------------------------
 
 
@@ -392,7 +337,7 @@ GROUPS = (elementwise, multi_margin, focal_cross_entropy, poly_cross_entropy, mu
 @pytest.mark.parametrize("group", GROUPS)
 def test_interpreted(group: Callable[[], Iterator[Problem]]) -> None:
     for problem in group():
-        _check(problem, None)
+        _check(problem, "prepared")
 
 
 # Seven is prime to the number of choices of each kind: all of them are met.
@@ -402,8 +347,8 @@ def test_on_a_device(group: Callable[[], Iterator[Problem]], device: Device) -> 
         _check(problem, device)
 
 
-def _check(problem: Problem, device: Device | None) -> None:
+def _check(problem: Problem, level: Level | Device) -> None:
     try:
-        agree(problem, device)
+        agree_in_order(problem.loss, problem.inputs, problem.arrays, problem.reference, level, **problem.attributes)
     except AssertionError as error:
         raise AssertionError(f"{problem.loss} {dict(problem.inputs)} {dict(problem.attributes)}: {error}") from error

@@ -4,37 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from functions import PLAIN, build, evaluate, op, passes
+from beside_torch import INTERPRETER, REDUCTIONS, execute, labels_by_hand, torch
+from beside_torch import agree_in_order as agree
+from functions import build, op
 
 from lossc.compiler.gradient import request_gradients
 
-torch = pytest.importorskip("torch", reason="torch is not installed: pip install 'lossc[bench]'")
 F = torch.nn.functional
-
-REDUCTIONS = ("mean", "sum", "none")
-PIPELINES = {"plain": PLAIN, "prepared": ("prepare",)}
-
-
-def agree(name, inputs, arrays, reference, pipeline, **attributes):
-    """The loss, and its gradient by every float operand under a random incoming gradient, are those of torch."""
-    function = build(inputs, lambda *operands: op(name, *operands, **attributes))
-    floats = [value.name for value in function.inputs if value.type.dtype == "f64"]
-    asked = request_gradients(function, floats, upstream=True)
-    upstream_name = asked.inputs[-1].name
-
-    tensors = {key: torch.tensor(array, requires_grad=key in floats) for key, array in arrays.items()}
-    expected = reference(*tensors.values())
-    upstream = np.random.default_rng(5).standard_normal(expected.shape)
-    expected_gradients = torch.autograd.grad(
-        expected, [tensors[key] for key in floats], torch.tensor(upstream), allow_unused=True
-    )
-    shape = tuple(d if isinstance(d, int) else len(arrays["t"]) for d in function.outputs[0].type.shape)
-    shape = shape if attributes.get("reduction") != "none" else expected.shape
-    found = evaluate(passes(asked, PIPELINES[pipeline]), {**arrays, upstream_name: upstream.reshape(shape)})
-    np.testing.assert_allclose(found[0].reshape(expected.shape), expected.detach(), rtol=1e-6, atol=1e-9)
-    for key, gradient, wanted in zip(floats, found[1:], expected_gradients):
-        wanted = np.zeros_like(arrays[key]) if wanted is None else wanted.numpy()
-        np.testing.assert_allclose(gradient, wanted, rtol=1e-6, atol=1e-9, err_msg=f"gradient by {key}")
 
 
 def weigh(values, w, reduction):
@@ -51,7 +27,7 @@ SHAPES = {
 }
 
 
-@pytest.mark.parametrize("pipeline", PIPELINES)
+@pytest.mark.parametrize("pipeline", INTERPRETER)
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("weighted", [False, True])
@@ -80,22 +56,7 @@ def test_cross_entropy_of_labels(shape, weighted, ignore, smoothing, reduction, 
           ignore_index=ignore)  # fmt: skip
 
 
-def labels_by_hand(log_probs, t, w, ignore, smoothing, reduction):
-    """torch's own formula in operations that torch differentiates by the weights, too."""
-    axis = min(1, log_probs.ndim - 1)
-    classes = log_probs.shape[axis]
-    w = torch.ones(classes, dtype=log_probs.dtype) if w is None else w
-    kept = t != ignore
-    safe = torch.where(kept, t, 0)
-    row_weight = torch.where(kept, w[safe], 0.0)
-    nll = -row_weight * log_probs.gather(axis, safe.unsqueeze(axis)).squeeze(axis)
-    shape = [classes if a == axis else 1 for a in range(log_probs.ndim)]
-    smooth = torch.where(kept, -(w.reshape(shape) * log_probs).sum(axis), 0.0)
-    rows = nll * (1 - smoothing) + smooth * (smoothing / classes)
-    return {"none": rows, "sum": rows.sum(), "mean": rows.sum() / row_weight.sum()}[reduction]
-
-
-@pytest.mark.parametrize("pipeline", PIPELINES)
+@pytest.mark.parametrize("pipeline", INTERPRETER)
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("weighted", [False, True])
@@ -115,7 +76,7 @@ def test_cross_entropy_of_distributions(shape, weighted, smoothing, reduction, p
     agree("cross_entropy_loss", inputs, arrays, reference, pipeline, reduction=reduction, label_smoothing=smoothing)
 
 
-@pytest.mark.parametrize("pipeline", PIPELINES)
+@pytest.mark.parametrize("pipeline", INTERPRETER)
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("ignore", [None, 2])
@@ -138,7 +99,7 @@ def test_nll(weighted, ignore, softmax_first, reduction, pipeline):
         agree("nll_loss", inputs, arrays, reference, pipeline, **attributes)
         return
     function = build(inputs, lambda x, *rest: op("nll_loss", op("log_softmax", x, axis=1), *rest, **attributes))
-    found = evaluate(passes(request_gradients(function, ["x"], of=0), PIPELINES[pipeline]), arrays)
+    found = execute(request_gradients(function, ["x"], of=0), arrays, pipeline)
     tensors = {key: torch.tensor(array, requires_grad=key == "x") for key, array in arrays.items()}
     expected = reference(*tensors.values())
     np.testing.assert_allclose(found[0].reshape(expected.shape), expected.detach(), rtol=1e-6)
@@ -146,7 +107,7 @@ def test_nll(weighted, ignore, softmax_first, reduction, pipeline):
     np.testing.assert_allclose(found[1], wanted, rtol=1e-6, atol=1e-9)
 
 
-@pytest.mark.parametrize("pipeline", PIPELINES)
+@pytest.mark.parametrize("pipeline", INTERPRETER)
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 @pytest.mark.parametrize("operands", ["xt", "xtw", "xtwp"])
 def test_bce_with_logits(operands, reduction, pipeline):
@@ -169,7 +130,7 @@ def test_bce_with_logits(operands, reduction, pipeline):
           reference, pipeline, reduction=reduction)  # fmt: skip
 
 
-@pytest.mark.parametrize("pipeline", PIPELINES)
+@pytest.mark.parametrize("pipeline", INTERPRETER)
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 @pytest.mark.parametrize("operands", ["xt", "xtw"])
 def test_bce(operands, reduction, pipeline):
@@ -184,11 +145,11 @@ def test_bce(operands, reduction, pipeline):
           pipeline, reduction=reduction)  # fmt: skip
 
 
-@pytest.mark.parametrize("pipeline", PIPELINES)
+@pytest.mark.parametrize("pipeline", INTERPRETER)
 def test_bce_where_its_logarithms_are_clamped(pipeline):
     arrays = {"x": np.array([0, 0, 1, 1, 1e-50, 0.5]), "t": np.array([0, 1, 0, 1, 0.5, 0.5])}
     function = build({"x": "f64[N]", "t": "f64[N]"}, lambda x, t: op("bce_loss", x, t, reduction="none"))
-    found = evaluate(passes(request_gradients(function, ["x"], of=0), PIPELINES[pipeline]), arrays)
+    found = execute(request_gradients(function, ["x"], of=0), arrays, pipeline)
     x, t = torch.tensor(arrays["x"], requires_grad=True), torch.tensor(arrays["t"])
     expected = F.binary_cross_entropy(x, t, reduction="none")
     np.testing.assert_allclose(found[0], expected.detach(), rtol=1e-12)
@@ -196,7 +157,7 @@ def test_bce_where_its_logarithms_are_clamped(pipeline):
     np.testing.assert_allclose(found[1], torch.autograd.grad(expected.sum(), x)[0], rtol=1e-8)
 
 
-@pytest.mark.parametrize("pipeline", PIPELINES)
+@pytest.mark.parametrize("pipeline", INTERPRETER)
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 @pytest.mark.parametrize(("name", "reference"), [("mse_loss", F.mse_loss), ("l1_loss", F.l1_loss)])
 def test_regression(name, reference, reduction, pipeline):
@@ -207,7 +168,7 @@ def test_regression(name, reference, reduction, pipeline):
           pipeline, reduction=reduction)  # fmt: skip
 
 
-@pytest.mark.parametrize("pipeline", PIPELINES)
+@pytest.mark.parametrize("pipeline", INTERPRETER)
 @pytest.mark.parametrize("axis", [0, 1, -1])
 @pytest.mark.parametrize("name", ["softmax", "log_softmax"])
 def test_softmax(name, axis, pipeline):
@@ -221,14 +182,14 @@ def test_softmax(name, axis, pipeline):
     x = torch.tensor(arrays["x"], requires_grad=True)
     expected = getattr(F, name)(x, axis)
     upstream = np.random.default_rng(8).standard_normal((4, 5, 3))
-    found = evaluate(passes(asked, PIPELINES[pipeline]), {**arrays, asked.inputs[-1].name: upstream})
+    found = execute(asked, {**arrays, asked.inputs[-1].name: upstream}, pipeline)
     np.testing.assert_allclose(found[0], expected.detach(), rtol=1e-9)
     np.testing.assert_allclose(
         found[1], torch.autograd.grad(expected, x, torch.tensor(upstream))[0], rtol=1e-7, atol=1e-12
     )
 
 
-@pytest.mark.parametrize("pipeline", PIPELINES)
+@pytest.mark.parametrize("pipeline", INTERPRETER)
 def test_multilayer_perceptron(pipeline):
     random = np.random.default_rng(9)
     inputs = {"x": "f64[B, 7]", "w1": "f64[5, 7]", "b1": "f64[5]", "w2": "f64[3, 5]", "b2": "f64[3]", "t": "i32[B]"}
@@ -242,7 +203,7 @@ def test_multilayer_perceptron(pipeline):
 
     function = build(inputs, body)
     names = ["x", "w1", "b1", "w2", "b2"]
-    found = evaluate(passes(request_gradients(function, names), PIPELINES[pipeline]), arrays)
+    found = execute(request_gradients(function, names), arrays, pipeline)
     x, w1, b1, w2, b2 = (torch.tensor(arrays[key], requires_grad=True) for key in names)
     loss = F.cross_entropy(
         F.linear(F.relu(F.linear(x, w1, b1)), w2, b2), torch.tensor(arrays["t"]), label_smoothing=0.1
