@@ -165,8 +165,8 @@ def _joined(let: Let, exponent: Expr, f: Expr) -> Expr:
     """
     q = let("q", _apply("div", f, let("d", _apply("add", f, _like(f)(2.0)))))
     square = let("p", _apply("mul", q, q))
-    rest = let("p", _apply("mul", square, _horner(let, square, ATANH)))
-    near = let("l", _apply("fma", q, _apply("sub", rest, f), f))
+    rest = let("p", _apply("fma", square, _horner(let, square, ATANH), _apply("neg", f)))
+    near = let("l", _apply("fma", q, rest, f))
     return _apply("fma", exponent, _like(f)(LOG_2 * 2.0**-23), near)
 
 
