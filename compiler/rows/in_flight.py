@@ -26,6 +26,7 @@ from ...ir.kernel import (
     add,
     both,
     integer,
+    less,
     register_dtype,
     sub,
 )
@@ -55,11 +56,6 @@ def lags_of(stages: Sequence[Stage], realigns: bool = False) -> list[int]:
     for stage in stages[1:]:
         lags.append(lags[-1] + (2 if realigns and stage.element_outputs else 1))
     return lags
-
-
-def rows_waiting(value: Value, number: int, stages: Sequence[Stage], lags: Sequence[int]) -> int:
-    """Rows in flight between pass `number`, which fills a private array, and the last that reads it."""
-    return max(lags[stage.number] for stage in stages if stage.needs(value)) - lags[number] + 1
 
 
 def pitch_of(length: int, width: int, item: int, copies: int) -> int:
@@ -95,19 +91,19 @@ def steps(
     emitter: Emitter, scope: Scope, first: Expr, end: Expr, stages: Sequence[Stage], lags: Sequence[int],
     carried: Sequence[Carried], passes: Passes,
 ) -> None:  # fmt: skip
-    """The loop over rows `first` to `end` (exclusive): every pass, each on its own row; then what was found grows a
-    step older."""
+    """The loop over rows `first` to `end` (exclusive): every pass, in the order given, each on its own row; then what
+    was found grows a step older."""
     step = emitter.fresh("step", "i64")
     inside = scope.inner()
     behind = add(first, integer(lags[-1]))
-    full = emitter.let(inside, "full", both(Apply("ge", (step, behind), "bool"), Apply("lt", (step, end), "bool")))
+    full = emitter.let(inside, "full", both(Apply("ge", (step, behind), "bool"), less(step, end)))
     together = inside.inner()
     passes(together, stages, step)
     inside.statements.append(If(full, tuple(together.statements)))
     alone: list[Stmt] = []
     for stage in stages:
         row = sub(step, integer(lags[stage.number]))
-        has_row = both(Apply("ge", (row, first), "bool"), Apply("lt", (row, end), "bool"))
+        has_row = both(Apply("ge", (row, first), "bool"), less(row, end))
         single = inside.inner()
         passes(single, [stage], step)
         alone.append(If(has_row, tuple(single.statements)))
@@ -118,5 +114,5 @@ def steps(
             inside.statements.append(Assign(older, younger))
     # An item without rows takes no step.
     last = add(end, integer(lags[-1]))
-    last = emitter.let(scope, "last", Apply("select", (Apply("lt", (first, end), "bool"), last, first), "i64"))
+    last = emitter.let(scope, "last", Apply("select", (less(first, end), last, first), "i64"))
     scope.statements.append(For(step, first, last, integer(1), tuple(inside.statements)))

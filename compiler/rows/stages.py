@@ -10,7 +10,6 @@ from ...ir.kernel import register_dtype
 from ...ir.schedule import Schedule
 from ...ir.types import ITEM_SIZE, DimLike
 from ..behind import behind
-from ..costs import COSTLY as COSTLY
 from ..costs import cost_of
 from ..emission.emit import Emitter
 from .keeping import kept_between
@@ -87,11 +86,11 @@ def _used(schedule: Schedule, stage: Stage, kept: Collection[Value] = ()) -> fro
 
 def inputs_read(
     schedule: Schedule, stage: Stage, kept: Collection[Value] = (), keep: Collection[Value] = ()
-) -> set[Value]:  # fmt: skip
+) -> list[Value]:  # fmt: skip
     """The inputs of which a pass reads every element, where it finds `kept` values and has others to `keep`."""
     known = {*kept, *(op.result for op in schedule.row_reductions)}
     seen = behind([*stage.targets, *keep], schedule.producer, known, picked=False)
-    return {value for value in schedule.function.inputs if value in seen and schedule.varies[value] == schedule.looped}
+    return [value for value in schedule.function.inputs if value in seen and schedule.varies[value] == schedule.looped]
 
 
 @dataclass(frozen=True)
@@ -138,14 +137,3 @@ def waiting_values(
 def _before(filled: Mapping[Value, int], stage: Stage) -> set[Value]:
     """What earlier passes have kept."""
     return {value for value, number in filled.items() if number < stage.number}
-
-
-def kept_values(emitter: Emitter, stages: list[Stage], columns: DimLike, limit: int) -> dict[Value, tuple[str, int]]:
-    """`waiting_values`, with the private array and the pass that fills it."""
-    return {v: (kept.array, kept.filled) for v, kept in waiting_values(emitter, stages, columns, limit).items()}
-
-
-def after_keeping(schedule: Schedule, stages: Sequence[Stage], kept: Mapping[Value, tuple[str, int]]) -> list[Stage]:
-    """The passes, where each begins from what those before it have kept."""
-    filled = {value: number for value, (_, number) in kept.items()}
-    return [replace(stage, used=_used(schedule, stage, _before(filled, stage))) for stage in stages]

@@ -1,7 +1,8 @@
 """Each work-item owns rows, and works on several at once: while one row is read for its maximum, the row before is
 exponentiated, and the gradient of the one before that is stored. The shape for long streams of contiguous rows on CPUs.
 
-One loop over the columns does every pass, each for another row (`in_flight.py`).
+One loop over the columns does every pass, each for another row (`in_flight.py`). Long rows that wait between passes
+lie in each other's place: a pass stores where a later one has just read.
 
 Where rows start anywhere in a cache line, a pass that stores is one step later: then it knows the row after its own
 too, and stores the line that the two share whole. Items own rows between aligned addresses.
@@ -15,7 +16,6 @@ from math import ceil, gcd
 
 from ...ir.function import Value
 from ...ir.kernel import (
-    Apply,
     Assign,
     Const,
     Expr,
@@ -23,8 +23,8 @@ from ...ir.kernel import (
     Store,
     Var,
     add,
-    at_least,
     integer,
+    less,
     mod,
     mul,
     register_dtype,
@@ -34,22 +34,24 @@ from ...ir.program import Variant
 from ...ir.schedule import Schedule
 from ...ir.target import DeviceInfo
 from ...ir.types import ITEM_SIZE
+from ..costs import COSTLY
 from ..emission.emit import Emitter, Scope
 from ..emission.points import Point, product
 from ..emission.reductions import Accumulators, declare, fold
-from ..emission.vectors import nontemporal_from, vector_width
+from ..emission.vectors import past_cache, vector_width
 from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, with_finish
 from ..rows.extremes import declare_bare
-from ..rows.in_flight import Carried, declare_carried, known_of, lags_of, pitch_of, rows_waiting, steps
+from ..rows.in_flight import Carried, declare_carried, known_of, lags_of, pitch_of, steps
 from ..rows.ownership import own_share, point_of
-from ..rows.stages import COSTLY, Stage, after_keeping, kept_values, stages_of
-from ..rows.sweep import Row, Track, Work, sweep
+from ..rows.stages import Stage, waiting_values
+from ..rows.sweep import Row, Track, Work, sweep, work_of
 from ..rows.sweep_aligned import sweep_aligned
 from ..rows.values import RowValues
 from . import row_item
 
-PRIVATE_BYTES = 256 * 1024
-"""All rows waiting between passes: a quarter of a second-level cache of 1 MiB, as in row-item."""
+PRIVATE_BYTES, MOST_BYTES = row_item.PRIVATE_BYTES, 768 * 1024
+"""All rows waiting between passes: what leaves the second-level cache to the rows of memory, and what leaves them a
+quarter of it, which is still 0.8 of the time of one pass after the other (cross-entropy of 50,257 or 100,000)."""
 SHORTEST = 64
 """Columns from which the loop is long enough to overlap anything."""
 ABREAST = 2
@@ -69,7 +71,7 @@ def applies(fused: Fused, device: DeviceInfo) -> str | None:
     schedule = fused.schedule
     axis = row_item.column_axis(schedule)
     columns = schedule.axes[axis]
-    if len(stages_of(schedule)) < 2 or not schedule.rows:
+    if len(fused.stages) < 2 or not schedule.rows:
         return "a row is finished in one pass, or there is one row"
     if not isinstance(columns, int):
         return "the length of a row is not known"
@@ -90,32 +92,35 @@ def cost(fused: Fused, device: DeviceInfo) -> float:
 
 
 def _spare_rows(fused: Fused, columns: int, width: int) -> int | None:
-    """How many rows more than it must a private array has, for values that wait between passes: 1, else 0 if only so
-    they fit the cache for all rows in flight. Then a row takes the place of one as that is read for the last time,
-    column by column: the pass that reads comes first in the loop, and no column is visited twice."""
-    schedule = fused.schedule
-    stages = stages_of(schedule)
-    limitless = kept_values(fused.emitter(), stages, columns, 2**62)
-    stages = after_keeping(schedule, stages, limitless)
-    lags = lags_of(stages)
-    for spare in (1, 0) if columns % width == 0 else (1,):
-        waiting = 0
-        for value, (_, number) in limitless.items():
-            rows = rows_waiting(value, number, stages, lags) - 1 + spare
-            waiting += rows * columns * ITEM_SIZE[register_dtype(value.type.dtype)]
-        if waiting <= PRIVATE_BYTES:
-            return spare
-    return None
+    """How many rows more than it must a private array has, for values that wait between passes: 1 where that is little,
+    else 0. Then a row takes the place of one as that is read for the last time, column by column: the pass that reads
+    comes first in the loop, and no column is visited twice. None where it is too much either way."""
+    is_whole = columns % width == 0
+    kept, lags = waiting_values(fused.emitter(), fused.stages, columns), lags_of(fused.stages, not is_whole)
+    row = {value: columns * ITEM_SIZE[register_dtype(value.type.dtype)] for value in kept}
+    least = sum((each.copies(lags) - 1) * row[value] for value, each in kept.items())
+    most = least + sum(row.values())
+    # A first pass that computes at length hides its own loads: nothing is left to overlap (tanh: 1.24 at 32,000).
+    limit = PRIVATE_BYTES if fused.stages[0].used & _costly(fused.schedule) else MOST_BYTES
+    if most <= PRIVATE_BYTES or (not is_whole and most <= limit):
+        return 1
+    return 0 if is_whole and least <= limit else None
+
+
+def _costly(schedule: Schedule) -> set[Value]:
+    """What costly functions give at every element."""
+    return {
+        op.result
+        for op in schedule.function.ops
+        if op.name in COSTLY and op.results and schedule.varies[op.result] == schedule.looped
+    }
 
 
 def _holds_up_loads(schedule: Schedule) -> bool:
     """Whether something keeps loads from being far ahead of their use: costly functions, or rows that begin with a look
     at one of their elements. Else the processor's own prefetching keeps up, and ours beside it costs 1.2 (triplet)."""
-    at_elements = (op for op in schedule.function.ops if op.results and schedule.varies[op.result] == schedule.looped)
     picks = (op for op in schedule.function.ops if op.name == "gather")
-    return any(op.name in COSTLY for op in at_elements) or any(
-        schedule.varies[op.operands[0]] == schedule.looped for op in picks
-    )
+    return bool(_costly(schedule)) or any(schedule.varies[op.operands[0]] == schedule.looped for op in picks)
 
 
 def lower(fused: Fused, device: DeviceInfo) -> list[Variant]:
@@ -123,11 +128,10 @@ def lower(fused: Fused, device: DeviceInfo) -> list[Variant]:
     schedule = fused.schedule
     columns = schedule.axes[row_item.column_axis(schedule)]
     width = vector_width(schedule, device, columns)
-    everything = product(schedule.axes[axis] for axis in sorted(schedule.looped))
-    threshold = nontemporal_from(schedule, device, width, row_item.column_axis(schedule), 0)
+    large = past_cache(schedule, device, width, row_item.column_axis(schedule), 0)
     variants = []
-    if threshold is not None and not any(stage.element_checks for stage in stages_of(schedule)):
-        variants.append(_Pipeline(fused, device, width, True).variant(at_least(everything, threshold)))
+    if large is not None and not schedule.element_checks:
+        variants.append(_Pipeline(fused, device, width, True).variant(large))
     variants.append(_Pipeline(fused, device, width, False).variant(None))
     return variants
 
@@ -146,7 +150,7 @@ class _Pipeline:
         self.fused, self.device, self.width, self.nontemporal = fused, device, width, nontemporal
         self.schedule: Schedule = fused.schedule
         self.emitter: Emitter = fused.emitter()
-        self.stages = stages_of(self.schedule)
+        self.stages = fused.stages
         self.axis = row_item.column_axis(self.schedule)
         columns = self.schedule.axes[self.axis]
         assert isinstance(columns, int)
@@ -156,8 +160,7 @@ class _Pipeline:
         self.unroll = 1 if columns >= LONG else ABREAST
         self.row_axes = [a for a in sorted(self.schedule.looped) if a != self.axis]
         self.spare = _spare_rows(fused, columns, width) or 0
-        self.kept = kept_values(self.emitter, self.stages, columns, 2**62)
-        self.stages = after_keeping(self.schedule, self.stages, self.kept)
+        self.kept = waiting_values(self.emitter, self.stages, columns)
         self.pitch = {value: pitch_of(columns, width, ITEM_SIZE[register_dtype(value.type.dtype)], self._copies(value))
                       for value in self.kept}  # fmt: skip
 
@@ -189,21 +192,21 @@ class _Pipeline:
 
     def _arrays(self) -> list[PrivateArray]:
         return [
-            PrivateArray(name, register_dtype(value.type.dtype), self._copies(value) * self.pitch[value], value)
-            for value, (name, _) in self.kept.items()
+            PrivateArray(each.array, register_dtype(value.type.dtype), self._copies(value) * self.pitch[value], value)
+            for value, each in self.kept.items()
         ]
 
     def _copies(self, value: Value) -> int:
-        return rows_waiting(value, self.kept[value][1], self.stages, self.lags) - 1 + self.spare
+        return self.kept[value].copies(self.lags) - 1 + self.spare
 
     def _pad(self, scope: Scope) -> None:
         """Fill what lies around waiting rows: a vector over the seam of two rows reads a little of it."""
-        for value, (name, _) in self.kept.items() if self.realigns else ():
+        for value, each in self.kept.items() if self.realigns else ():
             filler = Const(0, register_dtype(value.type.dtype), self.width)
             after = self.columns // self.width * self.width
             for copy in range(self._copies(value)):
                 for place in (0, after, after + self.width):
-                    scope.statements.append(Store(name, integer(copy * self.pitch[value] + place), filler))
+                    scope.statements.append(Store(each.array, integer(copy * self.pitch[value] + place), filler))
 
     def _passes(
         self, scope: Scope, stages: Sequence[Stage], step: Expr, end: Expr, carried: Sequence[Carried],
@@ -254,25 +257,23 @@ class _Pipeline:
         known = Scope(known_of(carried, self.lags[stage.number], 1), scope.statements)
         work = self._work(stage, following, point, self._skew(following, scope))
         work = replace(work, reductions=(), checks=(), keep={}, prefetch=())
-        follows = Apply("lt", (following, end), "bool")
-        return replace(track, following=Track(known, point, work, ()), follows=follows)
+        return replace(track, following=Track(known, point, work, ()), follows=less(following, end))
 
     def _work(self, stage: Stage, row: Expr, point: Point, skew: Expr | None) -> Work:
         # A waiting row lies in its array as it lies in memory, relative to a cache line.
         ahead = integer(0) if skew is None else mod(sub(integer(self.width), skew), integer(self.width))
 
         def waiting(value: Value) -> Row:
-            name, _ = self.kept[value]
             copies = self._copies(value)
             place = mul(mod(row, integer(copies)), integer(self.pitch[value])) if copies > 1 else integer(0)
-            return Row(name, add(place, ahead))
+            return Row(self.kept[value].array, add(place, ahead))
 
-        return Work(
-            (*stage.reductions, *stage.element_sums), stage.element_outputs, stage.element_checks,
-            keep={v: waiting(v) for v, (_, number) in self.kept.items() if number == stage.number},
-            kept={v: waiting(v) for v, (_, number) in self.kept.items() if number < stage.number and stage.needs(v)},
+        return work_of(
+            stage,
+            keep={value: waiting(value) for value, each in self.kept.items() if each.filled == stage.number},
+            kept={value: waiting(value) for value, each in self.kept.items() if stage.number in each.read},
             prefetch=self._ahead(point) if stage.number == 0 else (),
-        )  # fmt: skip
+        )
 
     def _ahead(self, point: Point) -> tuple[tuple[str, Expr, int], ...]:
         """Into the second-level cache, a fixed distance before the first pass reads it, whatever row that is."""
