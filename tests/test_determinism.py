@@ -45,6 +45,12 @@ PROGRAMS = {
       %g = grad %loss, %x
       return %loss, %g
     }""",
+    "short rows of three": """func @f(%x: f32[N, 10], %y: f32[N, 10], %z: f32[N, 10])
+        -> (%loss: f32[1], %gx: f32[N, 10], %gy: f32[N, 10], %gz: f32[N, 10]) {
+      %loss = triplet_loss %x, %y, %z
+      %gx, %gy, %gz = grad %loss, %x, %y, %z
+      return %loss, %gx, %gy, %gz
+    }""",
     "long rows": """func @f(%x: f32[1, 70000], %t: i32[1]) -> (%loss: f32[1], %g: f32[1, 70000]) {
       %loss = cross_entropy_loss %x, %t
       %g = grad %loss, %x

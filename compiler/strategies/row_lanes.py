@@ -125,7 +125,7 @@ def _size(value: Value, length: int) -> int:
     return length * ITEM_SIZE[register_dtype(value.type.dtype)]
 
 
-def inputs_of(emitter: Emitter, stage: Stage, kept: Mapping[Value, Kept]) -> set[Value]:
+def inputs_of(emitter: Emitter, stage: Stage, kept: Mapping[Value, Kept]) -> list[Value]:
     """The inputs that a pass reads at every element, where it finds the values that earlier passes kept."""
     before = [value for value, each in kept.items() if each.filled < stage.number]
     return inputs_read(emitter.schedule, stage, before)

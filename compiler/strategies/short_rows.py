@@ -186,7 +186,7 @@ class _ShortRows:
         read = row_lanes.inputs_of(emitter, stage, self.kept)
         picked = [op for op, number in self.picks.items() if number == stage.number]
         picks = [declare_pick(emitter, scope, op, self.width) for op in picked]
-        read |= {pick.op.operands[0] for pick in picks} & set(self.turned)
+        read += [pick.op.operands[0] for pick in picks if pick.op.operands[0] in self.turned]
         keep, kept = waiting_rows(self.kept, stage)
         keep |= {v: Row(self.turned[v].array) for v in stage.element_outputs}
         kept |= {v: Row(self.turned[v].array) for v in read}

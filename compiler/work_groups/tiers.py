@@ -107,7 +107,7 @@ def held_values(emitter: Emitter, stages: Sequence[Stage]) -> tuple[Held, ...]:
     return tuple(held)
 
 
-def _inputs_of(schedule: Schedule, stage: Stage, held: Sequence[Held]) -> set[Value]:
+def _inputs_of(schedule: Schedule, stage: Stage, held: Sequence[Held]) -> list[Value]:
     """The inputs of which a pass reads every element, where it finds the values that earlier passes kept."""
     known = [each.value for each in held if each.first < stage.number]
     return inputs_read(schedule, stage, known, [each.value for each in held if each.first == stage.number])
