@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lossc.arrays import to_dtype
 from lossc.compiler.compiled import Compiled, compile_module
 from lossc.compiler.overwriting import overwrites
 from lossc.ir.interp import interpret
 from lossc.ir.parser import parse
 from lossc.ir.target import PRESETS
+from lossc.ir.types import Type, dim_value
 from lossc.runtime.device import Device
 from lossc.runtime.execute import Executable
 from lossc.runtime.memory import argument_for, fetch
@@ -89,10 +89,9 @@ def test_what_may_share_memory_gives_the_same_there(name: str, device: Device) -
     compiled = compile_module(parse(text), device.info)
     assert overwrites(compiled.outlined) == pairs
     random = np.random.default_rng(0)
-    given = {
-        value.name: random.normal(size=value.type.shape).astype(np.float32) for value in compiled.prepared.entry.inputs
-    }
-    expected = dict(zip(compiled.prepared.entry.names_of_outputs, interpret(compiled.prepared.entry, given)))
+    entry = compiled.prepared.entry
+    given = {value.name: random.normal(size=_shape(value.type)).astype(np.float32) for value in entry.inputs}
+    expected = dict(zip(entry.names_of_outputs, interpret(entry, given)))
     for pair in sorted(pairs):
         found = _shared(compiled, device, given, pair)
         np.testing.assert_allclose(found, expected[pair[1]], rtol=1e-5, atol=1e-6)
@@ -107,11 +106,12 @@ def test_what_is_still_read_is_not_written_over(name: str) -> None:
 def _shared(compiled: Compiled, device: Device, given: dict[str, np.ndarray], pair: tuple[str, str]) -> np.ndarray:
     """The second of a pair, after a run in which it lies where the first one lay."""
     read = {name: argument_for(device, array.copy(), "readwrite") for name, array in given.items()}
-    written = {
-        name: read[pair[0]]
-        if name == pair[1]
-        else argument_for(device, np.zeros(type_.shape, to_dtype(type_.dtype)), "readwrite")
-        for name, type_ in compiled.program.outputs
-    }
+    results = {name: np.zeros(_shape(type_), np.float32) for name, type_ in compiled.program.outputs}
+    written = {name: argument_for(device, array, "readwrite") for name, array in results.items()}
+    written[pair[1]] = read[pair[0]]
     Executable(compiled.program, device, compiled.sources(), compiled.build_options, read, written)({})
     return fetch(device, written[pair[1]])
+
+
+def _shape(type_: Type) -> tuple[int, ...]:
+    return tuple(dim_value(dim, {}) for dim in type_.shape)

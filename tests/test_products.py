@@ -11,11 +11,12 @@ import pytest
 import lossc
 from lossc.compiler.compiled import compile_module
 from lossc.compiler.product import LARGEST_TURNED
-from lossc.compiler.strategies import MOST_CANDIDATES, Decision, candidates
+from lossc.compiler.strategies import Decision, candidates
 from lossc.ir.kernel import PrivateArray
 from lossc.ir.parser import parse
 from lossc.ir.target import PRESETS
 from lossc.runtime.simulate import simulate
+from lossc.tuning.search import MOST_CANDIDATES
 
 FORMS = [(False, False), (False, True), (True, False), (True, True)]
 FEW = [(1, 1, 1), (1, 40, 37), (37, 40, 1), (1, 5, 3), (2, 33, 50), (50, 33, 2), (3, 17, 4), (41, 7, 3), (4, 64, 64),

@@ -49,12 +49,13 @@ from ..tiling import EVEN_ROWS, MOST_EVEN_ROWS, TILE_ROWS
 STORES_ONCE = True
 MULTIPLIES = True
 ITEMS_A_CORE = 2
+"""So that a core which is done early finds more to do."""
+PACKED_ROWS = 512
+"""Rows of an item below which there is only one for each core: packing takes as long as 16 of its rows."""
 
 
 def applies(fused: Fused, device: DeviceInfo) -> str | None:
-    if device.kind != "cpu":
-        return "it keeps what it multiplies in a core's caches: for CPUs"
-    return None if fused.schedule.matmul is not None else "it has no matrix product"
+    return None if device.kind == "cpu" else "it keeps what it multiplies in a core's caches: for CPUs"
 
 
 def cost(fused: Fused, device: DeviceInfo) -> float:
@@ -95,21 +96,23 @@ class Grid:
 def _grid(product: Tiles, device: DeviceInfo) -> Grid:
     tiling = product.tiling
     panels, tiles = ceil_div(product.columns, integer(tiling.panel)), ceil_div(product.rows, integer(tiling.rows))
-    wanted = integer(product.fused.setting("items_a_core", ITEMS_A_CORE) * device.compute_units)
+    cores = integer(device.compute_units)
+    wanted = mul(cores, integer(product.fused.setting("items_a_core", ITEMS_A_CORE)))
     if not tiling.packs:
         # One block of columns for each core, and as many more as it takes to keep their sums.
-        panels_each = minimum(integer(tiling.panels), ceil_div(panels, integer(device.compute_units)))
+        panels_each = minimum(integer(tiling.panels), ceil_div(panels, cores))
         column_blocks = ceil_div(panels, panels_each)
         tiles_each = integer(1) if tiling.one_turn else integer(tiling.sum_rows // tiling.rows)
         return Grid(column_blocks, ceil_div(tiles, tiles_each), tiles_each)
     # Every block of rows packs the same columns once more, every block of columns stages the same rows once more.
     panels_each = minimum(integer(tiling.panels), ceil_div(panels, integer(2) if tiling.staged else wanted))
     column_blocks = ceil_div(panels, panels_each)
-    tiles_each = maximum(integer(1), ceil_div(tiles, ceil_div(wanted, maximum(column_blocks, integer(1)))))
+    for_cores, for_all = (ceil_div(n, maximum(column_blocks, integer(1))) for n in (cores, wanted))
+    blocks = maximum(for_cores, minimum(for_all, div(tiles, integer(PACKED_ROWS // tiling.rows))))
     if not tiling.one_turn:
-        # Blocks of about one size, none with more rows than an item has sums for.
-        blocks = ceil_div(tiles, minimum(tiles_each, integer(tiling.sum_rows // tiling.rows)))
-        tiles_each = maximum(integer(1), ceil_div(tiles, blocks))
+        # None has more rows than an item has sums for.
+        blocks = maximum(blocks, ceil_div(tiles, integer(tiling.sum_rows // tiling.rows)))
+    tiles_each = maximum(integer(1), ceil_div(tiles, blocks))
     return Grid(column_blocks, ceil_div(tiles, tiles_each), tiles_each)
 
 

@@ -63,10 +63,9 @@ PAD = 4
 
 
 def applies(fused: Fused, device: DeviceInfo) -> str | None:
-    if fused.schedule.matmul is None:
-        return "it has no matrix product"
     if device.max_work_group_size < SIDE * SIDE:
         return f"a tile takes {SIDE * SIDE} work-items"
+    assert fused.schedule.matmul is not None
     dtype = register_dtype(fused.schedule.matmul.result.type.dtype)
     if Tile(SQUARES[-1], 1, dtype).local_bytes > device.local_memory:
         return "two slabs of the operands do not fit local memory"
