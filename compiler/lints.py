@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ..ir.composites import ACTIVATIONS, COMPOSITES, bind_operands
 from ..ir.diagnostics import Diagnostic
 from ..ir.function import Function, Module, Op, Value
-from ..ir.ops import class_axis
+from ..ir.op_types import class_axis
 from ..ir.types import is_float, is_integer
 
 LOGITS: Mapping[str, tuple[str, ...]] = {

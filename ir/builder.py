@@ -13,7 +13,8 @@ from typing import Any
 from .attributes import complete_attributes
 from .diagnostics import LirError, LosscError, Span, did_you_mean
 from .function import Function, Op, Value
-from .ops import PRIMITIVES, OpDef, count_axes_from_front
+from .op_types import count_axes_from_front
+from .ops import PRIMITIVES, OpDef
 from .types import DimLike, Shape, Type, is_float, is_short
 
 

@@ -22,7 +22,8 @@ from .attributes import complete_attributes
 from .builder import Builder, Tensor, check_operand_count
 from .diagnostics import LirError, LosscError, did_you_mean
 from .function import Op, Value
-from .ops import PRIMITIVES, REQUIRED, Attribute, OpDef, count_axes_from_front
+from .op_types import count_axes_from_front
+from .ops import PRIMITIVES, REQUIRED, Attribute, OpDef
 from .types import Type
 
 

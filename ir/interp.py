@@ -16,7 +16,8 @@ from .builder import Builder
 from .composites import COMPOSITES, expand
 from .diagnostics import CheckFailed, Diagnostic, FailedCheck, Limitation, LirError, Span
 from .function import Function, Op, Value
-from .ops import PRIMITIVES, Evaluation
+from .op_meanings import Evaluation
+from .ops import PRIMITIVES
 from .repeat import NAME as REPEAT
 from .repeat import evaluate_repeat
 from .shapes import bind_dimensions

@@ -7,7 +7,7 @@ import math
 from ._softmax import shifted_exponentials
 from .builder import Tensor
 from .diagnostics import LirError
-from .ops import check_axis
+from .op_types import check_axis
 from .types import Type, multiply_dims
 
 

@@ -15,7 +15,8 @@ import numpy as np
 
 from ..ir.diagnostics import CompilerBug
 from ..ir.kernel import register_dtype
-from ..ir.ops import PRIMITIVES, Evaluation
+from ..ir.op_meanings import Evaluation
+from ..ir.ops import PRIMITIVES
 from ..ir.types import is_float, numpy_dtype
 
 Array = np.ndarray[Any, Any]

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from ...ir.function import Op, Value
-from ...ir.ops import PRIMITIVES, Evaluation
+from ...ir.op_meanings import Evaluation
+from ...ir.ops import PRIMITIVES
 from ...ir.types import is_float, numpy_dtype
 from ..rewrite import Rebuild
 from ._match import Number, constant_of, expand, round_to, view_of

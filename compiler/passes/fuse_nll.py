@@ -13,7 +13,7 @@ operations is those operations on gathers, and a sum over one-hot values is a ga
 from __future__ import annotations
 
 from ...ir.function import Module, Op, Value
-from ...ir.ops import check_axis, class_axis
+from ...ir.op_types import check_axis, class_axis
 from ...ir.types import is_float
 from ..rewrite import Log, NoMatch, Rebuild, Replacement, Rules, rewrite_module
 from ._match import axes_of, constant_like, expand, is_constant, view_of, without_axes

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..builder import Tensor
 from ..diagnostics import LirError
-from ..ops import class_axis
+from ..op_types import class_axis
 from ..types import Type, is_float, is_integer, numpy_dtype
 from ._reduction import as_given, like, reduce_loss
 

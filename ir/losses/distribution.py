@@ -7,7 +7,7 @@ import math
 from .._softmax import shifted_exponentials
 from ..builder import Tensor
 from ..diagnostics import LirError
-from ..ops import class_axis
+from ..op_types import class_axis
 from ._reduction import REDUCTIONS, as_given, check_reduction, like, reduce_loss, same_shape, total
 from ._scalars import check_positive, scalar
 

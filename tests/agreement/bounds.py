@@ -22,7 +22,8 @@ import numpy as np
 
 from lossc.ir.function import Function, Op, Value
 from lossc.ir.interp import bind_shapes, evaluate_op
-from lossc.ir.ops import PRIMITIVES, Evaluation
+from lossc.ir.op_meanings import Evaluation
+from lossc.ir.ops import PRIMITIVES
 from lossc.ir.types import dim_value, is_float, numpy_dtype
 
 Array = np.ndarray[Any, Any]
