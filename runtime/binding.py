@@ -46,6 +46,7 @@ class Binding:
     def bind(self, plan: Plan, given: Sequence[Given]) -> dict[str, Given]:
         """Set the arguments for the inputs; by buffer, what must stay alive until the kernels are done."""
         arguments: dict[str, Given] = {}
+        plan.addresses.clear()
         for root, array, uses in zip(self._loaded.free_buffers, given, plan.input_uses):
             value, arguments[root] = self.memory(array)
             for set_argument, position in uses:
@@ -89,7 +90,7 @@ class Binding:
     def taken(self, plan: Plan, out: Mapping[str, Any], arguments: Mapping[str, Given]) -> dict[str, np.ndarray]:
         """The arrays that the user gives for outputs, by buffer; those for copied outputs are only checked."""
         arrays = ((name, as_argument(memory).array) for name, memory in arguments.items())
-        given = checked_outputs(
+        given, _ = checked_outputs(
             out, plan.free_outputs, [(n, array) for n, array in arrays if isinstance(array, np.ndarray)]
         )
         return {

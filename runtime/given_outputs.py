@@ -7,24 +7,32 @@ kernel can write: of the output's shape and dtype, aligned, and memory of its ow
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from ctypes import addressof, c_char
 from typing import Any
 
 import numpy as np
 
 from ..ir.diagnostics import LirError, did_you_mean
-from .memory import ALIGNMENT, address_of
+from .memory import ALIGNMENT
 from .plan import PlannedOutput
+
+from_buffer: Any = c_char.from_buffer
+"""As `memory.address_of`, with fewer steps: this is asked for every array of a call of a few microseconds."""
 
 
 def checked_outputs(
     out: Any, known: Mapping[str, PlannedOutput], inputs: Iterable[tuple[str, np.ndarray]]
-) -> dict[str, np.ndarray]:
-    """What `out` gives, by output name. Raises LirError where a kernel could not write it, or would write over an
-    input or another output."""
+) -> tuple[dict[str, np.ndarray], list[int]]:
+    """What `out` gives, by output name, and where the inputs and then these begin. Raises LirError where a kernel could
+    not write it, or would write over an input or another output."""
     if type(out) is not dict and not isinstance(out, Mapping):
         raise LirError(f"out is a dictionary of arrays by output name, found {type(out).__name__}",
                        f"the outputs are {', '.join(known)}")  # fmt: skip
-    taken = [(name, *_extent(array)) for name, array in inputs]
+    taken: list[tuple[str, int, int]] = []
+    starts: list[int] = []
+    for name, array in inputs:
+        starts.append(start := _start(array))
+        taken.append((name, start, start + array.nbytes))
     given: dict[str, np.ndarray] = {}
     for name, array in out.items():
         output = known.get(name)
@@ -37,7 +45,8 @@ def checked_outputs(
         if array.shape != output.shape or array.dtype != output.dtype:
             raise LirError(f"out[{name!r}] must be {output.dtype}{list(output.shape)}, "
                            f"found {array.dtype}{list(array.shape)}")  # fmt: skip
-        start, end = _extent(array)
+        starts.append(start := _start(array))
+        end = start + array.nbytes
         flags = array.flags
         if not (flags.c_contiguous and flags.writeable) or (start % ALIGNMENT and start != end):
             raise LirError(f"out[{name!r}] must be writable, C-contiguous and 64-byte aligned",
@@ -47,14 +56,13 @@ def checked_outputs(
                 raise LirError(f"out[{name!r}] overlaps `{other}`", "results need memory of their own")
         taken.append((name, start, end))
         given[name] = array
-    return given
+    return given, starts
 
 
-def _extent(array: np.ndarray) -> tuple[int, int]:
-    """Where a contiguous array begins and ends."""
+def _start(array: np.ndarray) -> int:
+    """Where a contiguous array begins."""
     try:
-        start = address_of(array)
+        return addressof(from_buffer(array))
     except (TypeError, ValueError, BufferError):
         # Of read-only and of empty arrays, and of element types that Python's buffers do not have.
-        start = array.__array_interface__["data"][0]
-    return start, start + array.nbytes
+        return array.__array_interface__["data"][0]
