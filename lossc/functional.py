@@ -10,7 +10,8 @@ In: NumPy arrays of f64, f32, f16 and bf16 (ml_dtypes), labels of i8, u8, i16, i
 makes such an array of. Out: new arrays; a reduced loss has shape () and is f32 for 16-bit input, an unreduced loss and
 a gradient have the element type of what they belong to. Where element types differ, the widest of the predictions'
 counts. A program is compiled for each combination of settings, element types and number of classes; other sizes, as
-that of the batch, are free. What torch refuses is refused, by exceptions that are both lossc's and of torch's kind.
+that of the batch, are free. All run on the device that `LOSSC_DEVICE` names at the first call. What torch refuses is
+refused, by exceptions that are both lossc's and of torch's kind.
 """
 
 from __future__ import annotations
@@ -27,8 +28,9 @@ from lossc.ir.types import Type, dtype_of, is_float
 from lossc.losses.errors import RefusedArgument, RefusedElementType, RefusedKind
 from lossc.losses.functions import functions
 from lossc.losses.programs import LossProgram, loss_program
+from lossc.losses.row import Row
 from lossc.losses.shapes import Layout, axis_of_softmax
-from lossc.losses.table import LOSSES, Row
+from lossc.losses.table import LOSSES
 from lossc.losses.warnings import warn, warn_once
 
 Loss = Callable[..., np.ndarray]

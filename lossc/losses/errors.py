@@ -14,7 +14,7 @@ class RefusedArgument(LirError, RuntimeError):
 
 
 class RefusedElementType(LirError, NotImplementedError):
-    """An element type that a loss has no arithmetic for."""
+    """An element type that a loss has no arithmetic for. NotImplementedError is what torch raises there."""
 
 
 class RefusedKind(LirError, TypeError):

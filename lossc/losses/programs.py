@@ -19,15 +19,16 @@ from lossc.ir.diagnostics import CompilerBug, LirError
 from lossc.ir.function import Function, Module, Value
 from lossc.ir.types import Type, is_float
 from lossc.losses.errors import RefusedArgument, RefusedElementType
+from lossc.losses.row import Row
 from lossc.losses.shapes import Layout, Types
-from lossc.losses.table import Row
 
 MOST_PROGRAMS = 512
 
 
 @lru_cache(maxsize=1)
 def default_device() -> Any:
-    """The device that losses run on: the one of `LOSSC_DEVICE`, else the best. Chosen when first needed."""
+    """The device that losses run on: the one of `LOSSC_DEVICE`, else the best. Chosen when first needed, for good:
+    programs and their plans are kept for it, and to look at the environment in each call would take time."""
     from lossc.runtime.device import select
 
     return select(None)
