@@ -31,6 +31,13 @@ def charbonnier_loss(x: Tensor, t: Tensor, *, width: float = 0.5, reduction: str
     return reduce_loss((d * d + width * width).sqrt() - width, reduction)
 '''
 
+ROW = """    Row("charbonnier", "charbonnier_loss", "input, target, width=0.5, reduction='mean'", "input target",
+        shapes.elements, bodies.stretched),
+"""
+LAST_ROW = """)  # fmt: skip
+
+LOSSES: """
+
 PASS = '''"""Negate twice: neg(neg(x)) = x, and nothing else."""
 
 from __future__ import annotations
@@ -155,6 +162,40 @@ np.testing.assert_allclose(gradients["x"], d / np.sqrt(d * d + 4) / d.size, rtol
     matrix = ("-m", "agreement", "--op", "charbonnier_loss")
     assert ", 0 disagree" in python(packages, *matrix, "--at", "passes", "--at", "cpu", "--shard", "1/3")
     assert ", 0 disagree" in python(packages, *matrix, "--at", "intel", "--shard", "1/12")
+
+
+def test_one_row_says_how_tensors_come_in(packages: Path) -> None:
+    """`lossc.functional` and `lossc.torch` have the loss under its name, with the arguments and gradients of a row."""
+    (packages / "lossc" / "ir" / "losses" / "charbonnier.py").write_text(LOSS)
+    table = packages / "lossc" / "losses" / "table.py"
+    text = table.read_text()
+    assert text.count(LAST_ROW) == 1
+    table.write_text(text.replace(LAST_ROW, f"{ROW}{LAST_ROW}"))
+    python(
+        packages,
+        "-c",
+        """
+import importlib.util
+import numpy as np
+import lossc.functional as F
+
+generator = np.random.default_rng(0)
+x, t = generator.normal(size=(5, 33)).astype(np.float32), generator.normal(size=33).astype(np.float32)
+d = (x - t).astype(np.float64)
+expected, slope = np.sqrt(d * d + 4) - 2, d / np.sqrt(d * d + 4)
+np.testing.assert_allclose(F.charbonnier(x, t, 2.0, "none"), expected, rtol=1e-5, atol=1e-6)
+loss, gradient = F.value_and_grad(F.charbonnier)(x, t, width=2.0)
+np.testing.assert_allclose(loss, expected.mean(), rtol=1e-6)
+np.testing.assert_allclose(gradient, slope / d.size, rtol=1e-5, atol=1e-9)
+
+if importlib.util.find_spec("torch"):
+    import torch
+    import lossc.torch
+    tensor = torch.tensor(x, requires_grad=True)
+    lossc.torch.charbonnier(tensor, torch.tensor(t), width=2.0).backward()
+    np.testing.assert_allclose(tensor.grad, slope / d.size, rtol=1e-5, atol=1e-9)
+""",
+    )
 
 
 def test_a_wrong_loss_is_noticed(packages: Path) -> None:
