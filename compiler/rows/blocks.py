@@ -42,9 +42,9 @@ from .bounds import end_of_columns
 from .stages import Stage
 from .sweep import Work, lockstep, visit
 
-FEW_COLUMNS = 32
-"""Up to so many, what a row picks of its columns is compared for at every column: 0.86 of fetching it afterwards
-(cross-entropy of pixels, 21 classes)."""
+FEW_COLUMNS = 64
+"""Up to so many, what a row picks of its columns is compared for at every column: 0.86 of fetching it afterwards at 21
+(cross-entropy of pixels), 0.79 at 48, 1.00 at 64 and 100."""
 
 
 @dataclass(frozen=True)

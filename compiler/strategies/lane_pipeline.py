@@ -68,9 +68,10 @@ AHEAD = 4
 """Blocks: measured 1.2 with two, the same with eight."""
 BLOCKS_EACH, ELEMENTS_EACH = 32, 128 * 1024
 """Blocks an item has at least where there are many, and elements: its first and last steps overlap nothing."""
-FEW_COLUMNS = 32
-"""Up to so many columns inputs are read again by every pass that needs them (0.95 of keeping them, at 21). More of
-them, a power of two apart, share one set of every cache: the next pass would find nothing of them (1.25 at 150)."""
+FEW_COLUMNS, MANY_COLUMNS = 32, 48
+"""Between so many columns inputs wait from pass to pass, beyond them every pass reads them again. Of columns a power of
+two apart, which share one set of every cache, the next pass finds those of few in their place (0.95 of keeping them, at
+21); of many neither them nor what was kept instead (0.85 at 64 and 150, 0.5 at 100; 1.1 at 40)."""
 
 
 def applies(fused: Fused, device: DeviceInfo) -> str | None:
@@ -114,9 +115,11 @@ def lower(fused: Fused, device: DeviceInfo) -> list[Variant]:
 
 
 def _waiting(emitter: Emitter, stages: Sequence[Stage], columns: int) -> Mapping[Value, Kept]:
-    """What waits between passes: with many columns inputs too."""
+    """What waits between passes: with a middling number of columns inputs too."""
     kept = waiting_values(emitter, stages, columns)
-    return kept if columns <= FEW_COLUMNS else kept | row_lanes.inputs_read_again(emitter, stages, kept, columns)
+    if not FEW_COLUMNS < columns < MANY_COLUMNS:
+        return kept
+    return kept | row_lanes.inputs_read_again(emitter, stages, kept, columns)
 
 
 def _item(value: Value) -> int:
