@@ -59,7 +59,7 @@ class Fused:
 
     @cached_property
     def facts(self) -> Facts:
-        return facts_of(self.schedule.function, self.schedule.maxima)
+        return facts_of(self.schedule.function, self.schedule.maxima, self.schedule.missing)
 
     @cached_property
     def stages(self) -> list[Stage]:

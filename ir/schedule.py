@@ -23,7 +23,8 @@ class Schedule:
     `where`: the domain axis of each tensor axis, None for size 1. `varies`: the axes a value depends on.
     `stage`: the pass over the row in which a value can be computed; a row reduction ends its pass. `across`: sums along
     the innermost axis of the rows, one for every column, which are only stored. `maxima`: inputs that another kernel
-    has found as maxima of an input."""
+    has found as maxima of an input. `missing`: maxima that may miss a NaN: in all that the program makes of them it
+    comes back by itself."""
 
     function: Function
     axes: tuple[DimLike, ...]
@@ -38,6 +39,7 @@ class Schedule:
     matmul: Op | None = None
     across: tuple[Op, ...] = ()
     maxima: Mapping[Value, Value] = field(default_factory=dict)
+    missing: frozenset[Op] = frozenset()
 
     @cached_property
     def producer(self) -> Mapping[Value, Op]:

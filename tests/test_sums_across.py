@@ -166,6 +166,40 @@ def test_a_stored_maximum_is_still_known_to_be_one() -> None:
     assert not [op for op in _of_gradient(compile_module(parse(dice(21, "64, 64")), CPU_AVX512)) if op.op == "exp"]
 
 
+MAXIMA = """func @f(%x: f32[N, 5, 64], %y: f32[N, 5, 64]) -> (f32[N, 5], f32[N, 64]) {
+  %m = reduce_max %x {axes = [1]}
+  %mb = broadcast %m {shape = [N, 5, 64], dims = [0, 2]}
+  %d = sub %x, %mb
+  %q = mul %d, %y
+  %b = reduce_sum %q {axes = [2]}
+  %e = exp %d
+  %s = reduce_sum %e {axes = [1]}
+  return %b, %s
+}"""
+
+
+@pytest.mark.parametrize(("text", "names"), [(MAXIMA, "xy"), (dice(5, "3, 64"), "x")], ids=["one kernel", "two"])
+def test_no_sum_across_loses_a_nan(text: str, names: str, device: Device) -> None:
+    """A maximum that misses it is one from which the NaN comes back in every sum."""
+    random = np.random.default_rng(0)
+    shape = (3, 5, 64) if names == "xy" else (3, 5, 3, 64)
+    given = {name: random.standard_normal(shape).astype(np.float32) for name in names}
+    given["x"].reshape(3, 5, -1)[1, 2, 7] = np.nan
+    if names == "x":
+        given["t"] = random.integers(0, 5, (3, 3, 64)).astype(np.int32)
+    reference = evaluate(passes(parse(text).entry, PLAIN), given)
+    for where in (None, device):
+        runner = Runner(text, where)
+        found = runner(**given)
+        for (output, _), wanted in zip(runner.compiled.program.outputs, reference):
+            np.testing.assert_array_equal(np.isnan(found[output]), np.isnan(wanted), err_msg=output)
+
+
+def test_a_maximum_that_is_stored_may_miss_a_nan_where_that_comes_back() -> None:
+    compiled = compile_module(parse(dice(21, "64, 64")), CPU_AVX512)
+    assert [len(schedule.missing) for schedule in compiled.outlined.schedules.values()] == [1, 0, 0]
+
+
 def test_sums_of_tensors_with_nothing_in_common_are_one_loop() -> None:
     text = """func @f(%x: f32[N, 40], %y: f32[N, 40]) -> (f32[N]) {
       %a = reduce_sum %x {axes = [1]}

@@ -5,7 +5,7 @@ In: a kernel's function. Out: for some operations a cheaper spelling that means 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from ...ir.function import Function, Op, Value
@@ -32,14 +32,17 @@ class Facts:
     open: frozenset[Op]
 
 
-def facts_of(function: Function, maxima: Mapping[Value, Value] | None = None) -> Facts:
-    """`maxima`: inputs that are the maxima of others."""
+def facts_of(
+    function: Function, maxima: Mapping[Value, Value] | None = None, missing: Collection[Op] = ()
+) -> Facts:  # fmt: skip
+    """`maxima`: inputs that are the maxima of others; `missing`: maxima here that may miss a NaN for what other kernels
+    make of them."""
     producer, users, ranges = function.producers(), function.users(), ranges_of(function, maxima)
     spelling: dict[Op, str] = {}
     for op in function.ops:
         if (name := _spelling(op, ranges, function, users)) is not None:
             spelling[op] = name
-        elif op.name == "reduce_max" and _nan_returns(op, function, users):
+        elif op in missing or (op.name == "reduce_max" and nan_returns(op, function, users)):
             spelling[op] = "max_number"
     hits = {op.result: row for op in function.ops if (row := _row_position(op, producer)) is not None}
     extremes = {op.result for op in function.ops if op.name in EXTREMES}
@@ -107,21 +110,21 @@ _STRICT = frozenset({"add", "sub", "mul", "div", "neg", "exp", "expm1", "log", "
                      "max", "min", *VIEWS})  # fmt: skip
 
 
-def _nan_returns(op: Op, function: Function, users: Mapping[Value, list[Op]]) -> bool:
+def nan_returns(op: Op, function: Function, users: Mapping[Value, list[Op]]) -> bool:
     """Whether everything that a row's maximum leads to is NaN anyway where the row has a NaN.
 
     In softmax the sum of exp(x - max) is, and with it the loss and the gradient: there the maximum itself may miss it.
     """
-    here = {op.operands[0]}  # NaN at the element where the row has one
+    (x,) = op.operands
+    here = {x}  # NaN at the element where the row has one
     rows: set[Value] = set()  # NaN everywhere in a row that has one
     for other in function.ops:
         if other is op or not other.results:
             continue
-        strict = other.name in _STRICT
-        reduces = other.name in ("reduce_sum", "reduce_max", "reduce_min")
-        if (reduces and here & set(other.operands)) or (strict and rows & set(other.operands)):
+        strict, has = other.name in _STRICT, here & set(other.operands)
+        if (has and _takes_whole_rows(other, op)) or (strict and rows & set(other.operands)):
             rows.add(other.result)
-        elif strict and other.name != "broadcast" and here & set(other.operands):
+        elif strict and other.name not in ("broadcast", "reshape", "transpose") and has:
             here.add(other.result)
     pending, seen = [op.result], set()
     while pending:
@@ -134,3 +137,12 @@ def _nan_returns(op: Op, function: Function, users: Mapping[Value, list[Op]]) ->
             pending += [r for r in user.results if r not in rows and r not in seen]
             seen.update(user.results)
     return True
+
+
+def _takes_whole_rows(other: Op, op: Op) -> bool:
+    """Whether a reduction is along all axes that another reduces, of values that lie as that one's."""
+    if other.name not in ("reduce_sum", "reduce_max", "reduce_min"):
+        return False
+    shape = op.operands[0].type.shape
+    axes = [{axis % len(shape) for axis in each.attributes["axes"]} for each in (other, op)]
+    return other.operands[0].type.shape == shape and axes[0] >= axes[1]

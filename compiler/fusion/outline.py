@@ -32,6 +32,7 @@ from dataclasses import dataclass, replace
 from ...ir.diagnostics import CompilerBug, Limitation, LirError
 from ...ir.function import Function, Module, Op, Value
 from ...ir.schedule import Refusal, Schedule
+from ..emission.facts import nan_returns
 from .across import sum_lines_first
 from .groups import Group, Groups, Target
 from .repeated import too_much_again
@@ -293,6 +294,8 @@ def _written(module: Module, groups: Groups, refused: tuple[str, ...]) -> Outlin
     for view in groups.views:
         views.setdefault(view.operands[0], []).append(view)
     _append_views(views, function.inputs, launches)
+    users = function.users()
+    missing = frozenset(op for op in function.ops if op.name == "reduce_max" and nan_returns(op, function, users))
     for number, group in enumerate(groups.ordered()):
         if group.schedule is None:
             launches += group.ops
@@ -300,7 +303,8 @@ def _written(module: Module, groups: Groups, refused: tuple[str, ...]) -> Outlin
             continue
         name = f"{base}_{number}"
         function_of_group = group.schedule.function.with_(name=name)
-        schedules[name] = replace(group.schedule, function=function_of_group, maxima=_maxima(groups, group))
+        schedules[name] = replace(group.schedule, function=function_of_group, maxima=_maxima(groups, group),
+                                  missing=missing.intersection(function_of_group.ops))  # fmt: skip
         launches.append(Op("launch", group.read, {"callee": name}, group.stored))
         _append_views(views, group.stored, launches)
     entry = function.with_(ops=tuple(launches))
