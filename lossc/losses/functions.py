@@ -13,7 +13,8 @@ import numpy as np
 
 from lossc.ir.diagnostics import LirError
 from lossc.losses.errors import RefusedArgument, Unsupported
-from lossc.losses.table import LOSSES, Row
+from lossc.losses.row import Row
+from lossc.losses.table import LOSSES
 
 Loss = Callable[..., Any]
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from lossc.losses.functions import ctc_loss, triplets_by_distance
-from lossc.losses.table import LOSSES, RETIRED, Row
+from lossc.losses.row import RETIRED, Row
+from lossc.losses.table import LOSSES
 
 HEAD = '# ruff: noqa\n"""Written by `make docs`; a test compares."""\n'
 

@@ -35,8 +35,8 @@ from torch.overrides import handle_torch_function, has_torch_function
 from lossc.ir.types import Type
 from lossc.losses.functions import functions
 from lossc.losses.programs import loss_program
+from lossc.losses.row import Row
 from lossc.losses.shapes import axis_of_softmax
-from lossc.losses.table import Row
 from lossc.losses.warnings import warn
 from lossc.torch.autograd import Differentiable, Plan, bound_sizes, reduced_loss
 from lossc.torch.tensors import (

@@ -20,7 +20,7 @@ from lossc.ir.diagnostics import CheckFailed
 from lossc.ir.shapes import bind_dimensions
 from lossc.ir.types import dim_value
 from lossc.losses.programs import LossProgram
-from lossc.losses.table import Row
+from lossc.losses.row import Row
 from lossc.runtime.small_outputs import COUNTS_REFERENCES, LARGEST
 from lossc.torch.small_results import SmallResults
 from lossc.torch.tensors import DTYPE_OF, as_array, as_tensor, keep_out_of_graphs, lie_plainly
