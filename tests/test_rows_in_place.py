@@ -75,12 +75,11 @@ def agree(text: str, columns: int, rows: tuple[int, ...], device: Device | None)
 
 def without_room(monkeypatch: pytest.MonkeyPatch, name: str, columns: int) -> None:
     """As many bytes as the rows take if none is spare."""
-    (schedule,) = compile_module(parse(PROGRAMS[name].format(C=columns)), CPU_AVX512).outlined.schedules.values()
-    fused = Fused("f", schedule, {}, {})
-    most = next(size for size in range(0, 1 << 20, columns * 4)
-                if monkeypatch.setattr(row_pipeline, "PRIVATE_BYTES", size) is None
-                and row_pipeline.applies(fused, CPU_AVX512) is None)  # fmt: skip
+    most = 0
     monkeypatch.setattr(row_pipeline, "PRIVATE_BYTES", most)
+    while refusal(name, columns):
+        most += 4 * columns
+        monkeypatch.setattr(row_pipeline, "PRIVATE_BYTES", most)
 
 
 @pytest.mark.parametrize(("columns", "streams"), [(64, True), (80, False)])
@@ -99,12 +98,25 @@ def test_rows_take_each_others_place(
 
 def test_a_ragged_row_takes_no_other_rows_place(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its last vector overlaps the one before: it would read what has been stored over."""
-    without_room(monkeypatch, "a label", 64)
-    text = PROGRAMS["a label"].format(C=63 + 16)
-    (schedule,) = compile_module(parse(text), CPU_AVX512).outlined.schedules.values()
-    monkeypatch.setattr(row_pipeline, "PRIVATE_BYTES", 79 * 4)
-    reason = row_pipeline.applies(Fused("f", schedule, {}, {}), CPU_AVX512)
-    assert "do not fit" in (reason or "")
+    monkeypatch.setattr(row_pipeline, "PRIVATE_BYTES", 0)
+    monkeypatch.setattr(row_pipeline, "MOST_BYTES", 3 * 79 * 4 - 1)
+    assert "do not fit" in refusal("a label", 79)
+    monkeypatch.setattr(row_pipeline, "MOST_BYTES", 3 * 79 * 4)
+    assert refusal("a label", 79) == ""
+    monkeypatch.setattr(row_pipeline, "MOST_BYTES", 80 * 4)
+    assert refusal("a label", 80) == ""
+
+
+def test_a_costly_first_pass_has_nothing_to_overlap() -> None:
+    """Its rows wait only where they are short."""
+    assert refusal("used by three", 2 * 1024) == ""
+    assert "do not fit" in refusal("used by three", 48 * 1024)
+    assert refusal("three passes", 48 * 1024) == ""
+
+
+def refusal(name: str, columns: int) -> str:
+    (schedule,) = compile_module(parse(PROGRAMS[name].format(C=columns)), CPU_AVX512).outlined.schedules.values()
+    return row_pipeline.applies(Fused("f", schedule, {}, {}), CPU_AVX512) or ""
 
 
 @pytest.mark.parametrize(("name", "loops"), [("a label", 1), ("three passes", 1), ("four passes", 2)])

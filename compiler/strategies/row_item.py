@@ -1,10 +1,13 @@
 """Each work-item owns whole rows and goes along them in explicit vectors. The shape for CPUs and contiguous rows.
 
-A pass over the row for each stage; exponentials that a later pass needs again stay in a private array. For graphs
+A pass over the row for each stage; what a later pass begins from (`keeping.py`) stays in a private array. For graphs
 without row reductions the last axis is the column.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
 
 from ...ir.function import Value
 from ...ir.kernel import (
@@ -27,11 +30,12 @@ from ...ir.types import ITEM_SIZE, DimLike
 from ..emission.emit import Emitter, Scope
 from ..emission.points import Point, product, size_of
 from ..emission.reductions import Accumulators, declare, fold
-from ..emission.vectors import nontemporal_from, vector_width
+from ..emission.vectors import past_cache, vector_width
 from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, with_finish
+from ..rows.extremes import declare_bare
 from ..rows.ownership import own_share, point_of
-from ..rows.stages import Stage, after_keeping, kept_values, stages_of
-from ..rows.sweep import Row, Track, Work, sweep
+from ..rows.stages import Kept, Stage, waiting_values
+from ..rows.sweep import Track, sweep, waiting_rows, work_of
 from ..rows.values import RowValues
 
 ITEM_ELEMENTS = 16384
@@ -45,8 +49,6 @@ PRIVATE_BYTES = 256 * 1024
 
 def applies(fused: Fused, device: DeviceInfo) -> str | None:
     schedule = fused.schedule
-    if schedule.matmul is not None:
-        return "it has a matrix product"
     if not schedule.looped:
         return "it has no rows"
     if len(schedule.reduced) > 1:
@@ -69,8 +71,7 @@ def cost(fused: Fused, device: DeviceInfo) -> float:
     columns = schedule.axes[axis]
     length = max(1, columns) if isinstance(columns, int) else 256
     width = vector_width(schedule, device, columns)
-    stages = stages_of(schedule)
-    passes = len(stages) + any(stage.row_sums for stage in stages)
+    passes = len(fused.stages) + any(stage.row_sums for stage in fused.stages)
     per_element = -(-length // width) / length if is_contiguous(schedule, axis) else 1.0
     return per_element + 0.5 * passes / length
 
@@ -92,10 +93,9 @@ def lower(fused: Fused, device: DeviceInfo) -> list[Variant]:
     columns = schedule.axes[column_axis(schedule)]
     width = vector_width(schedule, device, columns)
     variants = []
-    threshold = nontemporal_from(schedule, device, width, column_axis(schedule), columns)
-    everything = product(schedule.axes[axis] for axis in sorted(schedule.looped))
-    if threshold is not None:
-        variants.append(_variant(fused, device, width, at_least(everything, threshold), True))
+    large = past_cache(schedule, device, width, column_axis(schedule), columns)
+    if large is not None:
+        variants.append(_variant(fused, device, width, large, True))
     if not isinstance(columns, int):
         variants.append(_variant(fused, device, width, at_least(size_of(columns), width), False))
         width = 1
@@ -111,9 +111,8 @@ def _variant(fused: Fused, device: DeviceInfo, width: int, guard: Expr | None, n
     rows = product(schedule.axes[a] for a in row_axes)
     items = items_for(rows, schedule.axes[axis], device)
     own = own_share(emitter, scope, rows)
-    stages = stages_of(schedule)
-    kept = kept_values(emitter, stages, schedule.axes[axis], PRIVATE_BYTES) if width > 1 else {}
-    stages = after_keeping(schedule, stages, kept)
+    stages = fused.stages
+    kept = waiting_values(emitter, stages, schedule.axes[axis], PRIVATE_BYTES) if width > 1 else {}
     element_sums = [op for stage in stages for op in stage.element_sums]
     totals = declare(emitter, scope, element_sums, width, 1)
     rows_done = RowValues(emitter, scope, stages, row_axes, width, own.first, own.end)
@@ -130,8 +129,8 @@ def _variant(fused: Fused, device: DeviceInfo, width: int, guard: Expr | None, n
     launch = kernel_and_launch(
         fused, emitter, f"_row_item{width}" + "_stream" * nontemporal, scope.statements, items,
         partials=partial_dtypes(fused), comment=(f"one work-item a row, vectors of {width} along it",),
-        private_arrays=[PrivateArray(name, register_dtype(v.type.dtype), _length(schedule, axis), v)
-                        for v, (name, _) in kept.items()] + rows_done.arrays,
+        private_arrays=[PrivateArray(each.array, register_dtype(v.type.dtype), _length(schedule, axis), v)
+                        for v, each in kept.items()] + rows_done.arrays,
     )  # fmt: skip
     return with_finish(fused, device, launch, items, "row-item", guard)
 
@@ -152,20 +151,16 @@ def items_for(rows: Expr, columns: DimLike, device: DeviceInfo, least: int = ROW
 
 def _pass(
     fused: Fused, emitter: Emitter, scope: Scope, point: Point, axis: int, width: int, stage: Stage,
-    stages: list[Stage], kept: dict[Value, tuple[str, int]], totals: list[Accumulators], nontemporal: bool,
+    stages: list[Stage], kept: Mapping[Value, Kept], totals: list[Accumulators], nontemporal: bool,
 ) -> None:  # fmt: skip
     """One sweep over the columns of a row: reductions, stores, sums and checks of one stage."""
-    work = Work(
-        (*stage.reductions, *stage.element_sums), stage.element_outputs, stage.element_checks,
-        keep={v: Row(name) for v, (name, number) in kept.items() if number == stage.number},
-        kept={v: Row(name) for v, (name, number) in kept.items() if number < stage.number and stage.needs(v)},
-        prefetch=_prefetch(fused, emitter, point, axis, width, stage, stages),
-    )  # fmt: skip
+    work = work_of(stage, *waiting_rows(kept, stage), _prefetch(fused, emitter, point, axis, width, stage, stages))
     if work.is_empty:
         return
-    groups = declare(emitter, scope, stage.reductions, width, UNROLL)
+    groups = declare_bare(emitter, scope, stage.reductions, width, UNROLL, work.kept)
     sums = [group for group in totals if group.op in stage.element_sums]
     stop = size_of(emitter.schedule.axes[axis])
+    work = replace(work, reductions=tuple(group.op for group in (*groups, *sums)))
     track = Track(scope, point, work, [*groups, *sums])
     sweep(emitter, scope, [track], axis, integer(0), stop, width, UNROLL, nontemporal)
     for group in groups:
