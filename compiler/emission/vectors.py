@@ -27,7 +27,7 @@ def narrowed(width: int, size: DimLike) -> int:
     return width
 
 
-def nontemporal_from(schedule: Schedule, device: DeviceInfo, width: int, column: int, pitch: DimLike) -> int | None:
+def _nontemporal_from(schedule: Schedule, device: DeviceInfo, width: int, column: int, pitch: DimLike) -> int | None:
     """From how many stored elements on stores go past the cache; None where an address may be misaligned.
 
     Every vector must start on a line or half a line, and lines must be filled by vectors that follow each other:
@@ -58,7 +58,7 @@ def elements_of(schedule: Schedule) -> Expr:
 
 def past_cache(schedule: Schedule, device: DeviceInfo, width: int, column: int, pitch: DimLike) -> Expr | None:
     """The condition that stores are to go past the cache; None where they never may."""
-    threshold = nontemporal_from(schedule, device, width, column, pitch)
+    threshold = _nontemporal_from(schedule, device, width, column, pitch)
     return None if threshold is None else at_least(elements_of(schedule), threshold)
 
 

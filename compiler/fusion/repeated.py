@@ -17,7 +17,7 @@ def too_much_again(schedule: Schedule) -> str | None:
     repeated = schedule.repeated_reductions
     if not repeated:
         return None
-    producer, inputs = schedule.function.producers(), schedule.function.inputs
+    producer, inputs = schedule.producer, schedule.function.inputs
     reduced = {op.result for op in (*schedule.row_reductions, *schedule.whole_reductions)}
     checked = (op.operands[0] for op in schedule.element_checks)
     others = [*schedule.element_outputs, *checked, *(op.operands[0] for op in schedule.element_sums),

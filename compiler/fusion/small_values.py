@@ -37,7 +37,7 @@ def _hosts(groups: Groups, group: Group) -> Mapping[Group, list[Value]]:
     if schedule is None:
         return {}
     inputs = dict(zip(schedule.function.inputs, group.read))
-    producer = schedule.function.producers()
+    producer = schedule.producer
     own = {result for op in group.ops for result in op.results}
     domain = max((groups.size_of(v) for v in (*group.read, *group.stored)), default=0)
     # What rows or columns of the loops have one of; a value of every element, or of the whole kernel, is no such.

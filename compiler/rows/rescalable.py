@@ -57,7 +57,7 @@ def rescalable(schedule: Schedule) -> dict[Op, Law]:
     has the law `FIXED`."""
     laws: dict[Value, Law | None] = {}
     found: dict[Op, Law] = {}
-    producer = schedule.function.producers()
+    producer = schedule.producer
     for op in schedule.function.ops:
         if op in schedule.row_reductions:
             law = laws.get(op.operands[0], FIXED)

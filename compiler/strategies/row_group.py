@@ -32,13 +32,14 @@ from ...ir.schedule import Schedule
 from ...ir.target import DeviceInfo
 from ..emission.emit import Emitter, Scope
 from ..emission.points import Point, product, size_of
-from ..emission.reductions import Accumulators, accumulate, declare
+from ..emission.reductions import Accumulators, declare
 from ..fused import Fused, kernel_and_launch, partial_dtypes
+from ..rows.blocks import finish_rows
 from ..rows.ownership import point_of
 from ..rows.phases import Phase, phases_of, rescaled_in
 from ..rows.rescalable import rescalable
-from ..rows.stages import Stage, stages_of
-from ..rows.sweep import Work
+from ..rows.stages import Stage
+from ..rows.sweep import Work, work_of
 from ..work_groups.finish import first_of, group_count, leave_partials, with_group_finish
 from ..work_groups.meeting import Meeting, widest_of
 from ..work_groups.online import TILE, reduce_online
@@ -64,14 +65,12 @@ ONLINE = "_online"
 
 def applies(fused: Fused, device: DeviceInfo) -> str | None:
     schedule = fused.schedule
-    if schedule.matmul is not None:
-        return "it has a matrix product"
     if not schedule.looped:
         return "it has no rows"
     if not schedule.reduced and len(schedule.looped) == 1:
         return "its elements lie along one axis"
     size = group_size(device)
-    if local_for_meetings(schedule, stages_of(schedule), size, min(size, WARP)) > device.local_memory:
+    if local_for_meetings(schedule, fused.stages, size, min(size, WARP)) > device.local_memory:
         return "the partial results of a group do not fit local memory"
     return None
 
@@ -93,7 +92,7 @@ def lower(fused: Fused, device: DeviceInfo) -> list[Variant]:
     vectors where they divide the row, element by element where they do not."""
     schedule, emitter = fused.schedule, fused.emitter()
     columns = schedule.axes[column_axis(schedule)]
-    widest, stages = vector_of(schedule, device, columns), stages_of(schedule)
+    widest, stages = vector_of(schedule, device, columns), fused.stages
     is_one_axis = len(schedule.columns) <= 1
     size = group_size(device)
     if isinstance(columns, int):
@@ -122,7 +121,7 @@ def _variant(fused: Fused, device: DeviceInfo, layout: Layout, guard: Expr | Non
     group = emitter.let(scope, "group_id", WorkItem("group_id"))
     lane = emitter.let(scope, "lane", mod(item, integer(layout.lanes))) if layout.rows > 1 else item
     meeting = Meeting(emitter, layout.size, item, widest_of(device))
-    stages = stages_of(schedule)
+    stages = fused.stages
     sums = declare(emitter, scope, [op for s in stages for op in s.element_sums], layout.width, 1)
     row_sums = declare(emitter, scope, [op for s in stages for op in s.row_sums], 1, 1)
     rows = product(schedule.axes[a] for a in row_axes)
@@ -148,7 +147,7 @@ def _variant(fused: Fused, device: DeviceInfo, layout: Layout, guard: Expr | Non
             phase = online[stage.number]
             reduce_online(along, turn, point, phase, rescaled_in([phase], laws), meeting, sums)
             done |= {each.number for each in phase.stages}
-        work = Work((*stage.reductions, *stage.element_sums), stage.element_outputs, stage.element_checks)
+        work = work_of(stage)
         if not work.is_empty and stage.number not in done:
             found = declare(emitter, turn, stage.reductions, layout.width, 1)
             own = [*found, *(s for s in sums if s.op in stage.element_sums)]
@@ -209,14 +208,7 @@ def finish_row(
     emitter: Emitter, scope: Scope, point: Point, stage: Stage, sums: Sequence[Accumulators], is_first: Expr
 ) -> None:  # fmt: skip
     """What a row gives once a pass is done: computed, stored, added up and checked by its first item."""
-    own = [each for each in sums if each.op in stage.row_sums]
     inner = scope.inner()
-    emitter.compute([*stage.row_outputs, *(each.op.operands[0] for each in own)], point, inner)
-    for value in stage.row_outputs:
-        emitter.store(value, point, inner)
-    for each in own:
-        accumulate(emitter, inner, each, 0, None)
-    for op in stage.row_checks:
-        emitter.check(op, point, inner)
-    if stage.row_outputs or own or stage.row_checks:
+    finish_rows(emitter, inner, point, stage, sums)
+    if inner.statements:
         scope.statements.append(If(is_first, tuple(inner.statements)))
