@@ -16,6 +16,7 @@ from ...ir.kernel import (
     Store,
     add,
     at_least,
+    both,
     ceil_div,
     integer,
     minimum,
@@ -83,11 +84,9 @@ def lower(fused: Fused, device: DeviceInfo) -> list[Variant]:
     schedule = fused.schedule
     lanes, columns = schedule.axes[lane_axis(schedule)], schedule.axes[schedule.columns[0]]
     width = vector_width(schedule, device, lanes)
-    guards: list[Expr] = (
-        [at_least(size_of(columns), 2 * _part(schedule, device))] if not isinstance(columns, int) else []
-    )
-    guards += [at_least(size_of(lanes), width)] if not isinstance(lanes, int) else []
-    guard = None if not guards else guards[0] if len(guards) == 1 else Apply("and", tuple(guards), "bool")
+    long = None if isinstance(columns, int) else at_least(size_of(columns), 2 * _part(schedule, device))
+    wide = None if isinstance(lanes, int) else at_least(size_of(lanes), width)
+    guard = both(long, wide)
     split = _Split(fused, device, width, _part(schedule, device)).variant(guard)
     return [split] if guard is None else [split, *row_lanes.lower(fused, device)]
 
