@@ -8,12 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 from .diagnostics import CompilerBug
-
-if TYPE_CHECKING:
-    from .kernel import Expr
 
 
 @dataclass(frozen=True)
@@ -35,7 +32,8 @@ class Apply:
     """A pointwise primitive of `ops` (or `mod`, `fma`) on operands of one width."""
 
     op: str
-    operands: tuple[Expr, ...]
+    # Of the kernel's `Expr`, which is made of these: its module imports this one.
+    operands: tuple[Any, ...]
     dtype: str
     width: int = 1
 
