@@ -146,7 +146,7 @@ class TestMistakes:
             ("%fresh: boolx16 = ge(", "%fresh: boolx16 = lt("),
             ("sub(16, %rest)", "sub(15, %rest)"),
             ("select(%fresh, %e, 0.0:f32x16)", "%e"),
-            ("%j in [0, %whole)", "%j in [16, %whole)"),
+            ("%j in [0, %whole) step 16 {\n    %sums", "%j in [16, %whole) step 16 {\n    %sums"),
         ],
     )
     def test_what_is_within_bounds_and_wrong_shows_in_the_numbers(self, old: str, new: str) -> None:

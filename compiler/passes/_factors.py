@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from ...ir.function import Value
 from ...ir.types import is_short
 from ..rewrite import Rebuild
@@ -47,12 +49,26 @@ def product_of(build: Rebuild, factors: list[Value]) -> Value:
     return product
 
 
+def is_moderate(number: Number) -> bool:
+    """Whether a constant stays far from overflow and underflow, whatever else is multiplied."""
+    return 1e-12 <= abs(number) <= 1e12
+
+
+def scale_of(build: Rebuild, value: Value, deepest: int = 4) -> Number:
+    """The product of the constants among the factors of a value that repeats."""
+    view, number = view_of(build, value), constant_of(build, value)
+    inner = build.match(view[0] if view is not None else value, "mul", "neg")
+    if number is not None or inner is None or deepest == 0:
+        return 1 if number is None else number
+    return math.prod(scale_of(build, operand, deepest - 1) for operand in inner.operands)
+
+
 def merged(numbers: list[Number], dtype: str) -> list[Number]:
     """Products of the numbers, as few as stay far from overflow and underflow. In 16 bits they stay apart: there each
     product would be rounded, where registers have 32."""
     found: list[Number] = []
     for number in numbers:
-        if found and not is_short(dtype) and 1e-12 <= abs(found[-1] * number) <= 1e12:
+        if found and not is_short(dtype) and is_moderate(found[-1] * number):
             found[-1] = round_to(found[-1] * number, dtype)
         else:
             found.append(number)

@@ -15,7 +15,17 @@ from ...ir.function import Module, Op, Value
 from ...ir.types import is_float, multiply_dims
 from ..rewrite import Log, Rebuild, Rules, rewrite_module
 from ._choices import CHOICES
-from ._factors import factors_of, has_small_and_more, is_negative, is_small, merged, product_of, ratio
+from ._factors import (
+    factors_of,
+    has_small_and_more,
+    is_moderate,
+    is_negative,
+    is_small,
+    merged,
+    product_of,
+    ratio,
+    scale_of,
+)
 from ._match import (
     axes_of,
     constant_of,
@@ -48,10 +58,12 @@ def small_factors_together(op: Op, build: Rebuild) -> Value | None:
         return None
     constants = merged([n for factor in small if (n := constant_of(build, factor)) is not None], op.result.type.dtype)
     others = [factor for factor in small if constant_of(build, factor) is None]
-    if max(len(constants), len(others) > 0) == len(small):
+    # The values that repeat, and one constant with them, unless they have one already that it would overflow with.
+    scale = math.prod(scale_of(build, factor) for factor in others)
+    together = len(others) + bool(constants and (scale == 1 or is_moderate(scale * constants[0])))
+    if 1 + len(others) + len(constants) - together == len(small):
         return None
     small = [*others, *(build.constant(number, op.result.type.dtype, op.result.type.shape) for number in constants)]
-    together = len(others) + 1  # the values that repeat, and one constant with them
     product = build.emit("mul", product_of(build, rest), product_of(build, small[:together]))
     return product_of(build, [product, *small[together:]])
 
