@@ -82,9 +82,9 @@ class _Lowering:
         self.function(entry)
         if self.checks:
             self.buffers[STATUS] = Buffer(STATUS, "i32", integer(len(self.checks)), "status")
-        for step in self.steps:
-            for variant in step.variants:
-                self.buffers.update({buffer.name: buffer for buffer in variant.temporaries})
+        together = self.together(entry.name)
+        for variant in (*(variant for step in self.steps for variant in step.variants), *together):
+            self.buffers.update({buffer.name: buffer for buffer in variant.temporaries})
         dims = dict.fromkeys(name for value in entry.inputs for dim in value.type.shape for name in dim_names(dim))
         return Program(
             entry.name, tuple((value.name, value.type) for value in entry.inputs),
@@ -92,7 +92,7 @@ class _Lowering:
             tuple(self.steps), tuple(self.checks), tuple(names[value] for value in entry.outputs), tuple(dims),
             tuple(value.name for value in entry.inputs if value in entry.params), tuple(self.repeats),
             tuple(names[value] for value in entry.inputs),
-            self.together(entry.name),
+            together,
         )  # fmt: skip
 
     def together(self, name: str) -> tuple[Variant, ...]:

@@ -98,6 +98,19 @@ def test_pairs_on_devices(rows: int, classes: int, device: Device) -> None:
     agree(PAIRS.format(C=classes), device, **pairs(rows, classes))
 
 
+SMALL = """func @f(%x: f32[6, 5], %t: i32[6, 5]) -> (%each: f32[6], %sum: f32[1], %g: f32[6, 5]) {
+  %each = multilabel_margin_loss %x, %t {reduction = "none"}
+  %sum = multilabel_margin_loss %x, %t {reduction = "sum"}
+  %g = grad %each, %x
+  return %each, %sum, %g
+}"""
+
+
+def test_a_program_of_which_no_step_leaves_partial_sums(device: Device) -> None:
+    """Its rows are so few that one work-item does each step; all of them together leave some."""
+    agree(SMALL, device, **lists(6, 5))
+
+
 def blocks(compiled: Compiled) -> list[Kernel]:
     return [variant.launches[0].kernel for variant in compiled.program.together
             if variant.strategy == "block-by-block"]  # fmt: skip
