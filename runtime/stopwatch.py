@@ -49,7 +49,8 @@ class Stopwatch(Executable):
             self.settle()
         return self.seconds
 
-    def _launch(self, plan: Plan, wait: bool) -> None:
+    def _launch(self, plan: Plan, wait: bool, behind: Sequence[Plan] = ()) -> None:
+        assert not behind, "what runs behind a program is none of its steps"
         steps = self._step_of_each_launch(plan)
         self.seconds = dict.fromkeys(steps, 0.0)
         for name, group in groupby(zip(steps, plan.launches), key=lambda pair: pair[0]):

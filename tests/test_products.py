@@ -4,6 +4,7 @@ and in the simulator, with what is computed from them in the same kernel."""
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import cycle
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from lossc.compiler.strategies import Decision, candidates
 from lossc.ir.kernel import PrivateArray
 from lossc.ir.parser import parse
 from lossc.ir.target import PRESETS
+from lossc.runtime.device import Device, select
 from lossc.runtime.simulate import simulate
 from lossc.tuning.search import MOST_CANDIDATES
 
@@ -58,17 +60,22 @@ def expected(given: Mapping[str, np.ndarray], form: tuple[bool, bool]) -> np.nda
 @pytest.mark.parametrize("shape", FEW)
 def test_few_rows_and_columns(shape: tuple[int, int, int]) -> None:
     for form in FORMS:
-        compare(shape, form)
+        compare(shape, form, select())
 
 
 @pytest.mark.parametrize("shape", [*FEW[1::4], *NONE])
 def test_where_the_number_of_rows_has_a_name_or_there_is_nothing(shape: tuple[int, int, int]) -> None:
-    compare(shape, (False, False), named=True)
-    compare(shape, (False, True), named=True)
+    compare(shape, (False, False), select(), named=True)
+    compare(shape, (False, True), select(), named=True)
 
 
-def compare(shape: tuple[int, int, int], form: tuple[bool, bool], named: bool = False) -> None:
-    fn, given = lossc.parse(text(*shape, form, named)).compile(), arrays(*shape, form)
+@pytest.mark.parametrize(("shape", "form"), [*zip(FEW, cycle(FORMS)), *zip(FEW[2:6], FORMS)])
+def test_on_every_device(shape: tuple[int, int, int], form: tuple[bool, bool], device: Device) -> None:
+    compare(shape, form, device)
+
+
+def compare(shape: tuple[int, int, int], form: tuple[bool, bool], device: Device, named: bool = False) -> None:
+    fn, given = lossc.parse(text(*shape, form, named)).compile(device=device), arrays(*shape, form)
     np.testing.assert_allclose(fn(**given)[0], expected(given, form), rtol=1e-5, atol=1e-5)
 
 
@@ -94,12 +101,12 @@ def test_a_matrix_that_is_read_once_is_not_copied() -> None:
     assert "matmul.packed" in private_arrays((400, 300, 400), (False, False))
 
 
-def test_what_comes_from_memory_takes_few_streams() -> None:
+def test_what_comes_from_memory_takes_few_streams(device: Device) -> None:
     # 16 MiB and more: eight rows at a time, and their sums wait in a first-level cache.
     sums = private_arrays((1, 4096, 4096), (False, False))["matmul.sums"]
     assert 1000 < sums.size <= 4096
     given = arrays(2, 1100, 2500, (False, False))
-    found = lossc.parse(text(2, 1100, 2500, (False, False))).compile()(**given)[0]
+    found = lossc.parse(text(2, 1100, 2500, (False, False))).compile(device=device)(**given)[0]
     np.testing.assert_allclose(found, expected(given, (False, False)), rtol=1e-4, atol=1e-4)
 
 
@@ -126,12 +133,12 @@ def test_whatever_the_tuner_tries_gives_the_same(form: tuple[bool, bool], named:
     assert len(sources) > 4
 
 
-def test_sixteen_bits_by_a_vector() -> None:
+def test_sixteen_bits_by_a_vector(device: Device) -> None:
     source = """func @f(%x: f16[37, 40], %w: f16[1, 40]) -> (f16[37, 1]) {
       %z = matmul %x, %w {transpose_right = true}
       return %z
     }"""
     random = np.random.default_rng(0)
     x, w = random.normal(size=(37, 40)).astype(np.float16), random.normal(size=(1, 40)).astype(np.float16)
-    found = lossc.parse(source).compile()(x=x, w=w)[0]
+    found = lossc.parse(source).compile(device=device)(x=x, w=w)[0]
     np.testing.assert_allclose(found, x.astype("f8") @ w.astype("f8").T, rtol=2e-3, atol=2e-3)
