@@ -183,7 +183,7 @@ def test_no_sum_across_loses_a_nan(text: str, names: str, device: Device) -> Non
     """A maximum that misses it is one from which the NaN comes back in every sum."""
     random = np.random.default_rng(0)
     shape = (3, 5, 64) if names == "xy" else (3, 5, 3, 64)
-    given = {name: random.standard_normal(shape).astype(np.float32) for name in names}
+    given: dict[str, np.ndarray] = {name: random.standard_normal(shape).astype(np.float32) for name in names}
     given["x"].reshape(3, 5, -1)[1, 2, 7] = np.nan
     if names == "x":
         given["t"] = random.integers(0, 5, (3, 3, 64)).astype(np.int32)
