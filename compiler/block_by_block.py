@@ -45,7 +45,7 @@ from .rows.blocks import Block, LaneTrack, columns_below, finish_block, leave_ou
 from .rows.bounds import end_of_columns, end_of_reading, unviewed
 from .rows.ownership import own_share
 from .rows.stages import Stage, stages_of
-from .rows.sweep import Row, Work
+from .rows.sweep import Row, Work, work_of
 from .rows.turned import Turned, turn_in, turn_out, turned
 from .strategies.row_item import items_for
 
@@ -244,9 +244,9 @@ class _BlockByBlock:
             block = Block({**alone.point, **at}, base, self.width, fresh)
             groups = declare(emitter, nest, stage.reductions, self.width, 1)
             if within is not None:
-                leave_out_rest(nest, groups)
+                leave_out_rest(emitter, nest, groups)
             own = [group for group in sums if group.op in stage.element_sums]
-            work = Work(stage.summed, stage.element_outputs, stage.element_checks, kept=kept)
+            work = work_of(stage, kept=kept)
             tracks.append(LaneTrack(Scope(dict(nest.known), nest.statements), block, work, groups, own))
         visit_columns(emitter, nest, tracks, within=within)
         for track in tracks:
@@ -263,7 +263,7 @@ class _BlockByBlock:
 
     def _end_of_rows(self, scope: Scope, position: int, base: Expr) -> Expr | None:
         """Where the loop over rows of a kernel may end, of which no other kernel looks at the rest."""
-        ends = _ends_of_rows(self.kernels, position)
+        ends = _ends_of_rows(self.kernels, position, self.buffers)
         known = {buffer for kernel in self.kernels[:position] for buffer in kernel.buffers.values()}
         if len(ends) != 1:
             return None
@@ -324,9 +324,11 @@ def _computed_early(kernel: Fused) -> list[Value]:
     return [value for value in dear if schedule.varies[value] == fixed]
 
 
-def _ends_of_rows(kernels: Sequence[Fused], position: int) -> dict[str, tuple[Value, DimLike]]:
+def _ends_of_rows(
+    kernels: Sequence[Fused], position: int, buffers: Mapping[str, Buffer]
+) -> dict[str, tuple[Value, DimLike]]:
     """The buffers that say from which row on what a kernel stores is of no use to the others, each with its value there
-    and how many rows there are; empty where all of it is of use."""
+    and how many rows there are; empty where all of it is of use, be it to the caller."""
     kernel = kernels[position]
     schedule = kernel.schedule
     if schedule.whole_reductions or schedule.checks or schedule.element_outputs:
@@ -337,6 +339,8 @@ def _ends_of_rows(kernels: Sequence[Fused], position: int) -> dict[str, tuple[Va
         stored = schedule.where[output].index(axis)
         readers = [(other, value) for other in kernels for value in other.schedule.function.inputs
                    if other.buffers[value] == kernel.buffers[output]]  # fmt: skip
+        if buffers[kernel.buffers[output]].role != "temporary" or not readers:
+            return {}
         for other, value in readers:
             inside = other.schedule.where[value][stored]
             end = end_of_reading(other.schedule, value, inside) if inside is not None else None

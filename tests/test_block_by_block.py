@@ -111,6 +111,39 @@ def test_a_program_of_which_no_step_leaves_partial_sums(device: Device) -> None:
     agree(SMALL, device, **lists(6, 5))
 
 
+# The second kernel reads the first `n` of what the first has for a row; the caller gets all of it.
+RETURNED = """func @f(%x: f32[N, 8], %n: i32[N]) -> (%mine: f32[N, 8], %y: f32[N, 8]) {
+  %a = broadcast %x {shape = [N, 8, 8], dims = [0, 1]}
+  %b = broadcast %x {shape = [N, 8, 8], dims = [0, 2]}
+  %d = sub %a, %b
+  %over = relu %d
+  %mine = reduce_sum %over {axes = [2]}
+  %repeated = broadcast %mine {shape = [N, 8, 8], dims = [0, 2]}
+  %i = iota {axis = 2, dtype = i32, shape = [N, 8, 8]}
+  %ends = broadcast %n {shape = [N, 8, 8], dims = [0]}
+  %counts = lt %i, %ends
+  %zero = constant {value = 0.0, dtype = f32, shape = [N, 8, 8]}
+  %kept = select %counts, %repeated, %zero
+  %products = mul %kept, %a
+  %y = reduce_sum %products {axes = [2]}
+  return %mine, %y
+}"""
+
+
+def returned(rows: int) -> dict[str, np.ndarray]:
+    random = np.random.default_rng(rows)
+    return {"x": random.standard_normal((rows, 8)).astype(np.float32),
+            "n": random.integers(0, 3, rows).astype(np.int32)}  # fmt: skip
+
+
+def test_what_is_read_in_part_and_returned_is_written_in_full_in_the_simulator() -> None:
+    agree(RETURNED, None, **returned(33))
+
+
+def test_what_is_read_in_part_and_returned_is_written_in_full_on_devices(device: Device) -> None:
+    agree(RETURNED, device, **returned(1000))
+
+
 def blocks(compiled: Compiled) -> list[Kernel]:
     return [variant.launches[0].kernel for variant in compiled.program.together
             if variant.strategy == "block-by-block"]  # fmt: skip
@@ -207,19 +240,30 @@ def test_sums_that_go_to_the_end(text: str) -> None:
     assert not stops(compile_module(parse(text), CPU_AVX512, "row-lanes"))
 
 
-def test_a_maximum_of_conditions_that_stops_is_no_less_than_0() -> None:
-    text = """func @f(%x: f32[B, 40, 32], %n: i32[B, 32]) -> (i32[B, 32]) {
-      %i = iota {axis = 1, dtype = i32, shape = [B, 40, 32]}
-      %ends = broadcast %n {shape = [B, 40, 32], dims = [0, 2]}
-      %counts = lt %i, %ends
-      %zero = constant {value = 0.0, dtype = f32, shape = [B, 40, 32]}
-      %large = gt %x, %zero
-      %both = and %counts, %large
-      %number = cast %both {dtype = i32}
-      %any = reduce_max %number {axes = [1]}
-      return %any
-    }"""
-    runner = Runner(text, None, "row-lanes")
+ANY_LARGE = """func @f(%x: f32[B, {C}, 32], %n: i32[B, 32]) -> (i32[B, 32]) {{
+  %i = iota {{axis = 1, dtype = i32, shape = [B, {C}, 32]}}
+  %ends = broadcast %n {{shape = [B, {C}, 32], dims = [0, 2]}}
+  %counts = lt %i, %ends
+  %zero = constant {{value = 0.0, dtype = f32, shape = [B, {C}, 32]}}
+  %large = gt %x, %zero
+  %both = and %counts, %large
+  %number = cast %both {{dtype = i32}}
+  %any = reduce_max %number {{axes = [1]}}
+  return %any
+}}"""
+
+
+@pytest.mark.parametrize("columns", ["40", "C"])
+def test_a_maximum_of_conditions_that_stops_is_no_less_than_0(columns: str) -> None:
+    runner = Runner(ANY_LARGE.format(C=columns), None, "row-lanes")
     assert stops(runner.compiled)
     (found,) = runner(x=np.ones((1, 40, 32), np.float32), n=np.arange(-16, 16, dtype=np.int32)[None]).values()
     np.testing.assert_array_equal(found, (np.arange(-16, 16) > 0)[None])
+
+
+def test_the_maximum_of_no_conditions_is_the_least_number(device: Device) -> None:
+    for where in (None, device):
+        runner = Runner(ANY_LARGE.format(C="C"), where, "row-lanes")
+        assert stops(runner.compiled)
+        (found,) = runner(x=np.ones((1, 0, 32), np.float32), n=np.zeros((1, 32), np.int32)).values()
+        np.testing.assert_array_equal(found, np.full((1, 32), np.iinfo(np.int32).min))
