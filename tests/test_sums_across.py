@@ -195,6 +195,35 @@ def test_no_sum_across_loses_a_nan(text: str, names: str, device: Device) -> Non
             np.testing.assert_array_equal(np.isnan(found[output]), np.isnan(wanted), err_msg=output)
 
 
+ROWS_AND_COLUMNS = """func @f(%x: f32[16, 16]) -> (f32[16, 16]) {{
+  %m = reduce_max %x {{axes = [1]}}
+  %mb = broadcast %m {{shape = [16, 16], dims = [0]}}
+  %d = sub %x, %mb
+  %e = exp %d
+  %s = reduce_sum %e {{axes = [1]}}
+  %over_rows = reduce_sum %d {{axes = [0]}}
+  %a = broadcast %{A} {{shape = [16, 16], dims = [{ROW_OF_A}]}}
+  %b = broadcast %{B} {{shape = [16, 16], dims = [{ROW_OF_B}]}}
+  %y = sub %a, %b
+  return %y
+}}"""
+
+
+@pytest.mark.parametrize(
+    ("a", "row_of_a", "b", "row_of_b"),
+    [("m", 0, "s", 1), ("m", 1, "s", 0), ("over_rows", 0, "s", 0)],
+    ids=["the sum lies across", "the maximum lies across", "a sum of all rows"],
+)
+def test_no_nan_is_lost_where_rows_meet_other_rows(a: str, row_of_a: int, b: str, row_of_b: int) -> None:
+    """A NaN of one place does not stand for that of another."""
+    text = ROWS_AND_COLUMNS.format(A=a, ROW_OF_A=row_of_a, B=b, ROW_OF_B=row_of_b)
+    x = np.random.default_rng(0).standard_normal((16, 16)).astype(np.float32)
+    x[3, 5] = np.nan
+    (wanted,) = evaluate(passes(parse(text).entry, PLAIN), {"x": x})
+    (found,) = Runner(text, None)(x=x).values()
+    np.testing.assert_array_equal(np.isnan(found), np.isnan(wanted))
+
+
 def test_a_maximum_that_is_stored_may_miss_a_nan_where_that_comes_back() -> None:
     compiled = compile_module(parse(dice(21, "64, 64")), CPU_AVX512)
     assert [len(schedule.missing) for schedule in compiled.outlined.schedules.values()] == [1, 0, 0]

@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from ...ir.function import Function, Op, Value
+from ...ir.ops import is_pointwise
 from ...ir.types import is_float, is_short
 from ..intervals import VIEWS
 from ..ranges import LOG1P_NEAR, Ranges, ranges_of, source
@@ -122,7 +123,8 @@ def nan_returns(op: Op, function: Function, users: Mapping[Value, list[Op]]) -> 
         if other is op or not other.results:
             continue
         strict, has = other.name in _STRICT, here & set(other.operands)
-        if (has and _takes_whole_rows(other, op)) or (strict and rows & set(other.operands)):
+        from_rows = strict and rows & set(other.operands) and _stays_in_rows(other, op)
+        if from_rows or (has and _takes_whole_rows(other, op)):
             rows.add(other.result)
         elif strict and other.name not in ("broadcast", "reshape", "transpose") and has:
             here.add(other.result)
@@ -134,9 +136,37 @@ def nan_returns(op: Op, function: Function, users: Mapping[Value, list[Op]]) -> 
         for user in users.get(value, []):
             if not user.results:
                 return False
-            pending += [r for r in user.results if r not in rows and r not in seen]
-            seen.update(user.results)
+            if user.result in rows or user.result in seen:
+                continue
+            if not _stays_in_rows(user, op):
+                return False
+            pending.append(user.result)
+            seen.add(user.result)
     return True
+
+
+def _stays_in_rows(other: Op, op: Op) -> bool:
+    """Whether what lies as a reduction's operand does, or as its result, with axes of one element or without, still
+    lies so in the result of another operation. Elsewhere it meets other rows."""
+    if is_pointwise(other.name) or other.name == "with_gradient":
+        return True
+    full = op.operands[0].type.shape
+    axes = {axis % len(full) for axis in op.attributes["axes"]}
+    thin = tuple(1 if axis in axes else size for axis, size in enumerate(full))
+    before = other.operands[0].type.shape if other.operands else ()
+    after = other.result.type.shape
+    match other.name:
+        case "broadcast":
+            kept = tuple(axis for axis in range(len(full)) if axis not in axes)
+            dims = kept if before == op.result.type.shape else tuple(range(len(full)))
+            return after in (full, thin) and tuple(other.attributes["dims"]) == dims
+        case "reshape":
+            return {before, after} <= {op.result.type.shape, thin}
+        case "gather":
+            return before == full and {other.attributes["axis"] % len(full)} == axes
+        case name if name.startswith("reduce_"):
+            return before == full and {axis % len(full) for axis in other.attributes["axes"]} == axes
+    return False
 
 
 def _takes_whole_rows(other: Op, op: Op) -> bool:
