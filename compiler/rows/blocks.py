@@ -191,19 +191,24 @@ def _counting(emitter: Emitter, scope: Scope, tracks: Sequence[LaneTrack]) -> tu
     """The columns that count for any of the rows, if all that a single pass does is reduce those."""
     track, work = tracks[0], tracks[0].work
     does_more = track.sums or track.picks or track.across or track.ahead or work.stores or work.checks or work.keep
-    end = None if len(tracks) > 1 or does_more else end_of_columns(emitter.schedule, work.reductions)
+    end = None if len(tracks) > 1 or does_more else end_of_columns(emitter.schedule, [group.op for group in track.rows])
     if end is None:
         return None
-    leave_out_rest(scope, track.rows)
+    leave_out_rest(emitter, scope, track.rows)
     return columns_below(emitter, scope, end, track.block, track.row)
 
 
-def leave_out_rest(scope: Scope, groups: Sequence[Accumulators]) -> None:
-    """Have maxima count what is left out: 0, the least that they are of."""
+def leave_out_rest(emitter: Emitter, scope: Scope, groups: Sequence[Accumulators]) -> None:
+    """Have maxima count what is left out: 0, the least that they are of. Of no columns nothing is left out."""
+    columns = emitter.schedule.axes[emitter.schedule.columns[0]]
     for group in groups:
         if group.op.name == "reduce_max":
             first = group.variables[0]
-            scope.statements.append(Assign(first, Const(0, first.dtype, first.width)))
+            least: Expr = Const(0, first.dtype, first.width)
+            if not isinstance(columns, int) or columns == 0:
+                some = widen(Apply("gt", (size_of(columns), integer(0)), "bool"), first.width)
+                least = Apply("select", (some, least, first), first.dtype, first.width)
+            scope.statements.append(Assign(first, least))
 
 
 def columns_below(emitter: Emitter, scope: Scope, end: Value, block: Block, row: Scope) -> tuple[Expr, Expr]:
@@ -270,7 +275,7 @@ def finish_rows(
     """What the row, or the rows, at a point give once a pass is done: stored values, sums over rows (of `fresh` lanes),
     checks."""
     own = [group for group in sums if group.op in stage.row_sums]
-    emitter.compute([*stage.row_outputs, *(group.op.operands[0] for group in own)], point, scope)
+    emitter.compute([*stage.row_outputs, *(group.value for group in own)], point, scope)
     for value in stage.row_outputs:
         emitter.store(value, point, scope)
     for group in own:
