@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from ..ir.function import Op, Value
 from ..ir.schedule import Schedule
+from .behind import behind
 from .fusion.outline import Outlined
 
 
@@ -59,7 +60,8 @@ def is_read_in_place(schedule: Schedule, launch: Op, old: Sequence[Value], new: 
     inside = dict(zip((*launch.operands, *launch.results), (*kernel.inputs, *kernel.outputs)))
     read, stored = inside[old[0]], inside[new]
     multiplied = schedule.matmul.operands if schedule.matmul is not None else ()
-    if read in multiplied or any(op.name == "gather" for op in kernel.ops):
+    picked = behind([op.operands[0] for op in kernel.ops if op.name == "gather"], kernel.producers())
+    if read in multiplied or read in picked:
         return False
     # What does not run along all loops is read again by others.
     return schedule.where[read] == schedule.where[stored] and schedule.looped.issubset(schedule.where[read])

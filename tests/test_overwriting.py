@@ -45,8 +45,33 @@ SHARED = {
         }""",
         {("x", "y")},
     ),
+    "an element of another operand is picked": (
+        """func @f(%x: f32[64], %w: f32[3]) -> (f32[64]) {
+          %i = constant {value = 1, dtype = i32}
+          %p = gather %w, %i {axis = 0}
+          %b = broadcast %p {dims = [], shape = [64]}
+          %y = mul %x, %b
+          return %y
+        }""",
+        {("x", "y")},
+    ),
 }
 KEPT = {
+    "an element of it is picked": """func @f(%x: f32[64]) -> (f32[64]) {
+      %i = constant {value = 1, dtype = i32}
+      %p = gather %x, %i {axis = 0}
+      %b = broadcast %p {dims = [], shape = [64]}
+      %y = mul %x, %b
+      return %y
+    }""",
+    "an element of what is computed from it is picked": """func @f(%x: f32[64]) -> (f32[64]) {
+      %i = constant {value = 1, dtype = i32}
+      %e = exp %x
+      %p = gather %e, %i {axis = 0}
+      %b = broadcast %p {dims = [], shape = [64]}
+      %y = mul %x, %b
+      return %y
+    }""",
     "a view is read later": """func @f(%x: f32[8, 8], %w: f32[4, 4]) -> (f32[8, 8], f32[4, 16]) {
       %v = reshape %x {shape = [4, 16]}
       %y = relu %x

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import lossc
 from lossc import nn, optim
 from lossc.runtime.device import Device
 from lossc.runtime.execute import Executable
+from lossc.training import accumulate
 from lossc.training.arena import segments_of
 
 
@@ -108,6 +110,29 @@ def test_each_of_several_checks_keeps_the_parameters(any_device: Device) -> None
         assert same(values(g), before)
     step(x=X, labels=LABELS, more=LABELS)
     assert not same(values(g), before)
+
+
+def test_what_looks_at_several_checks_is_one_launch(device: Device) -> None:
+    """Of arenas too large for a lone work-item."""
+    g = lossc.Graph()
+    x, labels, more = g.input("x", (None, 6)), *(g.input(name, (None,), dtype="i32") for name in ("labels", "more"))
+    logits = nn.Mlp(g, "net", 6, 4096, 3)(x)
+    g.set_outputs([g.cross_entropy_loss(logits, labels) + g.cross_entropy_loss(logits, more)])
+    step = g.compile_step(optim.Adam(), device=device)
+    step.accumulate(x=X, labels=LABELS, more=LABELS)
+    (trained,), (accumulator,) = step._trained.values(), step._accumulators.values()
+    assert trained.update.in_place
+    for behind in (*trained.update.executables(trained.gradients), accumulator.adding(1.0, first=False)):
+        assert len(behind._plan((), None).launches) == 1
+
+
+def test_a_sum_of_gradients_is_not_written_over_what_it_reads(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    step = network().compile_step(optim.SGD(0.1), device=device)
+    ready_program = accumulate.ready_program
+    monkeypatch.setattr(accumulate, "ready_program",
+                        lambda *arguments: replace(ready_program(*arguments), overwrites=frozenset()))  # fmt: skip
+    with pytest.raises(lossc.CompilerBug, match="what it has written over"):
+        step.accumulate(x=X, labels=LABELS)
 
 
 def test_a_step_is_launched_whole(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:

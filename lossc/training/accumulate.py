@@ -14,14 +14,14 @@ import numpy as np
 
 from lossc.arrays import to_dtype
 from lossc.ir.builder import Builder, Tensor
-from lossc.ir.diagnostics import LirError
+from lossc.ir.diagnostics import CompilerBug, LirError
 from lossc.ir.function import Module
 from lossc.ir.types import Type, named
 from lossc.ready import ready_program
 from lossc.runtime.execute import Executable
 from lossc.runtime.memory import Argument, argument_for, send
 from lossc.training.arena import Arena
-from lossc.training.guard import STATUS, Guard
+from lossc.training.guard import GRADIENT_STATUS, Guard
 
 
 def checked_share(share: Any) -> float:
@@ -48,7 +48,7 @@ class Accumulator:
         read = {"gradient": gradients.argument, "share": self._share}
         # What a batch begins after it has failed, the next one begins again.
         self._begin = self._program(begin, read, None)
-        # In place: the sum reads only the element that it writes, and arenas have no ragged end.
+        # In place: arenas have no ragged end.
         self._add = self._program(add, {**read, "total": self.total.argument}, status)
 
     def _program(
@@ -56,12 +56,15 @@ class Accumulator:
     ) -> Executable:  # fmt: skip
         device, dtype, build = self.total.device, self.total.dtype, Builder()
         types = {name: Type(dtype, () if name == "share" else (named("P"),)) for name in read}
-        tensors = [Tensor(build.input(name, type_), build) for name, type_ in types.items()]
-        where_checks_hold = Guard(build, 0 if status is None else status.array.size)
-        result = where_checks_hold(formula(*tensors), tensors[-1])
+        tensors = {name: Tensor(build.input(name, type_), build) for name, type_ in types.items()}
+        result = formula(**tensors)
+        if status is not None:
+            result = Guard(build, status.array.size)(result, tensors["total"])
         function = build.function(f"accumulate_{formula.__name__}", [result.value], ("result",))
         ready = ready_program(Module({function.name: function}, function.name), device)
-        read = read if status is None else {**read, STATUS: status}
+        if "total" in read and ("total", "result") not in ready.overwrites:
+            raise CompilerBug("the sum of gradients reads what it has written over")
+        read = read if status is None else {**read, GRADIENT_STATUS: status}
         return Executable(ready.program, device, ready.sources, ready.options, read, {"result": self.total.argument})
 
     def adding(self, share: float, first: bool) -> Executable:

@@ -6,6 +6,8 @@ what is launched behind that run, before anybody has looked whether it failed, p
 
 from __future__ import annotations
 
+from functools import reduce
+
 import numpy as np
 
 from lossc.ir.builder import Builder, Tensor
@@ -14,7 +16,7 @@ from lossc.ir.types import Type
 from lossc.runtime.device import Device
 from lossc.runtime.memory import Argument, argument_for
 
-STATUS = "gradients.status"
+GRADIENT_STATUS = "gradients.status"
 """The input that holds them. No name of an optimizer's has a dot."""
 
 
@@ -29,8 +31,12 @@ class Guard:
     """The input `gradients.status` of a function under construction. Without any checks everything holds."""
 
     def __init__(self, build: Builder, checks: int) -> None:
-        words = Tensor(build.input(STATUS, Type("i32", (checks,))), build) if checks else None
-        self._holds = None if words is None else words.amin() == CHECK_HOLDS
+        self._holds: Tensor | None = None
+        if checks:
+            words = Tensor(build.input(GRADIENT_STATUS, Type("i32", (checks,))), build)
+            # Word by word: a reduction over them would be a launch of its own before each that looks at them.
+            places = [Tensor(build.constant(place, "i32"), build) for place in range(checks)]
+            self._holds = reduce(Tensor.__and__, [words.gather(place, 0) == CHECK_HOLDS for place in places])
 
     def __call__(self, new: Tensor, old: Tensor) -> Tensor:
         """`new` where all checks hold, else `old`."""

@@ -1,9 +1,9 @@
 """Training steps: loss, gradients and update in one call, on memory that stays where it is.
 
 In: a module whose first output is minimised, the parameters, an optimizer. Out: `Step`. Parameters, gradients and each
-part of the optimizer's state are one arena a element type: the backward kernels write gradients straight into theirs,
-then one kernel updates everything. All of it is launched before anything is waited for: an error in a batch is seen
-by the update on the device, which then changes no parameter (`guard.py`).
+part of the optimizer's state are one arena an element type: the backward kernels write gradients straight into theirs,
+then one launch a group of parameters updates what is of one type. All of it is launched before anything is waited for:
+an error in a batch is seen by the update on the device, which then changes no parameter (`guard.py`).
 """
 
 from __future__ import annotations

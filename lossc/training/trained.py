@@ -15,7 +15,7 @@ from lossc.parameters import Parameter
 from lossc.runtime.device import Device
 from lossc.runtime.memory import Argument
 from lossc.training.arena import Arena, arena_alignment, segments_of
-from lossc.training.update import Range, Update
+from lossc.training.update import GroupRange, Update
 
 TRAINED_TYPES = ("f32", "f64")
 
@@ -51,7 +51,7 @@ def make_arenas(
         ranges = []
         for group in groups:
             members = [table[entry.name] for entry in own if entry.group == group]
-            ranges.append(Range(group, members[0].offset, members[-1].stop))
+            ranges.append(GroupRange(group, members[0].offset, members[-1].stop))
         ranges = [part for part in ranges if part.stop > part.start]
         update = Update(device, optimizer, ranges, parameters, state, clip_value, status)
         trained[dtype] = Trained(parameters, gradients, state, update)

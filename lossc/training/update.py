@@ -25,7 +25,7 @@ from lossc.runtime.device import Device
 from lossc.runtime.execute import Executable
 from lossc.runtime.memory import Argument, argument_for, copy, send
 from lossc.training.arena import Arena, arena_alignment, segments_of
-from lossc.training.guard import STATUS, Guard
+from lossc.training.guard import GRADIENT_STATUS, Guard
 
 if TYPE_CHECKING:
     from lossc.compiler import Compiled
@@ -34,7 +34,7 @@ PARAMETER, GRADIENT, GRADIENT_SCALE = "parameter", "gradient", "gradient_scale"
 
 
 @dataclass(frozen=True)
-class Range:
+class GroupRange:
     """The elements of one group in an arena."""
 
     group: str
@@ -74,7 +74,7 @@ class Update:
     the gradients, whose `status` words they look at."""
 
     def __init__(
-        self, device: Device, optimizer: Optimizer, ranges: Sequence[Range], parameters: Arena,
+        self, device: Device, optimizer: Optimizer, ranges: Sequence[GroupRange], parameters: Arena,
         state: Mapping[str, Arena], clip_value: float | None = None, status: Argument | None = None,
     ) -> None:  # fmt: skip
         self.device, self.optimizer, self.ranges = device, optimizer, tuple(ranges)
@@ -139,12 +139,12 @@ class Update:
             for name, arena in {PARAMETER: self.parameters, **self.state}.items():
                 copy(self.device, self._results[name].argument, arena.argument)
 
-    def _executable(self, gradients: Arena, part: Range) -> Executable:
+    def _executable(self, gradients: Arena, part: GroupRange) -> Executable:
         scalars = self._scalars[part]
         read: dict[str, Argument] = {name: scalars.part(name) for name in scalars.segments}
         read |= {GRADIENT_SCALE: self.gradient_scale, GRADIENT: gradients.range(part.start, part.stop)}
         if self._status is not None:
-            read[STATUS] = self._status
+            read[GRADIENT_STATUS] = self._status
         written: dict[str, Argument] = {}
         for name, arena in {PARAMETER: self.parameters, **self.state}.items():
             read[name] = arena.range(part.start, part.stop)
