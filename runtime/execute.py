@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import numpy as np
 
-from ..ir.diagnostics import LirError, LosscError
+from ..ir.diagnostics import DeviceError, LirError, LosscError
 from ..ir.program import Program
 from ..ir.shapes import bind_dimensions
 from .binding import Binding, Given, as_argument, on_the_host
@@ -37,6 +38,12 @@ class _OfThread(threading.local):
         self.temporaries = {where: Temporaries(device, where, self.plans.clear) for where in (False, True)}
         self.pending: Any = None
         self.pointers = Pointers()
+
+
+def _leaves_a_run(error: BaseException) -> bool:
+    """Whether it broke a run off: an interrupt, or the driver, after which what the plans' own memory holds is
+    anybody's guess. Other errors of ours come before a run or when it is done."""
+    return isinstance(error, DeviceError) or not isinstance(error, LosscError)
 
 
 class Executable:
@@ -96,8 +103,9 @@ class Executable:
     def _run(
         self, plan: Plan, given: Sequence[Given], out: Mapping[str, Any] | None, behind: Sequence[Executable]
     ) -> list[Any]:
-        if behind and len(plan.outputs) > len(plan.free_outputs):
-            # Some fixed outputs are copies, made when the kernels are done.
+        plans_behind = [other._plan((), None) for other in behind]
+        if any(len(one.outputs) > len(one.free_outputs) for one in (plan, *plans_behind)[:-1]):
+            # Some fixed outputs are copies, made when the kernels are done: what follows may read them.
             results = self._run(plan, given, out, ())
             for other in behind:
                 other.run(())
@@ -107,7 +115,6 @@ class Executable:
         arguments = binding.bind(plan, given)
         taken = binding.taken(plan, out, arguments) if out else {}
         arrays = binding.bind_fresh(plan, given, arguments, taken)
-        plans_behind = [other._plan((), None) for other in behind]
         self._launch(plan, True, plans_behind)
         failure = binding.failure(plan, arguments)
         for other, own in zip(behind, plans_behind):
@@ -130,27 +137,25 @@ class Executable:
         arrays: list[np.ndarray] = []
         if out:
             given_outputs, starts = checked_outputs(out, plan.free_outputs, zip(self.free_inputs, given))
-            if len(given_outputs) < len(plan.outputs):
-                return self._run(plan, given, out, ())
-            start_of = dict(zip(given_outputs, starts[len(given) :]))
-            arrays = [given_outputs[output.name] for output in plan.outputs]
-            addresses = [*starts[: len(given)], *[start_of[output.name] for output in plan.outputs]]
-            if plan.addresses != addresses and not self._point(plan, addresses):
-                return self._run(plan, given, out, ())
-        else:
-            plan.addresses.clear()
-            for array, uses in zip(given, plan.input_uses):
-                if uses:
-                    # A kernel does not keep what it is given.
-                    held.append(memory := binding.memory(array))
-                    for set_argument, position in uses:
-                        set_argument(position, memory[0])
-            for fresh in plan.fresh:
-                assert fresh.small is not None
-                array, value = fresh.small.take()
-                arrays.append(array)
-                for set_argument, position in fresh.uses:
-                    set_argument(position, value)
+            if len(given_outputs) == len(plan.outputs):
+                start_of = dict(zip(given_outputs, starts[len(given) :]))
+                addresses = [*starts[: len(given)], *[start_of[output.name] for output in plan.outputs]]
+                if self._run_there(plan, addresses):
+                    return [given_outputs[output.name] for output in plan.outputs]
+            return self._run(plan, given, out, ())
+        plan.addresses.clear()
+        for array, uses in zip(given, plan.input_uses):
+            if uses:
+                # A kernel does not keep what it is given.
+                held.append(memory := binding.memory(array))
+                for set_argument, position in uses:
+                    set_argument(position, memory[0])
+        for fresh in plan.fresh:
+            assert fresh.small is not None
+            array, value = fresh.small.take()
+            arrays.append(array)
+            for set_argument, position in fresh.uses:
+                set_argument(position, value)
         self._launch(plan, wait=True)
         status = plan.status
         if status is not None and status.array.tolist() != plan.status_holds:
@@ -174,19 +179,22 @@ class Executable:
         if plan is None or not plan.quick:
             return False
         try:
-            # Allocators hand out the same memory from call to call, and kernels keep their arguments.
-            if plan.addresses != addresses and not self._point(plan, addresses):
-                return False
-            self._launch(plan, wait=True)
-            status = plan.status
-            if status is None or status.array.tolist() == plan.status_holds:
-                return True
-            reset(self.device, status)
-        except LosscError:
+            return self._run_there(plan, addresses)
+        except BaseException as error:
+            if _leaves_a_run(error):
+                self._forget((self,))
             raise
-        except BaseException:
-            self._forget((self,))
-            raise
+
+    def _run_there(self, plan: Plan, addresses: Sequence[int]) -> bool:
+        """Run a small plan on memory at these addresses. False where one cannot be taken, or where a check failed."""
+        # Allocators hand out the same memory from call to call, and kernels keep their arguments.
+        if plan.addresses != addresses and not self._point(plan, addresses):
+            return False
+        self._launch(plan, wait=True)
+        status = plan.status
+        if status is None or status.array.tolist() == plan.status_holds:
+            return True
+        reset(self.device, status)
         return False
 
     def _point(self, plan: Plan, addresses: Sequence[int]) -> bool:
@@ -248,16 +256,16 @@ class Executable:
         """Do a part of a run that may be interrupted, and that may have launched these."""
         try:
             return step(*arguments)
-        except LosscError:
-            raise
-        except BaseException:
-            self._forget(launched)
+        except BaseException as error:
+            if _leaves_a_run(error):
+                self._forget(launched)
             raise
 
     def _forget(self, launched: Sequence[Executable]) -> None:
-        """After an interrupt: nobody has looked at the status, and the next run is not to find this one's."""
+        """Nobody has looked at the status, and the next run is not to find this one's."""
         for one in launched:
             one._of_thread.plans.clear()
+        for one in launched:
             if one._loaded.status is not None:
                 reset(self.device, one._loaded.status)
 
@@ -285,13 +293,12 @@ class Executable:
                         one.unsaved.pop().store()
             else:
                 queue.flush()
-        except self._driver_error as error:
-            # What the plan's own memory holds now is anybody's guess.
-            self._of_thread.plans.clear()
-            raise device_error(error, f"a kernel of {self.program.name} failed on {self.device}") from error
-        except BaseException:
-            # An interrupt: what the kernels write to is let go of next.
-            queue.finish()
+        except BaseException as error:
+            # What the kernels write to is let go of next.
+            with suppress(self._driver_error):
+                queue.finish()
+            if isinstance(error, self._driver_error):
+                raise device_error(error, f"a kernel of {self.program.name} failed on {self.device}") from error
             raise
 
     # --- planning ---
