@@ -21,7 +21,7 @@ from .tuner import tune
 MOST_SHAPES = 1024
 
 
-class Choice(NamedTuple):
+class TunedProgram(NamedTuple):
     compiled: Compiled
     executable: Executable
 
@@ -33,16 +33,16 @@ class Choices:
         self, compiled: Compiled, device: Device, load: Callable[[Program, Mapping[str, str], str], Executable]
     ) -> None:
         self._untuned, self._device, self._load = compiled, device, load
-        self._of_shapes: dict[Hashable, Choice] = {}
-        self._of_class: dict[tuple[str, ...], Choice] = {}
+        self._of_shapes: dict[Hashable, TunedProgram] = {}
+        self._of_class: dict[tuple[str, ...], TunedProgram] = {}
 
-    def known(self, shapes: Hashable) -> Choice | None:
+    def known(self, shapes: Hashable) -> TunedProgram | None:
         """What was chosen for arrays of these shapes before."""
         return self._of_shapes.get(shapes)
 
     def choose(
         self, shapes: Hashable, arrays: Mapping[str, Given], sizes: Mapping[str, int] | None = None
-    ) -> Choice:  # fmt: skip
+    ) -> TunedProgram:  # fmt: skip
         """What there is for the arrays, or else is the fastest with them; remembered by their `shapes`."""
         inputs = self._untuned.program.inputs
         bound = bind_dimensions(inputs, {name: arrays[name].shape for name, _ in inputs}, sizes)
@@ -50,7 +50,7 @@ class Choices:
         if group not in self._of_class:
             compiled = tune(self._untuned, self._device, [arrays[name] for name, _ in inputs], bound)
             executable = self._load(compiled.program, compiled.sources(), compiled.build_options)
-            self._of_class[group] = Choice(compiled, executable)
+            self._of_class[group] = TunedProgram(compiled, executable)
         while len(self._of_shapes) >= MOST_SHAPES:
             self._of_shapes.pop(next(iter(self._of_shapes)))
         self._of_shapes[shapes] = self._of_class[group]

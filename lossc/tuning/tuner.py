@@ -1,4 +1,5 @@
-"""Measured choices for all fused kernels of a program.
+"""Measured choices for all fused kernels of a program that has launches for each. Where one launch does all of it
+(sizes for a lone work-item, or a program that goes block by block) nothing is measured.
 
 In: a compiled program, a device, inputs. Out: the program with the fastest candidate of each kernel, from memory or
 from a search of at most two seconds in all. What there was no time for is left to the cost model, and to the next time.
@@ -50,7 +51,7 @@ def tune(
     keys: dict[str, str] = {}
     for name in dict.fromkeys(turn.step.name for turn in turns(compiled.program, sizes)):
         if name not in compiled.lowered.fused:
-            continue  # one launch does all: there is nothing to win
+            continue  # one launch does all: none of its kernels has a time, or candidates, of its own
         fused = compiled.lowered.fused[name]
         options[name] = candidates(fused, device.info, compiled.strategy)
         keys[name] = kernel_key(device, fused.schedule.function, sizes, options[name])
