@@ -5,6 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 
 from ..ir.function import Op, Value
+from ..ir.ops import VIEWS
+
+
+def source(value: Value, producer: Mapping[Value, Op]) -> Value:
+    """The value behind operations that only repeat or rename it."""
+    while (op := producer.get(value)) is not None and op.name in VIEWS:
+        value = op.operands[0]
+    return value
 
 
 def behind(

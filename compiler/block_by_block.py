@@ -8,9 +8,7 @@ and the rows of inputs and outputs, lie in private arrays with the rows side by 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from math import prod
+from collections.abc import Iterable, Mapping, Sequence
 
 from ..ir.function import Value
 from ..ir.kernel import (
@@ -39,10 +37,11 @@ from .emission.addresses import index_at
 from .emission.emit import Emitter, Scope
 from .emission.points import Lanes, Point, size_of
 from .emission.reductions import Accumulators, declare, fold
-from .emission.vectors import vector_width
-from .fused import Fused, dtypes_of, launch_of, partial_dtypes, store_partials, with_finish
+from .emission.vectors import static_size, vector_width
+from .fused import Fused, dtypes_of, finish_launch, launch_of, partial_buffers, partial_dtypes, store_partials
+from .row_by_row import ends_of_rows, goes_row_by_row, only_rows_are_shared, row_axis
 from .rows.blocks import Block, LaneTrack, columns_below, finish_block, leave_out_rest, visit_columns
-from .rows.bounds import end_of_columns, end_of_reading, unviewed
+from .rows.ends import end_of_columns
 from .rows.ownership import own_share
 from .rows.stages import Stage, stages_of
 from .rows.sweep import Row, Work, work_of
@@ -50,8 +49,8 @@ from .rows.turned import Turned, turn_in, turn_out, turned
 from .strategies.row_item import items_for
 
 MOST_BYTES = 64 * 1024
-"""Of private arrays: more do not stay in a first-level cache, and the vectors along a row that kernels of their own use
-do as well."""
+"""Of private arrays, a sixteenth of a second-level cache of 1 MiB. Rows that need more are long enough for vectors
+along a row, which the kernels one by one have. Sizes around this one were not measured."""
 
 
 def block_by_block(
@@ -61,64 +60,16 @@ def block_by_block(
     if device.kind != "cpu" or len(steps) < 2 or any(step.repeat is not None for step in steps):
         return ()
     kernels = [fused[step.name] for step in steps]
-    if not all(_goes_row_by_row(kernel) for kernel in kernels):
+    if not all(goes_row_by_row(kernel) for kernel in kernels):
         return ()
-    rows = {kernel.schedule.axes[_row_axis(kernel)] for kernel in kernels}
+    rows = {kernel.schedule.axes[row_axis(kernel)] for kernel in kernels}
     width = min(vector_width(kernel.schedule, device, size) for kernel in kernels for size in rows)
-    if len(rows) > 1 or width < 2 or not _only_rows_are_shared(kernels, buffers):
+    if len(rows) > 1 or width < 2 or not only_rows_are_shared(kernels, buffers):
         return ()
     found = _BlockByBlock(name, kernels, rows.pop(), width, buffers, device)
     if sum(array.size * ITEM_SIZE[array.dtype] for array in found.arrays) > MOST_BYTES:
         return ()
     return (found.variant(),)
-
-
-# --- where it can be done -----------------------------------------------------------------------------------
-
-
-def _row_axis(kernel: Fused) -> int:
-    return kernel.schedule.rows[0]
-
-
-def _goes_row_by_row(kernel: Fused) -> bool:
-    """Whether a kernel reduces rows of sizes that are known, each in one pass and none with a look at others."""
-    schedule = kernel.schedule
-    if schedule.matmul is not None or schedule.across or not schedule.reduced or not schedule.rows:
-        return False
-    row = _row_axis(kernel)
-    gathers = [op for op in schedule.function.ops if op.name == "gather"]
-    along = [schedule.where[op.operands[0]][op.attributes["axis"] % op.operands[0].type.rank] for op in gathers]
-    sizes = [schedule.axes[axis] for axis in schedule.looped - {row}]
-    return schedule.stages == 1 and row not in along and all(isinstance(size, int) for size in sizes)
-
-
-def _only_rows_are_shared(kernels: Sequence[Fused], buffers: Mapping[str, Buffer]) -> bool:
-    """Whether everything that the kernels store has its rows in front, and what one hands to the next is read row by
-    row, in memory of one name."""
-    written: set[str] = set()
-    viewed = {buffer.alias_of for buffer in buffers.values()}
-    for kernel in kernels:
-        schedule, row = kernel.schedule, _row_axis(kernel)
-        for value in (*schedule.function.inputs, *schedule.function.outputs):
-            buffer, own = kernel.buffers[value], schedule.where[value]
-            at_the_end, handed = value in schedule.finished, buffer in written
-            if buffers[buffer].alias_of is not None or buffer in viewed:
-                return False
-            if row in own:
-                in_front = own[0] == row and own.count(row) == 1 and _known(value.type.shape[1:])
-                if not in_front or value.type.dtype == "bool" or at_the_end:
-                    return False
-            elif handed or (value in schedule.function.outputs and not at_the_end):
-                return False
-        written |= {kernel.buffers[value] for value in schedule.function.outputs}
-    return True
-
-
-def _known(sizes: Sequence[DimLike]) -> bool:
-    return all(isinstance(size, int) and size > 0 for size in sizes)
-
-
-# --- the kernel ---------------------------------------------------------------------------------------------
 
 
 class _RowsInside(Emitter):
@@ -128,7 +79,7 @@ class _RowsInside(Emitter):
         buffers = {value: arrays.get(buffer, buffer) for value, buffer in fused.buffers.items()}
         super().__init__(fused.schedule, fused.facts, buffers, fused.slots, fused.reserved)
         self.inside = {value for value, buffer in fused.buffers.items() if buffer in arrays}
-        self.row, self.width = _row_axis(fused), width
+        self.row, self.width = row_axis(fused), width
 
     def index(self, value: Value, point: Point) -> tuple[Expr, int]:
         inside = {**point, self.row: Lanes(integer(0), self.width)} if value in self.inside else point
@@ -161,9 +112,11 @@ class _BlockByBlock:
 
     def _turn(self, kernel: Fused, value: Value) -> None:
         """Have a private array for the rows of what is handed on, or has rows of several elements."""
-        buffer, elements = kernel.buffers[value], _elements(value.type.shape[1:])
-        of_rows = _row_axis(kernel) in kernel.schedule.where[value]
-        if buffer not in self.turned and of_rows and (elements > 1 or self.buffers[buffer].role == "temporary"):
+        buffer = kernel.buffers[value]
+        if buffer in self.turned or row_axis(kernel) not in kernel.schedule.where[value]:
+            return
+        elements = _elements(value.type.shape[1:])
+        if elements > 1 or self.buffers[buffer].role == "temporary":
             dtype = register_dtype(value.type.dtype)
             self.turned[buffer] = turned(self.emitter, buffer, dtype, elements, self.width)
 
@@ -235,7 +188,7 @@ class _BlockByBlock:
         if kept:
             visit_columns(emitter, before, [LaneTrack(before, alone, Work(keep=kept), (), ())], within=within)
         sizes = [schedule.axes[axis] for axis in others]
-        abreast = _abreast(sizes[-1]) if others else 1
+        abreast = _abreast(_elements(sizes[-1:])) if others else 1
         variables = [emitter.fresh("row", "i64") for _ in others]
         nest, tracks = before.inner(), []
         for copy in range(abreast):
@@ -254,16 +207,16 @@ class _BlockByBlock:
                 track.row.known[group.op.result] = fold(emitter, nest, group, False)
             finish_block(emitter, track.row, track.block, stage, sums)
         statements = tuple(nest.statements)
+        end_of_rows = self._end_of_rows(before, position, base) if len(others) == 1 else None
         for number in reversed(range(len(others))):
-            stop = self._end_of_rows(before, position, base) if len(others) == 1 else None
             step = abreast if number == len(others) - 1 else 1
-            stop = stop or size_of(sizes[number])
+            stop = end_of_rows or size_of(sizes[number])
             statements = (For(variables[number], integer(0), stop, integer(step), statements),)
         scope.statements += [*before.statements, *statements]
 
     def _end_of_rows(self, scope: Scope, position: int, base: Expr) -> Expr | None:
         """Where the loop over rows of a kernel may end, of which no other kernel looks at the rest."""
-        ends = _ends_of_rows(self.kernels, position, self.buffers)
+        ends = ends_of_rows(self.kernels, position, self.buffers)
         known = {buffer for kernel in self.kernels[:position] for buffer in kernel.buffers.values()}
         if len(ends) != 1:
             return None
@@ -287,26 +240,27 @@ class _BlockByBlock:
                            private_arrays=self.arrays, comment=comment)  # fmt: skip
         launches, temporaries = [launch], []
         for kernel in self.kernels:
-            own = replace(launch, entry=replace(launch.kernel, name=f"{kernel.name}_blocks{self.width}"))
-            finished = with_finish(kernel, self.device, own, items, "block-by-block", None)
-            launches += finished.launches[1:]
-            temporaries += finished.temporaries
+            if kernel.schedule.whole_reductions:
+                launches.append(finish_launch(kernel, self.device, items, f"_blocks{self.width}_finish"))
+                temporaries += partial_buffers(kernel, items)
         guard = None if isinstance(self.rows, int) else at_least(size_of(self.rows), self.width)
         return Variant("block-by-block", tuple(launches), guard, tuple(temporaries))
 
 
-def _abreast(size: DimLike) -> int:
+def _abreast(size: int) -> int:
     """How many rows of a row's own to go by the columns with: what belongs to a column is read once for all."""
-    return max(count for count in (1, 2, 3, 4) if isinstance(size, int) and size % count == 0)
+    return max(count for count in (1, 2, 3, 4) if size % count == 0)
 
 
-def _elements(sizes: Sequence[DimLike]) -> int:
-    return prod(size for size in sizes if isinstance(size, int))
+def _elements(sizes: Iterable[DimLike]) -> int:
+    found = static_size(tuple(sizes))
+    assert found is not None, "kernels of other rows do not go row by row"
+    return found
 
 
 def _elements_in_row(kernel: Fused) -> int:
     schedule = kernel.schedule
-    return _elements([schedule.axes[axis] for axis in schedule.looped - {_row_axis(kernel)}])
+    return _elements([schedule.axes[axis] for axis in schedule.looped - {row_axis(kernel)}])
 
 
 def _reduced(stage: Stage) -> list[Value]:
@@ -315,39 +269,10 @@ def _reduced(stage: Stage) -> list[Value]:
 
 def _computed_early(kernel: Fused) -> list[Value]:
     """What is dear, and the same in every turn of the loops around the columns."""
-    schedule, row = kernel.schedule, _row_axis(kernel)
+    schedule, row = kernel.schedule, row_axis(kernel)
     if len(schedule.rows) == 1:
         return []
     dear = [op.result for op in schedule.function.ops
             if (op.name == "gather" or op.name in COSTLY) and op.result.type.dtype != "bool"]  # fmt: skip
     fixed = schedule.reduced | {row}
     return [value for value in dear if schedule.varies[value] == fixed]
-
-
-def _ends_of_rows(
-    kernels: Sequence[Fused], position: int, buffers: Mapping[str, Buffer]
-) -> dict[str, tuple[Value, DimLike]]:
-    """The buffers that say from which row on what a kernel stores is of no use to the others, each with its value there
-    and how many rows there are; empty where all of it is of use, be it to the caller."""
-    kernel = kernels[position]
-    schedule = kernel.schedule
-    if schedule.whole_reductions or schedule.checks or schedule.element_outputs:
-        return {}
-    axis = schedule.rows[1]
-    found: dict[str, tuple[Value, DimLike]] = {}
-    for output in schedule.function.outputs:
-        stored = schedule.where[output].index(axis)
-        readers = [(other, value) for other in kernels for value in other.schedule.function.inputs
-                   if other.buffers[value] == kernel.buffers[output]]  # fmt: skip
-        if buffers[kernel.buffers[output]].role != "temporary" or not readers:
-            return {}
-        for other, value in readers:
-            inside = other.schedule.where[value][stored]
-            end = end_of_reading(other.schedule, value, inside) if inside is not None else None
-            source = unviewed(end, other.schedule.function.producers()) if end is not None else None
-            if source is None or other.schedule.where.get(source) != (_row_axis(other),):
-                return {}
-            if source not in other.schedule.function.inputs:
-                return {}
-            found[other.buffers[source]] = (source, schedule.axes[axis])
-    return found

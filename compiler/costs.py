@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..ir.function import Op
-from ..ir.ops import FREE
-from .intervals import VIEWS
+from ..ir.ops import FREE, VIEWS
 
 COSTS: Mapping[str, int] = {
     "exp": 9, "expm1": 12, "log": 18, "log1p": 12, "pow": 30, "tanh": 20, "erf": 20, "sqrt": 6, "div": 6,

@@ -10,9 +10,9 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from ..ir.ops import VIEWS
 from ..ir.types import INTEGER_DTYPES, ITEM_SIZE
 
-VIEWS = ("broadcast", "reshape", "transpose", "stop_gradient", "with_gradient")
 MOST_TERMS = 2.0**63
 
 

@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ..ir.function import Function, Op, Value
-from ..ir.ops import COMPLEMENT, MIRRORED, is_pointwise
+from ..ir.ops import COMPLEMENT, MIRRORED, VIEWS, is_pointwise
 from ..ir.types import is_float
-from .intervals import ANY, MOST_TERMS, RULES, VIEWS, Range, both, either, held, mul, of_type, square, total
+from .behind import source
+from .intervals import ANY, MOST_TERMS, RULES, Range, both, either, held, mul, of_type, square, total
 
 LOG1P_NEAR = (-0.5, 1.0)
 """Between these log(1 + x) is computed by a quotient by 1 + x."""
@@ -59,13 +60,6 @@ def _chosen(function: Function) -> dict[Value, tuple[Op, int]]:
             if choice is None or not is_pointwise(op.name) or chosen.setdefault(operand, choice) != choice:
                 nowhere.add(operand)
     return {value: choice for value, choice in chosen.items() if value not in nowhere}
-
-
-def source(value: Value, producer: Mapping[Value, Op]) -> Value:
-    """The value behind operations that only repeat or rename it."""
-    while (op := producer.get(value)) is not None and op.name in VIEWS:
-        value = op.operands[0]
-    return value
 
 
 class _Walk:

@@ -146,5 +146,8 @@ COMPLEMENT: Mapping[str, str] = {"eq": "ne", "ne": "eq", "lt": "ge", "ge": "lt",
 MIRRORED: Mapping[str, str] = {"eq": "eq", "ne": "ne", "lt": "gt", "gt": "lt", "le": "ge", "ge": "le"}
 """Comparisons, each with that of the operands in the other order."""
 
+VIEWS = ("broadcast", "reshape", "transpose", "stop_gradient", "with_gradient")
+"""What repeats its first operand or renames it, element by element."""
+
 FREE = ("constant", "iota", "size")
 """What costs nothing to compute again wherever it is needed, and reads nothing."""

@@ -29,6 +29,7 @@ from ...ir.kernel import (
     integer,
     register_dtype,
 )  # fmt: skip
+from ...ir.ops import VIEWS
 from ...ir.program import CHECK_HOLDS, STATUS
 from ...ir.schedule import Schedule
 from ...ir.types import DimLike, dim_names, is_integer
@@ -170,7 +171,7 @@ class Emitter:
                 return Const(0, dtype) if axis is None else self.let(scope, "i", coordinate_value(point[axis], dtype))
             case "size":
                 return product(op.attributes["of"])
-            case "broadcast" | "reshape" | "transpose" | "stop_gradient" | "with_gradient":
+            case name if name in VIEWS:
                 return self.operand(op.operands[0], point, scope)
             case "gather":
                 return self.gather(op, point, scope)

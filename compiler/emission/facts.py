@@ -9,10 +9,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from ...ir.function import Function, Op, Value
-from ...ir.ops import is_pointwise
+from ...ir.ops import VIEWS, is_pointwise
 from ...ir.types import is_float, is_short
-from ..intervals import VIEWS
-from ..ranges import LOG1P_NEAR, Ranges, ranges_of, source
+from ..behind import source
+from ..ranges import LOG1P_NEAR, Ranges, ranges_of
 from .polynomials import LEAST_LOG
 
 LEAST_NORMAL = 2.0**-126

@@ -38,11 +38,11 @@ from ...ir.schedule import Schedule
 from ..emission.emit import Emitter, Scope
 from ..emission.points import Lanes, Point, product, size_of, split_rows, widen
 from ..emission.reductions import Accumulators, accumulate
-from .bounds import end_of_columns
+from .ends import end_of_columns
 from .stages import Stage
 from .sweep import Work, lockstep, visit
 
-FEW_COLUMNS = 64
+COLUMNS_PICKED = 64
 """Up to so many, what a row picks of its columns is compared for at every column: 0.86 of fetching it afterwards at 21
 (cross-entropy of pixels), 0.79 at 48, 1.00 at 64 and 100."""
 
@@ -143,7 +143,7 @@ def picked_in_passing(schedule: Schedule, stages: Sequence[Stage], columns: int)
     """Gathers of one element a row, with the first pass that goes by what they pick from: early enough for all that
     uses them."""
     found: dict[Op, int] = {}
-    for op in schedule.function.ops if columns <= FEW_COLUMNS and len(schedule.columns) == 1 else ():
+    for op in schedule.function.ops if columns <= COLUMNS_PICKED and len(schedule.columns) == 1 else ():
         if op.name != "gather" or schedule.varies[op.operands[0]] != schedule.looped:
             continue
         source, _ = op.operands

@@ -25,6 +25,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ...ir.function import Op, Value
+from ...ir.ops import VIEWS
 from ...ir.schedule import Schedule
 
 Slopes = Mapping[Op, float]
@@ -49,7 +50,7 @@ class Law:
 
 
 FIXED = Law({}, {})
-_SAME = ("broadcast", "reshape", "transpose", "stop_gradient", "with_gradient", "gather")
+_SAME = (*VIEWS, "gather")
 
 
 def rescalable(schedule: Schedule) -> dict[Op, Law]:

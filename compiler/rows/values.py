@@ -28,12 +28,11 @@ from ...ir.kernel import (
     register_dtype,
     sub,
 )  # fmt: skip
-from ...ir.ops import PRIMITIVES
+from ...ir.ops import PRIMITIVES, VIEWS
 from ..costs import COSTLY
 from ..emission.emit import Emitter, Scope
 from ..emission.points import Point
 from ..emission.reductions import Accumulators, accumulate, declare
-from ..intervals import VIEWS
 from .ownership import point_of
 from .stages import Stage
 
@@ -85,10 +84,10 @@ class RowValues:
     def emit(self, scope: Scope, point: Point, stage: Stage, row: Expr) -> None:
         """The values of one row after one stage."""
         emitter, batch = self.emitter, self.batches.get(stage.number)
-        later = set() if batch is None else {*batch.outputs, *(group.op.operands[0] for group in batch.sums)}
-        groups = [group for group in self.totals if group.op in stage.row_sums and group.op.operands[0] not in later]
+        later = set() if batch is None else {*batch.outputs, *(group.value for group in batch.sums)}
+        groups = [group for group in self.totals if group.op in stage.row_sums and group.value not in later]
         outputs = [value for value in stage.row_outputs if value not in later]
-        emitter.compute([*outputs, *(group.op.operands[0] for group in groups)], point, scope)
+        emitter.compute([*outputs, *(group.value for group in groups)], point, scope)
         for value in outputs:
             emitter.store(value, point, scope)
         for group in groups:
@@ -109,7 +108,7 @@ class RowValues:
         inner = Scope({v: e for v, e in scope.known.items() if not emitter.schedule.varies[v]})
         for value, load in known.items():
             inner.known[value] = emitter.let(inner, value.name, load)
-        emitter.compute([*batch.outputs, *(group.op.operands[0] for group in batch.sums)], {}, inner)
+        emitter.compute([*batch.outputs, *(group.value for group in batch.sums)], {}, inner)
         lanes = Splat(Apply("cast", (slot,), "i32"), width)
         mask = emitter.let(inner, "noted", Apply("le", (Iota("i32", width), lanes), "bool", width))
         for group in batch.sums:

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ...ir.function import Op, Value
+from ...ir.ops import VIEWS
 from ...ir.schedule import Schedule
-from ..intervals import VIEWS
+from ..behind import source
 
 Number = float | int | bool
 
@@ -34,7 +35,7 @@ def end_of_columns(schedule: Schedule, reductions: Sequence[Op]) -> Value | None
 
 def _is_largest_of_conditions(op: Op, producer: Mapping[Value, Op]) -> bool:
     """Whether a maximum is of zeros and ones."""
-    maker = producer.get(unviewed(op.operands[0], producer))
+    maker = producer.get(source(op.operands[0], producer))
     return op.name == "reduce_max" and maker is not None and (
         maker.name == "cast" and maker.operands[0].type.dtype == "bool")  # fmt: skip
 
@@ -65,13 +66,6 @@ def _masks(schedule: Schedule, column: int, producer: Mapping[Value, Op]) -> dic
         if schedule.where[number][maker.attributes["axis"] % number.type.rank] == column:
             found[op.result] = end
     return found
-
-
-def unviewed(value: Value, producer: Mapping[Value, Op]) -> Value:
-    """What a value repeats or regroups."""
-    while (op := producer.get(value)) is not None and op.name in VIEWS:
-        value = op.operands[0]
-    return value
 
 
 def _number(value: Value, producer: Mapping[Value, Op], known: dict[Value, Number | None]) -> Number | None:
