@@ -138,7 +138,11 @@ def with_finish(
     fused: Fused, device: DeviceInfo, launch: Launch, count: Expr, strategy: str, guard: Expr | None
 ) -> Variant:
     """The variant of a main launch that leaves `count` partial results for each whole reduction."""
-    return finished_by(lambda suffix: _finish(fused, device, count, suffix), fused, (launch,), count, strategy, guard)
+
+    def finish(suffix: str) -> Launch:
+        return finish_launch(fused, device, count, suffix)
+
+    return finished_by(finish, fused, (launch,), count, strategy, guard)
 
 
 def finished_by(
@@ -149,17 +153,22 @@ def finished_by(
     launch that joins them: `finish` makes it, with its kernel's suffix."""
     if not fused.schedule.whole_reductions:
         return Variant(strategy, launches, guard, temporaries)
-    partials = tuple(Buffer(name, dtype, count, "temporary") for name, dtype in partial_dtypes(fused).items())
     # Its body holds `count`: each variant has a finish of its own.
     suffix = launches[-1].kernel.name.removeprefix(fused.name) + "_finish"
-    return Variant(strategy, (*launches, finish(suffix)), guard, (*temporaries, *partials))
+    return Variant(strategy, (*launches, finish(suffix)), guard, (*temporaries, *partial_buffers(fused, count)))
 
 
 def partial_dtypes(fused: Fused) -> dict[str, str]:
     return {partial_name(fused, op): partial_dtype(op) for op in fused.schedule.whole_reductions}
 
 
-def _finish(fused: Fused, device: DeviceInfo, count: Expr, suffix: str) -> Launch:
+def partial_buffers(fused: Fused, count: Expr) -> tuple[Buffer, ...]:
+    """The `count` partial results of each whole reduction."""
+    return tuple(Buffer(name, dtype, count, "temporary") for name, dtype in partial_dtypes(fused).items())
+
+
+def finish_launch(fused: Fused, device: DeviceInfo, count: Expr, suffix: str) -> Launch:
+    """One work-item joins the `count` partial results of each whole reduction, and computes what depends on them."""
     emitter, scope = fused.emitter(), Scope()
     for op in fused.schedule.whole_reductions:
         name = partial_name(fused, op)
