@@ -171,7 +171,7 @@ ALL_ROWS = """func @f(%x: f32[N, 16]) -> (f32[N, 16]) {
 @pytest.mark.parametrize(
     "text",
     [LISTS.format(C=400), LISTS.format(C="C"), ALL_ROWS],
-    ids=["rows too long for a first-level cache", "rows of unknown length", "a sum over all rows between"],
+    ids=["rows too long for private arrays", "rows of unknown length", "a sum over all rows between"],
 )
 def test_what_is_done_step_by_step(text: str) -> None:
     assert not blocks(compile_module(parse(text), CPU_AVX512))

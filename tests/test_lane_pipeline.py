@@ -17,7 +17,7 @@ TEXT = """func @f(%x: f32[N, {C}, {P}], %t: i32[N, {P}]) -> (%loss: f32[1], %g: 
   %g = grad %loss, %x
   return %loss, %g
 }}"""
-# Labels are picked in passing; inputs wait, too; neither.
+# Labels are picked in passing and inputs wait; labels alone; neither.
 COLUMNS = [40, 50, 100]
 
 

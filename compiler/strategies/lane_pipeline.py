@@ -68,7 +68,7 @@ AHEAD = 4
 """Blocks: measured 1.2 with two, the same with eight."""
 BLOCKS_EACH, ELEMENTS_EACH = 32, 128 * 1024
 """Blocks an item has at least where there are many, and elements: its first and last steps overlap nothing."""
-FEW_COLUMNS, MANY_COLUMNS = 32, 48
+INPUTS_WAIT_ABOVE, INPUTS_WAIT_BELOW = 32, 48
 """Between so many columns inputs wait from pass to pass, beyond them every pass reads them again. Of columns a power of
 two apart, which share one set of every cache, the next pass finds those of few in their place (0.95 of keeping them, at
 21); of many neither them nor what was kept instead (0.85 at 64 and 150, 0.5 at 100; 1.1 at 40)."""
@@ -117,7 +117,7 @@ def lower(fused: Fused, device: DeviceInfo) -> list[Variant]:
 def _waiting(emitter: Emitter, stages: Sequence[Stage], columns: int) -> Mapping[Value, Kept]:
     """What waits between passes: with a middling number of columns inputs too."""
     kept = waiting_values(emitter, stages, columns)
-    if not FEW_COLUMNS < columns < MANY_COLUMNS:
+    if not INPUTS_WAIT_ABOVE < columns < INPUTS_WAIT_BELOW:
         return kept
     return kept | row_lanes.inputs_read_again(emitter, stages, kept, columns)
 
