@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ...ir.function import Op
+from ...ir.function import Op, Value
 from ...ir.kernel import Apply, Assign, Const, Declare, Expr, Reduce, Var
 from .emit import Emitter, Scope
 from .monoids import Monoid, monoid_of
@@ -17,9 +17,11 @@ from .points import widen
 
 @dataclass
 class Accumulators:
-    """The partial results of one reduction: one variable an unrolled copy. Their join is multiplied by `scale`."""
+    """The partial results of one reduction: one variable an unrolled copy. They join `value`: the operand of `op`, or
+    what times `scale` is that operand; their join is multiplied by `scale`."""
 
     op: Op
+    value: Value
     monoid: Monoid
     variables: list[Var] = field(default_factory=list)
     scale: float = 1.0
@@ -30,7 +32,7 @@ def declare(emitter: Emitter, scope: Scope, ops: Sequence[Op], width: int, copie
     found = []
     for op in ops:
         monoid = monoid_of(op, emitter.facts)
-        group = Accumulators(op, monoid)
+        group = Accumulators(op, op.operands[0], monoid)
         for _ in range(copies):
             variable = emitter.fresh(f"{op.result.name}_part", monoid.dtype, width)
             scope.statements.append(Declare(variable, monoid.neutral(width)))
@@ -42,7 +44,7 @@ def declare(emitter: Emitter, scope: Scope, ops: Sequence[Op], width: int, copie
 def accumulate(emitter: Emitter, scope: Scope, group: Accumulators, copy: int, mask: Expr | None) -> None:
     """Join the value at this point to one accumulator; masked lanes count as the identity."""
     variable = group.variables[copy % len(group.variables)]
-    value = widen(scope.known[group.op.operands[0]], variable.width)
+    value = widen(scope.known[group.value], variable.width)
     if mask is not None:
         chosen = Apply("select", (mask, value, group.monoid.neutral(value.width)), value.dtype, value.width)
         value = emitter.let(scope, "masked", chosen)

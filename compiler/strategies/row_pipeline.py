@@ -40,7 +40,7 @@ from ..emission.points import Point, product
 from ..emission.reductions import Accumulators, declare, fold
 from ..emission.vectors import past_cache, vector_width
 from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, with_finish
-from ..rows.extremes import declare_bare
+from ..rows.extremes import with_bare
 from ..rows.in_flight import Carried, declare_carried, known_of, lags_of, pitch_of, steps
 from ..rows.ownership import own_share, point_of
 from ..rows.stages import Stage, waiting_values
@@ -232,9 +232,8 @@ class _Pipeline:
             known = Scope(known_of(carried, self.lags[stage.number]), scope.statements)
             skew = self._skew(row, scope)
             work = self._work(stage, row, point, skew)
-            groups = declare_bare(emitter, scope, stage.reductions, self.width, self.unroll, work.kept)
-            groups += [group for group in sums if group.op in stage.element_sums]
-            track = Track(known, point, replace(work, reductions=tuple(group.op for group in groups)), groups, skew)
+            work, groups = with_bare(emitter, scope, stage, work, sums, self.width, self.unroll)
+            track = Track(known, point, work, groups, skew)
             tracks.append(self._with_next(scope, track, stage, row, end, carried))
             rows.append(row)
         busy = [track for track in tracks if not track.work.is_empty]
@@ -246,7 +245,7 @@ class _Pipeline:
                       self.nontemporal, ABREAST)  # fmt: skip
         for stage, track, row in zip(stages, tracks, rows):
             for group in track.groups:
-                found = next((each for each in carried if each.op.result is group.op.result), None)
+                found = next((each for each in carried if each.op is group.op), None)
                 if found is not None:
                     value = fold(emitter, scope, group, True)
                     scope.statements.append(Assign(found.new, value))
@@ -266,7 +265,7 @@ class _Pipeline:
         point = self._point(scope, following)
         known = Scope(known_of(carried, self.lags[stage.number], 1), scope.statements)
         work = self._work(stage, following, point, self._skew(following, scope))
-        work = replace(work, reductions=(), checks=(), keep={}, prefetch=())
+        work = replace(work, joined=(), checks=(), keep={}, prefetch=())
         return replace(track, following=Track(known, point, work, ()), follows=less(following, end))
 
     def _work(self, stage: Stage, row: Expr, point: Point, skew: Expr | None) -> Work:
