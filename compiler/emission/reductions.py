@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from ...ir.function import Op, Value
 from ...ir.kernel import Apply, Assign, Const, Declare, Expr, Reduce, Var
@@ -17,23 +18,28 @@ from .points import widen
 
 @dataclass
 class Accumulators:
-    """The partial results of one reduction: one variable an unrolled copy. They join `value`: the operand of `op`, or
-    what times `scale` is that operand; their join is multiplied by `scale`."""
+    """The partial results of one reduction: for each unrolled copy one variable, or `turns` of them that take turns.
+    They join `value`: the operand of `op`, or what times `scale` is that operand; their join is multiplied by
+    `scale`."""
 
     op: Op
     value: Value
     monoid: Monoid
     variables: list[Var] = field(default_factory=list)
     scale: float = 1.0
+    turns: int = 1
 
 
-def declare(emitter: Emitter, scope: Scope, ops: Sequence[Op], width: int, copies: int) -> list[Accumulators]:
-    """Declare the accumulators of some reductions, at their identity."""
+def declare(
+    emitter: Emitter, scope: Scope, ops: Sequence[Op], width: int, copies: int, turns: int = 1
+) -> list[Accumulators]:  # fmt: skip
+    """Declare the accumulators of some reductions, at their identity. `turns` is for sums and products, which round:
+    the fewer values join one accumulator, the smaller the error. What keeps one of its values is exact with one."""
     found = []
     for op in ops:
         monoid = monoid_of(op, emitter.facts)
-        group = Accumulators(op, op.operands[0], monoid)
-        for _ in range(copies):
+        group = Accumulators(op, op.operands[0], monoid, turns=1 if monoid.is_idempotent else turns)
+        for _ in range(copies * group.turns):
             variable = emitter.fresh(f"{op.result.name}_part", monoid.dtype, width)
             scope.statements.append(Declare(variable, monoid.neutral(width)))
             group.variables.append(variable)
@@ -43,12 +49,20 @@ def declare(emitter: Emitter, scope: Scope, ops: Sequence[Op], width: int, copie
 
 def accumulate(emitter: Emitter, scope: Scope, group: Accumulators, copy: int, mask: Expr | None) -> None:
     """Join the value at this point to one accumulator; masked lanes count as the identity."""
-    variable = group.variables[copy % len(group.variables)]
+    first = copy * group.turns % len(group.variables)
+    own = group.variables[first : first + group.turns]
+    variable = own[0]
     value = widen(scope.known[group.value], variable.width)
     if mask is not None:
         chosen = Apply("select", (mask, value, group.monoid.neutral(value.width)), value.dtype, value.width)
         value = emitter.let(scope, "masked", chosen)
-    scope.statements.append(Assign(variable, group.monoid.join(variable, value)))
+    joined = group.monoid.join(variable, value)
+    if group.turns > 1:
+        joined = emitter.let(scope, "joined", joined)
+    # The one that was joined to goes to the end: whose turn it is stays known without a counter.
+    for earlier, later in pairwise(own):
+        scope.statements.append(Assign(earlier, later))
+    scope.statements.append(Assign(own[-1], joined))
 
 
 def fold(emitter: Emitter, scope: Scope, group: Accumulators, across_lanes: bool) -> Expr:

@@ -21,13 +21,14 @@ FLOATS = ("f32", "f64")
 
 
 def with_bare(
-    emitter: Emitter, scope: Scope, stage: Stage, work: Work, sums: Sequence[Accumulators], width: int, copies: int
+    emitter: Emitter, scope: Scope, stage: Stage, work: Work, sums: Sequence[Accumulators], width: int, copies: int,
+    turns: int = 1,
 ) -> tuple[Work, list[Accumulators]]:  # fmt: skip
     """The work of a pass, and accumulators for all that it reduces: its own, and those of `sums` that are over its
     elements."""
     # What waits in memory costs no multiplication.
     producer = {value: op for value, op in emitter.schedule.producer.items() if value not in work.kept}
-    groups = [_bare(group, producer) for group in declare(emitter, scope, stage.reductions, width, copies)]
+    groups = [_bare(group, producer) for group in declare(emitter, scope, stage.reductions, width, copies, turns)]
     groups += [group for group in sums if group.op in stage.element_sums]
     return replace(work, joined=tuple(group.value for group in groups)), groups
 
