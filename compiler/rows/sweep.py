@@ -52,10 +52,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Work:
-    """What one pass does at every element. `keep` are values stored in private arrays for a later pass, `kept` those
-    that an earlier pass stored."""
+    """What one pass does at every element. `joined` are values that accumulators take, `keep` those stored in private
+    arrays for a later pass, `kept` those that an earlier pass stored."""
 
-    reductions: tuple[Op, ...] = ()
+    joined: tuple[Value, ...] = ()
     stores: tuple[Value, ...] = ()
     checks: tuple[Op, ...] = ()
     keep: Mapping[Value, Row] = field(default_factory=dict)
@@ -64,8 +64,7 @@ class Work:
 
     @property
     def targets(self) -> list[Value]:
-        operands = [op.operands[0] for op in (*self.reductions, *self.checks)]
-        return [*operands, *self.stores, *self.keep]
+        return [*self.joined, *(op.operands[0] for op in self.checks), *self.stores, *self.keep]
 
     @property
     def is_empty(self) -> bool:
@@ -77,7 +76,8 @@ def work_of(
     prefetch: tuple[tuple[str, Expr, int], ...] = (),
 ) -> Work:  # fmt: skip
     """What a pass does at every element, with some values that wait between passes."""
-    return Work(stage.summed, stage.element_outputs, stage.element_checks, keep or {}, kept or {}, prefetch)
+    joined = tuple(op.operands[0] for op in stage.summed)
+    return Work(joined, stage.element_outputs, stage.element_checks, keep or {}, kept or {}, prefetch)
 
 
 def waiting_rows(kept: Mapping[Value, Kept], stage: Stage) -> tuple[dict[Value, Row], dict[Value, Row]]:
@@ -247,7 +247,7 @@ class Sweep:
 
 def _hits(emitter: Emitter, track: Track) -> dict[Value, Expr]:
     """Comparisons in a pass that hold in one column of the row at the most, and which column that is."""
-    if not track.work.stores or track.work.reductions:
+    if not track.work.stores or track.work.joined:
         return {}
     given = {**track.row.known, **dict.fromkeys(track.work.kept, integer(0))}
     used = {result for op in emitter.needed(track.work.targets, given) for result in op.results}

@@ -77,7 +77,7 @@ def _store_rest(
     line that it shares with the row after it."""
     assert track.skew is not None
     assert track.following is not None
-    only = replace(track, work=replace(track.work, reductions=(), checks=(), keep={}, prefetch=()), groups=())
+    only = replace(track, work=replace(track.work, joined=(), checks=(), keep={}, prefetch=()), groups=())
     alone = Sweep(emitter, scope, [only], axis, width, 1, True, 1)
     end = emitter.let(scope, "end_of_lines", add(integer(whole), track.skew))
     left = sub(integer(columns), end)

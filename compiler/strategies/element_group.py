@@ -62,8 +62,8 @@ def lower(fused: Fused, device: DeviceInfo) -> list[Variant]:
     number = emitter.let(scope, "global_id", WorkItem("global_id"))
     group = emitter.let(scope, "group_id", WorkItem("group_id"))
     groups = group_count(ceil_div(size, integer(size_of_group * width)), size_of_group, device)
-    work = Work(schedule.whole_reductions, schedule.element_outputs, schedule.checks)
     sums = declare(emitter, scope, schedule.whole_reductions, width, 1)
+    work = Work(tuple(each.value for each in sums), schedule.element_outputs, schedule.checks)
     emitter.hoist(work.targets, frozenset({axis}), {}, scope)
 
     whole = mul(div(size, integer(width)), integer(width))

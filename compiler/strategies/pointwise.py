@@ -62,8 +62,8 @@ def _variant(
     items = maximum(integer(1), div(size, integer(chunk)))
     suffix = f"_pointwise{width}" + "_stream" * nontemporal
     item = work_item(emitter, scope, "global_id")
-    work = Work(schedule.whole_reductions, schedule.element_outputs, schedule.checks)
     groups = declare(emitter, scope, schedule.whole_reductions, width, UNROLL if width > 1 else 1)
+    work = Work(tuple(group.value for group in groups), schedule.element_outputs, schedule.checks)
     if schedule.looped:
         (axis,) = schedule.looped
         # Every item but the last has a chunk of elements; the last has those and what is left.

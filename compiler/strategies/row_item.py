@@ -7,7 +7,6 @@ without row reductions the last axis is the column.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from ...ir.function import Value
 from ...ir.kernel import (
@@ -32,7 +31,7 @@ from ..emission.points import Point, product, size_of
 from ..emission.reductions import Accumulators, declare, fold
 from ..emission.vectors import past_cache, vector_width
 from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, with_finish
-from ..rows.extremes import declare_bare
+from ..rows.extremes import with_bare
 from ..rows.ownership import own_share, point_of
 from ..rows.stages import Kept, Stage, waiting_values
 from ..rows.sweep import Track, sweep, waiting_rows, work_of
@@ -157,14 +156,12 @@ def _pass(
     work = work_of(stage, *waiting_rows(kept, stage), _prefetch(fused, emitter, point, axis, width, stage, stages))
     if work.is_empty:
         return
-    groups = declare_bare(emitter, scope, stage.reductions, width, UNROLL, work.kept)
-    sums = [group for group in totals if group.op in stage.element_sums]
+    work, groups = with_bare(emitter, scope, stage, work, totals, width, UNROLL)
     stop = size_of(emitter.schedule.axes[axis])
-    work = replace(work, reductions=tuple(group.op for group in (*groups, *sums)))
-    track = Track(scope, point, work, [*groups, *sums])
-    sweep(emitter, scope, [track], axis, integer(0), stop, width, UNROLL, nontemporal)
+    sweep(emitter, scope, [Track(scope, point, work, groups)], axis, integer(0), stop, width, UNROLL, nontemporal)
     for group in groups:
-        scope.known[group.op.result] = fold(emitter, scope, group, True)
+        if group.op in stage.reductions:
+            scope.known[group.op.result] = fold(emitter, scope, group, True)
 
 
 def _prefetch(

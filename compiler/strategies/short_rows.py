@@ -40,7 +40,7 @@ from ..rows.blocks import (
 )
 from ..rows.ownership import own_share
 from ..rows.stages import Stage, waiting_values
-from ..rows.sweep import Row, Work, waiting_rows
+from ..rows.sweep import Row, waiting_rows, work_of
 from ..rows.turned import turn_in, turn_out, turned
 from . import row_lanes
 from .row_item import items_for
@@ -190,7 +190,7 @@ class _ShortRows:
         keep, kept = waiting_rows(self.kept, stage)
         keep |= {v: Row(self.turned[v].array) for v in stage.element_outputs}
         kept |= {v: Row(self.turned[v].array) for v in read}
-        work = Work(stage.summed, (), stage.element_checks, keep, kept)
+        work = replace(work_of(stage, keep, kept), stores=())
         if not work.is_empty:
             rows = declare(emitter, scope, stage.reductions, self.width, 1)
             own = [group for group in sums if group.op in stage.element_sums]

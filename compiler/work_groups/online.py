@@ -79,7 +79,7 @@ def reduce_online(
             _put_right(emitter, tile, each, laws[each.op], op, older[op], references[op], new, count)
         tile.statements.append(Assign(references[op], new))
         tile.known[op.result] = new
-    here.visit_row(tile, point, second, Work(second.reductions), below)
+    here.visit_row(tile, point, second, Work(tuple(each.value for each in below)), below)
     scope.statements.append(For(column, start, along.stop, integer(reach), tuple(tile.statements)))
 
     for op, value in meeting.join(scope, before, lanes).items():
