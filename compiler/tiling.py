@@ -77,7 +77,10 @@ def _packs(product: Product, tile_rows: int) -> bool:
     if product.right_turned or not isinstance(product.column_dim, int) or product.column_dim < 1:
         return True
     rows = product.row_dim
-    return -(-rows // tile_rows) > IN_PLACE_TILES if isinstance(rows, int) else tile_rows >= EVEN_ROWS
+    if isinstance(rows, int):
+        return -(-rows // tile_rows) > IN_PLACE_TILES
+    # Where the number of rows has a name, the tiles for many rows are those of the usual size and the even ones.
+    return tile_rows >= min(EVEN_ROWS, product.fused.setting("tile_rows", TILE_ROWS[0]))
 
 
 def _packed(product: Product, lanes: int, tile_rows: int) -> Tiling:

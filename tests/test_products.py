@@ -12,7 +12,7 @@ import pytest
 import lossc
 from lossc.compiler.compiled import compile_module
 from lossc.compiler.product import LARGEST_TURNED
-from lossc.compiler.strategies import Decision, candidates
+from lossc.compiler.strategies import Decision, candidates, matmul
 from lossc.ir.kernel import PrivateArray
 from lossc.ir.parser import parse
 from lossc.ir.target import PRESETS
@@ -122,7 +122,10 @@ def test_whatever_the_tuner_tries_gives_the_same(form: tuple[bool, bool], named:
     ((name, fused),) = compiled.lowered.fused.items()
     given, sources = arrays(*shape, form), [dict(compiled.sources())]
     tried = candidates(fused, compiled.device)
-    assert len(tried) == MOST_CANDIDATES
+    # The search comes to the last of them.
+    assert len(tried) <= MOST_CANDIDATES
+    settings = [dict(candidate.settings) for candidate in tried]
+    assert all(own in settings for own in matmul.candidates(fused, compiled.device))
     for candidate in tried[1:]:
         other = compiled.decided({name: Decision(candidate, "a trial")})
         if dict(other.sources()) in sources:
@@ -131,6 +134,16 @@ def test_whatever_the_tuner_tries_gives_the_same(form: tuple[bool, bool], named:
         found = simulate(other.program, given)[0]
         np.testing.assert_allclose(found, expected(given, form), rtol=1e-4, atol=1e-4)
     assert len(sources) > 4
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_tiles_of_six_rows_are_packed(named: bool) -> None:
+    compiled = compile_module(parse(text(520, 512, 256, (False, False), named)), PRESETS["cpu_avx512"])
+    ((name, fused),) = compiled.lowered.fused.items()
+    (six,) = [each for each in candidates(fused, compiled.device) if dict(each.settings) == {"tile_rows": 6}]
+    kernels = compiled.decided({name: Decision(six, "a trial")}).program.kernels
+    (large,) = [kernel for kernel in kernels if "_6x2x16" in kernel.name]
+    assert "matmul.packed" in {array.name for array in large.private_arrays}
 
 
 def test_sixteen_bits_by_a_vector(device: Device) -> None:
