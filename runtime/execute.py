@@ -293,12 +293,13 @@ class Executable:
                         one.unsaved.pop().store()
             else:
                 queue.flush()
-        except BaseException as error:
-            # What the kernels write to is let go of next.
+        except self._driver_error as error:
+            # What the kernels write to is let go of next, here and below.
             with suppress(self._driver_error):
                 queue.finish()
-            if isinstance(error, self._driver_error):
-                raise device_error(error, f"a kernel of {self.program.name} failed on {self.device}") from error
+            raise device_error(error, f"a kernel of {self.program.name} failed on {self.device}") from error
+        except BaseException:
+            queue.finish()
             raise
 
     # --- planning ---
