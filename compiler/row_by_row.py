@@ -70,6 +70,8 @@ def ends_of_rows(
     axis = schedule.rows[1]
     found: dict[str, tuple[Value, DimLike]] = {}
     for output in schedule.function.outputs:
+        if axis not in schedule.where[output]:
+            return {}
         stored = schedule.where[output].index(axis)
         readers = [(other, value) for other in kernels for value in other.schedule.function.inputs
                    if other.buffers[value] == kernel.buffers[output]]  # fmt: skip
