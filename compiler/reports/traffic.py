@@ -29,7 +29,7 @@ from ..fused import Fused
 from ..rows.phases import phases_of
 from ..rows.rescalable import rescalable
 from ..rows.stages import stages_of
-from ..strategies import row_group, row_parts, row_split
+from ..strategies import row_group, row_parts, row_split, rows_abreast
 from .loads import bytes_of, passes_of, picks_of
 from .report import assumed_sizes, sizes_of_turns
 
@@ -279,10 +279,7 @@ def _nest(schedule: Schedule, variant: Variant, device: DeviceInfo, sizes: Mappi
         return ((PASS, 1), *columns)
     last, count = rows[-1]
     width = vector_width(schedule, device, schedule.axes[last])
-    stages = len(stages_of(schedule))
-    abreast = {"row-lanes": width, "row-split": width, "short-rows": width, "row-pipeline": stages,
-               "lane-pipeline": 2 * width * stages}  # fmt: skip
-    together = min(count, abreast.get(variant.strategy, 1))
+    together = min(count, rows_abreast(variant.strategy, width, len(stages_of(schedule))))
     if variant.strategy == "row-split" and columns:
         axis, length = columns[0]
         part = min(length, row_split.PART[device.kind])

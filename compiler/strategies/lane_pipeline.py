@@ -95,6 +95,10 @@ def applies(fused: Fused, device: DeviceInfo) -> str | None:
     return None
 
 
+def rows_abreast(width: int, stages: int) -> int:
+    return 2 * width * stages
+
+
 def cost(fused: Fused, device: DeviceInfo) -> float:
     """Where lanes are no neighbours in memory, fetching ahead what they gather is work for nothing (1.2 to 1.5)."""
     return (0.9 if row_lanes.lanes_are_inner(fused.schedule) else 1.4) * row_lanes.cost(fused, device)

@@ -42,6 +42,10 @@ def applies(fused: Fused, device: DeviceInfo) -> str | None:
     return None
 
 
+def rows_abreast(width: int, stages: int) -> int:
+    return width
+
+
 def cost(fused: Fused, device: DeviceInfo) -> float:
     """Free where lanes are neighbours in memory; otherwise every lane loads for itself. On a GPU only for what nothing
     else does: rows along several axes."""

@@ -76,6 +76,10 @@ def applies(fused: Fused, device: DeviceInfo) -> str | None:
     return None
 
 
+def rows_abreast(width: int, stages: int) -> int:
+    return width
+
+
 def cost(fused: Fused, device: DeviceInfo) -> float:
     """A vector of elements, and turning it."""
     schedule = fused.schedule
