@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
+from functions import PLAIN, evaluate, passes
 
 from lossc.compiler import Compiled, compile_module
 from lossc.ir.parser import parse
@@ -35,3 +38,12 @@ class Runner:
 
 def run(text: str, device: Device | None, strategy: str | None = None, **arrays: np.ndarray) -> Arrays:
     return Runner(text, device, strategy)(**arrays)
+
+
+def agree(runner: Runner, text: str, given: Iterable[Arrays], rtol: float, atol: float = 2e-6) -> None:
+    """Every output of the runner of a text is what the interpreter makes of the same arrays."""
+    reference = passes(parse(text).entry, PLAIN)
+    for arrays in given:
+        found = runner(**arrays)
+        for (output, _), wanted in zip(runner.compiled.program.outputs, evaluate(reference, arrays)):
+            np.testing.assert_allclose(found[output], wanted, rtol=rtol, atol=atol, err_msg=output)
