@@ -31,8 +31,8 @@ from ..emission.points import Point, product, size_of
 from ..emission.reductions import Accumulators, declare, fold
 from ..emission.vectors import past_cache, vector_width
 from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, with_finish
-from ..rows.extremes import with_bare
 from ..rows.ownership import own_share, point_of
+from ..rows.picked import fetch_picked
 from ..rows.stages import Kept, Stage, waiting_values
 from ..rows.sweep import Track, sweep, waiting_rows, work_of
 from ..rows.values import RowValues
@@ -119,6 +119,8 @@ def _variant(fused: Fused, device: DeviceInfo, width: int, guard: Expr | None, n
     row = emitter.fresh("row", "i64")
     inside = scope.inner()
     point = point_of(emitter, inside, row, row_axes)
+    if width > 1:
+        fetch_picked(emitter, inside, row, rows, row_axes, stages)
     for stage in stages:
         _pass(fused, emitter, inside, point, axis, width, stage, stages, kept, totals, nontemporal)
         rows_done.emit(inside, point, stage, row)
@@ -156,7 +158,8 @@ def _pass(
     work = work_of(stage, *waiting_rows(kept, stage), _prefetch(fused, emitter, point, axis, width, stage, stages))
     if work.is_empty:
         return
-    work, groups = with_bare(emitter, scope, stage, work, totals, width, UNROLL)
+    groups = [*declare(emitter, scope, stage.reductions, width, UNROLL),
+              *(group for group in totals if group.op in stage.element_sums)]  # fmt: skip
     stop = size_of(emitter.schedule.axes[axis])
     sweep(emitter, scope, [Track(scope, point, work, groups)], axis, integer(0), stop, width, UNROLL, nontemporal)
     for group in groups:
