@@ -11,6 +11,7 @@ import pytest
 
 import lossc
 from lossc.compiler.compiled import compile_module
+from lossc.compiler.pipeline import run_passes
 from lossc.compiler.product import LARGEST_TURNED
 from lossc.compiler.strategies import Decision, candidates, matmul
 from lossc.ir.kernel import PrivateArray
@@ -155,3 +156,17 @@ def test_sixteen_bits_by_a_vector(device: Device) -> None:
     x, w = random.normal(size=(37, 40)).astype(np.float16), random.normal(size=(1, 40)).astype(np.float16)
     found = lossc.parse(source).compile(device=device)(x=x, w=w)[0]
     np.testing.assert_allclose(found, x.astype("f8") @ w.astype("f8").T, rtol=2e-3, atol=2e-3)
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_two_transposes_in_front_of_a_product_undo_each_other(side: str) -> None:
+    """Where the operand is square no type tells that one of them is left."""
+    operands = "%twice, %x" if side == "left" else "%x, %twice"
+    module = parse(f"""func @f(%x: f32[3, 3]) -> (f32[3, 3]) {{
+      %turned = transpose %x {{permutation = [1, 0]}}
+      %twice = transpose %turned {{permutation = [1, 0]}}
+      %z = matmul {operands}
+      return %z
+    }}""")
+    (product,) = run_passes(module, ("simplify",)).entry.ops
+    assert (product.attributes["transpose_left"], product.attributes["transpose_right"]) == (False, False)

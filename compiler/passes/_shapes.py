@@ -216,7 +216,7 @@ def sum_of_negative(op: Op, build: Rebuild) -> Value | None:
 def product_of_transposed(op: Op, build: Rebuild) -> Value | None:
     """matmul of (transpose a) = matmul that reads a transposed  exact"""
     left, right = op.operands
-    left_op, right_op = build.match(left, "transpose"), build.match(right, "transpose")
+    left_op, right_op = _turned(left, build), _turned(right, build)
     if left_op is None and right_op is None:
         return None
     return build.emit(
@@ -227,6 +227,12 @@ def product_of_transposed(op: Op, build: Rebuild) -> Value | None:
         transpose_right=op.attributes["transpose_right"] != (right_op is not None),
         memory_budget=op.attributes["memory_budget"],
     )
+
+
+def _turned(matrix: Value, build: Rebuild) -> Op | None:
+    """The operation that transposes a matrix. Two that undid each other may have left one that does nothing."""
+    op = build.match(matrix, "transpose")
+    return op if op is not None and tuple(op.attributes["permutation"]) == (1, 0) else None
 
 
 def size_of_an_axis(op: Op, build: Rebuild) -> Value | None:
