@@ -286,4 +286,7 @@ def _as_rows(values: Array, rank: int) -> Array:
 
 
 def _bits(array: Array) -> Array:
+    """What tells values apart: -0 from 0, and of NaNs nothing, whose sign hangs on how NumPy adds."""
+    if array.dtype.kind == "f":
+        array = np.where(np.isnan(array), array.dtype.type(np.nan), array)
     return array.view(np.dtype(f"u{array.dtype.itemsize}"))
