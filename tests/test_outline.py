@@ -229,3 +229,24 @@ def test_rows_that_add_up_the_same(device: Device) -> None:
         exponentials = np.exp(x.astype(np.float64))
         expected = exponentials / exponentials.sum(1, keepdims=True) * w * (w.astype(np.float64) ** 2).sum()
         np.testing.assert_allclose(found, expected, rtol=2e-6)
+
+
+def test_a_constant_beside_a_reduction_that_is_stored_elsewhere_is_a_kernel_of_its_own() -> None:
+    """The gradient that is 0 hung on rows that its kernel has no more once another computes their maximum."""
+    text = """func @f(%x: f32[1, 33], %u: f32[]) -> (%g: f32[1, 33], %gu: f32[]) {
+      %m = reduce_max %x {axes = [1]}
+      %wide = broadcast %m {dims = [0], shape = [1, 33]}
+      %d = sub %x, %wide
+      %columns = reduce_sum %d {axes = [0]}
+      %e = exp %columns
+      %s = reduce_sum %e {axes = [0]}
+      %l = log %s
+      %g, %gu = grad %l, %x, %u
+      return %g, %gu
+    }"""
+    x = np.random.default_rng(0).standard_normal((1, 33)).astype(np.float32)
+    found = run(text, None, x=x, u=np.float32(1))
+    p = np.exp(x - x.max())
+    wanted = p / p.sum() - (x == x.max())
+    np.testing.assert_allclose(found["g"], wanted, rtol=1e-5, atol=1e-7)
+    assert found["gu"] == 0

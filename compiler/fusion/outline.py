@@ -31,6 +31,7 @@ from dataclasses import dataclass, replace
 
 from ...ir.diagnostics import CompilerBug, Limitation, LirError
 from ...ir.function import Function, Module, Op, Value
+from ...ir.ops import LOOKING_ELSEWHERE
 from ...ir.schedule import Refusal, Schedule
 from ..emission.facts import nan_returns
 from .across import sum_lines_first
@@ -154,7 +155,7 @@ def _cut(groups: Groups, target: Target, refusal: Refusal) -> list[Value]:
             join_axes(op, axes)
         along = [frozenset(axes.find((op.operands[0], axis)) for axis in reduced_axes(op)) for op in reductions]
         return [op.result for op, own in zip(reductions, along) if own == along[0]]
-    moved = [op for op in inside if op.name in ("transpose", "broadcast", "gather")]
+    moved = [op for op in inside if op.name in ("transpose", "broadcast", *LOOKING_ELSEWHERE)]
     if moved:
         return [moved[0].result]
     maker = target if isinstance(target, Op) else groups.producer[target]
@@ -267,13 +268,24 @@ def _store_shared_reductions(groups: Groups) -> None:
             else:
                 computing.remove(group)
                 groups.replace(group, storing)
-            changed = [(other, _scheduled(groups.group_of(other.number, other.targets))) for other in computing]
-            for other, new in changed:
-                groups.replace(other, new)
+            for other in computing:
+                _make_anew(groups, other)
             # Merged groups keep targets that only they read; groups made anew store all they have.
             for other in (group, *computing):
                 groups.drop_unread(groups.group_for(other.targets[0]))
             group = groups.group_for(first.targets[0])
+
+
+def _make_anew(groups: Groups, group: Group) -> None:
+    """A group that reads now what it reduced; each target for itself where only the reduction gave them one loop."""
+    whole = groups.group_of(group.number, group.targets)
+    if isinstance(whole, Group):
+        groups.replace(group, whole)
+        return
+    first, *others = (_scheduled(groups.group_of(group.number, [target])) for target in group.targets)
+    groups.replace(group, first)
+    for other in others:
+        groups.add(other)
 
 
 def _scheduled(found: Group | Refusal) -> Group:
