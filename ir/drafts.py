@@ -8,7 +8,7 @@ becomes `Broken` and the next one is read as if nothing had happened.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +22,8 @@ from .syntax import Close, Head, Import, Return, Statement, read_line, span_of
 
 MOST_PROBLEMS = 100
 LANGUAGE_VERSION = 1
+_NO_TEXT: Mapping[str, tuple[str, ...]] = {".json": ("is it JSON?",), ".cl": (), ".txt": ()}
+"""What to ask where a file is no text, by what its name says it is."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,18 @@ def read_drafts(text: Source, folder: Path | None, problems: Problems) -> list[D
     return drafts
 
 
+def check_lines(source: Source) -> None:
+    """Raise LirError with whatever is wrong with the lines and braces of one text; its imports are not followed."""
+    problems = Problems()
+    try:
+        for _ in _read_file(_File(source, Path()), False, problems):
+            pass
+    except TooManyErrors:
+        pass
+    if problems.found:
+        raise LirError(problems.found)
+
+
 def file_source(path: Path, span: Span | None = None) -> Source:
     """The text of a file. Raises LirError, at `span`, for one that cannot be read."""
     problem, note = "", ()
@@ -106,7 +120,7 @@ def file_source(path: Path, span: Span | None = None) -> Source:
         else:
             return Source(str(path), path.read_bytes().decode("utf-8-sig"))
     except UnicodeDecodeError as error:
-        problem, note = f"byte {error.start} is not UTF-8 text", ("is it a .lir file?",)
+        problem, note = f"byte {error.start} is not UTF-8 text", _NO_TEXT.get(path.suffix, ("is it a .lir file?",))
     except (OSError, ValueError) as error:
         problem = getattr(error, "strerror", None) or str(error)
     raise LirError(f"cannot read {str(path)!r}: {problem}", *note, span=span, code="LIR0015")

@@ -1,6 +1,6 @@
 """The canonical layout of a text as its author wrote it: names, literals, imports and comments stay.
 
-In: LIR text whose lines are well formed (what they say is not looked at). Out: the same text with two
+In: LIR text whose lines and braces are well formed (what they say is not looked at). Out: the same text with two
 spaces before statements, one statement a line, at most one blank line in a row, and heads that are too long
 split one input a line: the layout that the printer has. A comment between the inputs of a head stays at its
 input, one inside a statement moves above it. Formatting twice changes nothing.
@@ -13,34 +13,21 @@ from dataclasses import dataclass, field
 
 from lark import Token
 
-from .diagnostics import LirError, Source
-from .drafts import Problems, TooManyErrors
+from .diagnostics import Source
+from .drafts import check_lines
 from .lines import Line, lines
 from .printer import HEADER, head_lines
-from .syntax import read_line
 
 _CLOSERS = ("RPAR", "CLOSE", "RBRACE")
 
 
 def format_text(text: str, name: str = "<text>") -> str:
-    """The text in canonical layout. Raises LirError, with all of them, for lines that are not well formed."""
+    """The text in canonical layout. Raises LirError, with all mistakes, where lines or braces are not well formed."""
     source = Source(name, text.removeprefix("\ufeff"))
-    problems, layout = Problems(), _Layout()
-    try:
-        for line in lines(source):
-            code = [token for token in line if token.type != "COMMENT"]
-            try:
-                if code:
-                    read_line(code, source)
-                layout.add(line, code)
-            except LirError as error:
-                problems.add(error)
-    except LirError as error:
-        problems.found += error.diagnostics
-    except TooManyErrors:
-        pass
-    if problems.found:
-        raise LirError(problems.found)
+    check_lines(source)
+    layout = _Layout()
+    for line in lines(source):
+        layout.add(line, [token for token in line if token.type != "COMMENT"])
     return "".join(f"{row}\n" for row in layout.rows)
 
 

@@ -46,7 +46,7 @@ def test_a_head_is_split_where_it_is_longer_than_a_hundred_columns() -> None:
     assert format_text(commented) == commented
 
 
-@pytest.mark.parametrize("text", ["", "\n\n", "// only a comment\n", "func @f() -> () {}\n", "}\n", 'import "a.lir"\n'])
+@pytest.mark.parametrize("text", ["", "\n\n", "// only a comment\n", "func @f() -> () {}\n", 'import "a.lir"\n'])
 def test_little_texts(text: str) -> None:
     assert format_text(format_text(text)) == format_text(text)
 
@@ -56,6 +56,21 @@ def test_lines_that_are_not_well_formed_are_refused_all_at_once() -> None:
         format_text("func @f() -> () {\n  %a = = b\n  exp $\n}\n", "f.lir")
     assert [diagnostic.code for diagnostic in caught.value.diagnostics] == ["LIR0010", "LIR0011"]
     assert "f.lir:2:8" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "place"),
+    [("func @f(%x: f32[N]) -> f32[N] {\n  %y = exp %x\n  return %y\n", "LIR0010", "f.lir:1:1"),
+     ("func @f(%x: f32[N]) -> f32[N] {\n  %y = exp %x\n", "LIR0010", "f.lir:1:1"),
+     ("func @f() -> () {\n  return\n\nfunc @g() -> () {\n  return\n}\n", "LIR0010", "f.lir:4:1"),
+     ("}\n", "LIR0010", "f.lir:1:1"), ("func @f() -> () {\n  return\n}\n}\n", "LIR0010", "f.lir:4:1"),
+     ("// lir 2\nfunc @f()->() {\nreturn\n}\n", "LIR0014", "f.lir:1:8")],
+)  # fmt: skip
+def test_functions_that_do_not_end_and_braces_that_end_nothing_are_refused(text: str, code: str, place: str) -> None:
+    with pytest.raises(LirError) as caught:
+        format_text(text, "f.lir")
+    assert [diagnostic.code for diagnostic in caught.value.diagnostics] == [code]
+    assert str(caught.value.diagnostics[0].span) == place
 
 
 def test_what_the_lines_say_is_not_looked_at() -> None:

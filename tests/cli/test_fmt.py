@@ -87,6 +87,19 @@ def test_a_broken_file_stays_as_it_is_and_others_are_laid_out(lossc: Command, fo
     assert ugly.read_text() == NEAT
 
 
+@pytest.mark.parametrize("options", [(), ("--check",), ("--diff",)])
+def test_a_function_without_its_end_stays_as_it_is(lossc: Command, folder: Path, options: tuple[str, ...]) -> None:
+    open_text = "func @f(%x: f32[N]) -> f32[N] {\n  %y = exp %x\n  return %y\n"
+    (folder / "open.lir").write_text(open_text)
+    done = lossc("fmt", *options, "open.lir")
+    assert done.status == 1
+    assert "open.lir:1:1: error[LIR0010]: the function @f has no closing `}`" in done.err
+    assert (folder / "open.lir").read_text() == open_text
+    done = lossc("fmt", *options, "-", stdin=open_text)
+    assert (done.status, done.out) == (1, "")
+    assert "the function @f has no closing `}`" in done.err
+
+
 def test_line_ends_of_windows(lossc: Command, ugly: Path) -> None:
     ugly.write_bytes(UGLY.replace("\n", "\r\n").encode())
     assert lossc("fmt", "--check", "ugly.lir").status == 1
