@@ -13,7 +13,7 @@ from typing import Any
 
 from .builder import Tensor
 from .diagnostics import LirError
-from .losses._reduction import check_reduction, divide, total
+from .losses._reduction import WEIGHTS, check_reduction, divide, total
 from .types import is_integer
 
 Operands = Mapping[str, Tensor]
@@ -40,7 +40,7 @@ def weigh_samples(
         if weight.rank > 1:
             raise LirError(f"batchmean takes one sample_weight for each sample, found {weight.type}")
         return whole / total(weight.broadcast_to(rows.shape[:1]))
-    return divide(whole, total(loss(wide, "weights") * each), attributes.get("empty", "nan"))
+    return divide(whole, total(loss(wide, WEIGHTS) * each), attributes.get("empty", "nan"))
 
 
 def _over_samples(weight: Tensor, rows: Tensor) -> Tensor:

@@ -23,10 +23,13 @@ from typing import Any
 
 import numpy as np
 
-from lossc.ir.diagnostics import CheckFailed, LirError
+from lossc.arrays import unmasked
+from lossc.ir.diagnostics import CheckFailed, LirError, did_you_mean
 from lossc.ir.types import Type, dtype_of, is_float
 from lossc.losses.errors import RefusedArgument, RefusedElementType, RefusedKind
 from lossc.losses.functions import functions
+from lossc.losses.own import Definition
+from lossc.losses.own_arrays import OwnFunction
 from lossc.losses.programs import LossProgram, loss_program
 from lossc.losses.row import Row
 from lossc.losses.shapes import Layout, axis_of_softmax
@@ -57,7 +60,8 @@ class _Plan:
         try:
             return program.run(given)
         except CheckFailed as error:
-            raise self.row.failed(error) from None
+            views = [array.shape for array in given]
+            raise self.row.failed(error, views, [array.shape for array in arrays]) from None
 
     def places(self, wanted: tuple[str, ...], arrays: Sequence[np.ndarray]) -> tuple[int, ...]:
         """The places of the arrays to differentiate by. Raises LirError where that cannot be done."""
@@ -149,7 +153,7 @@ def _array(row: Row, name: str, value: Any, like: np.ndarray | None) -> np.ndarr
     if isinstance(value, float) and like is not None:
         # A Python number has neither an element type nor a shape of its own.
         value = np.full(like.shape, value, like.dtype if is_float(_dtype(row, name, like)) else np.float32)
-    array = np.asarray(value)
+    array = unmasked(f"{row.name}: {name}", value)
     if array.flags.c_contiguous and array.flags.aligned and array.dtype.isnative:
         return array
     # Not np.ascontiguousarray, which makes a scalar an array of shape [1].
@@ -182,17 +186,32 @@ def _function(row: Row) -> Loss:
     return loss
 
 
+def function(loss: Definition) -> OwnFunction:
+    """A loss of your own as a function of arrays: a `lossc.Graph` (lossc.load reads one from a file), LIR text, or a
+    Python function over values of a graph. It may be a decorator.
+
+    Inputs are the arguments, params among them, in their order or by name. A result of one element is an array without
+    axes; several results are a tuple. Named dimensions of a graph or a text take any size; a Python function, whose
+    arguments may also be numbers, strings, truth values or None, is compiled for each combination of these and of
+    shapes.
+    """
+    return OwnFunction(loss)
+
+
 def value_and_grad(function: Loss, argnums: int | Sequence[int] = 0) -> Callable[..., tuple[np.ndarray, Any]]:
     """A function that returns the loss and its gradient by the argument at position `argnums`, of the same program.
 
-    With a tuple of positions it returns a tuple of gradients. `function` is one of this module's; the loss is reduced.
+    With a tuple of positions it returns a tuple of gradients. `function` is one of this module's, or what its
+    `function` makes; the loss is reduced.
     The gradient has the shape and the element type of its argument, which is a float array.
     """
+    if isinstance(function, OwnFunction):
+        return function.value_and_grad(argnums)
     row = LOSSES.get(getattr(function, "__name__", ""))
     if row is None or _FUNCTIONS.get(row.name) is not function:
         name = getattr(function, "__qualname__", repr(function))
         raise LirError(f"value_and_grad takes a loss of lossc.functional, found {name}",
-                       "for a loss of your own write a Graph: lossc.Graph().compile(grad=True)")  # fmt: skip
+                       "for a loss of your own, value_and_grad(lossc.functional.function(loss))")  # fmt: skip
     known = tuple(row.signature.parameters)
     positions = (argnums,) if isinstance(argnums, int) else tuple(argnums)
     for position in positions:
@@ -223,3 +242,8 @@ def value_and_grad(function: Loss, argnums: int | Sequence[int] = 0) -> Callable
 
 _FUNCTIONS = functions(_function, np.minimum, __name__)
 globals().update(_FUNCTIONS)
+
+
+def __getattr__(name: str) -> Any:
+    hint = "".join(f"; {note}" for note in did_you_mean(name, _FUNCTIONS))
+    raise AttributeError(f"module 'lossc.functional' has no attribute {name!r}{hint}")

@@ -7,6 +7,9 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import ArrayLike
 
+from lossc import Graph
+from lossc.losses.own_arrays import OwnFunction
+
 Loss = Callable[..., np.ndarray]
 
 def cross_entropy(
@@ -18,6 +21,9 @@ def cross_entropy(
     reduce: bool | None = None,
     reduction: str = "mean",
     label_smoothing: float = 0.0,
+    *,
+    axis: int | None = None,
+    empty: str = "nan",
 ) -> np.ndarray:
     """-log softmax(x)[y] for labels y, or -sum_c t[c] log softmax(x)[c] for distributions t.
 
@@ -47,6 +53,9 @@ def nll_loss(
     ignore_index: int | None = -100,
     reduce: bool | None = None,
     reduction: str = "mean",
+    *,
+    axis: int | None = None,
+    empty: str = "nan",
 ) -> np.ndarray:
     """-w[y] x[y] for labels y, or -sum_c w[c] t[c] x[c] for distributions t; averaged as cross_entropy_loss.
 
@@ -74,6 +83,8 @@ def linear_cross_entropy(
     ignore_index: int | None = None,
     label_smoothing: float = 0.0,
     options: Any = None,
+    empty: str = "nan",
+    memory_budget: int | None = 67108864,
 ) -> np.ndarray:
     """cross_entropy_loss of the logits hidden @ weight^T + bias, never holding more of them than `memory_budget` bytes.
 
@@ -367,6 +378,8 @@ def multi_margin_loss(
     size_average: bool | None = None,
     reduce: bool | None = None,
     reduction: str = "mean",
+    *,
+    axis: int | None = None,
 ) -> np.ndarray:
     """The mean over classes of max(0, margin - x[y] + x[c])^p for c other than the label y.
 
@@ -551,6 +564,9 @@ def focal_cross_entropy_loss(
     weight: ArrayLike | None = None,
     ignore_index: int | None = -100,
     reduction: str = "mean",
+    *,
+    axis: int | None = None,
+    empty: str = "nan",
 ) -> np.ndarray:
     """(1 - p_y)^gamma times cross-entropy, with p = softmax(x).
 
@@ -574,6 +590,9 @@ def poly_cross_entropy_loss(
     weight: ArrayLike | None = None,
     ignore_index: int | None = -100,
     reduction: str = "mean",
+    *,
+    axis: int | None = None,
+    empty: str = "nan",
 ) -> np.ndarray:
     """Cross-entropy plus epsilon (1 - p_y), with p = softmax(x): the first term of its series in 1 - p_y counts more.
 
@@ -646,6 +665,8 @@ def js_div_loss(
     q_logits: ArrayLike,
     beta: float = 0.5,
     reduction: str = "mean",
+    *,
+    axis: int | None = None,
 ) -> np.ndarray:
     """Generalised Jensen-Shannon divergence of P = softmax(p_logits) and Q = softmax(q_logits), one a row.
 
@@ -663,6 +684,8 @@ def distillation_loss(
     teacher: ArrayLike,
     temperature: float = 1.0,
     reduction: str = "mean",
+    *,
+    axis: int | None = None,
 ) -> np.ndarray:
     """How far a student's distribution is from its teacher's, both softened by a temperature, one a row.
 
@@ -745,6 +768,7 @@ def triplet_margin_with_distance_loss(
 def ctc_loss(*arguments: Any, **keywords: Any) -> NoReturn:
     """Not there yet: lossc has no CTC loss. Raises Unsupported."""
 
+def function(loss: Graph | str | Callable[..., Any]) -> OwnFunction: ...
 def value_and_grad(
     function: Loss,
     argnums: int | Sequence[int] = 0,

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import lossc
 import lossc.functional as F
-from lossc.ir.composites import COMPOSITES
+from lossc.ir.composites import COMPOSITES, definition_of
 from lossc.losses import programs
 from lossc.losses.table import LOSSES
 
@@ -45,6 +45,55 @@ def test_every_row_is_a_function_here_and_every_loss_has_a_row() -> None:
     losses = {name for name, composite in COMPOSITES.items() if composite.kind == "loss"}
     # torch averages it over the last axis and takes any weight, which the table spells out of the binary loss.
     assert losses - {row.operation for row in LOSSES.values()} == {"multilabel_soft_margin_loss"}
+
+
+def test_every_attribute_of_a_loss_is_a_parameter_of_its_function() -> None:
+    for name, row in LOSSES.items():
+        attributes = {*definition_of(row.operation).attributes} - {"operands"}
+        # torch calls the axis of softmax `dim`.
+        assert attributes - {*row.settings} == ({"axis"} if name in ("softmax", "log_softmax") else set()), name
+
+
+@pytest.mark.parametrize("name", [name for name, row in LOSSES.items() if "axis" in row.settings])
+def test_another_class_axis_gives_what_moved_classes_give(name: str) -> None:
+    row, function = LOSSES[name], getattr(F, name)
+    scores = RANDOM.standard_normal((3, 4, 5)).astype(np.float32)
+    pair = row.tensors[1] in ("q_logits", "teacher")
+    other = RANDOM.standard_normal((3, 4, 5)).astype(np.float32) if pair else RANDOM.integers(0, 5, (3, 4))
+    moved = np.moveaxis(other, 2, 1) if pair else other
+    for reduction in ("none", "mean"):
+        found = function(scores, other, axis=2, reduction=reduction)
+        assert found.shape == ((3, 4) if reduction == "none" else ())
+        expected = function(np.moveaxis(scores, 2, 1), moved, axis=1, reduction=reduction)
+        np.testing.assert_allclose(found, expected, rtol=2e-6)
+    _, gradient = F.value_and_grad(function)(scores, other, axis=-1)
+    assert gradient.shape == scores.shape
+    with pytest.raises(IndexError, match="axis 3 is out of range for the 3 axes"):
+        function(scores, other, axis=3)
+
+
+def test_the_mean_of_nothing_is_what_empty_says() -> None:
+    ignored = np.full(6, -100)
+    functions = (F.cross_entropy, F.nll_loss, F.focal_cross_entropy_loss, F.poly_cross_entropy_loss)
+    for function in functions:
+        assert np.isnan(function(LOGITS, ignored))
+        assert function(LOGITS, ignored, empty="zero") == 0
+        with pytest.raises(lossc.CheckFailed, match="at least one row"):
+            function(LOGITS, ignored, empty="error")
+    hidden, weight = LOGITS[:, :2], LOGITS[:5, 2:4]
+    assert F.linear_cross_entropy(hidden, weight, ignored, ignore_index=-100, empty="zero") == 0
+
+
+def test_a_memory_budget_changes_no_result() -> None:
+    hidden, weight = RANDOM.standard_normal((40, 8)).astype("f4"), RANDOM.standard_normal((30, 8)).astype("f4")
+    labels = RANDOM.integers(0, 30, 40)
+    expected = F.linear_cross_entropy(hidden, weight, labels, memory_budget=None)
+    np.testing.assert_allclose(F.linear_cross_entropy(hidden, weight, labels, memory_budget=2000), expected, rtol=1e-5)
+
+
+def test_a_function_that_is_misspelt_comes_with_the_nearest() -> None:
+    with pytest.raises(AttributeError, match=r"no attribute 'cross_entrpy'; did you mean `cross_entropy`\?"):
+        F.cross_entrpy  # type: ignore[attr-defined]  # noqa: B018
 
 
 def test_a_reduced_loss_has_no_axes_and_an_unreduced_one_the_shape_of_the_rows() -> None:
@@ -81,8 +130,8 @@ def test_value_and_gradient() -> None:
 def test_value_and_grad_says_what_it_does_not_take() -> None:
     with pytest.raises(lossc.LirError, match="takes a loss of lossc"):
         F.value_and_grad(lambda x: x)
-    with pytest.raises(lossc.LirError, match="from 0 to 7"):
-        F.value_and_grad(F.cross_entropy, 8)
+    with pytest.raises(lossc.LirError, match="from 0 to 9"):
+        F.value_and_grad(F.cross_entropy, 10)
     with pytest.raises(lossc.LirError, match="reduction, is no tensor"):
         F.value_and_grad(F.cross_entropy, 6)
     with pytest.raises(lossc.LirError, match="not reduced"):
@@ -190,7 +239,19 @@ REFUSED: tuple[tuple[str, Any, type[Exception], str], ...] = (
     ("missing", lambda: F.cross_entropy(LOGITS), TypeError, "target"),  # pyright: ignore
     ("surplus", lambda: F.l2_loss(LOGITS, "sum", 3), TypeError, "too many"),  # pyright: ignore
     ("twice", lambda: F.l2_loss(LOGITS, input=LOGITS), TypeError, "input"),  # pyright: ignore
-    ("unknown", lambda: F.l2_loss(LOGITS, reductoin="sum"), TypeError, "reductoin"),  # pyright: ignore
+    (
+        "unknown",
+        lambda: F.l2_loss(LOGITS, reductoin="sum"),
+        TypeError,  # pyright: ignore
+        r"l2_loss\(\) .* 'reductoin'\n.*did you mean `reduction`\?\n.*it takes: input, reduction",
+    ),
+    ("inside", lambda: F.cross_entropy(LOGITS, LABELS, reduction="weights"), ValueError, "one of mean, sum, none$"),
+    (
+        "swapped",
+        lambda: F.cross_entropy(LABELS, LOGITS),
+        NotImplementedError,
+        r"input must be floats, found i64\[6\]\n.*target is f32\[6, 5\]: are the two swapped\?",
+    ),
     ("margin", lambda: F.triplet_margin_loss(LOGITS, LOGITS, LOGITS, margin=0), ValueError, "margin"),
     ("axis", lambda: F.softmax(LOGITS, 2), IndexError, "dim 2"),
     ("ctc", lambda: F.ctc_loss(LOGITS, LABELS, 1, 1), RuntimeError, "no CTC loss yet"),

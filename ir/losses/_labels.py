@@ -11,7 +11,7 @@ from ..builder import Tensor
 from ..diagnostics import LirError
 from ..op_types import class_axis
 from ..types import Type, is_float, is_integer, numpy_dtype
-from ._reduction import as_given, like, reduce_loss
+from ._reduction import WEIGHTS, as_given, like, reduce_loss
 
 
 def class_batch(x: Tensor, target: Tensor, axis: int | None) -> tuple[Tensor, Tensor, int]:
@@ -19,6 +19,9 @@ def class_batch(x: Tensor, target: Tensor, axis: int | None) -> tuple[Tensor, Te
 
     The target is labels, of the shape of `x` without the class axis, or a float distribution of the shape of `x`.
     """
+    if not is_float(x.dtype) and is_float(target.dtype):
+        raise LirError(f"logits are floats, found {x.type}", f"the target is {target.type}: are the two swapped?",
+                       code="LIR0031")  # fmt: skip
     axis = class_axis(x.rank, axis)
     if x.shape[axis] == 0:
         raise LirError(f"logits {x.type} have no classes", code="LIR0030")
@@ -47,7 +50,7 @@ def only_labels(target: Tensor) -> None:
 def reduce_rows(given: Tensor, rows: Tensor, reduction: str, each: Tensor | None = None, empty: str = "nan") -> Tensor:
     """`reduce_loss` of rows, in the shape and element type that `given` leads to."""
     loss = reduce_loss(rows, reduction, each, empty)
-    loss = loss.reshape([]) if given.rank == 1 and reduction in ("none", "weights") else loss
+    loss = loss.reshape([]) if given.rank == 1 and reduction in ("none", WEIGHTS) else loss
     return as_given(loss, given, reduction)
 
 
@@ -78,7 +81,7 @@ class Labels:
         self, x: Tensor, target: Tensor, weight: Tensor | None, axis: int, ignore_index: int | None = None
     ) -> None:
         self.target, self.weight, self.axis = target, weight, axis
-        self.kept = None if ignore_index is None else _not_equal(target, ignore_index)
+        self.kept = None if ignore_index is None else not_equal(target, ignore_index)
         inside = in_range(x, target, axis)
         ok = inside if self.kept is None else inside | ~self.kept
         ok.check(target, code="label", message=f"a label must lie in [0, {x.shape[axis]})"
@@ -109,7 +112,7 @@ class Labels:
         return reduce_rows(given, rows, reduction, each, empty)
 
 
-def _not_equal(target: Tensor, value: int) -> Tensor:
+def not_equal(target: Tensor, value: int) -> Tensor:
     """target != value, in i64 so that no label type wraps the value."""
     return target.cast("i64") != value
 

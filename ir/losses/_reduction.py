@@ -5,8 +5,9 @@ from __future__ import annotations
 from ..builder import Tensor
 from ..diagnostics import LirError
 
-REDUCTIONS = ("mean", "sum", "none", "weights")
-"""Besides the three that averages are known by: "weights" is what the mean divides by, element by element."""
+REDUCTIONS = ("mean", "sum", "none")
+WEIGHTS = "weights"
+"""Every loss has it, too, for `sample_weight`: what the mean divides by, element by element."""
 
 EMPTY = ("nan", "zero", "error")
 """What the mean of a loss can be where nothing counts."""
@@ -42,12 +43,13 @@ def total(values: Tensor) -> Tensor:
 def reduce_loss(values: Tensor, reduction: str, each: Tensor | None = None, empty: str = "nan") -> Tensor:
     """Average, add up, or keep. The mean divides by the sum of `each`, what every element counts as: 1 by default.
     Truth values say which elements count. Where nothing does, the mean is what `empty` says."""
-    check_reduction(reduction)
+    if reduction != WEIGHTS:
+        check_reduction(reduction)
     if empty not in EMPTY:
         raise LirError(f"unknown value {empty!r} for empty", 'expected "nan", "zero" or "error"')
     if reduction == "none":
         return values
-    if reduction == "weights":
+    if reduction == WEIGHTS:
         return values.constant(1) if each is None else each.cast(values.dtype)
     if reduction == "sum":
         return total(values)
@@ -76,8 +78,18 @@ def weighted(values: Tensor, weight: Tensor | None, reduction: str, by_weight: b
     the sum of the weight."""
     if weight is None:
         return reduce_loss(values, reduction)
-    weight = like(weight, values).broadcast_to(values.shape)
+    weight = repeated(like(weight, values), values, "weight")
     return reduce_loss(weight * values, reduction, each=weight if by_weight else None)
+
+
+def repeated(weight: Tensor, x: Tensor, name: str) -> Tensor:
+    """A weight in the shape of what it weighs."""
+    try:
+        return weight.broadcast_to(x.shape)
+    except LirError:
+        shape = ", ".join(map(str, x.shape))
+        raise LirError(f"`{name}` of type {weight.type} does not repeat to the shape [{shape}] of what it weighs",
+                       code="LIR0030") from None  # fmt: skip
 
 
 def clamp_at_zero(z: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from .._softmax import shifted_exponentials
 from ..builder import Tensor
 from ..diagnostics import LirError
 from ..op_types import class_axis
-from ._reduction import REDUCTIONS, as_given, check_reduction, like, reduce_loss, same_shape, total
+from ._reduction import REDUCTIONS, WEIGHTS, as_given, check_reduction, like, reduce_loss, same_shape, total
 from ._scalars import check_positive, scalar
 
 
@@ -34,7 +34,8 @@ def kl_div_loss(log_probs: Tensor, t: Tensor, *, log_target: bool = False, reduc
     else:
         value = target * (present.log() - x)
         value = value.with_gradient((x, -target), (target, empty.select(0, present.log() + 1 - x)))
-    check_reduction(reduction, (*REDUCTIONS, "batchmean"))
+    if reduction != WEIGHTS:
+        check_reduction(reduction, (*REDUCTIONS, "batchmean"))
     if reduction == "batchmean":
         return total(value) / _batch_size(value)
     return as_given(reduce_loss(value, reduction), log_probs, reduction)

@@ -142,6 +142,7 @@ def after_a_layer(operation: str, tensors: Tensors, order: Sequence[str], settin
     layer = [tensors["input"].widen(), weight.widen().reshape([outputs, width])]
     if "linear_bias" in tensors:
         layer.append(tensors["linear_bias"].widen().reshape([outputs]))
+    del attributes["memory_budget"]  # of one operation; these are a layer and a loss
     logits = emit("linear", *layer).reshape([tensors["input"].shape[0], count, places])
     return one_operation("cross_entropy_loss", {**tensors, "input": logits}, ("input", "target", "weight"), attributes)
 

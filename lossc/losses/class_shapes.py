@@ -9,7 +9,7 @@ import math
 
 from lossc.ir.diagnostics import LirError
 from lossc.ir.types import DimLike, Shape, Type, is_float, is_integer, named
-from lossc.losses.errors import NothingThere, RefusedArgument
+from lossc.losses.errors import NothingThere, RefusedArgument, RefusedElementType
 from lossc.losses.shapes import Layout, Settings, Sizes, Types, shown, sizes
 
 _N, _D = named("N"), named("D")
@@ -18,13 +18,16 @@ _N, _D = named("N"), named("D")
 def classes(types: Types, settings: Settings) -> Layout:
     """Logits [C], [N, C] or [N, C, d...]; labels without the class axis, or a distribution like the logits; weight[C].
 
-    The first tensor has the classes, the second is the target.
+    The first tensor has the classes, the second is the target. `axis` says where the classes are, if elsewhere.
     """
     (x_name, x_type), (t_name, t_type) = list(types.items())[:2]
     x, t = sizes(x_type), sizes(t_type)
     if not x:
         raise RefusedArgument(f"{x_name} needs a class axis, found a scalar", code="LIR0030")
-    axis = min(1, len(x) - 1)
+    if is_float(t_type.dtype) and not is_float(x_type.dtype):
+        raise RefusedElementType(f"{x_name} must be floats, found {x_type}",
+                                 f"{t_name} is {t_type}: are the two swapped?", code="LIR0031")  # fmt: skip
+    axis = _class_axis(x_name, len(x), settings.get("axis"))
     expected = x[:axis] + x[axis + 1 :]
     distribution = is_float(t_type.dtype)
     if distribution and t != x:
@@ -42,8 +45,8 @@ def classes(types: Types, settings: Settings) -> Layout:
     if "weight" in types and sizes(types["weight"]) != (count,):
         raise RefusedArgument(f"weight must have one element a class, [{count}], found "
                               f"{shown(sizes(types['weight']))}", code="LIR0030")  # fmt: skip
-    inner: tuple[int, ...] = (math.prod(x[2:]),) if len(x) > 2 else ()
-    outer = x[0] if len(x) > 1 else 1
+    inner: tuple[int, ...] = (math.prod(x[axis + 1 :]),) if axis + 1 < len(x) else ()
+    outer = math.prod(x[:axis])
     inner_dims: Shape = (_D,) if inner else ()
     of_class: Shape = (_N, count, *inner_dims)
     of_row: Shape = (_N, *inner_dims)
@@ -52,6 +55,16 @@ def classes(types: Types, settings: Settings) -> Layout:
     if "weight" in types:
         dims["weight"], views["weight"] = (count,), (count,)
     return Layout(dims, views, expected)
+
+
+def _class_axis(name: str, rank: int, axis: int | None) -> int:
+    """`axis`, by default the second or the only one, counted from the front."""
+    if axis is None:
+        return min(1, rank - 1)
+    if not -rank <= axis < rank:
+        raise NothingThere(f"axis {axis} is out of range for the {rank} axes of {name}: [{-rank}, {rank - 1}]",
+                           code="LIR0033")  # fmt: skip
+    return axis % rank
 
 
 def _refuse_labels(x_name: str, x: Sizes, target: Type, expected: Sizes) -> None:
@@ -66,11 +79,13 @@ def _refuse_labels(x_name: str, x: Sizes, target: Type, expected: Sizes) -> None
 
 def logits_pair(types: Types, settings: Settings) -> Layout:
     """Two tensors of logits, [C], [N, C] or [N, C, d...], of one shape."""
-    return classes(types, {})
+    return classes(types, settings)
 
 
 def few_classes(types: Types, settings: Settings) -> Layout:
-    """Scores [N, C] or [C], and one label a row."""
+    """Scores [N, C] or [C], and one label a row; with `axis` whatever `classes` takes."""
+    if settings["axis"] is not None:
+        return classes(types, settings)
     if "weight" in types and types["weight"].rank != 1:
         raise LirError(f"weight has one axis, found {types['weight']}", code="LIR0030")
     x, t = sizes(types["input"]), sizes(types["target"])

@@ -21,6 +21,10 @@ class RefusedKind(LirError, TypeError):
     """Something that is no tensor."""
 
 
+class RefusedCall(LirError, TypeError):
+    """Arguments that a function does not have, or lacks."""
+
+
 class OutOfRange(CheckFailed, IndexError):
     """A class label out of range, seen while the loss ran."""
 

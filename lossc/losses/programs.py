@@ -35,18 +35,22 @@ def default_device() -> Any:
 
 
 class LossProgram:
-    """A function of the IR, compiled when it is first run. Its inputs are in the order of `function.inputs`."""
+    """A function of the IR, compiled when it is first run. Its inputs are in the order of `function.inputs`; it may
+    call the functions `callees`."""
 
-    def __init__(self, function: Function) -> None:
+    def __init__(self, function: Function, callees: Sequence[Function] = ()) -> None:
         self.function = function
+        self.callees = tuple(callees)
         self.floats = tuple(i for i, value in enumerate(function.inputs) if is_float(value.type.dtype))
-        self._lock = threading.Lock()
+        # A signal handler may call while we compile.
+        self._lock = threading.RLock()
         self._executable: Any = None
         self._derived: dict[tuple[str, tuple[int, ...]], LossProgram] = {}
 
     @property
     def module(self) -> Module:
-        return Module({self.function.name: self.function}, self.function.name)
+        functions = {function.name: function for function in (*self.callees, self.function)}
+        return Module(functions, self.function.name)
 
     def executable(self) -> Any:
         """The compiled program on the default device."""
@@ -75,7 +79,7 @@ class LossProgram:
         found = self._derived.get((kind, wanted))
         if found is None:
             changed = _gradient(self.function, wanted, upstream=kind == "gradient")
-            found = self._derived.setdefault((kind, wanted), LossProgram(changed))
+            found = self._derived.setdefault((kind, wanted), LossProgram(changed, self.callees))
         return found
 
 
@@ -129,8 +133,10 @@ def loss_program(row: Row, types: Types, layout: Layout, settings: Mapping[str, 
     """The program of a row. A reduced loss of 16-bit floats is f32, with `narrow` it is 16-bit as torch's."""
     inputs = tuple((name, Type(type_.dtype, layout.types[name])) for name, type_ in types.items())
     dtype = result_dtype(row, types)
+    # The layout has put the classes where the operation looks for them: one program for every axis.
+    chosen = tuple((name, value) for name, value in settings.items() if name != "axis")
     try:
-        return _program(row, inputs, dtype, tuple(settings.items()), narrow)
+        return _program(row, inputs, dtype, chosen, narrow)
     except LirError as error:
         # Values of settings are refused by the operation: torch raises RuntimeError or ValueError, and this is both.
         raise RefusedArgument(error.diagnostics) from None

@@ -10,17 +10,20 @@ import inspect
 from ast import literal_eval
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from lossc.ir.attributes import complete_attributes
 from lossc.ir.composites import definition_of
-from lossc.ir.diagnostics import CheckFailed, LirError
+from lossc.ir.diagnostics import CheckFailed, FailedCheck, LirError, did_you_mean
+from lossc.ir.interp import place_of
 from lossc.ir.losses._reduction import REDUCTIONS
 from lossc.ir.ops import Attribute
 from lossc.losses import bodies, shapes
-from lossc.losses.errors import OutOfRange, RefusedKind, RefusedValue
+from lossc.losses.errors import OutOfRange, RefusedCall, RefusedKind, RefusedValue
 from lossc.losses.warnings import warn
 
 RETIRED = ("size_average", "reduce")
@@ -114,7 +117,8 @@ class Row:
         return places, tuple(p.default for p in parameters), by_position, least
 
     def bind(self, arguments: Sequence[Any], keywords: Mapping[str, Any]) -> list[Any]:
-        """The value of every parameter, in order. Raises TypeError as a function of that signature does.
+        """The value of every parameter, in order. Raises RefusedCall, a TypeError, as a function of that
+        signature does.
 
         `signature.bind` and its defaults take twenty times as long, tens of microseconds in every call: here it only
         words the refusals.
@@ -122,16 +126,27 @@ class Row:
         places, defaults, by_position, least = self._binding
         given = len(arguments)
         if given > by_position or given < least:
-            bound = self.signature.bind(*arguments, **keywords)
-            bound.apply_defaults()
-            return list(bound.arguments.values())
+            return self._bound(arguments, keywords)
         values = [*arguments, *defaults[given:]]
         for name, value in keywords.items():
             place = places.get(name, -1)
             if place < given:
-                self.signature.bind(*arguments, **keywords)
+                return self._bound(arguments, keywords)
             values[place] = value
         return values
+
+    def _bound(self, arguments: Sequence[Any], keywords: Mapping[str, Any]) -> list[Any]:
+        """As `bind`, by Python's own rules. Raises RefusedCall."""
+        try:
+            bound = self.signature.bind(*arguments, **keywords)
+        except TypeError as error:
+            known = list(self.signature.parameters)
+            unknown = next((name for name in keywords if name not in known), None)
+            guess = () if unknown is None else did_you_mean(unknown, known)
+            raise RefusedCall(f"{self.name}() {error}", *guess, f"it takes: {', '.join(known)}",
+                              code="LIR0025" if unknown is None else "LIR0023") from None  # fmt: skip
+        bound.apply_defaults()
+        return list(bound.arguments.values())
 
     @cached_property
     def tensors_at(self) -> tuple[int, ...]:
@@ -212,13 +227,29 @@ class Row:
         """The value of one parameter."""
         return values[self._binding[0][name]]
 
-    def failed(self, error: CheckFailed) -> CheckFailed:
-        """The exception for a check that failed."""
+    def failed(
+        self, error: CheckFailed, views: Sequence[shapes.Sizes] = (), given: Sequence[shapes.Sizes] = ()
+    ) -> CheckFailed:  # fmt: skip
+        """The exception for a check that failed. `views` are the shapes of the arrays in the program, which sees fewer
+        axes than were `given`: the place is one in the array as it was given."""
         kind = self.failures.get(error.code) or _FAILURES.get(error.code, CheckFailed)
-        return kind(error.failures)
+        return kind([_at_its_place(failure, views, given) for failure in error.failures])
 
 
 _FAILURES: Mapping[str, type[CheckFailed]] = {"label": OutOfRange, "probability": RefusedValue}
+
+
+def _at_its_place(
+    failure: FailedCheck, views: Sequence[shapes.Sizes], given: Sequence[shapes.Sizes]
+) -> FailedCheck:  # fmt: skip
+    index = failure.index
+    for view, shape in zip(views, given):
+        if len(view) == len(index) and all(i < size for i, size in zip(index, view)) and view != shape and shape:
+            found = tuple(map(int, np.unravel_index(int(np.ravel_multi_index(index, view)), shape)))
+            diagnostic = failure.diagnostic
+            message = diagnostic.message.removesuffix(place_of(index)) + place_of(found)
+            return replace(failure, index=found, diagnostic=replace(diagnostic, message=message))
+    return failure
 
 
 def _reduction(reduction: Any, retired: Sequence[Any], accepted: Sequence[str]) -> str:

@@ -33,14 +33,18 @@ TEXTS = {
     "functional": Text(
         "ArrayLike", "np.ndarray",
         "from collections.abc import Callable, Sequence\nfrom typing import Any, NoReturn\n\n"
-        "import numpy as np\nfrom numpy.typing import ArrayLike\n\nLoss = Callable[..., np.ndarray]\n",
+        "import numpy as np\nfrom numpy.typing import ArrayLike\n\n"
+        "from lossc import Graph\nfrom lossc.losses.own_arrays import OwnFunction\n\n"
+        "Loss = Callable[..., np.ndarray]\n",
+        "def function(loss: Graph | str | Callable[..., Any]) -> OwnFunction: ...\n"
         "def value_and_grad(\n    function: Loss,\n    argnums: int | Sequence[int] = 0,\n"
         ") -> Callable[..., tuple[np.ndarray, Any]]: ...",
     ),
     "torch": Text(
         "Tensor", "Tensor",
         "from collections.abc import Callable\nfrom typing import Any, NoReturn\n\n"
-        "from torch import Tensor\n\nLoss = Callable[..., Tensor]\n",
+        "from torch import Tensor\n\nfrom lossc import Graph\n\nLoss = Callable[..., Tensor]\n",
+        "def function(loss: Graph | str | Callable[..., Any]) -> Callable[..., Any]: ...\n"
         "def __getattr__(name: str) -> Any: ...",
     ),
 }  # fmt: skip

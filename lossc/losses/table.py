@@ -2,7 +2,8 @@
 
 In: nothing. Out: `LOSSES`, one row a function. A row says which operation of the IR the function is, which of its
 parameters are tensors (in the order of the operation's operands), how their shapes are read, and which exception a
-failed check becomes. What is neither a tensor nor one of torch's two retired arguments is an attribute of that name.
+failed check becomes. What is neither a tensor nor one of torch's two retired arguments is an attribute of that name;
+attributes that torch does not have stand by keyword behind its arguments.
 """
 
 from __future__ import annotations
@@ -24,13 +25,14 @@ _ROWS = (
     # --- torch's, in its order of arguments ---
     Row("cross_entropy", "cross_entropy_loss",
         "input, target, weight=None, size_average=None, ignore_index=-100, reduce=None, reduction='mean', "
-        "label_smoothing=0.0", "input target weight", of_classes.classes, bodies.labels_or_distribution),
+        "label_smoothing=0.0, *, axis=None, empty='nan'", "input target weight", of_classes.classes,
+        bodies.labels_or_distribution),
     Row("nll_loss", "nll_loss",
-        "input, target, weight=None, size_average=None, ignore_index=-100, reduce=None, reduction='mean'",
-        "input target weight", of_classes.classes, bodies.labels_or_distribution),
+        "input, target, weight=None, size_average=None, ignore_index=-100, reduce=None, reduction='mean', *, "
+        "axis=None, empty='nan'", "input target weight", of_classes.classes, bodies.labels_or_distribution),
     Row("linear_cross_entropy", "linear_cross_entropy_loss",
         "input, linear_weight, target, *, linear_bias=None, weight=None, reduction='mean', ignore_index=None, "
-        "label_smoothing=0.0, options=None",
+        "label_smoothing=0.0, options=None, empty='nan', memory_budget=67108864",
         "input linear_weight target linear_bias weight", of_classes.layer_and_classes, bodies.after_a_layer),
     Row("binary_cross_entropy", "bce_loss", f"input, target, weight=None, {_OLD}",
         "input target weight", shapes.alike, bodies.of_probabilities),
@@ -59,7 +61,7 @@ _ROWS = (
     Row("margin_ranking_loss", "margin_ranking_loss", f"input1, input2, target, margin=0, {_OLD}",
         "input1 input2 target", shapes.ranked, bodies.stretched, whole=True),
     Row("soft_margin_loss", "soft_margin_loss", _PLAIN, "input target", deciding="input", **_ELEMENTS),
-    Row("multi_margin_loss", "multi_margin_loss", f"input, target, p=1, margin=1.0, weight=None, {_OLD}",
+    Row("multi_margin_loss", "multi_margin_loss", f"input, target, p=1, margin=1.0, weight=None, {_OLD}, *, axis=None",
         "input target weight", of_classes.few_classes, failures=_LABELS_AS_VALUES),
     Row("multilabel_margin_loss", "multilabel_margin_loss", _PLAIN, "input target", of_classes.label_lists,
         failures=_LABELS_AS_VALUES),
@@ -79,19 +81,19 @@ _ROWS = (
     Row("sigmoid_focal_loss", "sigmoid_focal_loss", "input, target, alpha=None, gamma=2.0, reduction='mean'",
         "input target", shapes.same_logits),
     Row("focal_cross_entropy_loss", "focal_cross_entropy_loss",
-        "input, target, gamma=2.0, weight=None, ignore_index=-100, reduction='mean'", "input target weight",
-        of_classes.classes),
+        "input, target, gamma=2.0, weight=None, ignore_index=-100, reduction='mean', *, axis=None, empty='nan'",
+        "input target weight", of_classes.classes),
     Row("poly_cross_entropy_loss", "poly_cross_entropy_loss",
-        "input, target, epsilon=2.0, weight=None, ignore_index=-100, reduction='mean'", "input target weight",
-        of_classes.classes, bodies.labels_or_distribution),
+        "input, target, epsilon=2.0, weight=None, ignore_index=-100, reduction='mean', *, axis=None, empty='nan'",
+        "input target weight", of_classes.classes, bodies.labels_or_distribution),
     Row("dice_loss", "dice_loss", "input, target, smooth=1.0, from_logits=False, reduction='mean'", "input target",
         of_classes.regions),
     Row("tversky_loss", "tversky_loss",
         "input, target, smooth=1.0, alpha=0.5, beta=0.5, from_logits=False, reduction='mean'", "input target",
         of_classes.regions),
-    Row("js_div_loss", "js_div_loss", "p_logits, q_logits, beta=0.5, reduction='mean'", "p_logits q_logits",
-        of_classes.logits_pair),
-    Row("distillation_loss", "distillation_loss", "student, teacher, temperature=1.0, reduction='mean'",
+    Row("js_div_loss", "js_div_loss", "p_logits, q_logits, beta=0.5, reduction='mean', *, axis=None",
+        "p_logits q_logits", of_classes.logits_pair),
+    Row("distillation_loss", "distillation_loss", "student, teacher, temperature=1.0, reduction='mean', *, axis=None",
         "student teacher", of_classes.logits_pair),
     Row("info_nce_loss", "info_nce_loss", "queries, keys, temperature=0.07, reduction='mean'", "queries keys",
         shapes.queries),

@@ -32,6 +32,7 @@ except ImportError as error:
 from torch import Tensor, is_grad_enabled
 from torch.overrides import handle_torch_function, has_torch_function
 
+from lossc.ir.diagnostics import did_you_mean
 from lossc.ir.types import Type
 from lossc.losses.functions import functions
 from lossc.losses.programs import loss_program
@@ -39,6 +40,7 @@ from lossc.losses.row import Row
 from lossc.losses.shapes import axis_of_softmax
 from lossc.losses.warnings import warn
 from lossc.torch.autograd import Differentiable, Plan, bound_sizes, reduced_loss
+from lossc.torch.own import function as function
 from lossc.torch.tensors import (
     PLAIN,
     check_modes,
@@ -199,7 +201,10 @@ def __getattr__(name: str) -> Any:
     try:
         return getattr(torch.nn.functional, name)
     except AttributeError:
-        raise AttributeError(f"module 'lossc.torch' has no attribute {name!r}, nor has torch.nn.functional") from None
+        hint = "".join(f"; {note}" for note in did_you_mean(name, [*_FUNCTIONS, *dir(torch.nn.functional)]))
+        raise AttributeError(
+            f"module 'lossc.torch' has no attribute {name!r}, nor has torch.nn.functional{hint}"
+        ) from None
 
 
 def __dir__() -> list[str]:

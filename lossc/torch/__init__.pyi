@@ -6,6 +6,8 @@ from typing import Any, NoReturn
 
 from torch import Tensor
 
+from lossc import Graph
+
 Loss = Callable[..., Tensor]
 
 def cross_entropy(
@@ -17,6 +19,9 @@ def cross_entropy(
     reduce: bool | None = None,
     reduction: str = "mean",
     label_smoothing: float = 0.0,
+    *,
+    axis: int | None = None,
+    empty: str = "nan",
 ) -> Tensor:
     """-log softmax(x)[y] for labels y, or -sum_c t[c] log softmax(x)[c] for distributions t.
 
@@ -46,6 +51,9 @@ def nll_loss(
     ignore_index: int | None = -100,
     reduce: bool | None = None,
     reduction: str = "mean",
+    *,
+    axis: int | None = None,
+    empty: str = "nan",
 ) -> Tensor:
     """-w[y] x[y] for labels y, or -sum_c w[c] t[c] x[c] for distributions t; averaged as cross_entropy_loss.
 
@@ -73,6 +81,8 @@ def linear_cross_entropy(
     ignore_index: int | None = None,
     label_smoothing: float = 0.0,
     options: Any = None,
+    empty: str = "nan",
+    memory_budget: int | None = 67108864,
 ) -> Tensor:
     """cross_entropy_loss of the logits hidden @ weight^T + bias, never holding more of them than `memory_budget` bytes.
 
@@ -366,6 +376,8 @@ def multi_margin_loss(
     size_average: bool | None = None,
     reduce: bool | None = None,
     reduction: str = "mean",
+    *,
+    axis: int | None = None,
 ) -> Tensor:
     """The mean over classes of max(0, margin - x[y] + x[c])^p for c other than the label y.
 
@@ -550,6 +562,9 @@ def focal_cross_entropy_loss(
     weight: Tensor | None = None,
     ignore_index: int | None = -100,
     reduction: str = "mean",
+    *,
+    axis: int | None = None,
+    empty: str = "nan",
 ) -> Tensor:
     """(1 - p_y)^gamma times cross-entropy, with p = softmax(x).
 
@@ -573,6 +588,9 @@ def poly_cross_entropy_loss(
     weight: Tensor | None = None,
     ignore_index: int | None = -100,
     reduction: str = "mean",
+    *,
+    axis: int | None = None,
+    empty: str = "nan",
 ) -> Tensor:
     """Cross-entropy plus epsilon (1 - p_y), with p = softmax(x): the first term of its series in 1 - p_y counts more.
 
@@ -645,6 +663,8 @@ def js_div_loss(
     q_logits: Tensor,
     beta: float = 0.5,
     reduction: str = "mean",
+    *,
+    axis: int | None = None,
 ) -> Tensor:
     """Generalised Jensen-Shannon divergence of P = softmax(p_logits) and Q = softmax(q_logits), one a row.
 
@@ -662,6 +682,8 @@ def distillation_loss(
     teacher: Tensor,
     temperature: float = 1.0,
     reduction: str = "mean",
+    *,
+    axis: int | None = None,
 ) -> Tensor:
     """How far a student's distribution is from its teacher's, both softened by a temperature, one a row.
 
@@ -744,4 +766,5 @@ def triplet_margin_with_distance_loss(
 def ctc_loss(*arguments: Any, **keywords: Any) -> NoReturn:
     """Not there yet: lossc has no CTC loss. Raises Unsupported."""
 
+def function(loss: Graph | str | Callable[..., Any]) -> Callable[..., Any]: ...
 def __getattr__(name: str) -> Any: ...

@@ -19,11 +19,20 @@ from torch import Tensor
 from lossc.ir.diagnostics import CheckFailed
 from lossc.ir.shapes import bind_dimensions
 from lossc.ir.types import dim_value
+from lossc.losses.own import OwnLoss
 from lossc.losses.programs import LossProgram
 from lossc.losses.row import Row
 from lossc.runtime.small_outputs import COUNTS_REFERENCES, LARGEST
 from lossc.torch.small_results import SmallResults
-from lossc.torch.tensors import DTYPE_OF, as_array, as_tensor, keep_out_of_graphs, lie_plainly
+from lossc.torch.tensors import (
+    DTYPE_OF,
+    as_array,
+    as_tensor,
+    check_upstreams,
+    forward_ad,
+    keep_out_of_graphs,
+    lie_plainly,
+)
 
 Sizes = tuple[int, ...]
 
@@ -34,7 +43,7 @@ class Plan:
     where it is the plan `loss` with gradients beside, `wanted` are the positions that these belong to. Tensors for one
     that `is_plain` are known to lie plainly."""
 
-    row: Row
+    row: Row | OwnLoss
     program: LossProgram
     sizes: dict[str, int]
     shapes: tuple[Sizes, ...]
@@ -80,7 +89,7 @@ class Plan:
         try:
             found = self._executable.run(arrays)
         except CheckFailed as error:
-            raise self.row.failed(error) from None
+            raise self.row.failed(error, self.views, self.shapes) from None
         return list(map(as_tensor, found, self.results))
 
     def gradient(self, wanted: tuple[int, ...]) -> Plan:
@@ -124,10 +133,18 @@ class ReducedLoss(torch.autograd.Function):
         plan, gradients = ctx.computed
         # Also where they are not needed: this raises for one that has been changed.
         tensors = ctx.saved_tensors
+        if torch.is_grad_enabled() or forward_ad._current_level >= 0:
+            check_upstreams(plan.row.name, upstreams)
         if torch.is_grad_enabled():
             return (None, *_differentiable(plan.loss, ctx.needs_input_grad[1:], (*tensors, *upstreams)))
         ctx.computed = plan, None
-        factor = upstreams[0].tolist()
+        try:
+            factor = upstreams[0].tolist()
+        except RuntimeError:
+            # No memory: a batch, or zeros that torch has not written down.
+            check_upstreams(plan.row.name, upstreams)
+            upstreams = (upstreams[0].clone(),)
+            factor = upstreams[0].tolist()
         if gradients is None or (factor != 1.0 and any(gradient.itemsize < 4 for gradient in gradients)):
             # What is scaled so that 16 bits hold it must be scaled before it is rounded.
             gradients = plan.loss.gradient(plan.wanted).run((*tensors, *upstreams))
@@ -158,6 +175,7 @@ class Differentiable(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *upstreams: Tensor) -> Any:
         tensors = (*ctx.saved_tensors, *upstreams)
+        check_upstreams(ctx.plan.row.name, upstreams)
         needed = ctx.needs_input_grad[1:]
         if torch.is_grad_enabled():
             return (None, *_differentiable(ctx.plan, needed, tensors))

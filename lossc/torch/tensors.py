@@ -18,7 +18,7 @@ from lossc.losses.errors import RefusedElementType, RefusedKind, Unsupported
 
 try:
     # torch has no public way to ask for these.
-    from torch._C import _are_functorch_transforms_active, _disabled_torch_dispatch_impl
+    from torch._C import _are_functorch_transforms_active, _disabled_torch_dispatch_impl, _has_storage
     from torch._C import _is_tracing as is_tracing
     from torch._C._dynamo import eval_frame, guards
     from torch._C._functorch import is_functorch_wrapped_tensor
@@ -58,12 +58,13 @@ def as_array(tensor: Tensor, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def as_tensor(array: np.ndarray, shape: tuple[int, ...]) -> Tensor:
-    """A tensor over the array's memory."""
+    """A tensor over the array's memory. It is no view of another: a view that a function of autograd has made could
+    not be changed in place."""
     # bfloat16 is an extension type to NumPy.
     if array.dtype.kind == "V":
-        return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16).view(shape)
+        return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16).view(shape).data
     tensor = torch.from_numpy(array)
-    return tensor if array.shape == shape else tensor.view(shape)
+    return tensor if array.shape == shape else tensor.view(shape).data
 
 
 def dtype_name(function: str, name: str, tensor: Tensor) -> str:
@@ -71,8 +72,14 @@ def dtype_name(function: str, name: str, tensor: Tensor) -> str:
     found = DTYPES.get(tensor.dtype)
     if found is None:
         raise RefusedElementType(f"{function}: {name} has element type {tensor.dtype}, which lossc does not have",
-                                 f"convert it, or call torch.nn.functional.{function}")  # fmt: skip
+                                 f"convert it, or {_in_torch(function)}")  # fmt: skip
     return found
+
+
+def _in_torch(function: str) -> str:
+    """The way round that torch itself is."""
+    known = hasattr(torch.nn.functional, function)
+    return f"call torch.nn.functional.{function}" if known else "compute it with torch"
 
 
 def check_tensor(function: str, name: str, tensor: object) -> None:
@@ -82,13 +89,13 @@ def check_tensor(function: str, name: str, tensor: object) -> None:
                           "lossc.functional takes NumPy arrays")  # fmt: skip
     if not tensor.is_cpu:
         raise Unsupported(f"{function}: {name} is on {tensor.device}: lossc.torch takes tensors on the CPU",
-                          f"move it there with .cpu(), or call torch.nn.functional.{function}")  # fmt: skip
+                          f"move it there with .cpu(), or {_in_torch(function)}")  # fmt: skip
     if tensor.layout is not torch.strided:
         raise Unsupported(f"{function}: {name} is stored as {tensor.layout}",
                           "make it dense with .to_dense()")  # fmt: skip
     if type(tensor) not in PLAIN and getattr(type(tensor), "__torch_dispatch__", _NOTHING) is not _NOTHING:
         raise Unsupported(f"{function}: {name} is a {type(tensor).__name__}, which has no memory that lossc can read",
-                          f"call torch.nn.functional.{function} there")  # fmt: skip
+                          f"{_in_torch(function)} there")  # fmt: skip
 
 
 def likeness(tensors: Sequence[Tensor]) -> Callable[..., bool]:
@@ -106,15 +113,28 @@ def lie_plainly(tensors: Iterable[Tensor]) -> bool:
 
 def check_modes(function: str, tensors: Iterable[Tensor]) -> None:
     """Refuse the ways of running in which a result of lossc would silently have no derivative."""
-    instead = f"call torch.nn.functional.{function} there"
+    instead = f"{_in_torch(function)} there"
     if _are_functorch_transforms_active() and any(is_functorch_wrapped_tensor(tensor) for tensor in tensors):
         raise Unsupported(f"{function}: lossc.torch does not run inside torch.func.vmap, grad and their like",
                           "use .backward() or torch.autograd.grad, with create_graph=True for second derivatives; "
                           f"or {instead}")  # fmt: skip
-    if forward_ad._current_level >= 0 and any(forward_ad.unpack_dual(t).tangent is not None for t in tensors):
-        raise Unsupported(f"{function}: lossc.torch has no forward-mode derivatives", instead)
+    _check_tangents(function, tensors, instead)
     if is_tracing():
         raise Unsupported(f"{function}: lossc.torch cannot be traced into TorchScript", instead)
+
+
+def check_upstreams(function: str, upstreams: Iterable[Tensor]) -> None:
+    """Refuse the ways of differentiating in which a gradient of lossc would lack something."""
+    instead = f"{_in_torch(function)} there"
+    if not all(map(_has_storage, upstreams)):
+        raise Unsupported(f"{function}: lossc.torch takes one incoming gradient at a time, found a batch of them",
+                          f"leave out is_grads_batched=True and vectorize=True, or {instead}")  # fmt: skip
+    _check_tangents(function, upstreams, instead)
+
+
+def _check_tangents(function: str, tensors: Iterable[Tensor], instead: str) -> None:
+    if forward_ad._current_level >= 0 and any(forward_ad.unpack_dual(t).tangent is not None for t in tensors):
+        raise Unsupported(f"{function}: lossc.torch has no forward-mode derivatives", instead)
 
 
 def keep_out_of_graphs(function: Callable[..., Any]) -> None:

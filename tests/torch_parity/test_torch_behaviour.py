@@ -17,12 +17,34 @@ from lossc.losses.table import LOSSES
 # --- the module -----------------------------------------------------------------------------------------------
 
 
-def test_signatures_are_torchs() -> None:
+def test_signatures_are_torchs_and_what_torch_lacks_stands_behind_by_keyword() -> None:
     for name in LOSSES:
         if hasattr(theirs, name):
-            expected = inspect.signature(getattr(theirs, name)).parameters.values()
-            found = inspect.signature(getattr(ours, name)).parameters.values()
-            assert [(p.name, p.default, p.kind) for p in found] == [(p.name, p.default, p.kind) for p in expected], name
+            expected, found = (
+                [(p.name, p.default, p.kind) for p in inspect.signature(getattr(module, name)).parameters.values()]
+                for module in (theirs, ours)
+            )
+            assert found[: len(expected)] == expected, name
+            added = found[len(expected) :]
+            assert {name for name, _, _ in added} <= {"axis", "empty", "memory_budget", "weight"}, name
+            assert all(kind is inspect.Parameter.KEYWORD_ONLY for _, _, kind in added), name
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2, 3, -1, -4])
+def test_the_class_axis_may_be_any(axis: int) -> None:
+    x, weight = torch.randn(3, 4, 5, 6, generator=torch.Generator().manual_seed(1)), torch.rand(7)[: (3, 4, 5, 6)[axis]]
+    labels = torch.randint(0, x.shape[axis], x.select(axis, 0).shape, generator=torch.Generator().manual_seed(2))
+    labels[0] = -100
+    mine, other = leaf(x), leaf(x)
+    loss = ours.cross_entropy(mine, labels, weight, label_smoothing=0.1, axis=axis)
+    # torch has the classes second.
+    expected = theirs.cross_entropy(other.movedim(axis, 0)[None], labels[None], weight, label_smoothing=0.1)
+    torch.testing.assert_close(loss, expected)
+    for result in (loss, expected):
+        result.backward()
+    torch.testing.assert_close(mine.grad, other.grad)
+    rows = ours.cross_entropy(x, labels, axis=axis, reduction="none")
+    torch.testing.assert_close(rows, theirs.cross_entropy(x.movedim(axis, 0)[None], labels[None], reduction="none")[0])
 
 
 def test_what_is_no_loss_is_torchs_own() -> None:
@@ -98,6 +120,24 @@ def test_forward_mode_is_refused() -> None:
 
     with forward_ad.dual_level(), pytest.raises(lossc.Limitation, match="forward-mode"):
         ours.cross_entropy(forward_ad.make_dual(X, X), Y)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+def test_incoming_gradients_that_a_gradient_would_lose_are_refused(reduction: str) -> None:
+    from torch.autograd import forward_ad
+
+    x = X.clone().requires_grad_()
+    loss = ours.mse_loss(x, X + 1, reduction=reduction)
+    ones = torch.ones_like(loss)
+    with forward_ad.dual_level(), pytest.raises(lossc.Limitation, match="mse_loss: .*forward-mode"):
+        torch.autograd.grad(loss, x, forward_ad.make_dual(ones, ones), retain_graph=True)
+    for create_graph in (False, True):
+        with pytest.raises(lossc.Limitation, match="one incoming gradient at a time"):
+            torch.autograd.grad(loss, x, torch.stack([ones, ones]), retain_graph=True, create_graph=create_graph,
+                                is_grads_batched=True)  # fmt: skip
+    with forward_ad.dual_level():
+        (gradient,) = torch.autograd.grad(loss, x, ones)
+    assert (gradient < 0).all()
 
 
 def test_fake_tensors_are_refused() -> None:

@@ -1,0 +1,97 @@
+"""Losses of one's own on NumPy arrays, as `lossc.functional` has them.
+
+In: the definition. Out: a function of arrays, and its value with gradients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from lossc.arrays import convert, unmasked
+from lossc.ir.diagnostics import LirError
+from lossc.ir.shapes import bind_dimensions
+from lossc.ir.types import Type, dtype_of, is_float
+from lossc.losses.errors import RefusedArgument, RefusedElementType
+from lossc.losses.own import Definition, OwnLoss, is_one_number
+from lossc.losses.programs import LossProgram
+
+_PLAIN = (bool, int, float, str, type(None))
+
+
+class OwnFunction:
+    """A loss of one's own, called on arrays."""
+
+    def __init__(self, definition: Definition) -> None:
+        self.own = OwnLoss(definition)
+        self.__name__ = self.__qualname__ = self.own.name
+        self.__doc__ = getattr(definition, "__doc__", None) if self.own.signature is not None else OwnFunction.__doc__
+
+    def __call__(self, *arguments: Any, **keywords: Any) -> Any:
+        program, arrays = self._prepare(arguments, keywords)
+        found = self._run(program, program, arrays)
+        return found[0] if len(found) == 1 else tuple(found)
+
+    def value_and_grad(self, argnums: int | Sequence[int]) -> Callable[..., tuple[Any, Any]]:
+        """What `lossc.functional.value_and_grad` returns for it."""
+        positions = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+        known = list(self.own.inputs if self.own.signature is None else self.own.signature.parameters)
+        for position in positions:
+            if isinstance(position, bool) or not isinstance(position, int) or not 0 <= position < len(known):
+                raise LirError(f"argnums counts the arguments of {self.__name__} from 0 to {len(known) - 1}, "
+                               f"found {position!r}")  # fmt: skip
+        if not positions:
+            raise LirError("argnums names no argument")
+        wanted = [known[position] for position in positions]
+
+        def value_and_gradient(*arguments: Any, **keywords: Any) -> tuple[Any, Any]:
+            program, arrays = self._prepare(arguments, keywords)
+            if not is_one_number(program):
+                raise LirError(f"value_and_grad differentiates one number, and {self.__name__} gives "
+                               f"{', '.join(str(output.type) for output in program.function.outputs)}",
+                               "add it up: .mean(), .sum(), or reduce_sum in a text")  # fmt: skip
+            inputs = program.function.inputs
+            names = [value.name for value in inputs]
+            for name in wanted:
+                if name not in names or not is_float(inputs[names.index(name)].type.dtype):
+                    raise RefusedArgument(f"{self.__name__}: {name} is no array of floats: it has no gradient",
+                                          code="LIR0031")  # fmt: skip
+            places = tuple(sorted({names.index(name) for name in wanted}))
+            value, *found = self._run(program.with_gradient(places), program, arrays)
+            gradients = dict(zip((names[place] for place in places), found))
+            return value, gradients[wanted[0]] if isinstance(argnums, int) else tuple(gradients[n] for n in wanted)
+
+        value_and_gradient.__name__ = f"value_and_grad_of_{self.__name__}"
+        value_and_gradient.__doc__ = f"The value of {self.__name__} and its gradient by {', '.join(wanted)}."
+        return value_and_gradient
+
+    def _prepare(self, arguments: Sequence[Any], keywords: Any) -> tuple[LossProgram, list[np.ndarray]]:
+        """The program of a call, and its arrays."""
+        values, own = self.own.read(arguments, keywords), self.own
+        arrays: dict[str, np.ndarray] = {}
+        for name, value in values.items():
+            if name in own.inputs:
+                arrays[name], _ = convert(name, value, own.inputs[name])
+            elif not isinstance(value, _PLAIN):
+                arrays[name] = np.require(unmasked(f"{own.name}: {name}", value), requirements=("C", "A"))
+        settings = {name: value for name, value in values.items() if name not in arrays}
+        types = {name: Type(self._dtype(name, array), array.shape) for name, array in arrays.items()}
+        program = own.program(types, settings)
+        # Refuses shapes that do not fit, in words that name the input.
+        bind_dimensions([(v.name, v.type) for v in program.function.inputs], {n: a.shape for n, a in arrays.items()})
+        return program, list(arrays.values())
+
+    def _dtype(self, name: str, array: np.ndarray) -> str:
+        found = dtype_of(array.dtype)
+        if found is None:
+            raise RefusedElementType(f"{self.__name__}: {name} is an array of {array.dtype}, which lossc does not have",
+                                     "convert it with .astype(...)", code="LIR0031")  # fmt: skip
+        return found
+
+    @staticmethod
+    def _run(program: LossProgram, loss: LossProgram, arrays: list[np.ndarray]) -> list[np.ndarray]:
+        """The outputs, where the loss is one number without axes."""
+        value, *others = program.run(arrays)
+        return [value.reshape(()) if is_one_number(loss) else value, *others]

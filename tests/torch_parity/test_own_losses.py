@@ -1,0 +1,103 @@
+"""`lossc.torch.function`: losses of one's own on tensors, differentiated by torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torch_parity.examples import leaf, ours, torch
+
+import lossc
+
+SAMPLES = Path(__file__).parents[2] / "samples"
+GENERATOR = torch.Generator().manual_seed(7)
+X, T = (torch.randn(4, 5, generator=GENERATOR) for _ in range(2))
+
+
+def root(x: Any, t: Any, eps: float = 1.0) -> Any:
+    """The same on values and on tensors."""
+    return ((x - t) ** 2 + eps).sqrt().mean()
+
+
+def test_a_python_function_and_its_gradients_are_torch_s() -> None:
+    smooth, mine, other = ours.function(root), leaf(X), leaf(X)
+    loss, expected = smooth(mine, T, eps=0.5), root(other, T, eps=0.5)
+    torch.testing.assert_close(loss, expected)
+    for result in (loss, expected):
+        (3 * result).backward()
+    torch.testing.assert_close(mine.grad, other.grad)
+    assert not smooth(X, T).requires_grad
+    with torch.no_grad():
+        assert not smooth(mine, T).requires_grad
+
+
+def test_gradients_of_gradients() -> None:
+    smooth, x = ours.function(root), leaf(X.double())
+    assert torch.autograd.gradcheck(lambda x: smooth(x, T.double()), (x,))
+    assert torch.autograd.gradgradcheck(lambda x: smooth(x, T.double()), (x,))
+
+
+def test_a_text_with_a_gradient_of_its_own() -> None:
+    pinball, mine, other = ours.function(lossc.load(SAMPLES / "pinball.lir")), leaf(X), leaf(X)
+    for count in (5, 3):
+        q, t = torch.full((count,), 0.25), T[0, :count]
+        loss = pinball(mine[0, :count], t, q=q)
+        d = t - other[0, :count]
+        expected = torch.maximum(q * d, (q - 1) * d)
+        torch.testing.assert_close(loss, expected)
+        (loss * T[1, :count]).sum().backward()
+        (expected * T[1, :count]).sum().backward()
+        torch.testing.assert_close(mine.grad, other.grad)
+    assert pinball(X[0], X[0], torch.ones(5)).tolist() == [0] * 5
+
+
+def test_params_are_inputs_and_labels_of_torch_are_converted() -> None:
+    classifier = ours.function(lossc.load(SAMPLES / "digits.lir"))
+    weights = [torch.randn(shape, generator=GENERATOR) * 0.1 for shape in ((128, 64), (128,), (10, 128), (10,))]
+    images, labels = torch.randn(6, 64, generator=GENERATOR), torch.arange(6)
+    mine, other = [leaf(w) for w in weights], [leaf(w) for w in weights]
+    loss, logits = classifier(images, labels, *mine)
+    hidden = torch.relu(images @ other[0].T + other[1])
+    expected = torch.nn.functional.cross_entropy(hidden @ other[2].T + other[3], labels)
+    torch.testing.assert_close(loss[0], expected)
+    assert logits.shape == (6, 10)
+    loss.backward()
+    expected.backward()
+    for ours_, theirs_ in zip(mine, other):
+        torch.testing.assert_close(ours_.grad, theirs_.grad, rtol=1e-4, atol=1e-6)
+    with pytest.raises(lossc.LirError, match=r"found 8589934597 at index \[5\]"):
+        classifier(images, labels + 2**33, *weights)
+    with pytest.raises(lossc.CheckFailed, match="label"):
+        classifier(images, labels + 9, *weights)
+
+
+def test_floats_are_converted_with_their_history() -> None:
+    pinball, x = ours.function(lossc.load(SAMPLES / "pinball.lir")), leaf(X[0].double())
+    pinball(x, T[0], torch.full((5,), 0.5)).sum().backward()
+    assert x.grad.dtype == torch.float64
+    assert set((x.grad.abs() * 2).tolist()) == {1.0}
+
+
+def test_a_module_trains_with_it() -> None:
+    smooth, line = ours.function(root), torch.nn.Linear(3, 1)
+    points = torch.randn(64, 3, generator=GENERATOR)
+    values = points @ torch.tensor([[1.0], [-2.0], [0.5]])
+    step = torch.optim.Adam(line.parameters(), lr=0.1)
+    for _ in range(200):
+        step.zero_grad()
+        smooth(line(points), values, eps=0.01).backward()
+        step.step()
+    torch.testing.assert_close(line.weight, torch.tensor([[1.0, -2.0, 0.5]]), atol=0.02, rtol=0)
+
+
+def test_what_it_does_not_take_is_refused_by_name() -> None:
+    smooth = ours.function(root)
+    with pytest.raises(lossc.Limitation, match=r"root: x is on meta.*\n.*or compute it with torch"):
+        smooth(X.to("meta"), T)
+    with pytest.raises(lossc.Limitation, match=r"torch\.func"):
+        torch.func.grad(lambda x: smooth(x, T))(X)
+    with pytest.raises(TypeError, match="missing a required argument"):
+        smooth(X)
+    with pytest.raises(lossc.LirError, match="use their operators and methods"):
+        ours.function(lambda x: X)(X)
