@@ -7,22 +7,33 @@
     fn = g.compile(grad=True)                          outputs, {name: gradient} of arrays by name
     step = g.compile_step(optim.Adam(lr=1e-3))         one step of training
 
-Nothing of OpenCL is loaded before a device is used.
+Nothing is loaded before it is used, and nothing of OpenCL before a device is.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import typing as _typing
 
-from lossc.arrays import empty
-from lossc.graph import Graph
-from lossc.ir.builder import Tensor
-from lossc.ir.diagnostics import CheckFailed, CompilerBug, DeviceError, Diagnostic, Limitation, LirError, LosscError
-from lossc.losses.warnings import LossWarning
-from lossc.reading import load, parse
-
-if TYPE_CHECKING:
+if _typing.TYPE_CHECKING:
+    from lossc import functional as functional
+    from lossc import nn as nn
+    from lossc import optim as optim
+    from lossc import torch as torch
+    from lossc.arrays import empty
     from lossc.compiled import CompiledFunction
+    from lossc.graph import Graph
+    from lossc.ir.builder import Tensor
+    from lossc.ir.diagnostics import (
+        CheckFailed,
+        CompilerBug,
+        DeviceError,
+        Diagnostic,
+        Limitation,
+        LirError,
+        LosscError,
+    )
+    from lossc.losses.warnings import LossWarning
+    from lossc.reading import load, parse
     from lossc.runtime.device import Device
     from lossc.training.step import Step
 
@@ -53,19 +64,41 @@ def devices() -> list[Device]:
     return found()
 
 
-_LAZY = {"CompiledFunction": "lossc.compiled", "Step": "lossc.training.step"}
+_MODULES = ("functional", "nn", "optim", "torch")
+
+_HOMES = {
+    "CheckFailed": "ir.diagnostics",
+    "CompiledFunction": "compiled",
+    "CompilerBug": "ir.diagnostics",
+    "DeviceError": "ir.diagnostics",
+    "Diagnostic": "ir.diagnostics",
+    "Graph": "graph",
+    "Limitation": "ir.diagnostics",
+    "LirError": "ir.diagnostics",
+    "LossWarning": "losses.warnings",
+    "LosscError": "ir.diagnostics",
+    "Step": "training.step",
+    "Tensor": "ir.builder",
+    "empty": "arrays",
+    "load": "reading",
+    "parse": "reading",
+}
 
 
-def __getattr__(name: str) -> Any:
-    # What needs the runtime, or is not used by all, costs nothing until it is used.
+def __getattr__(name: str) -> _typing.Any:
     import importlib
 
-    if name in ("nn", "optim"):
+    if name in _MODULES:
         return importlib.import_module(f"lossc.{name}")
-    if name in _LAZY:
-        return getattr(importlib.import_module(_LAZY[name]), name)
+    if name in _HOMES:
+        found = globals()[name] = getattr(importlib.import_module(f"lossc.{_HOMES[name]}"), name)
+        return found
     if name == "__version__":
         from importlib.metadata import version
 
         return version("lossc")
     raise AttributeError(f"module 'lossc' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, *_MODULES, "__all__", "__doc__", "__file__", "__name__", "__path__", "__version__"])

@@ -41,7 +41,8 @@ def batches(count: int, size: int, generator: np.random.Generator) -> Iterator[n
 
 
 def run(main: Callable[[argparse.Namespace], None], description: str, epochs: int) -> None:
-    """Call `main` with the options of the command line. Exit status: 0, 1 what the user gave, 2 usage, 3 the device."""
+    """Call `main` with the options of the command line. Exit status: 0, 1 what the user gave, 2 usage, 3 the device,
+    130 Ctrl-C."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--device", help="an OpenCL device: a number, cpu, gpu, intel, pocl or a part of its name")
     parser.add_argument("--epochs", type=int, default=epochs)
@@ -57,3 +58,6 @@ def run(main: Callable[[argparse.Namespace], None], description: str, epochs: in
         sys.exit(3 if isinstance(error, lossc.DeviceError) else 1)
     except OSError as error:
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)

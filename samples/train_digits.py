@@ -158,3 +158,6 @@ if __name__ == "__main__":
         sys.exit(3 if isinstance(error, lossc.DeviceError) else 1)
     except OSError as error:
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -50,6 +51,25 @@ def test_a_mistake_is_told_without_a_traceback(tmp_path: Path, arguments: list[s
     assert done.returncode == (3 if "--device" in arguments else 2)
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("sample", "arguments"),
+    [("train_digits", ["--epochs", "9999", "--out", "loss.png"]), ("binary", ["--epochs", "999999"])],
+)
+def test_ctrl_c(tmp_path: Path, sample: str, arguments: list[str]) -> None:
+    child = subprocess.Popen(
+        [sys.executable, "-u", str(SAMPLES / f"{sample}.py"), *arguments], stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True, cwd=tmp_path,
+    )  # fmt: skip
+    assert child.stdout is not None
+    assert child.stdout.readline().startswith("device: ")
+    child.send_signal(signal.SIGINT)
+    _, err = child.communicate(timeout=120)
+    assert child.returncode == 130
+    assert err.endswith("interrupted\n")
+    assert "Traceback" not in err
     assert list(tmp_path.iterdir()) == []
 
 

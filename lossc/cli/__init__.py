@@ -6,16 +6,24 @@ import io
 import sys
 from collections.abc import Sequence
 
-from .exits import statuses
+INTERRUPTED = 130
+"""What a shell gives for a command that SIGINT ended."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command. Ends in `SystemExit` with its status: see `exits.py`."""
-    with statuses():
-        from .app import app
+    try:
+        # Loading what commands are made of takes a while; Ctrl-C may come then as well.
+        from .exits import statuses
 
-        for stream in (sys.stdout, sys.stderr):
-            # A terminal that lacks a character gets its escape, not an error.
-            if isinstance(stream, io.TextIOWrapper):
-                stream.reconfigure(errors="backslashreplace")
-        app(None if arguments is None else list(arguments), prog_name="lossc")
+        with statuses():
+            from .app import app
+
+            for stream in (sys.stdout, sys.stderr):
+                # A terminal that lacks a character gets its escape, not an error.
+                if isinstance(stream, io.TextIOWrapper):
+                    stream.reconfigure(errors="backslashreplace")
+            app(None if arguments is None else list(arguments), prog_name="lossc")
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        raise SystemExit(INTERRUPTED) from None

@@ -16,12 +16,12 @@ from importlib import metadata
 
 from lossc.ir.diagnostics import CompilerBug, DeviceError, LosscError
 
+from . import INTERRUPTED
 from .console import show_diagnostic, warn
 
 WRONG_INPUT = 1
 DEVICE = 3
 BUG = 70
-INTERRUPTED = 130
 CLOSED_PIPE = 141
 """What a shell gives for a command that SIGPIPE ended, as `lossc ops | head` may."""
 

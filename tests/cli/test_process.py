@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 Command = Callable[..., Any]
 
@@ -117,6 +118,22 @@ def test_ctrl_c(folder: Path) -> None:
     assert (child.returncode, out) == (130, "")
     assert "interrupted" in err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("module", ["numpy", "lark", "typer", "lossc.cli.app", "lossc.compiler"])
+def test_ctrl_c_while_it_is_loading(folder: Path, module: str) -> None:
+    code = f"""
+import sys
+class Interrupt:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupt())
+from lossc.cli import main
+main(["compile", "f.lir"])
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
 
 
 def test_the_output_is_the_same_every_time(process: Command) -> None:
