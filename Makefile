@@ -23,8 +23,9 @@ speed:  ## measure and save them, and write README's figures, docs/speed.md and 
 	$(PYTHON) -m bench --save bench/results/cpu
 	$(PYTHON) -m bench.report
 
-docs:  ## write docs/losses.md and the .pyi files of lossc/ from the docstrings and signatures of the losses
+docs:  ## write docs/losses.md, docs/errors.md and the .pyi files of lossc/ from docstrings, signatures and codes
 	$(PYTHON) docs/losses.py
+	$(PYTHON) docs/errors.py
 	$(PYTHON) -m lossc.losses.classes > lossc/losses/classes.pyi
 	$(PYTHON) -m lossc.losses.stubs functional > lossc/functional.pyi
 	$(PYTHON) -m lossc.losses.stubs torch > lossc/torch/__init__.pyi

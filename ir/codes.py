@@ -12,10 +12,10 @@ from collections.abc import Mapping
 
 CODES: Mapping[str, tuple[str, str]] = {
     "LIR0001": (
-        "A rule of an operation is broken",
-        "The operands or attributes have the right kinds, but the operation has a rule that they break: a "
-        "`label_smoothing` above 1, a `reduction` that does not exist, labels that are neither integers nor a "
-        "distribution. The message names the rule and what was found.",
+        "A mistake without a code of its own",
+        "A rule of one operation is broken (a `label_smoothing` above 1, a `reduction` that does not exist), or "
+        "something around a program is missing or does not fit: an input, an option, a file that cannot be written. "
+        "The message names the rule and what was found.",
     ),
     "LIR0002": (
         "A limitation of lossc",
@@ -198,5 +198,10 @@ CODES: Mapping[str, tuple[str, str]] = {
         "Smoothing of a target that is soft already",
         "`label_smoothing` mixes the target with the uniform distribution; this target comes from a softmax or sigmoid "
         "and is no distribution of zeros and a one. A warning.",
+    ),
+    "LIR0205": (
+        "A strategy that applies nowhere",
+        "`--strategy`, or `strategy=` in Python, is taken for every kernel that it applies to, and here it applies to "
+        "none: all kernels run by the strategies that the cost model chooses. A warning, with the reasons.",
     ),
 }  # fmt: skip

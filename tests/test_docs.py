@@ -11,17 +11,18 @@ from types import ModuleType
 import pytest
 
 from lossc import functional, nn
+from lossc.ir.codes import CODES
 from lossc.ir.composites import COMPOSITES, Composite
 
 DOCS = Path(__file__).parents[1] / "docs"
 LOSSES = [composite for composite in COMPOSITES.values() if composite.kind == "loss"]
 
 
-def writer() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("docs_losses", DOCS / "losses.py")
+def writer(page: str = "losses") -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"docs_{page}", DOCS / f"{page}.py")
     assert spec is not None
     assert spec.loader is not None
-    module = sys.modules["docs_losses"] = importlib.util.module_from_spec(spec)
+    module = sys.modules[f"docs_{page}"] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
@@ -39,6 +40,12 @@ def test_every_loss_says_what_a_reader_asks(composite: Composite) -> None:
 
 def test_the_page_of_losses_is_the_one_that_the_docstrings_make() -> None:
     assert (DOCS / "losses.md").read_text(encoding="utf-8") == writer().page(), "make docs"
+
+
+def test_the_page_of_errors_has_every_code() -> None:
+    text = (DOCS / "errors.md").read_text(encoding="utf-8")
+    assert text == writer("errors").page(), "make docs"
+    assert re.findall(r"^\| `(LIR\d{4})` \| ", text, re.MULTILINE) == list(CODES)
 
 
 def test_names_in_the_migration_table_exist() -> None:
