@@ -1,7 +1,8 @@
 """Each work-item owns whole rows and goes along them in explicit vectors. The shape for CPUs and contiguous rows.
 
 A pass over the row for each stage; what a later pass begins from (`keeping.py`) stays in a private array. For graphs
-without row reductions the last axis is the column.
+without row reductions the last axis is the column. Rows that are only written go past the cache wherever they start
+in a line (`written.py`).
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from ..rows.picked import fetch_picked
 from ..rows.stages import Kept, Stage, waiting_values
 from ..rows.sweep import Track, sweep, waiting_rows, work_of
 from ..rows.values import RowValues
+from ..rows.written import only_written, rows_together, sweep_written
 
 ITEM_ELEMENTS = 16384
 """Elements an item has at least, in as many rows as that takes."""
@@ -95,6 +97,8 @@ def lower(fused: Fused, device: DeviceInfo) -> list[Variant]:
     large = past_cache(schedule, device, width, column_axis(schedule), columns)
     if large is not None:
         variants.append(_variant(fused, device, width, large, True))
+    elif (large := only_written(fused, device, column_axis(schedule))) is not None:
+        variants.append(_variant(fused, device, width, large, True, realigns=True))
     if not isinstance(columns, int):
         variants.append(_variant(fused, device, width, at_least(size_of(columns), width), False))
         width = 1
@@ -102,14 +106,17 @@ def lower(fused: Fused, device: DeviceInfo) -> list[Variant]:
     return variants
 
 
-def _variant(fused: Fused, device: DeviceInfo, width: int, guard: Expr | None, nontemporal: bool) -> Variant:
+def _variant(
+    fused: Fused, device: DeviceInfo, width: int, guard: Expr | None, nontemporal: bool, realigns: bool = False
+) -> Variant:
     schedule = fused.schedule
     axis = column_axis(schedule)
     row_axes = [a for a in sorted(schedule.looped) if a != axis]
     emitter, scope = fused.emitter(), Scope()
     rows = product(schedule.axes[a] for a in row_axes)
     items = items_for(rows, schedule.axes[axis], device)
-    own = own_share(emitter, scope, rows)
+    together = rows_together(_length(schedule, axis), width) if realigns else 1
+    own = own_share(emitter, scope, rows, together=together)
     stages = fused.stages
     kept = waiting_values(emitter, stages, schedule.axes[axis], PRIVATE_BYTES) if width > 1 else {}
     element_sums = [op for stage in stages for op in stage.element_sums]
@@ -122,7 +129,10 @@ def _variant(fused: Fused, device: DeviceInfo, width: int, guard: Expr | None, n
     if width > 1:
         fetch_picked(emitter, inside, row, rows, row_axes, stages)
     for stage in stages:
-        _pass(fused, emitter, inside, point, axis, width, stage, stages, kept, totals, nontemporal)
+        if realigns:
+            sweep_written(emitter, inside, stage, row, own.end, row_axes, axis, width, UNROLL)
+        else:
+            _pass(fused, emitter, inside, point, axis, width, stage, stages, kept, totals, nontemporal)
         rows_done.emit(inside, point, stage, row)
     scope.statements.append(For(row, own.first, own.end, integer(1), tuple(inside.statements)))
     sums = {group.op: fold(emitter, scope, group, True) for group in (*totals, *rows_done.totals)}

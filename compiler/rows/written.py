@@ -1,0 +1,65 @@
+"""A pass over rows that are written and not read along, and start anywhere in a cache line: zeros but for one element.
+
+In: a row and the one after it. Out: vectors at aligned addresses, past the cache, and the line that both rows share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from math import gcd
+
+from ...ir.kernel import Expr, add, integer, less, mod, mul, sub
+from ...ir.target import DeviceInfo
+from ..emission.emit import Emitter, Scope
+from ..emission.vectors import past_cache, vector_width
+from ..emission.windows import axes_moved
+from ..fused import Fused
+from .ownership import point_of
+from .stages import Stage, inputs_read
+from .sweep import Track, work_of
+from .sweep_aligned import sweep_aligned
+
+
+def only_written(fused: Fused, device: DeviceInfo, axis: int) -> Expr | None:
+    """The condition on sizes under which rows that share lines go past the cache; None where they never do.
+
+    Nothing is read along a row: where a result lies in its operand's place, the line that two rows share would be
+    stored before the second is read.
+    """
+    schedule = fused.schedule
+    columns = schedule.axes[axis]
+    if len(fused.stages) != 1 or not isinstance(columns, int):
+        return None
+    (stage,) = fused.stages
+    width = vector_width(schedule, device, columns)
+    if columns % width == 0 or columns < 2 * width:
+        return None
+    if stage.summed or stage.element_checks or inputs_read(schedule, stage) or axes_moved(schedule):
+        return None
+    return past_cache(schedule, device, width, axis, 0)
+
+
+def rows_together(columns: int, width: int) -> int:
+    """So many rows begin with an aligned address and end with one."""
+    return width // gcd(columns, width)
+
+
+def sweep_written(
+    emitter: Emitter, scope: Scope, stage: Stage, row: Expr, end: Expr, row_axes: Sequence[int], axis: int, width: int,
+    unroll: int,
+) -> None:  # fmt: skip
+    """The pass over `row`, of rows that end before `end`."""
+    columns = emitter.schedule.axes[axis]
+    assert isinstance(columns, int)
+
+    def track(number: Expr, known: Scope) -> Track:
+        past = mod(mul(number, integer(columns)), integer(width))
+        skew = emitter.let(scope, "skew", mod(sub(integer(width), past), integer(width)))
+        return Track(known, point_of(emitter, scope, number, row_axes), work_of(stage), (), skew)
+
+    following = emitter.let(scope, "following", add(row, integer(1)))
+    fixed = {v: e for v, e in scope.known.items() if not emitter.schedule.varies[v]}
+    after = track(following, Scope(fixed, scope.statements))
+    own = replace(track(row, scope), following=after, follows=less(following, end))
+    sweep_aligned(emitter, scope, [own], axis, columns, width, unroll, unroll)
