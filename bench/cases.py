@@ -219,6 +219,7 @@ REASONS: Mapping[str, str] = {
     "distillation 2048x32000": "21 multiplier slots a vector (two exponentials are 16), 28 cycles; a copy takes 17.",
     "softcap + z + smoothing + weights 2048x32000": "26 multiplier slots a vector; tanh is a division and 13 of them.",
     "multilabel_margin 65536x16": "13 vector operations for each pair of label and score, which no floor counts.",
+    "tversky 8x21x256x256": "targets are read again, from the second-level cache: 4 cycles a vector; a copy takes 18.",
     "dice 8x21x256x256": "the gradient waits for sums over a sample: logits are read twice, 2 exponentials an element.",
 }
 
