@@ -10,42 +10,31 @@ A kernel qualifies that divides its work by the number of work-items it finds (`
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields, is_dataclass, replace
-from typing import Any, TypeVar
+from dataclasses import replace
 
 from ..ir.kernel import (
     Apply,
-    BufferArgument,
     Const,
     Expr,
-    Kernel,
-    PrivateArray,
-    Stmt,
     Store,
-    Var,
     WorkItem,
     both,
-    expressions_of,
     index_var,
     integer,
     less,
-    walk_expressions,
-    walk_statements,
 )  # fmt: skip
-from ..ir.names import distinct
 from ..ir.program import Buffer, Launch, Step, Variant
 from ..ir.target import DeviceInfo
 from .emission.emit import Scope
 from .emission.vectors import elements_of
 from .fused import Fused, finish_whole, kernel_and_launch, partial_name
+from .joining import expressions_in, one_kernel, variables_of, views_are_written
 
 MOST_ELEMENTS = 16384
 """Elements of a domain up to which one work-item does it all: as many as an item has elsewhere, so that f32 sums are as
 exact, and so few that they take about as long as a launch (cross-entropy 0.3 ns an element, a launch 2 to 17 us)."""
 MOST_STEPS = 4
 """Steps that one launch does together: a loss has one or two, and a kernel of many takes long to build."""
-
-Node = TypeVar("Node")
 
 
 def with_lone_item(fused: Fused, variants: Iterable[Variant], device: DeviceInfo) -> tuple[Variant, ...]:
@@ -82,7 +71,7 @@ def _lone(fused: Fused, variant: Variant) -> Variant | None:
     if stores.keys() != partials.keys():
         return None
     emitter, scope = fused.emitter(), Scope()
-    emitter.taken |= {v.name for v in _variables(main.body)} | {array.name for array in main.private_arrays}
+    emitter.taken |= {v.name for v in variables_of(main.body)} | {array.name for array in main.private_arrays}
     scope.statements += [s for s in main.body if s not in stores.values()]
     for name, op in partials.items():
         scope.known[op.result] = emitter.let(scope, op.result.name, stores[name].value)
@@ -113,24 +102,7 @@ def _divides_its_work(launch: Launch) -> bool:
     """Whether one work-item of a kernel does everything if it is the only one."""
     if launch.kernel.local_size != 1 or launch.kernel.local_arrays:
         return False
-    return launch.global_size == integer(1) or WorkItem("global_size") in set(_expressions(launch.kernel.body))
-
-
-def _expressions(body: tuple[Stmt, ...]) -> Iterator[Expr]:
-    for statement in walk_statements(body):
-        for expression in expressions_of(statement):
-            yield from walk_expressions(expression)
-
-
-def _variables(body: tuple[Stmt, ...]) -> Iterator[Var]:
-    for statement in walk_statements(body):
-        for field in fields(statement):
-            value = getattr(statement, field.name)
-            if isinstance(value, Var):
-                yield value
-    for expression in _expressions(body):
-        if isinstance(expression, Var):
-            yield expression
+    return launch.global_size == integer(1) or WorkItem("global_size") in set(expressions_in(launch.kernel.body))
 
 
 # --- all steps in one launch --------------------------------------------------------------------------------
@@ -144,7 +116,8 @@ def joined(
     if device.kind != "cpu" or not 1 < len(steps) <= MOST_STEPS or any(step.repeat is not None for step in steps):
         return ()
     forms = [list(_lone_forms(step, fused[step.name])) for step in steps]
-    if not all(forms) or _views_are_written([each for form in forms for each in form], buffers):
+    launches = [launch for form in forms for variant in form for launch in variant.launches]
+    if not all(forms) or views_are_written(launches, buffers):
         return ()
     # First the forms for many rows, then those for few.
     chosen = [[form[min(place, len(form) - 1)] for form in forms] for place in range(max(map(len, forms)))]
@@ -169,59 +142,14 @@ def _lone_forms(step: Step, fused: Fused) -> Iterator[Variant]:
             yield variant
 
 
-def _views_are_written(variants: Sequence[Variant], buffers: Mapping[str, Buffer]) -> bool:
-    """Whether memory would be written that has two names, which kernels take for two pieces of memory."""
-    names: dict[str, set[str]] = {}
-    written: set[str] = set()
-    for launch in (launch for variant in variants for launch in variant.launches):
-        for argument in launch.kernel.buffers:
-            root = argument.name
-            while (alias := buffers[root].alias_of) is not None:
-                root = alias
-            names.setdefault(root, set()).add(argument.name)
-            if argument.access != "read":
-                written.add(root)
-    return any(len(names[root]) > 1 for root in written)
-
-
 def _one_after_the_other(name: str, variants: Sequence[Variant]) -> Variant:
     kernels = [launch.kernel for variant in variants for launch in variant.launches]
-    arguments: dict[str, BufferArgument] = {}
-    scalars: dict[str, Var] = {}
-    for kernel in kernels:
-        scalars |= {scalar.name: scalar for scalar in kernel.scalars}
-        for buffer in kernel.buffers:
-            known = arguments.get(buffer.name, buffer)
-            arguments[buffer.name] = buffer if known.access == buffer.access else replace(buffer, access="readwrite")
-    taken = {*arguments, *scalars}
-    body: list[Stmt] = []
-    arrays: list[PrivateArray] = []
     guard: Expr | None = None
-    for kernel, variant in zip(kernels, variants):
-        own = dict.fromkeys([*(array.name for array in kernel.private_arrays),
-                             *(v.name for v in _variables(kernel.body) if v.name not in scalars)])  # fmt: skip
-        names = dict(zip(own, distinct(own, taken)))
-        taken |= {*names.values()}
-        body += [_renamed(statement, names) for statement in kernel.body]
-        arrays += [replace(array, name=names[array.name]) for array in kernel.private_arrays]
+    for variant in variants:
         guard = both(guard, variant.guard)
     comment = ("one work-item does every step:", *(line for kernel in kernels for line in kernel.comment))
-    kernel = Kernel(name, tuple(arguments.values()), tuple(scalars.values()), tuple(body), (), tuple(arrays),
-                    comment=comment)  # fmt: skip
-    launch = Launch(kernel, tuple(arguments), {name: index_var(name) for name in scalars}, integer(1))
+    kernel = one_kernel(name, kernels, comment, share=False)
+    scalars = {scalar.name: index_var(scalar.name) for scalar in kernel.scalars}
+    launch = Launch(kernel, tuple(argument.name for argument in kernel.buffers), scalars, integer(1))
     strategies = dict.fromkeys(variant.strategy for variant in variants)
     return Variant(" + ".join(strategies), (launch,), guard)
-
-
-def _renamed(node: Node, names: Mapping[str, str]) -> Node:
-    """A statement or expression with other names for its variables and private arrays."""
-    changes: dict[str, Any] = {}
-    for field in fields(node):  # type: ignore[arg-type]
-        value = getattr(node, field.name)
-        if isinstance(value, tuple):
-            changes[field.name] = tuple(_renamed(item, names) if is_dataclass(item) else item for item in value)
-        elif is_dataclass(value):
-            changes[field.name] = _renamed(value, names)
-        elif field.name == ("name" if isinstance(node, Var) else "buffer"):
-            changes[field.name] = names.get(value, value)
-    return replace(node, **changes) if changes else node  # type: ignore[type-var]

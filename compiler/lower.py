@@ -14,7 +14,7 @@ from ..ir.diagnostics import CompilerBug, Limitation
 from ..ir.function import Function, Op, Value
 from ..ir.kernel import Expr, add, div, integer, maximum, minimum, mul
 from ..ir.names import distinct
-from ..ir.program import STATUS, Buffer, Check, Program, Repeat, Step, Variant
+from ..ir.program import STATUS, Beside, Buffer, Check, Program, Repeat, Step, Variant
 from ..ir.repeat import PIECE_ROWS
 from ..ir.target import DeviceInfo
 from ..ir.types import ITEM_SIZE, DimLike, bind_dim, dim_names, multiply_dims
@@ -24,9 +24,11 @@ from .checks.program import check_program
 from .emission.points import product, size_of
 from .fused import Fused
 from .fusion.outline import Outlined
+from .joining import root_of
 from .lone_item import joined, with_lone_item
-from .overwriting import is_read_in_place
+from .overwriting import is_read_in_place, overwrites
 from .pieces import move_to_piece
+from .side_by_side import side_by_side
 from .strategies import Candidate, Decision, choose, lower_with, stores_once
 
 KERNELS_LEAVE = 15
@@ -82,7 +84,7 @@ class _Lowering:
         self.function(entry)
         if self.checks:
             self.buffers[STATUS] = Buffer(STATUS, "i32", integer(len(self.checks)), "status")
-        together = self.together(entry.name)
+        together, beside = self.together(entry.name), self.beside(entry)
         for variant in (*(variant for step in self.steps for variant in step.variants), *together):
             self.buffers.update({buffer.name: buffer for buffer in variant.temporaries})
         dims = dict.fromkeys(name for value in entry.inputs for dim in value.type.shape for name in dim_names(dim))
@@ -92,7 +94,7 @@ class _Lowering:
             tuple(self.steps), tuple(self.checks), tuple(names[value] for value in entry.outputs), tuple(dims),
             tuple(value.name for value in entry.inputs if value in entry.params), tuple(self.repeats),
             tuple(names[value] for value in entry.inputs),
-            together,
+            together, beside,
         )  # fmt: skip
 
     def together(self, name: str) -> tuple[Variant, ...]:
@@ -101,6 +103,13 @@ class _Lowering:
         if self.strategy is not None or any(variant.guard is None for variant in few):
             return few
         return (*few, *block_by_block(name, self.steps, self.fused, self.buffers, self.device))
+
+    def beside(self, entry: Function) -> tuple[Beside, ...]:
+        """The launches of neighbouring steps that do not wait for one another."""
+        old = {value.name: self.names[value] for value in entry.inputs}
+        new = dict(zip(entry.names_of_outputs, (root_of(self.names[value], self.buffers) for value in entry.outputs)))
+        shared = [(old[one], new[other]) for one, other in overwrites(self.outlined)]
+        return side_by_side(entry.name, self.steps, self.buffers, shared, self.device)
 
     def allocate(self, values: Iterable[Value], views: Mapping[Value, Value], roles: Mapping[Value, str]) -> None:
         """A buffer for each value; a view is the memory of what it looks at."""

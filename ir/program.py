@@ -102,6 +102,16 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Beside:
+    """`count` neighbouring steps from number `first` on, none of which waits for another. `variants` do all of them, in
+    one launch where there is one for these sizes; the last has no guard."""
+
+    first: int
+    count: int
+    variants: tuple[Variant, ...]
+
+
+@dataclass(frozen=True)
 class Turn:
     """A step to run: its sizes, and the buffers that stand in for others."""
 
@@ -126,7 +136,8 @@ class Check:
 class Program:
     """Everything the runtime needs. `inputs` and `outputs` pair names with types, in order, and `input_buffers` and
     `output_buffers` hold them; `dims` are the names that the shapes of the inputs bind. `together` are variants that do
-    all the steps: the first whose guard is true is launched in their place."""
+    all the steps: the first whose guard is true is launched in their place. `beside` are steps whose launches are
+    joined."""
 
     name: str
     inputs: tuple[tuple[str, Type], ...]
@@ -140,6 +151,7 @@ class Program:
     repeats: tuple[Repeat, ...] = ()
     input_buffers: tuple[str, ...] = ()
     together: tuple[Variant, ...] = ()
+    beside: tuple[Beside, ...] = ()
 
     @property
     def kernels(self) -> tuple[Kernel, ...]:
@@ -149,9 +161,15 @@ class Program:
 
     @property
     def variants(self) -> Iterator[Variant]:
-        """Every variant of every step, and those of all steps together."""
+        """Every variant of every step, and those of several steps."""
         yield from (variant for step in self.steps for variant in step.variants)
         yield from self.together
+        yield from (variant for several in self.beside for variant in several.variants)
+
+    @property
+    def step_by_step(self) -> Program:
+        """The same with launches of its own for each step."""
+        return replace(self, together=(), beside=())
 
     @property
     def dimension_names(self) -> tuple[str, ...]:
@@ -159,13 +177,18 @@ class Program:
         return (*self.dims, *(name for repeat in self.repeats for name in (repeat.step, repeat.start)))
 
 
+def steps_of(program: Program, several: Beside) -> tuple[Step, ...]:
+    """The steps that are joined there."""
+    return program.steps[several.first : several.first + several.count]
+
+
 def turns(program: Program, sizes: Mapping[str, int]) -> Iterator[Turn]:
-    """Every step as often as it runs, in order; a single one where a launch does all of them together."""
+    """Every step as often as it runs, in order; one in place of several that a launch does together."""
     for variant in program.together:
         if holds(variant.guard, sizes):
             yield Turn(Step("together", (replace(variant, guard=None),)), sizes, {})
             return
-    for number, group in groupby(program.steps, key=lambda step: step.repeat):
+    for number, group in groupby(_joined(program), key=lambda step: step.repeat):
         steps = tuple(group)
         if number is None:
             yield from (Turn(step, sizes, {}) for step in steps)
@@ -180,6 +203,19 @@ def turns(program: Program, sizes: Mapping[str, int]) -> Iterator[Turn]:
         for position, (start, size) in enumerate(cut):
             instead = changed if (len(cut) - 1 - position) % 2 else {}
             yield from (Turn(step, {**sizes, repeat.step: size, repeat.start: start}, instead) for step in steps)
+
+
+def _joined(program: Program) -> Iterator[Step]:
+    """The steps, with one in place of those that are joined."""
+    beside = {several.first: several for several in program.beside}
+    number = 0
+    while number < len(program.steps):
+        several = beside.get(number)
+        if several is None:
+            yield program.steps[number]
+        else:
+            yield Step(" + ".join(step.name for step in steps_of(program, several)), several.variants)
+        number += 1 if several is None else several.count
 
 
 def largest_sizes(program: Program, sizes: Mapping[str, int]) -> dict[str, int]:

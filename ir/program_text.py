@@ -14,7 +14,7 @@ from .diagnostics import CompilerBug, Source, did_you_mean
 from .kernel import Expr, Kernel
 from .kernel_parser import KernelReader, Node, parse_tree
 from .kernel_printer import Names, print_expression, print_kernel, symbol_name, value_name
-from .program import Buffer, Check, Launch, Program, Repeat, Step, Variant
+from .program import Beside, Buffer, Check, Launch, Program, Repeat, Step, Variant
 from .types import DimLike, Type, multiply_dims, named
 
 # --- printing -----------------------------------------------------------------------------------------------
@@ -38,6 +38,10 @@ def print_program(program: Program) -> str:
         lines += ["  }"]
     together = (f"    {line}" for variant in program.together for line in _variant(variant, names))
     lines += ["  together {", *together, "  }"] * bool(program.together)
+    for several in program.beside:
+        lines.append(f"  beside {several.first} {several.count} {{")
+        lines += [f"    {line}" for variant in several.variants for line in _variant(variant, names)]
+        lines += ["  }"]
     lines += [f"  {_check(check)}" for check in program.checks]
     lines += [f"  output {value_name(name)}: {type_}" for name, type_ in program.outputs]
     lines += [f"  return {_values(program.output_buffers)}"] * bool(program.output_buffers)
@@ -121,7 +125,7 @@ class _ProgramReader(KernelReader):
 
     def program(self, tree: Node) -> Program:
         symbol, dims, params, inputs, given, buffers, repeats, steps, *rest = tree.children
-        together, checks, outputs, results, kernels = rest
+        together, beside, checks, outputs, results, kernels = rest
         pieces = [self.name(token) for repeat in repeats.children for token in repeat.children[2:4]]
         names: Names = dict.fromkeys([*self.names(dims), *pieces], ("i64", 1))
         known = {kernel.name: kernel for kernel in map(self.kernel, kernels.children)}
@@ -138,6 +142,7 @@ class _ProgramReader(KernelReader):
             tuple(self.repeat(repeat, names) for repeat in repeats.children),
             self.names(given),
             tuple(self.variant(variant, names, known) for variant in together.children),
+            tuple(self.beside(several, names, known) for several in beside.children),
         )
 
     def names(self, tree: Node) -> tuple[str, ...]:
@@ -188,6 +193,11 @@ class _ProgramReader(KernelReader):
         symbol, again, *variants = tree.children
         number = None if again is None else self.integer(again)
         return Step(self.name(symbol), tuple(self.variant(variant, names, kernels) for variant in variants), number)
+
+    def beside(self, tree: Node, names: Names, kernels: Mapping[str, Kernel]) -> Beside:
+        first, count, *variants = tree.children
+        found = tuple(self.variant(variant, names, kernels) for variant in variants)
+        return Beside(self.integer(first), self.integer(count), found)
 
     def variant(self, tree: Node, names: Names, kernels: Mapping[str, Kernel]) -> Variant:
         strategy, guard, temporaries, launches = tree.children

@@ -11,6 +11,7 @@ are code as well, in a folder that only the user writes.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import pickle
 import sys
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
     from lossc.ir.target import DeviceInfo
 
 Kind = TypeVar("Kind")
+
+FIRST_LOSSC = 1_767_225_600
+"""1 January 2026."""
 
 
 @dataclass(frozen=True)
@@ -109,25 +113,34 @@ def _text(module: Module) -> str:
 
 @cache
 def own_files() -> str:
-    """The compiler's own files by place, size and time, and what pickles: another compiler gives other programs. Empty
-    where there are no files to look at."""
+    """The compiler's own files as they are, and what pickles: another compiler gives other programs. Empty where there
+    are no files to look at."""
     places = [(folder, "") for folder in lossc.ir.__path__]
     places += [(os.path.join(folder, "..", "compiler"), "compiler/") for folder, _ in places]
     found = [line for folder, below in places for line in _files_in(folder, below)]
-    status = os.stat(__file__)
-    versions = [f"ready {status.st_size} {status.st_mtime_ns}", f"python {sys.version}", f"numpy {np.__version__}"]
+    versions = [_state("ready", __file__, os.stat(__file__)), f"python {sys.version}", f"numpy {np.__version__}"]
     return "\n".join([*versions, *sorted(found)]) if found else ""
 
 
 def _files_in(folder: str, below: str) -> Iterator[str]:
-    """Name, size and time of each source file in a folder and in those below."""
+    """The state of each source file in a folder and in those below."""
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.endswith((".py", ".lark")):
-                status = entry.stat()
-                yield f"{below}{entry.name} {status.st_size} {status.st_mtime_ns}"
+                yield _state(f"{below}{entry.name}", entry.path, entry.stat())
             elif entry.name != "__pycache__" and entry.is_dir():
                 yield from _files_in(entry.path, f"{below}{entry.name}/")
+
+
+def _state(name: str, path: str, status: os.stat_result) -> str:
+    """What changes when a file does. Installers that fix the time of writing cannot fix that of the last change of any
+    kind, but images of file systems may have neither: a time before there was any lossc says nothing. All contents each
+    time would take a warm start 5 ms more."""
+    contents = ""
+    if status.st_mtime < FIRST_LOSSC:
+        with open(path, "rb") as file:
+            contents = hashlib.sha256(file.read()).hexdigest()
+    return f"{name} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {contents}"
 
 
 def as_run(program: Program) -> Program:
@@ -141,4 +154,5 @@ def as_run(program: Program) -> Program:
         return replace(one, launches=tuple(map(plain, one.launches)))
 
     steps = tuple(replace(step, variants=tuple(map(variant, step.variants))) for step in program.steps)
-    return replace(program, steps=steps, together=tuple(map(variant, program.together)))
+    beside = tuple(replace(several, variants=tuple(map(variant, several.variants))) for several in program.beside)
+    return replace(program, steps=steps, together=tuple(map(variant, program.together)), beside=beside)

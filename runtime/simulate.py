@@ -49,7 +49,7 @@ def simulate(
     memory = _allocate(program.buffers.values(), {}, largest_sizes(program, bound))
     for (name, type_), buffer in zip(program.inputs, program.input_buffers, strict=True):
         memory[buffer][:] = _to_memory(name, arrays[name], type_)
-    for turn in turns(replace(program, together=()) if strategies else program, bound):
+    for turn in turns(program.step_by_step if strategies else program, bound):
         variant = _choose(turn.step, turn.sizes, (strategies or {}).get(turn.step.name))
         reachable = _allocate(variant.temporaries, memory, turn.sizes)
         for launch in variant.launches:

@@ -31,12 +31,14 @@ class Stopwatch(Executable):
     """An executable that waits for each step. `seconds` are those of the last run, by step; a step that is repeated
     counts all its pieces."""
 
+    _may_be_short = False
+
     def __init__(
         self, program: Program, device: Device, sources: Mapping[str, str], options: str,
         clock: Clock = time.perf_counter,
     ) -> None:  # fmt: skip
-        # A launch of all steps together says nothing of one of them.
-        super().__init__(replace(program, together=()), device, sources, options)
+        # A launch of several steps says nothing of one of them.
+        super().__init__(program.step_by_step, device, sources, options)
         self.seconds: dict[str, float] = {}
         self._clock = clock
 
@@ -49,8 +51,7 @@ class Stopwatch(Executable):
             self.settle()
         return self.seconds
 
-    def _launch(self, plan: Plan, wait: bool, behind: Sequence[Plan] = ()) -> None:
-        assert not behind, "what runs behind a program is none of its steps"
+    def _launch(self, plan: Plan, wait: bool) -> None:
         steps = self._step_of_each_launch(plan)
         self.seconds = dict.fromkeys(steps, 0.0)
         for name, group in groupby(zip(steps, plan.launches), key=lambda pair: pair[0]):

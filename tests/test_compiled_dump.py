@@ -18,11 +18,15 @@ def test_a_dump_reads_back_and_says_how_to_launch(tmp_path: Path) -> None:
     folder = tmp_path / "new" / "dump"
     fn.dump(folder)
     manifest = json.loads((folder / "manifest.json").read_text())
-    files = {launch["file"] for step in manifest["steps"] for v in step["variants"] for launch in v["launches"]}
+    steps = [*manifest["steps"], *manifest["beside"]]
+    files = {launch["file"] for step in steps for v in step["variants"] for launch in v["launches"]}
     assert {f"kernels/{path.name}" for path in (folder / "kernels").iterdir()} == files
     assert len(manifest["steps"]) == len(fn.kernels)
+    names = {step["name"] for step in manifest["steps"]}
+    assert manifest["beside"]
+    assert all(set(several["steps"]) <= names for several in manifest["beside"])
     buffers = {buffer["name"] for buffer in manifest["buffers"]}
-    for step in manifest["steps"]:
+    for step in steps:
         assert step["variants"][-1]["guard"] is None
         for variant in step["variants"]:
             own = buffers | {buffer["name"] for buffer in variant["temporaries"]}

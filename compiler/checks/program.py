@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from ...ir.diagnostics import CompilerBug, Diagnostic, LirError
 from ...ir.kernel import Apply, Const, Expr, Kernel, Var
 from ...ir.kernel_ops import application_type, postorder
-from ...ir.program import Buffer, Launch, Program, Step
+from ...ir.program import Buffer, Launch, Program, Step, steps_of
 
 ROLES = ("input", "output", "temporary", "status")
 
@@ -32,6 +32,11 @@ def program_problems(program: Program) -> Iterator[str]:
     kernels: dict[str, Kernel] = {}
     for step in program.steps:
         yield from _guards(program, step)
+    for several in program.beside:
+        names = steps_of(program, several)
+        if len(names) != several.count or several.count < 2 or any(step.repeat is not None for step in names):
+            yield f"steps {several.first} to {several.first + several.count - 1} are no steps to be joined"
+        yield from _guards(program, Step(" + ".join(step.name for step in names), several.variants))
     for variant in program.together:
         if variant.guard is not None:
             yield from _expression(program, variant.guard, "bool", "the guard of a launch of all steps")

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ...ir.integers import evaluate_integer
-from ...ir.program import Program, Step, Variant, choose_variant, largest_sizes
+from ...ir.program import Program, Step, Variant, choose_variant, largest_sizes, steps_of
 from ...ir.repeat import pieces
 from ...ir.schedule import Schedule
 from .. import Compiled
@@ -59,12 +59,22 @@ def sizes_of_turns(program: Program, step: Step, sizes: Mapping[str, int]) -> li
     return [(times, {**sizes, repeat.step: size}) for size, times in Counter(size for _, size in cut).items()]
 
 
+def launches_saved(program: Program, sizes: Mapping[str, int] | None = None) -> int:
+    """How many launches fewer it takes that some steps are joined."""
+    bound, saved = assumed_sizes(program, sizes), 0
+    for several in program.beside:
+        apart = (choose_variant(step.variants, bound) for step in steps_of(program, several))
+        saved += sum(len(variant.launches) for variant in apart)
+        saved -= len(choose_variant(several.variants, bound).launches)
+    return saved
+
+
 def total_counts(compiled: Compiled, sizes: Mapping[str, int] | None = None) -> dict[str, int]:
     """The figures of all fused kernels together, by the names that `.lir` tests use."""
     kernels = count_kernels(compiled, sizes)
     return {
         "fused-kernels": len(kernels),
-        "launches": sum(kernel.launches for kernel in kernels),
+        "launches": sum(kernel.launches for kernel in kernels) - launches_saved(compiled.program, sizes),
         "stages": sum(kernel.stages for kernel in kernels),
         "exps-per-element": sum(kernel.exps_per_element for kernel in kernels),
     }

@@ -26,7 +26,7 @@ from lossc.ir.diagnostics import LirError
 from lossc.ir.kernel import Expr
 from lossc.ir.kernel_printer import print_expression
 from lossc.ir.printer import HEADER, print_function, print_module
-from lossc.ir.program import Buffer, Launch, Variant
+from lossc.ir.program import Buffer, Launch, Variant, steps_of
 from lossc.ir.program_text import print_program
 from lossc.reports.explain import kernel_reports, readable, schedule_lines
 
@@ -114,7 +114,11 @@ def kernel_files(compiled: Compiled) -> dict[str, str]:
         for variant in step.variants
     ]  # fmt: skip
     of_all = [(variant, "all fused kernels", []) for variant in compiled.program.together]
-    for variant, what, about in (*of_steps, *of_all):
+    for several in compiled.program.beside:
+        names = ", ".join(step.name for step in steps_of(compiled.program, several))
+        of_all += [(variant, f"fused kernels {names}", []) for variant in several.variants]
+    # Where they are launched one after the other, the kernels are those of the steps.
+    for variant, what, about in (*of_all, *of_steps):
         for launch in variant.launches:
             taken = "otherwise" if variant.guard is None else f"if {readable(variant.guard)}"
             head = [
@@ -154,6 +158,13 @@ def manifest(compiled: Compiled) -> dict[str, Any]:
             for step in program.steps
         ],
         "together": [_variant(compiled, variant) for variant in program.together],
+        "beside": [
+            {
+                "steps": [step.name for step in steps_of(program, several)],
+                "variants": [_variant(compiled, variant) for variant in several.variants],
+            }
+            for several in program.beside
+        ],
         "checks": [
             {
                 "slot": check.slot, **check.attributes, "shape": list(map(str, check.shape)),

@@ -6,18 +6,19 @@ In: a compiled module. Out: `KernelReport`s, one a fused kernel, and text for pe
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from lossc.compiler import Compiled
 from lossc.compiler.pipeline import run_passes
-from lossc.compiler.reports.report import ASSUMED_SIZE, assumed_sizes, exps_per_element
+from lossc.compiler.reports.report import ASSUMED_SIZE, assumed_sizes, exps_per_element, launches_saved
 from lossc.compiler.reports.traffic import AGAIN, HANDED, LATER, KernelTraffic, Traffic, bytes_needed, moves_of, traffic
 from lossc.compiler.rewrite import Log
 from lossc.ir.diagnostics import CompilerBug
 from lossc.ir.function import Value
+from lossc.ir.integers import evaluate_integer
 from lossc.ir.kernel import Apply, Const, Expr, Var
-from lossc.ir.program import Step, Variant, choose_variant
+from lossc.ir.program import Program, Step, Variant, choose_variant, steps_of
 from lossc.ir.schedule import Schedule
 from lossc.ir.types import Dim, DimLike, dim_names
 
@@ -25,7 +26,7 @@ from lossc.ir.types import Dim, DimLike, dim_names
 @dataclass(frozen=True)
 class KernelReport:
     """One fused kernel: what it is, how it is lowered, and why not otherwise. Figures are those of the variant that
-    is taken where every dimension name is 1024, and of one piece where the kernel is `repeated`, piece by piece."""
+    is taken at the sizes that are given, every other dimension name being 1024, and of one piece where the kernel is `repeated`, piece by piece."""
 
     name: str
     inputs: tuple[str, ...]
@@ -78,35 +79,41 @@ _BESIDE = {
 }
 
 
-def kernel_reports(compiled: Compiled) -> tuple[KernelReport, ...]:
-    """A report on every fused kernel, in the order of their launches."""
-    return tuple(_report(compiled, step) for step in compiled.program.steps)
+def kernel_reports(compiled: Compiled, given: Mapping[str, int] | None = None) -> tuple[KernelReport, ...]:
+    """A report on every fused kernel, in the order of their launches. With sizes that are `given`, what runs then."""
+    return tuple(_report(compiled, step, given) for step in compiled.program.steps)
 
 
-def _report(compiled: Compiled, step: Step) -> KernelReport:
+def _report(compiled: Compiled, step: Step, given: Mapping[str, int] | None) -> KernelReport:
     schedule = compiled.outlined.schedules[step.name]
     function, choice = schedule.function, compiled.lowered.choices[step.name]
-    sizes = assumed_sizes(compiled.program)
+    sizes = assumed_sizes(compiled.program, given)
     usual, moves = choose_variant(step.variants, sizes), moves_of(compiled, step, sizes)
     return KernelReport(
         step.name, tuple(map(_typed, function.inputs)), tuple(map(_typed, function.outputs)),
         schedule.stages, exps_per_element(schedule, usual), choice.strategy, choice.why, choice.against,
-        tuple(_variants(step.variants)), len(usual.launches),
+        tuple(_variants(step.variants, sizes if given else None)), len(usual.launches),
         tuple(move.formula for move in moves if move.formula is not None), step.repeat is not None,
         KernelTraffic(step.name, moves), tuple(op.result.name for op in schedule.repeated_reductions),
     )  # fmt: skip
 
 
-def _variants(variants: Iterable[Variant]) -> Iterator[str]:
-    for variant in variants:
+def _variants(variants: Sequence[Variant], sizes: Mapping[str, int] | None = None) -> Iterator[str]:
+    """The variants with their conditions; with `sizes` the one that is taken then, in numbers."""
+    for variant in variants if sizes is None else (choose_variant(variants, sizes),):
         guard = "otherwise" if variant.guard is None else f"if {readable(variant.guard)}"
+        guard = guard if sizes is None or len(variants) == 1 else f"{guard} (of {len(variants)} variants)"
         kernels = [
-            f"{launch.kernel.name} on {readable(launch.global_size)} items"
+            f"{launch.kernel.name} on {_number_of(launch.global_size, sizes)} items"
             + (f" in groups of {launch.kernel.local_size}" if launch.kernel.local_size > 1 else "")
             for launch in variant.launches
         ]
         how = "; ".join(variant.launches[0].kernel.comment)
         yield f"{guard}: {', then '.join(kernels)}{f': {how}' if how else ''}"
+
+
+def _number_of(size: Expr, sizes: Mapping[str, int] | None) -> str:
+    return readable(size) if sizes is None else str(evaluate_integer(size, sizes))
 
 
 _INFIX = {"add": ("+", 3), "sub": ("-", 3), "mul": ("*", 4), "div": ("/", 4), "mod": ("%", 4), "ge": (">=", 2),
@@ -124,6 +131,9 @@ def readable(expression: Expr, outer: int = 0) -> str:
             symbol, binds = _INFIX[op]
             text = f"{readable(a, binds)} {symbol} {readable(b, binds + 1)}"
             return f"({text})" if binds < outer else text
+        case Apply(op="max", operands=(Const(value=least), Apply(op="min", operands=(Const(value=most), _)))) \
+                if most <= least:  # fmt: skip
+            return str(least)
         case Apply(op=op, operands=operands):
             return f"{op}({', '.join(map(readable, operands))})"
         case _:
@@ -166,38 +176,56 @@ def _sum_text(terms: Iterable[DimLike]) -> str:
 # --- text ---------------------------------------------------------------------------------------------------
 
 
-def explanation(compiled: Compiled, conversions: Mapping[str, str] | None = None) -> str:
-    """Everything there is to say about a compiled module, as text."""
+def explanation(
+    compiled: Compiled, conversions: Mapping[str, str] | None = None, given: Mapping[str, int] | None = None
+) -> str:  # fmt: skip
+    """Everything there is to say about a compiled module, as text; with sizes that are `given`, what runs then."""
     log = Log()
     run_passes(compiled.module, ("prepare",), log=log)
-    reports, found = kernel_reports(compiled), traffic(compiled)
-    launches = sum(report.launches for report in reports)
+    reports, found = kernel_reports(compiled, given), traffic(compiled, given)
+    launches = sum(report.launches for report in reports) - launches_saved(compiled.program, given)
     dims = sorted({name for term in bytes_needed(compiled) for name in dim_names(term)})
-    where = f" at {', '.join(f'{name} = {ASSUMED_SIZE}' for name in dims)}" if dims else ""
+    sizes = {**dict.fromkeys(dims, ASSUMED_SIZE), **(given or {})}
+    where = f" at {', '.join(f'{name} = {sizes[name]}' for name in dims)}" if dims else ""
+    numbers = assumed_sizes(compiled.program, given) if given else None
     parts = [
         f"@{compiled.program.name} for {compiled.device.name} ({compiled.device.platform}): "
         f"{counted(len(reports), 'fused kernel')}, {counted(launches, 'launch')}",
-        f"moves {_moved(compiled, reports, where)}{_beside(found, where)}, "
+        f"moves {_moved(compiled, reports, where, given)}{_beside(found, where)}, "
         f"no program can move fewer than {_sum_text(bytes_needed(compiled))}: "
         f"traffic ratio {found.ratio:.2f}{where}",
         *_section("rewritten", map(str, log.fired)),
         *_section("not rewritten", map(str, log.missed)),
         *_section("fused kernels", (line for report in reports for line in str(report).split("\n"))),
-        *_section("all of them in one launch", _variants(compiled.program.together)),
+        *_section("all of them in one launch", _variants(compiled.program.together, numbers)
+                   if compiled.program.together else ()),
+        *_section("side by side in one launch", _beside_one_another(compiled.program, numbers)),
         *_section("kept apart", _by_reason(compiled.outlined.refused)),
         *_section("converted inputs", (f"{name}: {what}" for name, what in (conversions or {}).items())),
     ]
     return "\n".join(parts)
 
 
-def _moved(compiled: Compiled, reports: Iterable[KernelReport], where: str) -> str:
+def _beside_one_another(program: Program, sizes: Mapping[str, int] | None) -> Iterator[str]:
+    """The steps that are joined, and for which sizes."""
+    for several in program.beside:
+        yield f"{', '.join(step.name for step in steps_of(program, several))}:"
+        for variant in several.variants if sizes is None else (choose_variant(several.variants, sizes),):
+            guard = "otherwise" if variant.guard is None else f"if {readable(variant.guard)}"
+            is_one = len(variant.launches) == 1
+            yield f"  {guard}: {variant.launches[0].kernel.name if is_one else 'launches of their own'}"
+
+
+def _moved(
+    compiled: Compiled, reports: Iterable[KernelReport], where: str, given: Mapping[str, int] | None
+) -> str:  # fmt: skip
     terms: dict[bool, list[DimLike]] = {False: [], True: []}
     for report in reports:
         terms[report.repeated] += report.bytes_moved
     if not terms[True]:
         return f"{_sum_text(terms[False])} bytes"
     return (f"{_sum_text(terms[False])} bytes and {_sum_text(terms[True])} a piece, "
-            f"{total_moved(compiled)} in all{where}")  # fmt: skip
+            f"{total_moved(compiled, given)} in all{where}")  # fmt: skip
 
 
 def _beside(found: Traffic, where: str) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from lossc.compiler import Compiled
 from lossc.compiler.reports.traffic import traffic
@@ -49,7 +50,7 @@ def tune(
     """
     options: dict[str, tuple[Candidate, ...]] = {}
     keys: dict[str, str] = {}
-    for name in dict.fromkeys(turn.step.name for turn in turns(compiled.program, sizes)):
+    for name in dict.fromkeys(turn.step.name for turn in turns(replace(compiled.program, beside=()), sizes)):
         if name not in compiled.lowered.fused:
             continue  # one launch does all: none of its kernels has a time, or candidates, of its own
         fused = compiled.lowered.fused[name]

@@ -63,7 +63,8 @@ def as_at(compiled: Compiled, chosen_at: Mapping[str, int]) -> Compiled:
     chosen = [choose_variant(step.variants, sizes) for step in program.steps]
     steps = tuple(replace(s, variants=(replace(v, guard=None),)) for s, v in zip(program.steps, chosen))
     buffers = {**program.buffers, **{b.name: b for v in chosen for b in v.temporaries}}
-    lowered = replace(compiled.lowered, program=replace(program, steps=steps, buffers=buffers, together=()))
+    chosen_program = replace(program.step_by_step, steps=steps, buffers=buffers)
+    lowered = replace(compiled.lowered, program=chosen_program)
     return replace(compiled, lowered=lowered, device=replace(compiled.device, cache_per_unit=0))
 
 
