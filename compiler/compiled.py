@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import gc
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from ..ir.function import Module
@@ -41,12 +43,28 @@ class Compiled:
 
     def decided(self, decisions: Mapping[str, Decision]) -> Compiled:
         """The same with other choices for some fused kernels, by their names."""
-        return replace(self, lowered=lower(self.outlined, self.device, self.strategy, decisions))
+        with _without_looking_for_cycles():
+            return replace(self, lowered=lower(self.outlined, self.device, self.strategy, decisions))
 
 
 def compile_module(module: Module, device: DeviceInfo, strategy: str | None = None) -> Compiled:
     """Compile the entry of `module` for a device. Needs no driver."""
-    prepared = run_passes(module, ("prepare",))
-    split = run_passes(prepared, ("split-rows",))
-    outlined = outline(split, sums_across(device))
-    return Compiled(module, prepared, split, outlined, lower(outlined, device, strategy), device, strategy)
+    with _without_looking_for_cycles():
+        prepared = run_passes(module, ("prepare",))
+        split = run_passes(prepared, ("split-rows",))
+        outlined = outline(split, sums_across(device))
+        return Compiled(module, prepared, split, outlined, lower(outlined, device, strategy), device, strategy)
+
+
+@contextmanager
+def _without_looking_for_cycles() -> Iterator[None]:
+    """What is compiled is many small objects and no cycles: the collector looks at all of them again and again, a
+    third of the time of a long program. What two threads do at once, the first to be done ends."""
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 
 from .diagnostics import LirError, did_you_mean
 from .kernel import Expr, operands_of
@@ -23,6 +24,7 @@ KERNEL_OPERATIONS: Mapping[str, tuple[int, str]] = {
     "mod": (2, "integer"),
     "fma": (3, "float"),
     "max_number": (2, "float"),
+    "copysign": (2, "f32"),
     "power_of_two": (1, "f32"),
     "raise_exponent": (2, "f32"),
     "exponent_of": (1, "f32"),
@@ -83,6 +85,11 @@ def is_kind(dtype: str, kind: str) -> bool:
 
 def application_type(op: str, operands: Sequence[RegisterType], dtype: str | None = None) -> RegisterType:
     """The type of `op` applied to operands of these types. `dtype` is what a `cast` casts to."""
+    return _application_type(op, tuple(operands), dtype)
+
+
+@cache
+def _application_type(op: str, operands: tuple[RegisterType, ...], dtype: str | None) -> RegisterType:
     primitive = PRIMITIVES.get(op)
     if op in KERNEL_OPERATIONS:
         arity, kind = KERNEL_OPERATIONS[op]

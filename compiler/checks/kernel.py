@@ -93,6 +93,8 @@ class _Checker:
         self.kernel, self.device = kernel, device
         self.problems: list[str] = []
         self.divergent = divergent_barriers(kernel)
+        self.registers: set[tuple[str, int]] = set()
+        """Types of which it is known that the device has them."""
         self.memories = {b.name: _Memory(b.dtype, b.access, True) for b in kernel.buffers} | {
             array.name: _Memory(array.dtype, "readwrite", False)
             for array in (*kernel.local_arrays, *kernel.private_arrays)
@@ -243,6 +245,14 @@ class _Checker:
                     yield f"no query `{query}`"
 
     def _register(self, node: Expr) -> Iterable[str]:
+        if (node.dtype, node.width) in self.registers:
+            return
+        found = tuple(self._register_problems(node))
+        if not found:
+            self.registers.add((node.dtype, node.width))
+        yield from found
+
+    def _register_problems(self, node: Expr) -> Iterable[str]:
         if node.dtype not in DTYPES or register_dtype(node.dtype) != node.dtype:
             yield f"{node.dtype} is no type of a register"
         if node.width not in WIDTHS:

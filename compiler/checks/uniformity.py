@@ -22,6 +22,7 @@ from ...ir.kernel import (
     Stmt,
     Var,
     WorkItem,
+    walk_statements,
 )
 from ...ir.kernel_ops import postorder
 
@@ -33,6 +34,8 @@ _Scope = Mapping[str, int]
 
 def divergent_barriers(kernel: Kernel) -> list[For | If]:
     """The innermost statements around barriers that are not reached by all items of a group alike."""
+    if not any(isinstance(statement, Barrier) for statement in walk_statements(kernel.body)):
+        return []
     read_only = frozenset(buffer.name for buffer in kernel.buffers if buffer.access == "read")
     divergent: set[int] = set()
     while True:

@@ -6,10 +6,14 @@ from ...ir.kernel import Expr, at_least, register_dtype
 from ...ir.schedule import Schedule
 from ...ir.target import DeviceInfo
 from ...ir.types import ITEM_SIZE, DimLike, multiply_dims
+from ..costs import cost_of
 from .points import product
 
 STREAM_BYTES = 8 * 2**20
 """Gradients from this size on are stored past the cache: smaller ones are read again before they leave it."""
+LIGHT = 1000
+"""Multiply-adds of an element up to which its stores may decide: moving a vector takes some 30 cycles. A kernel of more
+work has no variant for them, which would take as long to compile as the others."""
 
 
 def vector_width(schedule: Schedule, device: DeviceInfo, columns: DimLike | None = None) -> int:
@@ -34,7 +38,7 @@ def _nontemporal_from(schedule: Schedule, device: DeviceInfo, width: int, column
     outputs are aligned, so are rows whose pitch is a multiple of a line.
     """
     outputs = schedule.element_outputs
-    if not device.nontemporal_stores or not outputs or width == 1:
+    if not device.nontemporal_stores or not outputs or width == 1 or sum(map(cost_of, schedule.function.ops)) > LIGHT:
         return None
     for value in outputs:
         order = [axis for axis in schedule.where[value] if axis is not None]
