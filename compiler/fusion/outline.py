@@ -17,6 +17,8 @@ The policy, greedy and in this order:
    computed twice.
 6. Small values with divisions or worse that a large kernel would compute at every element are stored by the kernel
    that has their operands.
+7. What is compared with an extreme of its own that another kernel took is a target, too (`compared.py`), and all this
+   is done once more.
 A merge is legal if no third group lies between, and `schedule_of` finds a schedule; it is made unless rows would do
 too much again (`repeated.py`). Reasons of refused merges are kept: `explain` prints them.
 """
@@ -35,6 +37,7 @@ from ...ir.ops import LOOKING_ELSEWHERE
 from ...ir.schedule import Refusal, Schedule
 from ..emission.facts import nan_returns
 from .across import sum_lines_first
+from .compared import rounded_elsewhere
 from .groups import Group, Groups, Target
 from .repeated import too_much_again
 from .schedule import Axes, is_row_reduction, is_whole_reduction, join_axes, reduced_axes, schedule_of, slots_of
@@ -67,14 +70,18 @@ def _outline_function(module: Module, function: Function, across: bool) -> Outli
     function = _with_sizes(function)
     if across:
         function = sum_lines_first(function, slots_of(function))
-    groups = Groups(function, across)
-    _separate(groups)
-    refusals: list[_Refused] = []
-    refusals += _merge(groups, groups.with_reductions_of)
-    refusals += _merge_by_bytes(groups)
-    _store_shared_reductions(groups)
-    store_small_values(groups)
-    return _written(module, groups, _still_apart(groups, refusals))
+    stored = set[Value]()
+    while True:
+        groups = Groups(function, across)
+        _separate(groups, stored)
+        refusals: list[_Refused] = []
+        refusals += _merge(groups, groups.with_reductions_of)
+        refusals += _merge_by_bytes(groups)
+        _store_shared_reductions(groups)
+        store_small_values(groups)
+        if (more := rounded_elsewhere(groups)) <= stored:
+            return _written(module, groups, _still_apart(groups, refusals))
+        stored |= more
 
 
 def _as_written(module: Module, entry: Function, across: bool) -> Outlined:
@@ -111,9 +118,10 @@ def _with_sizes(function: Function) -> Function:
 # --- one group a target -------------------------------------------------------------------------------------
 
 
-def _separate(groups: Groups) -> None:
-    """Add a group for each target, with more targets where no loop nest computes one alone."""
-    targets = _targets(groups)
+def _separate(groups: Groups, stored: Iterable[Value]) -> None:
+    """Add a group for each target and for what is to be `stored` as well, with more targets where no loop nest computes
+    one alone."""
+    targets = _targets(groups) | {*stored}
     while True:
         groups.materialised |= {target for target in targets if isinstance(target, Value)}
         ordered = [target for target in groups.in_order(targets) if groups.is_computed(target)]
