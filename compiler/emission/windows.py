@@ -1,0 +1,168 @@
+"""Slices, joined tensors and margins at one point of a kernel's domain: their operands at another place along one axis.
+
+In: `slice`, `concat` or `pad`, a point, the scope there. Out: the value, with the statements it takes. A slice is a
+shifted index. What may lie beside its operand begins as what is there instead, and is replaced where the operand has
+elements: a vector that lies within it is loaded as one, the one or two that straddle its ends lane by lane. So no
+element is read that is not there, and an operand that has none is never read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ...ir.function import Op, Value
+from ...ir.kernel import Apply, Assign, Const, Declare, Expr, If, Iota, Reduce, Stmt, add, integer, register_dtype, sub
+from ...ir.ops import WINDOWS, read_elsewhere
+from ...ir.schedule import Schedule
+from ...ir.types import DimLike, is_float
+from ...ir.windows import offsets
+from .points import Coordinate, Lanes, Point, size_of, widen
+
+if TYPE_CHECKING:
+    from .emit import Emitter, Scope
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a result's point lies in one operand of a window, counted along `axis`."""
+
+    operand: Value
+    axis: int
+    at: Coordinate
+    point: Point
+
+
+@dataclass(frozen=True)
+class _Branch:
+    """What an operand gives under a condition; in some lanes only, where there is a `mask`."""
+
+    condition: Expr
+    value: Expr
+    statements: list[Stmt] = field(default_factory=list)
+    mask: Expr | None = None
+
+
+def window(emitter: Emitter, op: Op, point: Point, scope: Scope) -> Expr:
+    """The value of a `slice`, `concat` or `pad` at a point."""
+    axis = op.attributes["axis"]
+    along = emitter.schedule.where[op.result][axis]
+    here: Coordinate = integer(0) if along is None else point[along]
+    if op.name == "slice":
+        return _value(emitter, Place(op.operands[0], axis, _moved(here, size_of(op.attributes["start"])), point), scope)
+    branches: list[_Branch] = []
+    for operand, start in zip(op.operands, _starts(op)):
+        if operand.type.shape[axis] != 0:
+            at = _moved(here, sub(integer(0), size_of(start)))
+            at = Lanes(emitter.let(scope, "from", at.base), at.width) if isinstance(at, Lanes) else at
+            at = at if isinstance(at, Lanes) else emitter.let(scope, "from", at)
+            branches += _branches(emitter, Place(operand, axis, at, point), scope)
+    dtype = register_dtype(op.result.type.dtype)
+    width = max((branch.value.width for branch in branches), default=1)
+    beside = _beside(op, dtype, width)
+    if not branches:
+        return beside
+    found = emitter.fresh(op.result.name, dtype, width)
+    scope.statements.append(Declare(found, beside))
+    for branch in branches:
+        value = widen(branch.value, width)
+        if branch.mask is not None:
+            value = Apply("select", (widen(branch.mask, width), value, found), dtype, width)
+        scope.statements.append(If(branch.condition, (*branch.statements, Assign(found, value))))
+    return found
+
+
+def axes_moved(schedule: Schedule) -> frozenset[int]:
+    """The axes along which a kernel with windows looks elsewhere; none without them."""
+    ops = schedule.function.ops
+    if not any(op.name in WINDOWS for op in ops):
+        return frozenset()
+    found = {schedule.where[v][op.attributes["axis"] % v.type.rank] for op in ops for v in read_elsewhere(op)}
+    return frozenset(axis for axis in found if axis is not None)
+
+
+def _starts(op: Op) -> list[DimLike]:
+    if op.name == "pad":
+        return [op.attributes["before"]]
+    return offsets(tuple(operand.type for operand in op.operands), op.attributes["axis"])
+
+
+def _beside(op: Op, dtype: str, width: int) -> Const:
+    value = op.attributes.get("value", 0)
+    if dtype == "bool":
+        return Const(bool(value), dtype, width)
+    return Const(float(value) if is_float(dtype) else int(value), dtype, width)
+
+
+def _value(emitter: Emitter, place: Place, scope: Scope) -> Expr:
+    """An operand there. What is known at this point and does not vary along the axis is known there."""
+    along = emitter.schedule.where[place.operand][place.axis]
+    there = scope.inner()
+    there.statements = scope.statements
+    point: Mapping[int, Coordinate] = place.point
+    if along is not None:
+        there.known = {v: e for v, e in scope.known.items() if along not in emitter.schedule.varies[v]}
+        point = {**point, along: place.at}
+    aligned, emitter.aligned = emitter.aligned, False
+    emitter.compute([place.operand], point, there)
+    emitter.aligned = aligned
+    return there.known[place.operand]
+
+
+def _branches(emitter: Emitter, place: Place, scope: Scope) -> list[_Branch]:
+    """What an operand gives where it has elements: as whole vectors, then lane by lane."""
+    at, size = place.at, size_of(place.operand.type.shape[place.axis])
+    if not isinstance(at, Lanes) and at.width == 1:
+        return [_branch(emitter, place, scope, _both(_at_least(at, integer(0)), _below(at, size)))]
+    if not isinstance(at, Lanes):
+        return [_lane_by_lane(emitter, place, scope, at, None)]
+    if at.width == 1:
+        return [_branch(emitter, place, scope, _both(_at_least(at.base, integer(0)), _below(at.base, size)))]
+    end = add(at.base, integer(at.width))
+    whole = _both(_at_least(at.base, integer(0)), _at_least(size, end))
+    whole = emitter.let(scope, "whole", whole)
+    some = _both(_both(_below(integer(0), end), _below(at.base, size)), Apply("not", (whole,), "bool"))
+    wide = Apply("add", (widen(at.base, at.width), Iota("i64", at.width)), "i64", at.width)
+    return [_branch(emitter, place, scope, whole), _lane_by_lane(emitter, place, scope, wide, some)]
+
+
+def _branch(emitter: Emitter, place: Place, scope: Scope, condition: Expr) -> _Branch:
+    inner = scope.inner()
+    value = _value(emitter, place, inner)
+    return _Branch(condition, value, inner.statements)
+
+
+def _lane_by_lane(emitter: Emitter, place: Place, scope: Scope, at: Expr, condition: Expr | None) -> _Branch:
+    """Elements that need not follow each other, and 0 in place of those that are not there."""
+    width, size = at.width, size_of(place.operand.type.shape[place.axis])
+    outer = scope if condition is None else scope.inner()
+    zero = Const(0, "i64", width)
+    lanes = emitter.let(outer, "lanes", at)
+    mask = emitter.let(outer, "inside", _both(_at_least(lanes, zero), _below(lanes, widen(size, width))))
+    inner = scope.inner()
+    inner.statements = [] if condition is None else outer.statements
+    safe = emitter.let(inner, "safe", Apply("select", (mask, lanes, zero), "i64", width))
+    value = _value(emitter, Place(place.operand, place.axis, safe, place.point), inner)
+    value = widen(value, max(width, value.width))
+    return _Branch(Reduce("or", mask) if condition is None else condition, value, inner.statements, mask)
+
+
+def _moved(here: Coordinate, by: Expr) -> Coordinate:
+    if isinstance(here, Lanes):
+        return Lanes(add(here.base, by), here.width)
+    if here.width == 1:
+        return add(here, by)
+    return here if by == integer(0) else Apply("add", (here, widen(by, here.width)), "i64", here.width)
+
+
+def _at_least(a: Expr, b: Expr) -> Expr:
+    return Apply("ge", (a, b), "bool", a.width)
+
+
+def _below(a: Expr, b: Expr) -> Expr:
+    return Apply("lt", (a, b), "bool", a.width)
+
+
+def _both(a: Expr, b: Expr) -> Expr:
+    return Apply("and", (a, b), "bool", a.width)
