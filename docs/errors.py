@@ -13,9 +13,9 @@ HEAD = """\
 
 <!-- written by docs/errors.py: make docs -->
 
-A diagnostic has its place, `file:line:column`, a code, what was expected and found, and below it what to try. A code stays
-what it is for ever, so scripts may look for it: in the text of a message, and as `diagnostic.code` of the `diagnostics`
-of a `lossc.LosscError`.
+A diagnostic has its place, `file:line:column`, a code, what was expected and found, and below it what to try. A code
+stays what it is for ever, so scripts may look for it: in the text of a message, and as `diagnostic.code` of the
+`diagnostics` of a `lossc.LosscError`.
 """
 
 

@@ -20,9 +20,10 @@ def complete_attributes(
     """
     for name in given:
         if name not in specification:
-            known = ", ".join(specification) or "none"
-            raise LirError(f"`{op_name}` has no attribute `{name}`", *did_you_mean(name, specification),
-                           f"its attributes: {known}", code="LIR0023", about=name)  # fmt: skip
+            # Nobody writes `operands`: the names of operands stand before these.
+            known = [attribute for attribute in specification if attribute != "operands"]
+            raise LirError(f"`{op_name}` has no attribute `{name}`", *did_you_mean(name, known),
+                           f"its attributes: {', '.join(known) or 'none'}", code="LIR0023", about=name)  # fmt: skip
     complete: dict[str, Any] = {}
     for name, attribute in specification.items():
         if name in given:
@@ -94,6 +95,7 @@ _CONVERSIONS = {
     "dtype": lambda v: v if v in DTYPES else None,
     "ints": lambda v: _sequence(v, _is_int),
     "dims": lambda v: _sequence(v, lambda d: (_is_int(d) and d >= 0) or isinstance(d, Dim)),
+    "dim": lambda v: v if _is_int(v) or isinstance(v, Dim) else None,
     "strs": lambda v: _sequence(v, lambda s: isinstance(s, str)),
 }
 
@@ -101,5 +103,6 @@ _PHRASES = {
     "int": "a 64-bit integer",
     "float": "a number", "number": "a number or a truth value", "bool": "true or false",
     "str": 'a string in quotes', "dtype": f"an element type ({', '.join(DTYPES)})",
-    "ints": "a list of integers", "dims": "a list of dimensions, [B, 10]", "strs": "a list of strings",
+    "ints": "a list of integers", "dims": "a list of dimensions, [B, 10]",
+    "dim": "an integer or a dimension, 2*B", "strs": "a list of strings",
 }  # fmt: skip

@@ -13,16 +13,17 @@ from typing import Any
 
 from lark import Token
 
-from .composites import definition_of, make_op
+from .composites import Composite, definition_of, make_op
 from .diagnostics import LirError, LosscError, Span, did_you_mean
 from .drafts import Broken, Draft, Problems
 from .function import Function, Op, Value
 from .literals import number, read_type, type_span
 from .operands import attribute_span, bind_keywords, read_attributes
+from .ops import OpDef
 from .repeat import ATTRIBUTES, make_repeat
 from .repeat import NAME as REPEAT
 from .signature import CALLED_BY, check_input_count, make_call, names_of_dimensions, substitute, unify
-from .syntax import Return, Statement, span_of
+from .syntax import OperandText, Return, Statement, span_of
 from .types import Type
 
 _NEAREST = 500  # how many of the latest names "did you mean" looks at
@@ -135,7 +136,7 @@ class _Body:
             self.refuse(
                 LirError(
                     f"%{name} is not defined",
-                    *did_you_mean(name, list(self.environment)[-_NEAREST:]),
+                    *did_you_mean(name, list(self.environment)[-_NEAREST:], "%"),
                     span=span_of(self.source, token),
                     code="LIR0020",
                 )
@@ -162,11 +163,17 @@ class _Body:
         attributes = read_attributes(statement.attributes, definition.attributes, self.source)
         if operands is None:
             return None
+        texts, operands, numbers = self.numbers_as_attributes(definition, statement.operands, operands)
+        if repeated := numbers.keys() & attributes.keys():
+            name = sorted(repeated)[0]
+            raise LirError(f"`{definition.name}` is given `{name}` twice, as an operand and as an attribute",
+                           span=place, code="LIR0023")  # fmt: skip
+        attributes |= numbers
         places = {str(text.name): attribute_span(text, self.source) for text in statement.attributes}
         places.update((str(o.keyword), span_of(self.source, o.keyword)) for o in statement.operands if o.keyword)
-        values = self.materialize(operands)
+        values = self.materialize(operands, "f32" if name == "select" else None)
         try:
-            values, keywords = bind_keywords(definition, statement.operands, values)
+            values, keywords = bind_keywords(definition, texts, values)
             return make_op(name, values, attributes | keywords, hints, span)
         except LosscError as error:
             raise type(error)([replace(d, span=places.get(d.about, span)) for d in error.diagnostics]) from None
@@ -180,7 +187,7 @@ class _Body:
         if keyword is not None:
             raise LirError("a call takes its operands by position", span=span_of(self.source, keyword), code="LIR0025")
         if name not in self.interfaces:
-            raise LirError(f"there is no function @{name}", *did_you_mean(name, self.interfaces),
+            raise LirError(f"there is no function @{name}", *did_you_mean(name, self.interfaces, "@"),
                            span=span_of(self.source, callee), code="LIR0040")  # fmt: skip
         operands = self.operands(statement)
         attributes = read_attributes(statement.attributes, ATTRIBUTES if kind == REPEAT else {}, self.source)
@@ -267,10 +274,31 @@ class _Body:
         known = [operand for operand in found if operand is not None]
         return known if len(known) == len(found) else None
 
-    def materialize(self, operands: Sequence[Value | Token]) -> list[Value]:
-        """Literals as constants, of the first tensor's shape and the first element type that is not bool."""
+    def numbers_as_attributes(
+        self, definition: OpDef | Composite, texts: Sequence[OperandText], operands: Sequence[Value | Token]
+    ) -> tuple[list[OperandText], list[Value | Token], dict[str, Any]]:
+        """Literals that stand for an operand which may be an attribute as that, such as a margin; what comes after
+        them goes by its name."""
+        parameters = [operand.rstrip("?") for operand in definition.operands]
+        if not isinstance(definition, Composite) or len(texts) > len(parameters):
+            return [*texts], [*operands], {}
+        left, rest, numbers = [], [], {}
+        for position, (text, operand) in enumerate(zip(texts, operands)):
+            name = parameters[position] if text.keyword is None else str(text.keyword)
+            if isinstance(operand, Token) and name in definition.attributes:
+                numbers[name] = number(operand, self.source)
+                continue
+            if numbers and text.keyword is None:
+                text = replace(text, keyword=Token.new_borrow_pos("NAME", name, text.value))
+            left.append(text)
+            rest.append(operand)
+        return left, rest, numbers
+
+    def materialize(self, operands: Sequence[Value | Token], otherwise: str | None = None) -> list[Value]:
+        """Literals as constants, of the first tensor's shape and the first element type that is not bool, else of the
+        type `otherwise`."""
         tensors = [operand.type for operand in operands if isinstance(operand, Value)]
-        numeric = next((type_.dtype for type_ in tensors if type_.dtype != "bool"), None)
+        numeric = next((type_.dtype for type_ in tensors if type_.dtype != "bool"), otherwise)
         values = []
         for operand in operands:
             if isinstance(operand, Token):

@@ -187,7 +187,7 @@ class DeviceError(LosscError, RuntimeError):
     code = "LIR0004"
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> tuple[str, ...]:
-    """A note naming the nearest known word, or nothing."""
+def did_you_mean(word: str, known: Iterable[str], sigil: str = "") -> tuple[str, ...]:
+    """A note naming the nearest known word, or nothing. `sigil` stands before names in a text, `%` or `@`."""
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return (f"did you mean `{close[0]}`?",) if close else ()
+    return (f"did you mean `{sigil}{close[0]}`?",) if close else ()

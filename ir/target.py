@@ -10,7 +10,7 @@ import json
 from dataclasses import MISSING, dataclass, fields
 from typing import Literal
 
-from .diagnostics import LirError, did_you_mean
+from .diagnostics import LirError, Source, Span, did_you_mean
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -159,16 +159,24 @@ def _fits(value: object, name: str, kind: str) -> bool:
     return isinstance(value, bool if kind == "bool" else str)
 
 
+def read_json(source: Source, code: str | None = None) -> object:
+    """What a text of JSON says. Raises LirError, at the place where it is none."""
+    try:
+        return json.loads(source.text)
+    except json.JSONDecodeError as error:
+        raise LirError(f"{source.name} is no JSON: {error.msg}", span=Span(source, error.pos, error.pos + 1),
+                       code=code) from None  # fmt: skip
+    except (ValueError, RecursionError) as error:
+        raise LirError(f"{source.name} is no JSON: {error}", code=code) from None
+
+
 def read_device_info(text: str, place: str = "this description") -> DeviceInfo:
     """A device described in JSON: the fields of DeviceInfo, or a preset as `like` and the fields that differ from it.
 
     What `lossc devices --json` prints of a device is such a description. Raises LirError for a field that there is not,
     that is missing, or that holds the wrong kind of value; `place` names the description then.
     """
-    try:
-        found = json.loads(text)
-    except ValueError as error:
-        raise LirError(f"{place} is no JSON: {error}") from None
+    found = read_json(Source(place, text))
     if not isinstance(found, dict):
         raise LirError(f"{place} is no object of JSON")
     given = {name: value for name, value in found.items() if name not in ("like", "number", "driver_version")}

@@ -6,7 +6,7 @@ of times, with any sizes of the named dimensions, from any thread.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from os import PathLike
 from typing import TYPE_CHECKING, Any
@@ -14,9 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lossc.arrays import convert, is_device_array, to_dtype
-from lossc.ir.diagnostics import LirError, did_you_mean
+from lossc.ir.diagnostics import DeviceError, LirError, did_you_mean
 from lossc.ir.function import Module
+from lossc.ir.program import Program
+from lossc.ir.target import PRESETS
 from lossc.ir.types import Type
+from lossc.losses.errors import RefusedCall
+from lossc.losses.warnings import LossWarning, warn
 from lossc.parameters import Parameters
 from lossc.ready import ready_program
 from lossc.runtime.device import Device, from_context, from_queue, select
@@ -46,7 +50,14 @@ def as_device(device: Any) -> Device:
     """The device that is meant: a name, a number, a Device, a pyopencl context or queue, or None for the one that
     `LOSSC_DEVICE` names, else the best. Raises DeviceError, LirError."""
     if device is None or isinstance(device, str):
-        return select(device)
+        try:
+            return select(device)
+        except DeviceError:
+            if device is not None and (device.replace("-", "_") in PRESETS or device.endswith(".json")):
+                raise DeviceError(f"`{device}` is a description to compile for, not a device that can run",
+                                  "`lossc compile --device` takes it; lossc.devices() are those of this "
+                                  "machine") from None  # fmt: skip
+            raise
     if isinstance(device, Device):
         return device
     if type(device) is int:
@@ -59,6 +70,25 @@ def as_device(device: Any) -> Device:
             return from_context(device)
     raise LirError(f"expected a device, found {type(device).__module__}.{type(device).__qualname__}",
                    "a device is a name, a number, a Device, or a pyopencl context or queue")  # fmt: skip
+
+
+def warn_of_strategy(program: Program, strategy: str | None, compiled: Callable[[], Compiled]) -> None:
+    """A LossWarning where the strategy that was asked for applies to no kernel of a program."""
+    if strategy is None or any(v.strategy == strategy for step in program.steps for v in step.variants):
+        return
+    from lossc.reports.forced import unused_strategy
+
+    finding = unused_strategy(compiled())
+    if finding is not None:
+        warn(finding.render(), LossWarning)
+
+
+def refuse_positions(what: str, arguments: Sequence[Any], types: Mapping[str, Type]) -> None:
+    """Raise RefusedCall for inputs without their names."""
+    if arguments:
+        given = ", ".join(f"{name}=..." for name in types)
+        raise RefusedCall(f"inputs go by name, found {len(arguments)} without", f"write {what}({given})",
+                          code="LIR0025")  # fmt: skip
 
 
 class Inputs:
@@ -137,9 +167,7 @@ class CompiledFunction:
     ) -> None:  # fmt: skip
         self.device = as_device(device)
         ready = ready_program(module, self.device, strategy)
-        if ready.compiled is not None:
-            self.compiled = ready.compiled
-        self._module, self._strategy = module, strategy
+        self._ready = ready
         self._program = ready.program
         self.gradients = gradients
         self._inplace = inplace
@@ -148,6 +176,7 @@ class CompiledFunction:
         self._of_store = [name for name, _ in self._program.inputs if name in parameters]
         self._inputs = Inputs(self._program.inputs, accepted, self.device)
         self._executable = Executable(self._program, self.device, ready.sources, ready.options)
+        warn_of_strategy(self._program, strategy, lambda: self.compiled)
 
     def __repr__(self) -> str:
         inputs = ", ".join(f"{name}: {type_}" for name, type_ in self.inputs.items())
@@ -163,10 +192,14 @@ class CompiledFunction:
         """All results by name, gradients as `grad_<name>`."""
         return dict(self._program.outputs)
 
-    def __call__(self, *, out: Any = None, sizes: Any = None, device_results: Any = False, **inputs: Any) -> Any:
+    def __call__(
+        self, *unnamed: Any, out: Any = None, sizes: Any = None, device_results: Any = False, **inputs: Any
+    ) -> Any:  # fmt: skip
         """Run. Raises LirError for inputs that are missing, unknown or do not fit, and CheckFailed where the data
         break a rule of the program, such as a label out of range."""
         types = self._inputs.types
+        if unnamed:
+            refuse_positions("fn", unnamed, self.inputs)
         # An input may be called like an option: then the option is there in `run` alone.
         if out is not None and "out" in types:
             inputs["out"], out = out, None
@@ -181,28 +214,53 @@ class CompiledFunction:
         sizes: Mapping[str, int] | None = None, device_results: bool = False,
     ) -> Result:  # fmt: skip
         """The same as a call, with the inputs in one mapping."""
+        if self._of_store and self._parameters.is_trained:
+            # In another thread a step may be about to change some of them.
+            with self._parameters.lock:
+                results = self._run(inputs, out, sizes, device_results)
+                if device_results:
+                    self.device.queue.finish()
+                return results
+        return self._run(inputs, out, sizes, device_results)
+
+    def _arrays(self, inputs: Mapping[str, Any]) -> dict[str, np.ndarray | Argument]:
+        """What the program takes, by name. Raises LirError where some cannot be taken."""
         arrays = self._inputs(inputs)
         for name in self._of_store:
             if name not in arrays:
                 arrays[name] = self._parameters.argument(name, self.device)
-        given = self._inputs.in_order(arrays, self._executable.free_inputs)
+        return arrays
+
+    def _run(
+        self, inputs: Mapping[str, Any], out: Mapping[str, np.ndarray] | None, sizes: Mapping[str, int] | None,
+        device_results: bool,
+    ) -> Result:  # fmt: skip
+        arrays = self._arrays(inputs)
+        executable = self._executable_for(arrays, sizes)
+        given = self._inputs.in_order(arrays, executable.free_inputs)
         for name in self._inplace:
             check_overwritable(name, inputs.get(name), arrays[name])
         if device_results:
             if out is not None:
                 raise LirError("out takes NumPy arrays: it does not go with device_results")
-            results = self._executable.start(given, sizes)
+            results = executable.start(given, sizes)
         else:
-            results = self._executable.run(given, out, sizes)
+            results = executable.run(given, out, sizes)
         if not self.gradients:
             return results
         gradients = dict(zip(self.gradients, results[self._outputs :]))
         if self._inplace:
             # Only now: where a check fails the input is still what it was.
-            self._executable.settle()
+            executable.settle()
             for name in self._inplace:
                 gradients[name] = self._overwritten(arrays[name], gradients[name])
         return results[: self._outputs], gradients
+
+    def _executable_for(
+        self, arrays: Mapping[str, np.ndarray | Argument], sizes: Mapping[str, int] | None
+    ) -> Executable:  # fmt: skip
+        """What runs the program on these arrays."""
+        return self._executable
 
     def _overwritten(self, target: np.ndarray | Argument, gradient: Any) -> Any:
         """The input's own array, with the gradient in it."""
@@ -219,9 +277,7 @@ class CompiledFunction:
     @cached_property
     def compiled(self) -> Compiled:
         """The module at every level below it; a program that was found on disk is compiled for this."""
-        from lossc.compiler import compile_module
-
-        return compile_module(self._module, self.device.info, self._strategy)
+        return self._ready.at_every_level()
 
     @property
     def kernels(self) -> tuple[KernelReport, ...]:

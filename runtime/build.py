@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import pyopencl as cl
 
 # Drivers have raced when several threads build at once, and Python's warning filters are one for all threads.
-_building = threading.Lock()
+_building = threading.RLock()
 _in_use: weakref.WeakValueDictionary[tuple[str, int], BuiltProgram] = weakref.WeakValueDictionary()
 
 
@@ -154,7 +154,7 @@ def _refused(device: Device, source: str, options: str, message: str) -> Compile
     number = min((int(place[1]) for place in places), default=0)
     number = min(number, len(lines))
     before = "\n".join(lines[:number] if number else lines)
-    names = re.findall(r"\bkernel\s+void\s+(?:__attribute__\(\(.*?\)\)\s*)?(\w+)", before)
+    names = re.findall(r"\b(?:__)?kernel\s+void\s+(?:__attribute__\(\(.*?\)\)\s*)?(\w+)", before)
     name = f"kernel {names[-1]}" if names else "source"
     first, last = max(1, number - 4), min(len(lines), number + 3)
     excerpt = [f"{at:5} | {lines[at - 1]}" for at in range(first, last + 1)] if number else []

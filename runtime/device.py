@@ -159,7 +159,7 @@ def select(name: str | None = None) -> Device:
             return device
     usable = [word for word in ALIASES if any(_answers_to(device.info, word) for device in found)]
     notes = [f"{number}: {device}" for number, device in enumerate(found)]
-    notes += did_you_mean(wanted, usable)
+    notes += () if wanted in ALIASES else did_you_mean(wanted, usable)
     notes += () if "intel" in usable else _how_to_get_one()
     raise DeviceError(f"no OpenCL device answers to {asked_by}; these were found:", *notes)
 

@@ -7,6 +7,7 @@ import gc
 import subprocess
 import sys
 import threading
+import warnings
 import weakref
 from pathlib import Path
 from typing import Any
@@ -187,6 +188,34 @@ def test_an_unknown_device_is_an_error_of_devices() -> None:
         classifier().compile(device="quantum")
 
 
+@pytest.mark.parametrize("name", ["h200", "gpu-generic", "my.json"])
+def test_a_description_is_no_device_to_run_on(name: str) -> None:
+    with pytest.raises(lossc.DeviceError, match="a description to compile for, not a device that can run"):
+        classifier().compile(device=name)
+
+
+def test_inputs_go_by_name() -> None:
+    fn = classifier().compile()
+    with pytest.raises(TypeError, match=r"by name, found 2 without\n.*fn\(x=\.\.\., labels=\.\.\.\)") as raised:
+        fn(X, LABELS)
+    assert isinstance(raised.value, lossc.LirError)
+    step = classifier().compile_step(lossc.optim.SGD(0.1))
+    with pytest.raises(TypeError, match=r"step\(x=\.\.\., labels=\.\.\.\)"):
+        step(X, LABELS)
+    assert step.count == 0
+
+
+def test_a_strategy_that_applies_nowhere_is_a_warning() -> None:
+    g = lossc.Graph()
+    g.set_outputs([g.l2_loss(g.input("x", (None,)))])
+    with pytest.warns(lossc.LossWarning, match="LIR0205.*the strategy matmul applies to no kernel") as caught:
+        g.compile(strategy="matmul")
+    assert Path(caught[0].filename).name == Path(__file__).name
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        g.compile(strategy="pointwise")
+
+
 def test_a_device_with_memory_of_its_own(device: Device) -> None:
     apart = separate(device)
     g = classifier()
@@ -244,9 +273,9 @@ def test_plans_that_are_forgotten_let_go_of_everything(device: Device, monkeypat
     g.set_outputs([x.sum(1).exp()])
     fn = g.compile(device=device)
     fn(x=np.ones((1, 3), "f4"))
-    first = weakref.ref(next(iter(fn._executable._of_thread.plans.values())))
+    first = weakref.ref(next(iter(fn._executable._of_thread.runs.plans.values())))
     for rows in range(2, 6):
         fn(x=np.ones((rows, 3), "f4"))
     gc.collect()
     assert first() is None
-    assert len(fn._executable._of_thread.plans) == 2
+    assert len(fn._executable._of_thread.runs.plans) == 2

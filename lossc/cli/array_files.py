@@ -142,6 +142,8 @@ def _read_table(path: Path) -> list[list[Number]]:
         if len(rows[-1]) != len(rows[0]):
             raise LirError(f"a row of {len(rows[-1])} numbers after rows of {len(rows[0])}",
                            span=Span(source, line.start(), line.end()))  # fmt: skip
+    if not rows:
+        raise LirError(f"cannot read {str(path)!r}: there is no row of numbers in it", code="LIR0015")
     return rows
 
 

@@ -187,6 +187,7 @@ class StrategyFigures:
     cost: float
     chosen: bool
     seconds: float | None
+    """`ratio` times the median of what the chosen one took."""
     ratio: float | None
     """Of the time that the chosen one took meanwhile."""
     fraction_of_copy: float | None
@@ -203,11 +204,16 @@ def compare_strategies(
         found, _ = costs(fused, device.info)
         measure = trials.measure(name, [])
         floor = copy_seconds(device, fewest[name], clock)
+        choice = compiled.lowered.choices[name].strategy
+        pairs = {strategy: measure(Candidate(strategy), clock() + MOST_SECONDS) for strategy in found}
+        # Each took turns with the choice, at different times: their ratios can be compared, their seconds cannot.
+        usual = float(np.median([pair.usual for pair in pairs.values() if pair] or [np.nan]))
         for strategy, cost in sorted(found.items(), key=lambda pair: pair[1]):
-            pair = measure(Candidate(strategy), clock() + MOST_SECONDS)
+            pair = pairs[strategy]
+            ratio = 1.0 if pair and strategy == choice else pair and pair.seconds / pair.usual
             yield StrategyFigures(
-                name, strategy, cost, strategy == compiled.lowered.choices[name].strategy,
-                pair and pair.seconds, pair and pair.seconds / pair.usual, pair and floor / pair.seconds,
+                name, strategy, cost, strategy == choice, ratio and ratio * usual, ratio,
+                ratio and floor / (ratio * usual),
             )  # fmt: skip
 
 

@@ -6,7 +6,6 @@ may be edited: running the folder runs them as they stand there.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from lossc.ir.function import Module
 from lossc.ir.parser import load
 from lossc.ir.program import Program
 from lossc.ir.program_text import parse_program
+from lossc.ir.target import read_json
 from lossc.reports.dump import MANIFEST, dumped_files, kernels_of, refuse_foreign_files, remove_kernels
 from lossc.reports.explain import explanation, kernel_reports, readable
 
@@ -98,8 +98,8 @@ def read_dump(folder: Path) -> Dumped:
     source = file_source(program_file)
     program = parse_program(source.text, source.name)
     sources = {kernel.name: file_source(folder / "kernels" / f"{kernel.name}.cl").text for kernel in program.kernels}
-    try:
-        options = json.loads(file_source(folder / MANIFEST).text)["build_options"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise LirError(f"cannot read {str(folder / MANIFEST)!r}: {error}", code="LIR0015") from None
-    return Dumped(load(folder / "module.lir"), load(folder / "prepared.lir"), program, sources, str(options))
+    manifest = read_json(file_source(folder / MANIFEST), "LIR0015")
+    if not isinstance(manifest, dict) or "build_options" not in manifest:
+        raise LirError(f"cannot read {str(folder / MANIFEST)!r}: it does not say the build_options", code="LIR0015")
+    options = str(manifest["build_options"])
+    return Dumped(load(folder / "module.lir"), load(folder / "prepared.lir"), program, sources, options)

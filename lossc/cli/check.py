@@ -14,7 +14,6 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from lossc.compiler import compile_module
 from lossc.compiler.gradient import request_module_gradients
 from lossc.compiler.pipeline import run_passes
 from lossc.differences import differs, relative_difference
@@ -28,6 +27,7 @@ from .console import note, say_json, say_table
 from .exits import Failed
 from .programs import device_to_run_on, load_module
 from .run import execute, gather_inputs
+from .tuned import compiled_for
 
 DEFAULT_SIZE = 33
 """Rows for dimensions that nothing gives: two whole vectors of 16 and a rest."""
@@ -80,7 +80,7 @@ def check(
     if wanted:
         module = request_module_gradients(module, wanted, names[position])
     chosen = device_to_run_on(device)
-    results = execute(compile_module(module, chosen.info, strategy), chosen, arrays, sizes)
+    results = execute(compiled_for(module, chosen.info, strategy), chosen, arrays, sizes)
     findings = compare(module, position, wanted, results, arrays, sizes)
     if json:
         say_json({"device": str(chosen), "results": [vars(finding) for finding in findings]})

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from lossc.compiler import Compiled, compile_module
+from lossc.compiler import Compiled
 from lossc.compiler.pipeline import run_passes
 from lossc.compiler.rewrite import Event, Log
 from lossc.ir.function import Module
@@ -21,9 +21,10 @@ from lossc.reports.explain import bytes_moved, bytes_needed, explanation, kernel
 from . import options
 from .bundle import bundle_files, index_text, write_bundle
 from .console import note, say, say_json
+from .inputs import read_sizes
 from .programs import device_to_run_on, load_module, target_of, with_gradients
 from .run import gather_inputs
-from .tuned import compile_to_run
+from .tuned import compile_to_run, compiled_for
 
 
 class Level(str, Enum):
@@ -79,7 +80,7 @@ def _compiled(
     if not tune:
         if bind:
             raise typer.BadParameter("it gives the sizes that --tune measures at: give both", param_hint="--bind")
-        return compile_module(differentiated, target_of(device), strategy)
+        return compiled_for(differentiated, target_of(device), strategy)
     chosen = device_to_run_on(device)
     arrays, sizes = gather_inputs(module, [], None, bind, 0)
     return compile_to_run(differentiated, chosen, strategy, True, arrays, sizes)
@@ -123,7 +124,7 @@ def dump(
 
 def explain(
     file: options.Program,
-    bind: options.BindToTune,
+    bind: options.BindToSee,
     grad: options.Grad = False,
     wrt: options.Wrt = None,
     of: options.Of = None,
@@ -135,17 +136,19 @@ def explain(
 ) -> None:
     """Say what was fused, what was not, and why.
 
-    Rewritings, fused kernels with their strategies and the reasons against others, launches, bytes moved.
+    Rewritings, fused kernels with their strategies and the reasons against others, launches, bytes moved; with --bind
+    at these sizes, else where every dimension name is 1024.
     """
     module = load_module(file, function)
-    compiled = _compiled(module, grad, wrt, of, device, strategy, tune, bind)
+    compiled = _compiled(module, grad, wrt, of, device, strategy, tune, bind if tune else [])
+    sizes = read_sizes(bind, module.entry)
     if json:
-        say_json(_facts(compiled))
+        say_json(_facts(compiled, sizes))
     else:
-        say(explanation(compiled))
+        say(explanation(compiled, given=sizes))
 
 
-def _facts(compiled: Compiled) -> dict[str, object]:
+def _facts(compiled: Compiled, sizes: dict[str, int]) -> dict[str, object]:
     log = Log()
     run_passes(compiled.module, ("prepare",), log=log)
     return {
@@ -160,12 +163,12 @@ def _facts(compiled: Compiled) -> dict[str, object]:
                 "traffic": [{"buffer": m.buffer, "why": m.why, "bytes": m.bytes} for m in report.traffic.moves],
                 "traffic_ratio": report.traffic.ratio,
             }
-            for report in kernel_reports(compiled)
+            for report in kernel_reports(compiled, sizes)
         ],
         "kept_apart": list(compiled.outlined.refused),
         "bytes_moved": [str(term) for term in bytes_moved(compiled)],
         "bytes_needed": [str(term) for term in bytes_needed(compiled)],
-        "traffic_ratio": traffic_ratio(compiled),
+        "traffic_ratio": traffic_ratio(compiled, sizes),
     }
 
 

@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 
-from lossc.compiler import compile_module
 from lossc.ir.diagnostics import LirError
 from lossc.reports.picture import dot_text
 
 from . import options
 from .files import check_target, write_file
 from .programs import load_module, target_of, with_gradients
+from .tuned import compiled_for
 
 TEXTS = (".dot", ".gv")
 PICTURES = (".svg", ".png", ".pdf")
@@ -39,7 +39,7 @@ def graph(
     """
     check_target(output, (*TEXTS, *PICTURES))
     module = with_gradients(load_module(file, function), grad, wrt, of)
-    text = dot_text(compile_module(module, target_of(device), strategy))
+    text = dot_text(compiled_for(module, target_of(device), strategy))
     suffix = output.suffix.lower()
     write_file(output, text if suffix in TEXTS else drawn(text, suffix.removeprefix(".")))
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Annotated, Any
 
 import typer
 
 from lossc.ir.attributes import attribute_text
 from lossc.ir.composites import COMPOSITES, Composite, definition_of
-from lossc.ir.diagnostics import LirError, did_you_mean
+from lossc.ir.diagnostics import DeviceError, LirError
 from lossc.ir.ops import PRIMITIVES, REQUIRED, Attribute, OpDef
 from lossc.ir.target import MIB, PRESETS
+from lossc.runtime.device import DEVICE_VARIABLE, select
 from lossc.runtime.device import devices as found_devices
-from lossc.runtime.device import select
 
 from . import options
 from .console import note, say, say_json, say_table
@@ -28,9 +28,15 @@ def devices(json: options.Json = False) -> None:
     found = found_devices()
     if json:
         say_json([{"number": n, **asdict(d.info), "driver_version": d.driver_version} for n, d in enumerate(found)])
-    default = select()
-    if json:
+    if json and found:
         return
+    try:
+        default = select()
+    except DeviceError as error:
+        if not found:
+            raise
+        default = None
+        note(f"{error.diagnostics[0].message.partition(';')[0]}: unset {DEVICE_VARIABLE}, or set it to one of these")
     columns = ("", "device", "platform", "kind", "units", "vector", "memory MiB", "local KiB", "f64", "f16", "driver")
     rows = [
         (f"{number}{'*' if device is default else ''}", d.name, d.platform, d.kind, str(d.compute_units),
@@ -41,7 +47,8 @@ def devices(json: options.Json = False) -> None:
     ]  # fmt: skip
     say_table(columns, rows)
     presets = ", ".join(f"{name.replace('_', '-')} ({info.name})" for name, info in PRESETS.items())
-    note(f"* is what runs without --device; compile also takes the presets {presets}")
+    star = "* is what runs without --device; " if default is not None else ""
+    note(f"{star}compile also takes the presets {presets}")
 
 
 def _yes(value: bool) -> str:
@@ -54,10 +61,11 @@ def ops(
 ) -> None:
     """List the operations of LIR, or describe one."""
     if name:
-        if name not in PRIMITIVES and name not in COMPOSITES:
-            raise LirError(f"unknown operation `{name}`", *did_you_mean(name, [*PRIMITIVES, *COMPOSITES]),
-                           "`lossc ops` lists them all", code="LIR0022")  # fmt: skip
-        definition = definition_of(name)
+        try:
+            definition = definition_of(name)
+        except LirError as error:
+            raise LirError([replace(d, notes=(*d.notes, "`lossc ops` lists them all")) for d in error.diagnostics]) \
+                from None  # fmt: skip
         if json:
             say_json(_facts(definition))
         else:

@@ -140,6 +140,8 @@ def missing_inputs(values: Iterable[Value]) -> LirError:
 
 def _read_word(word: str) -> dict[str, Given]:
     named = _NAMED.fullmatch(word)
+    if named is None and _NAMED.fullmatch(f"{word}x"):
+        raise LirError(f"--input {word!r} gives no value", f"write --input {word}{word[:-1]}.npy, or {word}0.5")
     if named is None:
         if not word.lower().endswith(ARCHIVES):
             raise LirError(f"--input {word!r} does not say which input it is for",

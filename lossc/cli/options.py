@@ -68,6 +68,11 @@ BindToTune = Annotated[
     typer.Option("--bind", metavar="B=32", help="The size of a dimension, for --tune. May be repeated.",
                  show_default=False, default_factory=list),
 ]  # fmt: skip
+BindToSee = Annotated[
+    list[str],
+    typer.Option("--bind", metavar="B=32", help="The size of a dimension, to see what runs then. May be repeated.",
+                 show_default=False, default_factory=list),
+]  # fmt: skip
 Random = Annotated[
     int | None, typer.Option("--random", metavar="SEED", min=0, help="Fill the inputs that are not given.",
                              show_default=False),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from lossc.compiler.gradient import request_module_gradients
@@ -75,7 +76,12 @@ def target_of(name: str | None) -> DeviceInfo:
         if not found:
             note(f"no OpenCL device was found: compiling for the preset cpu-avx512, {CPU_AVX512.name}")
             return CPU_AVX512
-    return select(name).info
+    try:
+        return select(name).info
+    except DeviceError as error:
+        presets = ", ".join(preset.replace("_", "-") for preset in PRESETS)
+        hint = f"compiling needs no device: there are the presets {presets}, and descriptions in .json files"
+        raise DeviceError([replace(d, notes=(*d.notes, hint)) for d in error.diagnostics]) from None
 
 
 def device_to_run_on(name: str | None) -> Device:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,13 +15,14 @@ import typer
 from lossc.compiler import Compiled
 from lossc.ir.diagnostics import CheckFailed, CompilerBug, Diagnostic, LirError
 from lossc.ir.function import Function, Module
-from lossc.ir.types import Type, dim_names, dtype_of
+from lossc.ir.interp import message_of_check
+from lossc.ir.types import Type, dim_names, dim_value, dtype_of
 from lossc.runtime.device import Device
 from lossc.runtime.execute import Executable
 
 from . import options
 from .array_files import archive_bytes
-from .bundle import Dumped, read_dump
+from .bundle import read_dump
 from .console import note, say, say_json
 from .files import check_target, write_file
 from .inputs import Given, bound_sizes, converted, missing_inputs, read_inputs, read_params, read_sizes
@@ -71,7 +73,7 @@ def run(
         if grad or wrt or of or function or strategy or tune:
             raise LirError(f"{file!r} is a compiled program: its gradients, function and strategies are fixed",
                            "give these options to lossc dump")  # fmt: skip
-        chosen, results = _replay(read_dump(Path(file)), inputs, params, bind, random, device)
+        chosen, results = _replay(Path(file), inputs, params, bind, random, device)
     else:
         module = load_module(file, function)
         arrays, sizes = gather_inputs(module, inputs, params, bind, random)
@@ -92,9 +94,10 @@ def run(
 
 
 def _replay(
-    dumped: Dumped, inputs: list[str], params: Path | None, bind: list[str], random: int | None, device: str | None
+    folder: Path, inputs: list[str], params: Path | None, bind: list[str], random: int | None, device: str | None
 ) -> tuple[Device, dict[str, np.ndarray]]:
     """Run the kernels of a dump as they stand in their files."""
+    dumped = read_dump(folder)
     arrays, sizes = gather_inputs(dumped.module, inputs, params, bind, random)
     chosen = device_to_run_on(device)
     executable = Executable(dumped.program, chosen, dumped.sources, dumped.build_options)
@@ -102,7 +105,9 @@ def _replay(
         return chosen, _results(executable, arrays, sizes)
     except CompilerBug as error:
         # What the OpenCL compiler refuses is not lossc's text any more.
-        raise LirError(error.diagnostics) from None
+        named = [name for name in dumped.sources if re.search(rf"\b(?:kernel|void) {name}\b", str(error))]
+        notes = tuple(f"the kernel is in {folder / 'kernels' / name}.cl" for name in named[-1:])
+        raise LirError([replace(d, notes=(*notes, *d.notes)) for d in error.diagnostics]) from None
     except CheckFailed as error:
         raise LirError([_at_its_check(d, dumped.prepared.entry) for d in error.diagnostics]) from None
 
@@ -110,7 +115,9 @@ def _replay(
 def _at_its_check(diagnostic: Diagnostic, entry: Function) -> Diagnostic:
     """A program that was read from a file has no places: they are in the text beside it."""
     places = (
-        op.span for op in entry.ops if op.name == "check" and diagnostic.message.startswith(op.attributes["message"])
+        op.span
+        for op in entry.ops
+        if op.name == "check" and diagnostic.message.startswith(message_of_check(op.attributes))
     )
     return replace(diagnostic, span=next(places, None))
 
@@ -156,7 +163,12 @@ def _random(module: Module, seed: int, sizes: Mapping[str, int], names: list[str
     bounds = bounds_of_inputs(module, sizes)
     arrays = {}
     for value in values:
-        arrays[value.name], how = random_array(value, bounds[value.name], sizes, seed)
+        try:
+            arrays[value.name], how = random_array(value, bounds[value.name], sizes, seed)
+        except MemoryError:
+            shape = tuple(dim_value(dim, sizes) for dim in value.type.shape)
+            raise LirError(f"not enough memory for random values of `{value.name}`: {Type(value.type.dtype, shape)}",
+                           "bind smaller sizes", span=value.span) from None  # fmt: skip
         note(f"input `{value.name}`: {value.type} is random, {how}")
     return arrays
 

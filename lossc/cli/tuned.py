@@ -11,9 +11,22 @@ import numpy as np
 
 from lossc.compiler import Compiled, compile_module
 from lossc.ir.function import Module
+from lossc.ir.target import DeviceInfo
+from lossc.reports.forced import unused_strategy
 from lossc.runtime.device import Device
 from lossc.tuning.tuner import tune as measured
 from lossc.tuning.tuner import tuning_wanted
+
+from .console import show_diagnostic
+
+
+def compiled_for(module: Module, info: DeviceInfo, strategy: str | None) -> Compiled:
+    """The program for a device. Says on stderr where the strategy that was asked for applies nowhere."""
+    compiled = compile_module(module, info, strategy)
+    finding = unused_strategy(compiled)
+    if finding is not None:
+        show_diagnostic(finding)
+    return compiled
 
 
 def compile_to_run(
@@ -21,7 +34,7 @@ def compile_to_run(
     sizes: Mapping[str, int],
 ) -> Compiled:  # fmt: skip
     """The program for these arrays. Where nothing was said, `LOSSC_TUNE` says whether to measure."""
-    compiled = compile_module(module, device.info, strategy)
+    compiled = compiled_for(module, device.info, strategy)
     if not tuning_wanted(tune):
         return compiled
     return measured(compiled, device, [arrays[name] for name, _ in compiled.program.inputs], sizes)

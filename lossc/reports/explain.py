@@ -6,7 +6,7 @@ In: a compiled module. Out: `KernelReport`s, one a fused kernel, and text for pe
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from lossc.compiler import Compiled
@@ -14,6 +14,7 @@ from lossc.compiler.pipeline import run_passes
 from lossc.compiler.reports.report import ASSUMED_SIZE, assumed_sizes, exps_per_element, launches_saved
 from lossc.compiler.reports.traffic import AGAIN, HANDED, LATER, KernelTraffic, Traffic, bytes_needed, moves_of, traffic
 from lossc.compiler.rewrite import Log
+from lossc.ir import kernel
 from lossc.ir.diagnostics import CompilerBug
 from lossc.ir.function import Value
 from lossc.ir.integers import evaluate_integer
@@ -26,7 +27,8 @@ from lossc.ir.types import Dim, DimLike, dim_names
 @dataclass(frozen=True)
 class KernelReport:
     """One fused kernel: what it is, how it is lowered, and why not otherwise. Figures are those of the variant that
-    is taken at the sizes that are given, every other dimension name being 1024, and of one piece where the kernel is `repeated`, piece by piece."""
+    is taken at the sizes that are given, every other dimension name being 1024, and of one piece where the kernel is
+    `repeated`, piece by piece."""
 
     name: str
     inputs: tuple[str, ...]
@@ -113,7 +115,26 @@ def _variants(variants: Sequence[Variant], sizes: Mapping[str, int] | None = Non
 
 
 def _number_of(size: Expr, sizes: Mapping[str, int] | None) -> str:
-    return readable(size) if sizes is None else str(evaluate_integer(size, sizes))
+    return readable(folded(size)) if sizes is None else str(evaluate_integer(size, sizes))
+
+
+_FOLDED: Mapping[str, Callable[[Expr, Expr], Expr]] = {
+    "add": kernel.add, "sub": kernel.sub, "mul": kernel.mul, "div": kernel.div, "mod": kernel.mod,
+    "min": kernel.minimum, "max": kernel.maximum,
+}  # fmt: skip
+
+
+def folded(size: Expr) -> Expr:
+    """A size with its constants folded, and max(a, min(b, x)) = a for b <= a: for people, who want it short."""
+    match size:
+        case Apply(op=op, operands=(left, right)) if op in _FOLDED:
+            a, b = folded(left), folded(right)
+            match op, a, b:
+                case "max", Const(value=least), Apply(op="min", operands=(Const(value=most), _)) if most <= least:
+                    return a
+            return _FOLDED[op](a, b)
+        case _:
+            return size
 
 
 _INFIX = {"add": ("+", 3), "sub": ("-", 3), "mul": ("*", 4), "div": ("/", 4), "mod": ("%", 4), "ge": (">=", 2),
@@ -131,9 +152,6 @@ def readable(expression: Expr, outer: int = 0) -> str:
             symbol, binds = _INFIX[op]
             text = f"{readable(a, binds)} {symbol} {readable(b, binds + 1)}"
             return f"({text})" if binds < outer else text
-        case Apply(op="max", operands=(Const(value=least), Apply(op="min", operands=(Const(value=most), _)))) \
-                if most <= least:  # fmt: skip
-            return str(least)
         case Apply(op=op, operands=operands):
             return f"{op}({', '.join(map(readable, operands))})"
         case _:
@@ -187,7 +205,7 @@ def explanation(
     dims = sorted({name for term in bytes_needed(compiled) for name in dim_names(term)})
     sizes = {**dict.fromkeys(dims, ASSUMED_SIZE), **(given or {})}
     where = f" at {', '.join(f'{name} = {sizes[name]}' for name in dims)}" if dims else ""
-    numbers = assumed_sizes(compiled.program, given) if given else None
+    numbers, together = assumed_sizes(compiled.program, given) if given else None, compiled.program.together
     parts = [
         f"@{compiled.program.name} for {compiled.device.name} ({compiled.device.platform}): "
         f"{counted(len(reports), 'fused kernel')}, {counted(launches, 'launch')}",
@@ -197,8 +215,7 @@ def explanation(
         *_section("rewritten", map(str, log.fired)),
         *_section("not rewritten", map(str, log.missed)),
         *_section("fused kernels", (line for report in reports for line in str(report).split("\n"))),
-        *_section("all of them in one launch", _variants(compiled.program.together, numbers)
-                   if compiled.program.together else ()),
+        *_section("all of them in one launch", _variants(together, numbers) if together else ()),
         *_section("side by side in one launch", _beside_one_another(compiled.program, numbers)),
         *_section("kept apart", _by_reason(compiled.outlined.refused)),
         *_section("converted inputs", (f"{name}: {what}" for name, what in (conversions or {}).items())),

@@ -8,8 +8,7 @@ an error in a batch is seen by the update on the device, which then changes no p
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lossc.compiled import Inputs, as_device
+from lossc.compiled import Inputs, as_device, refuse_positions, warn_of_strategy
 from lossc.dropout import DROPOUT_KEY, has_key, key_at
 from lossc.gradients import differentiate
 from lossc.ir.diagnostics import LirError
@@ -27,6 +26,7 @@ from lossc.ir.types import Type
 from lossc.optim import Optimizer
 from lossc.parameters import Parameters
 from lossc.ready import ready_program
+from lossc.runtime.behind import BrokenOff
 from lossc.runtime.execute import Executable
 from lossc.runtime.memory import Argument
 from lossc.training.accumulate import Accumulator, checked_share
@@ -41,7 +41,7 @@ from lossc.training.checkpoint import (
 )
 from lossc.training.clip import Clip, check_limits
 from lossc.training.guard import status_words
-from lossc.training.trained import Trained, make_arenas
+from lossc.training.trained import Trained, check_groups, make_arenas
 
 if TYPE_CHECKING:
     from lossc.compiler import Compiled
@@ -66,16 +66,16 @@ class Step:
         self.optimizer, self.count = optimizer, 0
         check_limits(clip_norm, clip_value)
         self._store = parameters
+        check_groups(optimizer, parameters)
         if not any(value in module.entry.params for value in module.entry.inputs):
             raise LirError("a training step needs parameters, and none reaches the outputs",
                            "make them with g.param or lossc.nn, and mark them `param` in LIR text")  # fmt: skip
         found = differentiate(module, parameters, True, None, False)
         self.names = found.names
         ready = ready_program(found.module, self.device, strategy)
-        if ready.compiled is not None:
-            self.compiled = ready.compiled
-        self._module, self._strategy = found.module, strategy
+        self._ready = ready
         program = ready.program
+        warn_of_strategy(program, strategy, lambda: self.compiled)
         entries = [parameters.entry(name) for name in self.names]
         shapes = {name: parameters.live(name).shape for name in self.names}
         self._status = status_words(program, self.device)
@@ -97,7 +97,8 @@ class Step:
         self._batches, self._shares = 0, 0.0
         scales = {dtype: trained.update.gradient_scale for dtype, trained in self._trained.items()}
         self._clip = None if clip_norm is None else Clip(self.device, clip_norm, scales)
-        self._lock = threading.Lock()
+        self._is_broken_off = False
+        parameters.is_trained = True
         self._take_parameters()
 
     def __repr__(self) -> str:
@@ -109,33 +110,33 @@ class Step:
         """What a call must be given."""
         return {name: type_ for name, type_ in self._inputs.types.items() if not (self._draws and name == DROPOUT_KEY)}
 
-    def __call__(self, *, share: Any = 1.0, **inputs: Any) -> Any:
+    def __call__(self, *unnamed: Any, share: Any = 1.0, **inputs: Any) -> Any:
         """Compute loss and gradients of a batch and update the parameters. `share` is what the batch counts beside
         those that were accumulated.
 
         Raises LirError for inputs that are missing, unknown or do not fit, and where a check fails, as for a label
-        out of range: then nothing has changed.
+        out of range: then no parameter and no state has changed. An interrupt is raised before the step, or when all of
+        it is done and counted.
         """
+        if unnamed:
+            refuse_positions("step", unnamed, self.inputs)
         share = self._share(share, inputs)
-        with self._lock:
-            self._take_parameters()
-            behind = self._accumulating(share) if self._batches else []
-            sources = {
-                dtype: self._accumulators[dtype].total if self._batches else trained.gradients
-                for dtype, trained in self._trained.items()
-            }
-            scale = 1.0 / (self._shares + share) if self._batches else 1.0
-            if self._clip is not None:
-                behind.append(self._clip.clipping(sources, scale))
-            for dtype, trained in self._trained.items():
-                trained.update.prepare(self.count, None if self._clip else scale)
-                behind += trained.update.executables(sources[dtype])
-            results = self._run(inputs, behind)
-            for trained in self._trained.values():
-                trained.update.finish()
-            self.count += 1
-            self._batches, self._shares = 0, 0.0
-            return results[0] if len(results) == 1 else results
+        return self._alone(lambda: self._update(share, inputs))
+
+    def _update(self, share: float, inputs: Mapping[str, Any]) -> list[np.ndarray]:
+        self._take_parameters()
+        behind = self._accumulating(share) if self._batches else []
+        sources = {
+            dtype: self._accumulators[dtype].total if self._batches else trained.gradients
+            for dtype, trained in self._trained.items()
+        }
+        scale = 1.0 / (self._shares + share) if self._batches else 1.0
+        if self._clip is not None:
+            behind.append(self._clip.clipping(sources, scale))
+        for dtype, trained in self._trained.items():
+            trained.update.prepare(self.count, None if self._clip else scale)
+            behind += trained.update.executables(sources[dtype])
+        return self._run(inputs, behind, (self.count + 1, 0, 0.0))
 
     def accumulate(self, *, share: Any = 1.0, **inputs: Any) -> Any:
         """Compute loss and gradients of a batch; the next call of the step averages over all batches since the last
@@ -145,20 +146,23 @@ class Step:
         by: the number of rows.
         """
         share = self._share(share, inputs)
-        with self._lock:
-            self._take_parameters()
-            results = self._run(inputs, self._accumulating(share))
-            self._batches, self._shares = self._batches + 1, self._shares + share
-            return results[0] if len(results) == 1 else results
+        return self._alone(lambda: self._add(share, inputs))
+
+    def _add(self, share: float, inputs: Mapping[str, Any]) -> list[np.ndarray]:
+        self._take_parameters()
+        after = (self.count, self._batches + 1, self._shares + share)
+        return self._run(inputs, self._accumulating(share), after)
 
     def gradient(self, name: str) -> np.ndarray:
-        """The gradient of a parameter by the last batch: a copy. Raises LirError for an unknown name."""
+        """The gradient of a parameter by the last batch, also by one that was refused: a copy. Raises LirError for an
+        unknown name."""
         if name not in self.names:
             self._store.entry(name)
             raise LirError(f"parameter `{name}` is not trained by this step")
         arena = self._of(name).gradients
-        arena.receive()
-        return arena.view(name).copy()
+        with self._store.lock:
+            arena.receive()
+            return arena.view(name).copy()
 
     def state(self, name: str) -> dict[str, np.ndarray]:
         """The optimizer's state for a parameter: copies, by the names that the optimizer gives them."""
@@ -166,16 +170,18 @@ class Step:
             self._store.entry(name)
             raise LirError(f"parameter `{name}` is not trained by this step")
         arenas = self._of(name).state
-        for arena in arenas.values():
-            arena.receive()
-        return {state: arena.view(name).copy() for state, arena in arenas.items()}
+        with self._store.lock:
+            for arena in arenas.values():
+                arena.receive()
+            return {state: arena.view(name).copy() for state, arena in arenas.items()}
 
     # --- checkpoints ---
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write parameters, optimizer state and counts to a safetensors file. Raises LirError, also where gradients
         are accumulated that no step has used."""
-        with self._lock:
+        with self._store.lock:
+            self._check_whole()
             if self._batches:
                 raise LirError(f"gradients of {self._batches} batches are accumulated, which no checkpoint holds",
                                "save after the step that uses them")  # fmt: skip
@@ -196,7 +202,7 @@ class Step:
             for name in self.names
             for state, arena in self._of(name).state.items()
         }
-        with self._lock:
+        with self._store.lock:
             self._store.replace_all(parameters_in(tensors), path)
             self._take_parameters()
             for (state, name), values in states.items():
@@ -207,6 +213,7 @@ class Step:
                     arena.send()
             self.count, self._drawn, self._seed = progress.step, progress.batches, progress.seed
             self._batches, self._shares = 0, 0.0
+            self._is_broken_off = False
 
     # --- looking inside ---
 
@@ -214,9 +221,7 @@ class Step:
     def compiled(self) -> Compiled:
         """Loss and gradients at every level below their module; a program that was found on disk is compiled for
         this."""
-        from lossc.compiler import compile_module
-
-        return compile_module(self._module, self.device.info, self._strategy)
+        return self._ready.at_every_level()
 
     @property
     def kernels(self) -> tuple[KernelReport, ...]:
@@ -272,8 +277,34 @@ class Step:
             if moved:
                 trained.parameters.send()
 
-    def _run(self, inputs: Mapping[str, Any], behind: Sequence[Executable]) -> list[np.ndarray]:
-        """Run loss and gradients on a batch, and behind them what reads the gradients in their arenas."""
+    def _alone(self, work: Callable[[], list[np.ndarray]]) -> Any:
+        """The results of a batch, with nobody else at the parameters."""
+        store = self._store
+        with store.lock:
+            self._check_whole()
+            if store.is_under_way:
+                raise LirError("a step of this graph is under way in this thread",
+                               "a signal handler may read parameters, not train them")  # fmt: skip
+            try:
+                store.is_under_way = True
+                results = work()
+            except BrokenOff:
+                self._is_broken_off = True
+                raise
+            finally:
+                store.is_under_way = False
+            return results[0] if len(results) == 1 else results
+
+    def _check_whole(self) -> None:
+        if self._is_broken_off:
+            raise LirError("a step was broken off by an error of the device in the middle of its update",
+                           "load a checkpoint: parameters and state may be half new")  # fmt: skip
+
+    def _run(
+        self, inputs: Mapping[str, Any], behind: Sequence[Executable], after: tuple[int, int, float]
+    ) -> list[np.ndarray]:  # fmt: skip
+        """Run loss and gradients on a batch, and behind them what reads the gradients in their arenas. `after` are the
+        updates, the batches that wait for one and their shares when that is done, whatever interrupts it."""
         arrays: dict[str, np.ndarray | Argument] = self._inputs(inputs)
         if self._draws:
             arrays.setdefault(DROPOUT_KEY, key_at(self._seed, self._drawn))
@@ -282,9 +313,17 @@ class Step:
         executable = self._executable_for(arrays)
         for trained in self._trained.values():
             trained.gradients.device_is_newer = trained.gradients.argument.copied
-        results = executable.run(self._inputs.in_order(arrays, executable.free_inputs), behind=behind)
-        self._drawn += 1
-        return results
+        drawn = self._drawn + 1
+        is_update = after[0] > self.count
+
+        def done() -> None:
+            if is_update:
+                for trained in self._trained.values():
+                    trained.update.finish()
+            self.count, self._batches, self._shares, self._drawn = *after, drawn
+
+        given = self._inputs.in_order(arrays, executable.free_inputs)
+        return executable.run(given, behind=behind, done=done)
 
     def _executable_for(self, arrays: Mapping[str, np.ndarray | Argument]) -> Executable:
         """What runs loss and gradients on such a batch."""

@@ -24,6 +24,9 @@ def place_is_marked(text: str) -> bool:
 BROKEN = {
     "syntax": ("[B]) ->", "[B] ->", "f.lir:4:41", "expected `)`"),
     "unknown operation": ("cross_entropy_loss", "cross_entropy_los", "f.lir:5:11", "`cross_entropy_loss`?"),
+    "mean": ("cross_entropy_loss %x, %labels", "reduce_mean %x {axes = [0]}", "f.lir:5:11", "a mean is reduce_sum"),
+    "internal attribute": ("%labels\n", "%labels {reductio = 3}\n", "f.lir:5:", "axis, reduction, empty\n"),
+    "forgotten letter": ("return %loss", "return %los", "f.lir:6:10", "did you mean `%loss`?"),
     "unknown attribute": ("%labels\n", "%labels {ignore_indx = 3}\n", "f.lir:5:", "did you mean `ignore_index`?"),
     "wrong attribute": ("%labels\n", "%labels {label_smoothing = 2.0}\n", "f.lir:5:", "must lie in [0, 1]"),
     "wrong shape": ("i32[B]", "i32[B, 3]", "f.lir:5:", "i32[B]"),
@@ -164,6 +167,7 @@ FILES = {
     "unknown kind": ("x=f.lir", "does not know this kind of file"),
     "no name": ("x.npy", "--input x=x.npy"),
     "no file": ("x=abc", "neither a number nor a file"),
+    "no row": ("x=empty.csv", "there is no row of numbers in it"),
     "twice": ("all.npz", "given twice"),
 }
 
@@ -174,6 +178,7 @@ def test_unreadable_arrays(lossc: Command, folder: Path, case: tuple[str, str]) 
     for suffix in ("npy", "npz", "safetensors"):
         (folder / f"text.{suffix}").write_text("this is no array")
     (folder / "empty.npy").write_bytes(b"")
+    (folder / "empty.csv").write_bytes(b"\n")
     (folder / "short.npy").write_bytes((folder / "x.npy").read_bytes()[:200])
     np.save("objects.npy", np.array([{}], dtype=object), allow_pickle=True)
     word, words = case
@@ -191,7 +196,8 @@ def test_unreadable_arrays(lossc: Command, folder: Path, case: tuple[str, str]) 
         (("--bind", "C=3"), "no input of @f has a dimension `C`"),
         (("--bind", "B=3", "--bind", "B=4"), "two sizes"),
         (("--bind", f"B={10**20}"), "2^63"),
-        (("--bind", f"B={10**17}"), "memory"),
+        (("--bind", f"B={10**17}"), "f.lir:4:9: error[LIR0001]: not enough memory for random values of `x`"),
+        (("--bind", "B=4", "--input", "labels="), "--input 'labels=' gives no value"),
         (("--bind", "B=4", "--strategy", "no-such"), "no strategy `no-such`"),
         (("--bind", "B=4", "--func", "g"), "no function @g"),
         (("--bind", "B=4", "--params", "nowhere.npz"), "nowhere.npz"),

@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lossc.ir.kernel import Apply, Const, index_var
 from lossc.ir.parser import load, parse
 from lossc.ir.printer import equal_modules
 from lossc.ir.program_text import parse_program, print_program
+from lossc.reports.explain import folded, readable
 
 Command = Callable[..., Any]
 
@@ -174,6 +176,9 @@ def test_a_mistake_in_an_edited_kernel_is_the_users(lossc: Command, dumped: Path
     done = lossc("run", str(dumped), *GIVEN)
     assert done.status == 1
     assert "no_such_thing" in done.err
+    named = re.search(r"the kernel is in (.*\.cl)", done.err)
+    assert named is not None
+    assert "no_such_thing" in Path(named[1]).read_text()
     assert "bug in lossc" not in done.err
 
 
@@ -194,6 +199,8 @@ def test_a_damaged_dump(lossc: Command, dumped: Path, name: str) -> None:
     done = lossc("run", str(dumped), *GIVEN)
     assert done.status == 1
     assert name in done.err
+    if name == "manifest.json":
+        assert re.search(r"manifest\.json:1:1: error\[LIR0015\]: .* is no JSON", done.err)
 
 
 def test_options_that_a_dump_has_fixed(lossc: Command, dumped: Path) -> None:
@@ -211,6 +218,58 @@ def test_explain_says_what_fused_and_why(lossc: Command) -> None:
     assert "1 fused kernel" in done.out
     for words in ("strategy ", "traffic ratio", "stages", "f.lir:5:3"):
         assert words in done.out
+
+
+def test_explain_at_sizes_shows_what_runs_then(lossc: Command) -> None:
+    words = ("explain", "f.lir", "--grad", *PRESET)
+    small, large = lossc(*words, "--bind", "B=64").out, lossc(*words, "--bind", "B=100000").out
+    assert "at B = 64\n" in small
+    assert re.search(r"traffic ratio [\d.]+ at B = 100000\n", large)
+    (kernels,) = re.findall(r"fused kernels:\n(.*?)(?:\n\n|\Z)", large, re.DOTALL)
+    ran = [line for line in kernels.splitlines() if " items" in line]
+    assert len(ran) == 1
+    assert re.search(r" on \d+ items", ran[0])
+    assert "variants)" in ran[0]
+    assert ran != [line for line in small.splitlines() if " items" in line]
+    assert lossc(*words, "--bind", "C=3").status == 1
+    ratio = json.loads(lossc(*words, "--bind", "B=64", "--json").out)["traffic_ratio"]
+    assert f"traffic ratio {ratio:.2f} at B = 64" in small
+
+
+def test_numbers_of_items_are_folded() -> None:
+    b = index_var("B")
+    one = Apply("max", (Const(1, "i64"), Apply("min", (Const(1, "i64"), b), "i64")), "i64")
+    size = Apply("div", (Apply("add", (b, Apply("sub", (one, Const(1, "i64")), "i64")), "i64"), one), "i64")
+    assert readable(folded(size)) == "B"
+    both = Apply("max", (Const(1, "i64"), Apply("min", (Const(2, "i64"), b), "i64")), "i64")
+    assert readable(folded(both)) == "max(1, min(2, B))"
+
+
+@pytest.mark.parametrize("command", [("explain",), ("compile", "--emit", "fused"), ("dump", "-o", "out")])
+def test_a_strategy_that_applies_nowhere_is_a_warning(lossc: Command, command: tuple[str, ...]) -> None:
+    name, *words = command
+    done = lossc(name, "f.lir", "--grad", *PRESET, "--strategy", "matmul", *words)
+    assert done.status == 0
+    assert "warning[LIR0205]: the strategy matmul applies to no kernel of this program, which runs by" in done.err
+    assert "it has no matrix product" in done.err
+    assert "LIR0205" not in lossc(name, "f.lir", "--grad", *PRESET, "--strategy", "row-item", *words).err
+
+
+def test_a_device_to_compile_for_may_be_a_preset(lossc: Command) -> None:
+    done = lossc("compile", "f.lir", "--device", "bogus")
+    assert done.status == 3
+    assert "presets cpu-avx512, gpu-generic, h200, oclgrind" in done.err
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [(b'{"like": "h200",\n}', "gpu.json:2:1: error[LIR0001]: gpu.json is no JSON"), (b"\xff\xfe", "is it JSON?")],
+)
+def test_a_description_that_is_no_json(lossc: Command, folder: Path, text: bytes, message: str) -> None:
+    (folder / "gpu.json").write_bytes(text)
+    done = lossc("compile", "f.lir", "--device", "gpu.json")
+    assert done.status == 1
+    assert message in done.err
 
 
 def test_explain_as_json(lossc: Command) -> None:

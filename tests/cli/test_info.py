@@ -73,6 +73,26 @@ def test_the_operands_of_an_operation(lossc: Command) -> None:
     assert smoothing == {"name": "label_smoothing", "kind": "float", "required": False, "default": 0.0}
 
 
+def test_a_device_that_is_not_there_hides_none_of_those_that_are(
+    lossc: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    monkeypatch.setenv("LOSSC_DEVICE", "nonsense")
+    done = lossc("devices")
+    assert done.status == 0
+    assert devices()[0].info.name in done.out
+    assert "*" not in done.out
+    assert "no OpenCL device answers to LOSSC_DEVICE=nonsense: unset LOSSC_DEVICE" in done.err
+    assert len(json.loads(lossc("devices", "--json").out)) == len(devices())
+
+
+@pytest.mark.parametrize("name", ["mean", "reduce_mean"])
+def test_a_mean_is_explained(lossc: Command, name: str) -> None:
+    done = lossc("ops", name)
+    assert done.status == 1
+    assert "a mean is reduce_sum, then div by the size" in done.err
+    assert "reduce_min" not in done.err
+
+
 def test_an_unknown_operation(lossc: Command) -> None:
     done = lossc("ops", "mse_los")
     assert done.status == 1

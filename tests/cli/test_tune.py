@@ -95,7 +95,8 @@ def test_strategies_side_by_side(lossc: Command) -> None:
     assert costs == sorted(costs)
     (chosen,) = (each for each in found if each["chosen"])
     assert chosen["cost"] == costs[0]
+    assert chosen["ratio"] == 1
     assert {"row-item", "row-lanes"} <= {each["strategy"] for each in found}
     for each in found:
-        assert each["seconds"] is None or each["seconds"] > 0
+        assert each["seconds"] is None or each["seconds"] == pytest.approx(each["ratio"] * chosen["seconds"])
     assert f"*  {chosen['strategy']}" in lossc(*words).out
