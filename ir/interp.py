@@ -21,7 +21,7 @@ from .ops import PRIMITIVES
 from .repeat import NAME as REPEAT
 from .repeat import evaluate_repeat
 from .shapes import bind_dimensions
-from .types import Type, dim_value, is_float, multiply_dims, numpy_dtype
+from .types import Dim, Type, dim_value, is_float, multiply_dims, numpy_dtype
 
 
 def bind_shapes(function: Function, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
@@ -75,9 +75,14 @@ def evaluate_op(op: Op, environment: dict[Value, np.ndarray], sizes: Mapping[str
         if definition is None or definition.evaluate is None:
             raise Limitation(f"the interpreter does not evaluate `{op.name}`",
                              "run the passes first: lossc opt f.lir --passes prepare", span=op.span)  # fmt: skip
-        shape = tuple(dim_value(dim, sizes) for dim in op.result.type.shape)
-        context = Evaluation(op.attributes, op.result.type.dtype, shape)
-        environment[op.result] = np.asarray(definition.evaluate(context, *operands))
+        environment[op.result] = np.asarray(definition.evaluate(context_of(op, sizes), *operands))
+
+
+def context_of(op: Op, sizes: Mapping[str, int]) -> Evaluation:
+    """What the meaning of an operation with one result may ask, with the dimension names bound."""
+    shape = tuple(dim_value(dim, sizes) for dim in op.result.type.shape)
+    attributes = {name: dim_value(v, sizes) if isinstance(v, Dim) else v for name, v in op.attributes.items()}
+    return Evaluation(attributes, op.result.type.dtype, shape)
 
 
 def _evaluate_composite(op: Op, environment: dict[Value, np.ndarray], sizes: Mapping[str, int]) -> None:
@@ -101,15 +106,27 @@ def _evaluate_check(op: Op, operands: list[np.ndarray], first_row: int) -> None:
         raise CheckFailed([failed_check(op.attributes, position, shape, value, op.span)])
 
 
+def message_of_check(attributes: Mapping[str, Any]) -> str:
+    """What a `check` says where it fails: its message, or its code where it has none."""
+    return attributes["message"] or f"a check does not hold: {attributes['code']}"
+
+
+def place_of(index: tuple[int, ...]) -> str:
+    """A position as messages of checks say it."""
+    return f" at row {index[0]}" if len(index) == 1 else f" at index {list(index)}" if index else ""
+
+
 def failed_check(
     attributes: Mapping[str, Any], position: int, shape: tuple[int, ...], value: Any, span: Span | None = None
 ) -> FailedCheck:
     """What a failed `check` says: the rule, the first position that breaks it, and the value there."""
     index = tuple(map(int, np.unravel_index(position, shape))) if shape else ()
-    place = f" at row {index[0]}" if len(index) == 1 else f" at index {list(index)}" if index else ""
-    found = "" if value is None else f": found {value}"
+    place = place_of(index)
+    # Nine digits tell any two f32 apart.
+    shown = f"{value:.9g}" if isinstance(value, (float, np.floating)) else value
+    found = "" if value is None else f": found {shown}"
     # What torch ignores unless it is told otherwise.
     usual = attributes["code"] == "label" and value == -100
     notes = ("a loss with ignore_index = -100 ignores labels of -100",) if usual else ()
-    diagnostic = Diagnostic("LIR0100", f"{attributes['message']}{found}{place}", span, notes=notes)
+    diagnostic = Diagnostic("LIR0100", f"{message_of_check(attributes)}{found}{place}", span, notes=notes)
     return FailedCheck(str(attributes["code"]), index, value, diagnostic)

@@ -241,7 +241,7 @@ REFUSED: tuple[tuple[str, Any, type[Exception], str], ...] = (
     ("twice", lambda: F.l2_loss(LOGITS, input=LOGITS), TypeError, "input"),  # pyright: ignore
     (
         "unknown",
-        lambda: F.l2_loss(LOGITS, reductoin="sum"),
+        lambda: F.l2_loss(LOGITS, reductoin="sum"),  # pyright: ignore
         TypeError,  # pyright: ignore
         r"l2_loss\(\) .* 'reductoin'\n.*did you mean `reduction`\?\n.*it takes: input, reduction",
     ),
@@ -262,6 +262,20 @@ REFUSED: tuple[tuple[str, Any, type[Exception], str], ...] = (
 def test_what_torch_refuses_is_refused(call: Any, kind: type[Exception], message: str) -> None:
     with pytest.raises(kind, match=message):
         call()
+
+
+def test_a_failed_check_has_its_place_in_the_array_as_it_was_given() -> None:
+    probabilities = np.full((4, 10), 0.5, np.float32)
+    probabilities[2, 3] = -0.1312037
+    with pytest.raises(lossc.CheckFailed, match=r"found -0\.131203\d* at index \[2, 3\]$") as caught:
+        F.binary_cross_entropy(probabilities, probabilities * 0)
+    assert (caught.value.index, caught.value.row) == ((2, 3), 2)
+    labels = np.zeros((2, 4, 5), int)
+    labels[1, 2, 3] = 7
+    with pytest.raises(IndexError, match=r"found 7 at index \[1, 2, 3\]"):
+        F.cross_entropy(np.zeros((2, 3, 4, 5), np.float32), labels)
+    with pytest.raises(IndexError, match=r"found 7 at index \[1, 2, 3\]"):
+        F.cross_entropy(np.zeros((2, 4, 5, 3), np.float32), labels, axis=-1)
 
 
 def test_a_failed_check_is_an_error_of_lossc_and_harms_nothing() -> None:
