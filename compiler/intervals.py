@@ -28,7 +28,8 @@ class Range:
 
 
 ANY = Range()
-_LARGEST = {"f16": 65504.0, "bf16": 3.38e38, "f32": 3.4e38, "f64": 1.79e308}
+_LARGEST = {"f16": 6.5e4, "bf16": 3.3e38, "f32": 3.4e38, "f64": 1.79e308}
+"""Some roundings below the largest number of a type: a result that is bounded by such a number is finite."""
 
 
 def of_type(dtype: str) -> Range:
@@ -44,6 +45,8 @@ def of_type(dtype: str) -> Range:
 def held(found: Range, dtype: str) -> Range:
     """A range as a type holds it: integers wrap around, large floats become infinite."""
     limits = of_type(dtype)
+    if dtype == "i64":  # whose limits are rounded here
+        return found if limits.low < found.low and found.high < limits.high else limits
     if limits != ANY:
         return found if found.within(limits.low, limits.high) else limits
     largest = _LARGEST[dtype]
@@ -69,8 +72,13 @@ def _rising(function: Callable[[float], float], least: float = -math.inf) -> Cal
     return lambda x: Range(function(max(x.low, least)), function(max(x.high, least)))
 
 
-def _exp(x: float) -> float:
-    return math.exp(x) if x < 700 else math.inf
+def _grows(function: Callable[[float], float]) -> Callable[[Range], Range]:
+    """For exp and expm1. A finite number beyond which they are infinite is no bound below what they give."""
+
+    def at(x: float, beyond: float) -> float:
+        return function(x) if x < 709 else math.inf if x == math.inf else beyond
+
+    return lambda x: Range(at(x.low, function(709)), at(x.high, math.inf))
 
 
 def _add(a: Range, b: Range) -> Range:
@@ -86,10 +94,15 @@ def mul(a: Range, b: Range) -> Range:
     return _hull(*(_times(x, y) for x in (a.low, a.high) for y in (b.low, b.high)))
 
 
+def _over(a: float, b: float) -> float:
+    # An infinite bound is no number that is taken: what is divided by what comes near it is 0.
+    return 0.0 if a == 0 or math.isinf(b) else a / b
+
+
 def _div(a: Range, b: Range) -> Range:
     if b.low <= 0 <= b.high:
         return ANY
-    return mul(a, Range(1 / b.high, 1 / b.low))
+    return _hull(*(_over(x, y) for x in (a.low, a.high) for y in (b.low, b.high)))
 
 
 def _abs(x: Range) -> Range:
@@ -107,7 +120,16 @@ def total(x: Range) -> Range:
 
 
 def _log(x: float) -> float:
-    return math.log(x) if 0 < x < math.inf else -math.inf if x == 0 else x
+    return math.log(x) if x > 0 else -math.inf
+
+
+def _log1p(x: float) -> float:
+    return math.log1p(x) if x > -1 else -math.inf
+
+
+def _pow(a: Range, b: Range) -> Range:
+    # (-0) ** -3 is minus infinity.
+    return Range(0.0) if a.low > 0 or (a.low == 0 and b.low >= 0) else ANY
 
 
 RULES: Mapping[str, Callable[..., Range]] = {
@@ -115,10 +137,10 @@ RULES: Mapping[str, Callable[..., Range]] = {
     "neg": lambda x: Range(-x.high, -x.low),
     "abs": _abs,
     "sign": _rising(lambda x: float((x > 0) - (x < 0))),
-    "exp": _rising(_exp),
-    "expm1": _rising(lambda x: _exp(x) - 1),
+    "exp": _grows(math.exp),
+    "expm1": _grows(math.expm1),
     "log": _rising(_log, 0.0),
-    "log1p": _rising(lambda x: _log(1 + x), -1.0),
+    "log1p": _rising(_log1p, -1.0),
     "sqrt": _rising(math.sqrt, 0.0),
     "erf": _rising(math.erf),
     "tanh": _rising(math.tanh),
@@ -133,8 +155,10 @@ RULES: Mapping[str, Callable[..., Range]] = {
     # Of no elements they are infinite.
     "reduce_max": lambda x: Range(high=x.high),
     "reduce_min": lambda x: Range(low=x.low),
-    "pow": lambda a, b: Range(0.0) if a.low >= 0 else ANY,
+    "pow": _pow,
     "gather": lambda x, _: either(x, Range(0.0, 0.0)),
+    "slice": lambda x: x,
+    "concat": lambda *xs: Range(min(x.low for x in xs), max(x.high for x in xs)),
     "iota": lambda: Range(0.0),
     "size": lambda: Range(0.0),
     "dim": lambda x: Range(0.0),

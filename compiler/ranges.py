@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ..ir.function import Function, Op, Value
 from ..ir.ops import COMPLEMENT, MIRRORED, VIEWS, is_pointwise
-from ..ir.types import is_float
+from ..ir.types import Dim, DimLike, Shape, is_float
 from .behind import source
 from .intervals import ANY, MOST_TERMS, RULES, Range, both, either, held, mul, of_type, square, total
 
@@ -69,9 +69,10 @@ class _Walk:
         checked: dict[Value, Range] = {}
         for op in function.ops:
             if op.name == "check":
-                for (value, _), found in self._learnt(op.operands[0], True).items():
-                    behind = source(value, self.producer)  # it holds for all elements, wherever they lie
-                    checked[behind] = both(checked.get(behind, ANY), found)
+                for (value, places), found in self._learnt(op.operands[0], True).items():
+                    met = self._met(value, places, op.operands[0].type.shape)
+                    if met is not None:
+                        checked[met] = both(checked.get(met, ANY), found)
         for value in function.inputs:
             self.ranges[value] = both(of_type(value.type.dtype), checked.get(value, ANY))
         for op in function.ops:
@@ -102,6 +103,18 @@ class _Walk:
                         learnt[x] = both(learnt.get(x, ANY), limit)
         return learnt
 
+    def _met(self, value: Value, places: Places, shape: Shape) -> Value | None:
+        """The value behind `value` of which a tensor of `shape`, in which it lies as `places` say, has every element
+        somewhere; None if that does not even have those of `value`: it is empty where an axis that repeats is."""
+        met = None
+        while all(_is_some(dim, value.type.shape) for axis, dim in enumerate(shape) if axis not in places):
+            met, op = value, self.producer.get(value)
+            if op is None or op.name not in VIEWS:
+                break
+            shape = op.operands[0].type.shape
+            value, places = self._behind(op.operands[0], self._in_place(op.operands[0]))
+        return met
+
     def _number(self, value: Value) -> float | None:
         op = self.producer.get(value)
         return float(op.attributes["value"]) if op is not None and op.name == "constant" else None
@@ -116,6 +129,9 @@ class _Walk:
             return ANY
         if op.name == "div" and not is_float(op.result.type.dtype):
             return ANY  # cut towards 0, and 0 where the divisor is
+        if op.name == "pad":
+            beside = float(op.attributes["value"])
+            return ANY if math.isnan(beside) else either(operands[0], Range(beside, beside))
         if op.name == "select":
             return either(*(self._arm(op, index) for index in (1, 2)))
         if op.name == "sub" and self._is_its_maximum(op.operands[1], op.operands[0]):
@@ -124,7 +140,7 @@ class _Walk:
         if op.name == "mul":
             return self._product(*op.operands)
         if op.name == "reduce_sum":
-            return Range(1.0, MOST_TERMS) if self._counts_the_largest(op) else total(operands[0])
+            return Range(1.0, MOST_TERMS) if self._counts_the_largest(op) and _reduces_some(op) else total(operands[0])
         if op.name in ("reduce_max", "reduce_min") and _reduces_some(op):
             return operands[0]
         rule = RULES.get(op.name)
@@ -176,19 +192,39 @@ class _Walk:
     def _counts_the_largest(self, op: Op) -> bool:
         """Whether `op` is sum(exp(x - max(x))) over what the maximum is taken: at least 1."""
         power = self.producer.get(op.operands[0])
-        shifted = None if power is None or power.name != "exp" else self.producer.get(power.operands[0])
-        if shifted is None or shifted.name != "sub":
+        shifted = None if power is None or power.name != "exp" else self._shift(power.operands[0])
+        if shifted is None:
             return False
         if not self._is_its_maximum(shifted.operands[1], shifted.operands[0]):
             return False
         largest = self.producer.get(source(shifted.operands[1], self.producer))
         return largest is not None and tuple(largest.attributes["axes"]) == tuple(op.attributes["axes"])
 
+    def _shift(self, exponent: Value) -> Op | None:
+        """The subtraction x - m in an exponent that is it, or (x - m) * c for a constant c > 0."""
+        op = self.producer.get(exponent)
+        if op is not None and op.name == "mul":
+            shifted = [x for x, factor in (op.operands, op.operands[::-1]) if (self._number(factor) or 0) > 0]
+            op = self.producer.get(shifted[0]) if shifted else None
+        return op if op is not None and op.name == "sub" else None
+
 
 def _reduces_some(op: Op) -> bool:
-    """Whether it is known that a reduction is over at least one element."""
+    """Whether it is known that a reduction is over at least one element, wherever it has a result."""
     shape = op.operands[0].type.shape
-    return all(isinstance(size := shape[axis], int) and size > 0 for axis in op.attributes["axes"])
+    return all(_is_some(shape[axis], op.result.type.shape) for axis in op.attributes["axes"])
+
+
+def _is_some(dim: DimLike, present: Shape) -> bool:
+    """Whether a dimension is known to be no 0, where there are elements of the shape `present`."""
+    own = {name for other in present if isinstance(other, Dim) for name in other.names}
+    return dim != 0 if isinstance(dim, int) else own.issuperset(dim.names)
+
+
+def counts_once(iota: Op) -> bool:
+    """Whether the numbers of an iota all differ: in a short type they wrap around where the axis is long."""
+    dtype, size = iota.result.type.dtype, iota.result.type.shape[iota.attributes["axis"] % iota.result.type.rank]
+    return dtype in ("i32", "i64") or (isinstance(size, int) and size - 1 <= of_type(dtype).high)
 
 
 def _places_before(view: Op, places: Places) -> Places | None:
@@ -213,7 +249,8 @@ def is_never(op: Op, ranges: Mapping[Value, Range]) -> bool:
     """Whether a comparison holds nowhere, as the ranges of its operands tell: a number that is bounded is not infinite.
 
     Bounds hold but for roundings, which a difference can make as large as it likes: for x <= 3, x * 0.7 - 2.1 may be
-    above 0. So nothing is concluded from finite bounds. NaN is neither equal nor above nor below.
+    above 0. So nothing is concluded from finite bounds but that a number some roundings below the largest of its type
+    is not infinite. NaN is neither equal nor above nor below.
     """
     rule = _NEVER.get(op.name)
     return rule is not None and rule(*(ranges[operand] for operand in op.operands))

@@ -6,8 +6,9 @@ the values that replace the results, `NoMatch("reason")` for a near miss, or Non
 docstring is its equation and its numeric status:
 
     exact     the same value, up to the sign of a zero
-    rounding  the same real number, rounded differently
-    extends   differs only where the original was not finite or was clamped
+    rounding  the same real number, rounded differently: where nothing overflows or underflows on the way, the error is
+              in the last bits of the largest term. NaN stays NaN, infinity infinite
+    extends   rounded differently, and another value where the original was not finite or was clamped
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from ..ir.diagnostics import CompilerBug, Span
 from ..ir.function import Function, Module, Op, Value
 from ..ir.ops import PRIMITIVES
 from ..ir.types import is_short
+from .jumps import shows_rounding
 
 ROUNDS = 16  # new operations are offered to the rules in the next round; real chains of rules take two to five
 
@@ -88,6 +90,7 @@ class Rebuild(Builder):
         self._is_differentiated: bool | None = None
         self._counts: dict[Value, int] | None = None
         self._readers: dict[Value, list[Op]] | None = None
+        self._showing: frozenset[Value] | None = None
 
     def append(self, op: Op) -> tuple[Value, ...]:
         self.ops.append(op)
@@ -143,6 +146,12 @@ class Rebuild(Builder):
         if readers is None:
             readers = self._readers = self.original.users()
         return readers.get(value, [])
+
+    def shows_rounding(self, value: Value) -> bool:
+        """Whether a last bit of `value`, of the original function, decides what is computed of it."""
+        if self._showing is None:
+            self._showing = shows_rounding(self.original)
+        return value in self._showing
 
     def tensors(self, *values: Value) -> tuple[Tensor, ...]:
         return tuple(Tensor(value, self) for value in values)

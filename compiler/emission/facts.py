@@ -12,8 +12,8 @@ from ...ir.function import Function, Op, Value
 from ...ir.ops import VIEWS, is_pointwise
 from ...ir.types import is_float, is_short
 from ..behind import source
-from ..ranges import LOG1P_NEAR, Ranges, ranges_of
-from .polynomials import LEAST_LOG
+from ..ranges import LOG1P_NEAR, Ranges, counts_once, ranges_of
+from .polynomials import LARGEST_SCALE, LEAST_LOG, LEAST_SCALE, SCALED
 
 LEAST_NORMAL = 2.0**-126
 
@@ -25,8 +25,8 @@ EXTREMES = frozenset({"reduce_max", "reduce_min"})
 class Facts:
     """`spelling`: the kernel operation to use for an operation in place of its own name. `hits`: comparisons of a
     position with one number a row, and that number: true in one column of a row at the most. `open`: products,
-    negations and roundings whose single user takes them in: fused multiply-add, exp(-a), a store. What is compared
-    with a row's extreme is rounded as the extreme is: a row of one element is exactly its own maximum."""
+    negations and roundings whose single user takes them in: fused multiply-add, exp(-a), exp(c a), a store. What is
+    compared with a row's extreme is rounded as the extreme is: a row of one element is exactly its own maximum."""
 
     spelling: Mapping[Op, str]
     hits: Mapping[Value, Value]
@@ -48,7 +48,7 @@ def facts_of(
     hits = {op.result: row for op in function.ops if (row := _row_position(op, producer)) is not None}
     extremes = {op.result for op in function.ops if op.name in EXTREMES}
     taken_in = [
-        op for op in function.ops if op.results and _is_taken_in(op, function, users, spelling)
+        op for op in function.ops if op.results and _is_taken_in(op, function, producer, users, spelling)
         and not any(source(o, producer) in extremes for user in users.get(op.result, []) for o in user.operands)
     ]  # fmt: skip
     return Facts(spelling, hits, frozenset(taken_in))
@@ -83,7 +83,10 @@ def _is_clamped(value: Value, ranges: Ranges, function: Function, users: Mapping
     )
 
 
-def _is_taken_in(op: Op, function: Function, users: Mapping[Value, list[Op]], spelling: Mapping[Op, str]) -> bool:
+def _is_taken_in(
+    op: Op, function: Function, producer: Mapping[Value, Op], users: Mapping[Value, list[Op]],
+    spelling: Mapping[Op, str],
+) -> bool:  # fmt: skip
     """Whether the one user of an operation's result computes it on the way."""
     value, using = op.result, users.get(op.result, [])
     if op.name == "cast" and is_short(value.type.dtype):
@@ -92,7 +95,14 @@ def _is_taken_in(op: Op, function: Function, users: Mapping[Value, list[Op]], sp
         return False
     if op.name == "neg":
         return spelling.get(using[0]) == "exp_nonpositive"
+    if op.name == "mul" and spelling.get(using[0]) in SCALED:
+        return value.type.dtype == "f32" and any(_is_scale(producer.get(operand)) for operand in op.operands)
     return op.name == "mul" and using[0].name in ("add", "sub") and using[0].operands.count(value) == 1
+
+
+def _is_scale(op: Op | None) -> bool:
+    """Whether an operation gives a constant that an elementary function multiplies its operand by for nothing."""
+    return op is not None and op.name == "constant" and LEAST_SCALE <= op.attributes["value"] <= LARGEST_SCALE
 
 
 def _row_position(op: Op, producer: Mapping[Value, Op]) -> Value | None:
@@ -101,7 +111,9 @@ def _row_position(op: Op, producer: Mapping[Value, Op]) -> Value | None:
         return None
     for counted, other in (op.operands, op.operands[::-1]):
         count, repeat = producer.get(source(counted, producer)), producer.get(other)
-        if count is not None and count.name == "iota" and repeat is not None and repeat.name == "broadcast":
+        if count is None or count.name != "iota" or not counts_once(count):
+            continue
+        if repeat is not None and repeat.name == "broadcast":
             return repeat.operands[0]
     return None
 

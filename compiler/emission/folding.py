@@ -22,14 +22,24 @@ def fused_multiply_add(name: str, operands: Sequence[Expr]) -> Expr | None:
     return None
 
 
+def scaled(operand: Expr) -> tuple[Expr, float]:
+    """x and c where c x has been left open for the function of it; else the operand and 1."""
+    if isinstance(operand, Apply) and operand.op == "mul":
+        for x, factor in (operand.operands, operand.operands[::-1]):
+            if isinstance(factor, Const):
+                return x, float(factor.value)
+    return operand, 1.0
+
+
 def _negated(operand: Expr) -> Expr:
     return Apply("neg", (operand,), operand.dtype, operand.width)
 
 
 def folded(name: str, operands: Sequence[Expr]) -> Expr | None:
-    """What a condition that is known here leaves of an operation."""
+    """What is left of an operation where a condition is known here, or one of two terms to be 0: what a mask chooses in
+    a loop over columns that all count, or that none does."""
     if name == "select" and isinstance(operands[0], Const):
         return operands[1 if operands[0].value else 2]
-    if name == "add" and any(isinstance(o, Const) and o.value == 0 and o.dtype == "f32" for o in operands):
+    if name == "add" and any(isinstance(o, Const) and o.value == 0 for o in operands):
         return next((o for o in operands if not (isinstance(o, Const) and o.value == 0)), operands[0])
     return None

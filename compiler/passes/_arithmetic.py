@@ -83,7 +83,9 @@ def times_zero(op: Op, build: Rebuild) -> Value | None:
 
 
 def times_negative(op: Op, build: Rebuild) -> Value | None:
-    """-a * b = -(a * b), -a / b = -(a / b), -a * c = a * -c  exact"""
+    """-a * b = -(a * b), -a / b = -(a / b), -a * c = a * -c, for floats: integers may have no negative  exact"""
+    if not is_float(op.result.type.dtype):
+        return None
     a, b = op.operands
     left, right = build.match(a, "neg"), build.match(b, "neg")
     number = constant_of(build, b)
@@ -109,7 +111,7 @@ def divide_by_power_of_two(op: Op, build: Rebuild) -> Value | None:
 
 
 def negate(op: Op, build: Rebuild) -> Value | None:
-    """--x = x, -(a - b) = b - a, -(x * c) = x * -c  exact"""
+    """--x = x, -(a - b) = b - a, and for floats -(x * c) = x * -c  exact"""
     (x,) = op.operands
     inner = build.match(x, "neg", "sub", "mul", "div")
     if inner is None:
@@ -119,15 +121,15 @@ def negate(op: Op, build: Rebuild) -> Value | None:
     if inner.name == "sub":
         return build.emit("sub", *inner.operands[::-1]) if build.used_once(x) else None
     number = constant_of(build, inner.operands[1])
-    if number is None or not build.used_once(x):
+    if number is None or not build.used_once(x) or not is_float(x.type.dtype):
         return None
     return build.emit(inner.name, inner.operands[0], constant_like(build, -number, x))
 
 
 def absolute_value(op: Op, build: Rebuild) -> Value | None:
-    """|-x| = |x|, ||x|| = |x|, |b - a| = |a - b| where that is there  exact"""
+    """|-x| = |x|, ||x|| = |x|, where numbers have signs  exact"""
     inner = build.match(op.operands[0], "neg", "abs")
-    return None if inner is None else build.emit("abs", inner.operands[0])
+    return None if inner is None or op.result.type.dtype == "u8" else build.emit("abs", inner.operands[0])
 
 
 def square(op: Op, build: Rebuild) -> Value | None:

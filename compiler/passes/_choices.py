@@ -1,6 +1,7 @@
 """Rules for choices between values that repeat, such as a sign or a weight by a label.
 
 What can be computed of the arms is computed before the choice: once a row, where the choice is made for each element.
+And what can be chosen once a row is.
 """
 
 from __future__ import annotations
@@ -9,9 +10,7 @@ from ...ir.function import Op, Value
 from ...ir.types import is_float
 from ..rewrite import Rebuild, Rules
 from ._factors import is_small
-from ._match import constant_of, is_constant
-
-_MOST_TERMS = 8
+from ._match import axes_of, constant_of, expand, is_constant, kept_axes, view_of
 
 
 def choice_of_small(op: Op, build: Rebuild) -> Value | None:
@@ -37,50 +36,12 @@ def negative_choice(op: Op, build: Rebuild) -> Value | None:
     return build.emit("select", condition, build.emit("neg", a), build.emit("neg", b))
 
 
-def choice_beside_products(op: Op, build: Rebuild) -> Value | None:
-    """x * y + select(p, a, b) + c = x * y + select(p, a + c, b + c) where a, b, c repeat  rounding"""
-    terms = _terms(op, build)
-    small = [(sign, value) for sign, value in terms if is_small(build, value)]
-    choices = [(sign, value) for sign, value in terms if _is_choice(build, value)]
-    rest = [term for term in terms if term not in small and term not in choices]
-    if not small or len(choices) != 1 or not all(build.match(value, "mul") for _, value in rest):
-        return None
-    sign, choice = choices[0]
-    select = build.match(choice, "select")
-    assert select is not None
-    condition, *arms = select.operands
-    for small_sign, value in small:
-        arms = [build.emit("add" if small_sign == sign else "sub", arm, value) for arm in arms]
-    total: Value | None = None
-    for term_sign, value in [*rest, (sign, build.emit("select", condition, *arms))]:
-        if total is None:
-            total = value if term_sign > 0 else build.emit("neg", value)
-        else:
-            total = build.emit("add" if term_sign > 0 else "sub", total, value)
-    return total
-
-
 def _is_choice(build: Rebuild, value: Value) -> bool:
     """Whether `value` chooses element by element between values that repeat."""
     select = build.match(value, "select")
     if select is None or not build.used_once(value) or is_small(build, select.operands[0]):
         return False
     return all(is_small(build, arm) for arm in select.operands[1:])
-
-
-def _terms(op: Op, build: Rebuild) -> list[tuple[int, Value]]:
-    """The terms of a sum with their signs, where nothing else reads a part of the sum."""
-    terms: list[tuple[int, Value]] = []
-    pending = [(-1 if op.name == "sub" else 1, op.operands[1]), (1, op.operands[0])]
-    while pending:
-        sign, value = pending.pop()
-        inner = build.match(value, "add", "sub")
-        if inner is None or not build.used_once(value) or len(terms) + len(pending) >= _MOST_TERMS:
-            terms.append((sign, value))
-        else:
-            pending.append((-sign if inner.name == "sub" else sign, inner.operands[1]))
-            pending.append((sign, inner.operands[0]))
-    return terms
 
 
 def negative_row(op: Op, build: Rebuild) -> Value | None:
@@ -113,9 +74,32 @@ def choice_of_sign(op: Op, build: Rebuild) -> Value | None:
     return None
 
 
+def condition_out_of_sum(op: Op, build: Rebuild) -> Value | None:
+    """sum(select(p and q, x, 0)) = select(p, sum(select(q, x, 0)), 0) for p that repeats  exact"""
+    # Once a row in place of once an element; and what uses the sum sees that it is 0.
+    (chosen,) = op.operands
+    select = build.match(chosen, "select")
+    both = None if select is None else build.match(select.operands[0], "and")
+    if select is None or both is None or not is_constant(build, select.operands[2], 0):
+        return None
+    rank = chosen.type.rank
+    axes = axes_of(op.attributes["axes"], rank)
+    kept = kept_axes(rank, axes)
+    for condition, other in (both.operands, both.operands[::-1]):
+        view = view_of(build, condition)
+        if view is None or set(view[1]) & set(axes) or not kept:
+            continue
+        rest = build.emit("select", other, *select.operands[1:])
+        total = build.emit("reduce_sum", rest, axes=axes)
+        holds = expand(build, view[0], tuple(kept.index(dim) for dim in view[1]), total.type.shape)
+        return build.emit("select", holds, total, build.constant(0, total.type.dtype, total.type.shape))
+    return None
+
+
 CHOICES: Rules = {
     "mul": (choice_of_small, choice_of_sign),
-    "add": (choice_of_small, choice_beside_products),
-    "sub": (choice_of_small, choice_beside_products),
+    "add": (choice_of_small,),
+    "sub": (choice_of_small,),
     "neg": (negative_choice, negative_row),
+    "reduce_sum": (condition_out_of_sum,),
 }

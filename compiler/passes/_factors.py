@@ -7,7 +7,7 @@ import math
 from ...ir.function import Value
 from ...ir.types import is_short
 from ..rewrite import Rebuild
-from ._match import Number, constant_of, round_to, same_value, view_of
+from ._match import Number, constant_of, round_to, same_value, softmax_total, view_of
 
 _MOST_FACTORS = 8
 
@@ -52,6 +52,36 @@ def product_of(build: Rebuild, factors: list[Value]) -> Value:
 def is_moderate(number: Number) -> bool:
     """Whether a constant stays far from overflow and underflow, whatever else is multiplied."""
     return 1e-12 <= abs(number) <= 1e12
+
+
+def is_power_of_two(number: Number | None) -> bool:
+    """Whether a product with a constant is not rounded."""
+    return number is not None and is_moderate(number) and abs(math.frexp(number)[0]) == 0.5
+
+
+def is_share(build: Rebuild, value: Value, deepest: int = 6) -> bool:
+    """Whether `value` is not 0 and its magnitude not above 1: a constant, a number divided by a size or by
+    sum(exp(x - max(x))), or a product of such."""
+    number, view = constant_of(build, value), view_of(build, value)
+    if number is not None or deepest == 0:
+        return number is not None and 0 < abs(number) <= 1
+    if view is not None:
+        return is_share(build, view[0], deepest - 1)
+    inner = build.match(value, "mul", "div", "neg")
+    if inner is None:
+        return False
+    if inner.name != "div":
+        return all(is_share(build, operand, deepest - 1) for operand in inner.operands)
+    dividend, divisor = inner.operands
+    return (softmax_total(build, divisor) or _is_size(build, divisor)) and is_share(build, dividend, deepest - 1)
+
+
+def _is_size(build: Rebuild, value: Value, deepest: int = 4) -> bool:
+    """Whether `value` is a size: where it is 0, it divides no element."""
+    op, number = build.match(value, "cast", "dim", "size", "mul"), constant_of(build, value)
+    if op is None or deepest == 0:
+        return number is not None and number >= 1
+    return op.name in ("dim", "size") or all(_is_size(build, operand, deepest - 1) for operand in op.operands)
 
 
 def scale_of(build: Rebuild, value: Value, deepest: int = 4) -> Number:

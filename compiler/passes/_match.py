@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ...ir.function import Function, Value
+from ...ir.function import Function, Op, Value
 from ...ir.types import Dim, DimLike, Shape, is_float, numpy_dtype
 from ..rewrite import Rebuild
 
@@ -167,11 +167,24 @@ def unless_empty(build: Rebuild, total: Value, dim: DimLike, size: Value) -> Val
     return build.emit("select", some, total, constant_like(build, 0, total))
 
 
+def shift_of(build: Rebuild, exponent: Value) -> Op | None:
+    """The subtraction x - m in an exponent that is it, or (x - m) * c for a constant c > 0."""
+    op = build.match(exponent, "sub", "mul")
+    if op is None or op.name == "sub":
+        return op
+    for shifted, factor in (op.operands, op.operands[::-1]):
+        scale = constant_of(build, factor)
+        if scale is not None and 0 < scale < math.inf:
+            return build.match(shifted, "sub")
+    return None
+
+
 def softmax_total(build: Rebuild, value: Value) -> bool:
-    """Whether `value` is sum(exp(x - max(x))) along some axes: at least 1, unless it is NaN."""
+    """Whether `value` is sum(exp(x - max(x))) along some axes: at least 1, unless it is NaN; 0 of no elements. Behind a
+    guard of the maximum it is 0 where all x are minus infinity, and infinite where some are infinity."""
     total = build.match(value, "reduce_sum")
     exp = build.match(total.operands[0], "exp") if total is not None else None
-    shifted = build.match(exp.operands[0], "sub") if exp is not None else None
+    shifted = shift_of(build, exp.operands[0]) if exp is not None else None
     if total is None or shifted is None:
         return False
     return is_maximum_along(build, shifted.operands[1], shifted.operands[0], total.attributes["axes"])
@@ -203,7 +216,7 @@ def behind_guard(build: Rebuild, value: Value) -> Value:
 def is_softmax_power(build: Rebuild, value: Value) -> bool:
     """Whether `value` is exp(x - max(x)) along some axes: between 0 and 1, unless it is NaN."""
     power = build.match(value, "exp")
-    shifted = build.match(power.operands[0], "sub") if power is not None else None
+    shifted = shift_of(build, power.operands[0]) if power is not None else None
     view = view_of(build, shifted.operands[1]) if shifted is not None else None
     largest = build.match(view[0], "reduce_max") if view is not None else None
     if shifted is None or largest is None:

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 from ...ir.function import Op, Value
 from ...ir.ops import is_pointwise
-from ...ir.types import DimLike, multiply_dims
+from ...ir.types import DimLike, is_float, multiply_dims
 from ._facts import Circuit, Facts
 from ._folding import fold
-from ._match import Number, axes_of, kept_axes
+from ._match import Number, axes_of, kept_axes, round_to
 
 MOST_OPERATIONS = 64
 
@@ -98,8 +98,10 @@ class Settled:
                 return self._product([op.operands[0].type.shape[op.attributes["axis"]]])
             case "size":
                 return self._product(op.attributes["of"])
-            case "broadcast" | "reshape" | "transpose" | "reduce_max" | "reduce_min":
+            case "broadcast" | "reshape" | "transpose":
                 return operands[0]
+            case "reduce_max" | "reduce_min":
+                return operands[0] if self._is_over_some(op) else None
             case "reduce_sum":
                 return self._total(op, operands[0])
             case "select":
@@ -116,13 +118,20 @@ class Settled:
         own = set(sizes)
         return AtLeastOne(frozenset(own)) if len(own) == len(sizes) and own <= {*self.root.type.shape} else None
 
+    def _is_over_some(self, op: Op) -> bool:
+        """Whether a reduction is over at least one element, where the tensor that the condition chooses for has any."""
+        sizes = [op.operands[0].type.shape[axis] for axis in op.attributes["axes"]]
+        return all(size in self.root.type.shape or (isinstance(size, int) and size > 0) for size in sizes)
+
     def _total(self, op: Op, summand: Known) -> Known:
         if isinstance(summand, AtLeastOne) or summand is None:
             return None
         sizes = [op.operands[0].type.shape[axis] for axis in op.attributes["axes"]]
         size = multiply_dims(sizes)
-        if summand == 0 or isinstance(size, int):
-            return summand * size if isinstance(size, int) else 0
+        if summand == 0:
+            return 0
+        if isinstance(size, int):
+            return round_to(summand * size, op.result.type.dtype) if is_float(op.result.type.dtype) else None
         return self._product(sizes) if summand == 1 else None
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 from ...ir.function import Module, Op, Value
 from ...ir.op_types import check_axis, class_axis
 from ...ir.types import is_float
+from ..ranges import counts_once
 from ..rewrite import Log, NoMatch, Rebuild, Replacement, Rules, rewrite_module
 from ._match import axes_of, constant_like, expand, is_constant, view_of, without_axes
 from ._picking import pick, picks_anything
@@ -136,7 +137,7 @@ def one_hot(build: Rebuild, condition: Value) -> tuple[int, Value] | None:
         return None
     for counted, repeated in (equal.operands, equal.operands[::-1]):
         iota, view = build.match(counted, "iota"), view_of(build, repeated)
-        if iota is None or view is None:
+        if iota is None or view is None or not counts_once(iota):
             continue
         rank = condition.type.rank
         axis = iota.attributes["axis"] % rank

@@ -3,8 +3,8 @@
 Before:  %a = mul %x, %r ; %g = mul %a, %two           (%r = broadcast of a row or a scalar)
 After:   %g = mul %x, (broadcast of row * 2)
 
-Only products are regrouped, and sums of products that share a factor: there the error stays in the last bits. Sums
-are left alone, since (x - max) - log(sum) is exact where x - (max + log(sum)) is not.
+Factors are regrouped, in products and in sums of products; terms are not, since (x - max) - log(sum) is exact where
+x - (max + log(sum)) is not. What is chosen by a condition that repeats is moved in and out of sums and products.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from ._factors import (
     has_small_and_more,
     is_moderate,
     is_negative,
+    is_power_of_two,
+    is_share,
     is_small,
     merged,
     product_of,
@@ -39,7 +41,7 @@ from ._match import (
     unless_empty,
     view_of,
 )
-from ._sums_of_choices import condition_out_of_sum
+from ._scales import SCALES
 
 
 def reassociate(module: Module, log: Log | None = None) -> Module:
@@ -69,12 +71,13 @@ def small_factors_together(op: Op, build: Rebuild) -> Value | None:
 
 
 def small_factor_into_sum(op: Op, build: Rebuild) -> Value | None:
-    """(x * c + y * d) * e = x * (c * e) + y * (d * e) for c, d, e that repeat; so with -  rounding"""
+    """(x * c + y * d) * e = x * (c * e) + y * (d * e) for c, d that repeat and e = 2^k; so with -  rounding"""
+    # By another e both products would be rounded once more: of terms that cancel that would be all that is left.
     if not is_float(op.result.type.dtype):
         return None
     for total, e in (op.operands, op.operands[::-1]):
         sum_of_products = build.match(total, "add", "sub")
-        if sum_of_products is None or not build.used_once(total) or not is_small(build, e):
+        if sum_of_products is None or not build.used_once(total) or not is_power_of_two(constant_of(build, e)):
             continue
         terms = [factors_of(build, term) for term in sum_of_products.operands]
         if all(has_small_and_more(build, factors) for factors in terms):
@@ -83,7 +86,7 @@ def small_factor_into_sum(op: Op, build: Rebuild) -> Value | None:
 
 
 def common_factor(op: Op, build: Rebuild) -> Value | None:
-    """a * c + b * c = (a + b) * c, a * c + b * -c = (a - b) * c; so with -  rounding"""
+    """a * c + b * c = (a + b) * c, a * c + b * -c = (a - b) * c; so with -  extends (0 * inf was NaN)"""
     # Where c repeats and a and b have other factors that do, c costs nothing as it is (`small_factor_into_sum`).
     if not is_float(op.result.type.dtype) or op.operands[0] is op.operands[1]:
         return None
@@ -110,7 +113,7 @@ def divide_rows(op: Op, build: Rebuild) -> Value | None:
     """x / broadcast(s) = x * broadcast(1 / s) where s is a sum of exp(x - max): not below 1  rounding"""
     x, repeated = op.operands
     view = view_of(build, repeated)
-    if view is None or not softmax_total(build, view[0]):
+    if view is None or not softmax_total(build, view[0]) or build.shows_rounding(op.result):
         return None
     one = build.constant(1, x.type.dtype, view[0].type.shape)
     return build.emit("mul", x, expand(build, build.emit("div", one, view[0]), view[1], x.type.shape))
@@ -119,7 +122,7 @@ def divide_rows(op: Op, build: Rebuild) -> Value | None:
 def divide_small_factor(op: Op, build: Rebuild) -> Value | None:
     """(x * c) / d = x * (c / d) for c that repeats and a constant d in [2^-13, 2^13]  rounding"""
     product, divisor = op.operands
-    if divides_well(build, divisor) is None:
+    if divides_well(build, divisor) is None or build.shows_rounding(op.result):
         return None
     factors = factors_of(build, product)
     small = [factor for factor in factors if is_small(build, factor)]
@@ -134,14 +137,16 @@ def divide_by_constant(op: Op, build: Rebuild) -> Value | None:
     """x / c = x * (1 / c) for elements x and a constant c in [2^-13, 2^13]  rounding"""
     x, divisor = op.operands
     number = divides_well(build, divisor)
-    if number is None or x.type.count == 1 or is_small(build, x):
+    if number is None or x.type.count == 1 or is_small(build, x) or build.shows_rounding(op.result):
         return None
     inverse = build.constant(round_to(1 / number, x.type.dtype), x.type.dtype, x.type.shape)
     return build.emit("mul", x, inverse)
 
 
 def small_factor_out_of_sum(op: Op, build: Rebuild) -> Value | None:
-    """sum(x * c) = sum(x) * c, or 0 of nothing, for c that repeats, where that costs no further sum  rounding"""
+    """sum(x * c) = sum(x) * c, or 0 of nothing, for a moderate constant c or a share, at no further sum  rounding"""
+    # Another c may be 0 where x is too large to be summed: rows that are left out by a weight of 0 hold anything. What
+    # exp(x - max) weights is not.
     product = build.match(op.operands[0], "mul")
     if product is None or op.result.type.dtype not in ("f32", "f64"):
         return None
@@ -150,6 +155,9 @@ def small_factor_out_of_sum(op: Op, build: Rebuild) -> Value | None:
     for x, c in (product.operands, product.operands[::-1]):
         number, view = constant_of(build, c), view_of(build, c)
         if is_small(build, x) or (number is None and (view is None or set(view[1]) & set(axes))):
+            continue
+        is_fit = is_share(build, c) or _is_weighted(build, x) if number is None else is_moderate(number)
+        if not is_fit:
             continue
         terms = multiply_dims(product.result.type.shape[axis] for axis in axes)
         size = size_value(build, terms)
@@ -165,14 +173,21 @@ def small_factor_out_of_sum(op: Op, build: Rebuild) -> Value | None:
         else:
             factor = build.constant(number, x.type.dtype, total.type.shape)  # type: ignore[arg-type]
         scaled = build.emit("mul", total, factor)
-        return scaled if number is not None and math.isfinite(number) else unless_empty(build, scaled, terms, size)
+        return scaled if number is not None else unless_empty(build, scaled, terms, size)
     return None
 
 
+def _is_weighted(build: Rebuild, x: Value) -> bool:
+    """Whether `x` is exp(x - max), or a product with that: its sum is a mean, but for the sum of the weights."""
+    product = build.match(x, "mul")
+    return any(is_softmax_power(build, factor) for factor in (x, *(product.operands if product is not None else ())))
+
+
 def softmax_factor_out_of_sum(op: Op, build: Rebuild) -> Value | None:
-    """sum((e * c) * y) = sum((e * y) * c) where e = exp(x - max) and c repeats, also where e * c is needed  rounding"""
-    # Else a sum of probabilities times anything waits for the sum that they are divided by. As e is not above 1, the
-    # product does not overflow.
+    """sum((e * c) * y) = sum((e * y) * c) for e = exp(x - max) and c not above 1, as 1 / sum(e) is  rounding"""
+    # Else a sum of probabilities times anything waits for the sum that they are divided by. As neither e nor c is above
+    # 1, e * y neither overflows nor underflows where the product with c does not. Another c where the sum of e * y is
+    # there anyway: what else is made of that is no better.
     product = build.match(op.operands[0], "mul")
     if product is None or op.result.type.dtype not in ("f32", "f64") or not build.used_once(product.result):
         return None
@@ -184,10 +199,21 @@ def softmax_factor_out_of_sum(op: Op, build: Rebuild) -> Value | None:
             view = ((), ()) if constant_of(build, c) is not None else view_of(build, c)
             if view is None or is_small(build, e) or not (is_softmax_power(build, e) or is_softmax_power(build, y)):
                 continue
+            if not is_share(build, c) and not _sums_product(op, e, y, build):
+                continue
             if not set(view[1]) & set(axes_of(op.attributes["axes"], product.result.type.rank)):
                 regrouped = build.emit("mul", build.emit("mul", e, y), c)
                 return build.emit("reduce_sum", regrouped, axes=op.attributes["axes"])
     return None
+
+
+def _sums_product(op: Op, e: Value, y: Value, build: Rebuild) -> bool:
+    """Whether sum(e * y) along the axes of the sum `op` is computed before it."""
+    axes = axes_of(op.attributes["axes"], y.type.rank)
+    products = [
+        reader for reader in build.readers(y) if reader.name == "mul" and {*map(build.now, reader.operands)} == {e, y}
+    ]
+    return any(_known_sum(op, product.result, axes, build) is not None for product in products)
 
 
 def _known_sum(op: Op, x: Value, axes: tuple[int, ...], build: Rebuild) -> Value | None:
@@ -200,21 +226,15 @@ def _known_sum(op: Op, x: Value, axes: tuple[int, ...], build: Rebuild) -> Value
     return None
 
 
-def multiply_what_was_divided(op: Op, build: Rebuild) -> Value | None:
-    """(a / s) * s = a where s is a sum of exp(x - max): not below 1  rounding"""
-    for quotient, s in (op.operands, op.operands[::-1]):
-        division = build.match(quotient, "div")
-        if division is not None and division.operands[1] is s and softmax_total(build, s):
-            return division.operands[0]
-    return None
-
-
 _PRODUCTS: Rules = {
-    "mul": (multiply_what_was_divided, small_factors_together, small_factor_into_sum),
+    "mul": (small_factors_together, small_factor_into_sum),
     "div": (divide_rows, divide_small_factor, divide_by_constant),
     "add": (common_factor,),
     "sub": (common_factor,),
-    "reduce_sum": (small_factor_out_of_sum, softmax_factor_out_of_sum, condition_out_of_sum),
+    "reduce_sum": (small_factor_out_of_sum, softmax_factor_out_of_sum),
 }
 
-RULES: Rules = {name: (*_PRODUCTS.get(name, ()), *CHOICES.get(name, ())) for name in {**_PRODUCTS, **CHOICES}}
+RULES: Rules = {
+    name: tuple(rule for table in (SCALES, _PRODUCTS, CHOICES) for rule in table.get(name, ()))
+    for name in {**SCALES, **_PRODUCTS, **CHOICES}
+}

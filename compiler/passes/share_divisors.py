@@ -7,7 +7,8 @@ Before:  %l = log1p %x ; %d = add %x, 1 ; %a = div %y, %d
 After:   %l = log1p %x ; %d = add %x, 1 ; %r = div 1, %d ; %a = mul %y, %r        (log1p divides by %d itself)
 
 Only where the divisor is known to lie far from overflow and underflow, as 1 + exp(-|x|) does: elsewhere the reciprocal
-may be infinite, or 0, where a quotient is neither. Comes last, since other rules look for quotients.
+may be infinite, or 0, where a quotient is neither. And only where no `floor` or comparison shows how a quotient is
+rounded. Comes last, since other rules look for quotients.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from dataclasses import replace
 from ...ir.function import Function, Module, Value
 from ...ir.types import is_float
 from ..intervals import Range
+from ..jumps import shows_rounding
 from ..ranges import LOG1P_NEAR, bounds_of
 from ..rewrite import Rebuild, map_functions
 from ._match import LARGEST_DIVISOR, LEAST_DIVISOR, is_constant
@@ -38,7 +40,9 @@ def _share(function: Function) -> Function:
         return function
     ranges = bounds_of(function)
     uses = Counter([*divisors, *_of_logarithms(function, ranges)])
-    shared = {d for d in divisors if uses[d] > 1 and ranges[d].within(LEAST_DIVISOR, LARGEST_DIVISOR)}
+    shown = shows_rounding(function)
+    exact = {op.operands[1] for op in function.ops if op.name == "div" and op.result in shown}
+    shared = {d for d in divisors if uses[d] > 1 and ranges[d].within(LEAST_DIVISOR, LARGEST_DIVISOR)} - exact
     if not shared:
         return function
     build = Rebuild(function)

@@ -13,6 +13,7 @@ from ...ir.function import Op, Value
 from ...ir.ops import VIEWS
 from ...ir.schedule import Schedule
 from ..behind import source
+from ..ranges import counts_once
 
 Number = float | int | bool
 
@@ -61,7 +62,7 @@ def _masks(schedule: Schedule, column: int, producer: Mapping[Value, Op]) -> dic
             continue
         number, end = op.operands if op.name == "lt" else op.operands[::-1]
         maker = producer.get(number)
-        if maker is None or maker.name != "iota" or column in schedule.varies[end]:
+        if maker is None or maker.name != "iota" or not counts_once(maker) or column in schedule.varies[end]:
             continue
         if schedule.where[number][maker.attributes["axis"] % number.type.rank] == column:
             found[op.result] = end

@@ -1,0 +1,194 @@
+"""Rewrites keep the numbers of what is written at the edges: terms that cancel, quotients that are exact, NaN, weights
+of 0 beside huge numbers, counts that wrap around, axes of no elements."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from device_runs import Runner, agree
+from functions import build, evaluate, module_of, op
+
+from lossc.compiler.pipeline import run_passes
+from lossc.ir.builder import Tensor
+from lossc.ir.printer import print_module
+from lossc.ir.types import numpy_dtype
+
+COLUMNS = 49
+TYPES = {"x": f"f64[N, {COLUMNS}]", "y": f"f64[N, {COLUMNS}]", "r": "f64[N]", "s": "f64[N]", "p": f"bool[N, {COLUMNS}]"}
+NAN, INF = math.nan, math.inf
+
+Body = Callable[..., "Tensor | tuple[Tensor, ...]"]
+
+
+@dataclass(frozen=True)
+class Edge:
+    """What is computed of x, y: f64[N, 49], r, s: f64[N], p: bool[N, 49], and their rows: numbers that repeat."""
+
+    body: Body
+    x: list
+    y: list = field(default_factory=lambda: [1.0])
+    r: list = field(default_factory=lambda: [1.0])
+    s: list = field(default_factory=lambda: [1.0])
+    p: bool = True
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        rows = max(map(len, (self.x, self.y, self.r, self.s)))
+        wide = {name: _rows(given, rows, COLUMNS) for name, given in (("x", self.x), ("y", self.y))}
+        long = {name: _rows(given, rows, 1)[:, 0] for name, given in (("r", self.r), ("s", self.s))}
+        return {**wide, **long, "p": np.full((rows, COLUMNS), self.p)}
+
+
+def _rows(given: list, rows: int, columns: int) -> np.ndarray:
+    return np.array([np.resize(given[row % len(given)], columns) for row in range(rows)], float)
+
+
+def wide(row: Tensor) -> Tensor:
+    return row.insert_axis(1, COLUMNS)
+
+
+def full(x: Tensor, number: float) -> Tensor:
+    return x.constant(number)
+
+
+def power_and_total(x: Tensor, guarded: bool = False) -> tuple[Tensor, Tensor]:
+    largest = x.amax(1)
+    if guarded:
+        largest = (largest.abs() == INF).select(0, largest)
+    power = (x - wide(largest)).exp()
+    return power, wide(power.sum(1))
+
+
+def times_its_sum(x: Tensor, guarded: bool) -> Tensor:
+    power, total = power_and_total(x, guarded)
+    return power / total * total
+
+
+def chosen(truth: Tensor) -> Tensor:
+    return truth.select(truth.constant(1, "f64"), 0)
+
+
+MULTIPLES = [[49.0 * n for n in range(1, 41)], [41.0 * n for n in range(1, 41)]]
+INVALID = [[0.0, 1.0, NAN, 2.0], [-INF], [INF, 1.0], [0.5, 1.0]]
+EDGES = {
+    # terms
+    "terms that repeat are not added first": Edge(
+        lambda x, y, r, s, p: x * y - p.select(wide(r), full(x, 2)) - wide(s), [[1e17]], r=[1e17], s=[0.5]),
+    "nor where that overflows": Edge(
+        lambda x, y, r, s, p: x * y - p.select(wide(r), full(x, 2)) - wide(s), [[1e308]], r=[1e308], s=[1e308]),
+    "products that cancel are not scaled one by one": Edge(
+        lambda x, y, r, s, p: (x * 3 - y * 7) * wide(r), [[7.0]], [3.0], r=[0.1, 0.3, 0.7, 1.1, 1.3, 1e-5, 1.7, 1e9]),
+    "what is compared with its maximum": Edge(
+        lambda x, **_: chosen(x * (1 / 3) == wide((x * (1 / 3)).amax(1))),
+        [[0.3, 1.7, 2.9], [5.0]],
+    ),
+    # quotients
+    "floor of a quotient": Edge(lambda x, **_: (x / 49).apply("floor"), MULTIPLES),
+    "a quotient as an integer": Edge(lambda x, **_: (x / 49).cast("i32").cast("f64"), MULTIPLES),
+    "a quotient beside a number": Edge(lambda x, **_: chosen(x / 49 >= 1), MULTIPLES),
+    "the sign of a difference": Edge(lambda x, **_: (x / 49 - 1).apply("sign"), MULTIPLES),
+    "floor of the largest quotient": Edge(lambda x, **_: (x / 49).amax(1).apply("floor"), [[49.0]]),
+    "a quotient beside its row's": Edge(lambda x, r, **_: chosen(x / 49 == wide(r)), MULTIPLES, r=[1.0, 2.0]),
+    "floor of a product's quotient": Edge(
+        lambda x, r, **_: ((x * wide(r)) / 49).apply("floor"), MULTIPLES, r=[1.0, 3.0]),
+    "floor of quotients by one number": Edge(
+        lambda x, y, r, **_: tuple((z / wide(r.maximum(1).minimum(100))).apply("floor") for z in (x, y + 1)),
+        MULTIPLES, r=[49.0, 41.0]),
+    "floor of a quotient by a sum of powers": Edge(
+        lambda x, y, **_: (y / power_and_total(x)[1]).apply("floor"), [[1.0]], [49.0, 98.0]),
+    # what is not a number
+    "sum of a softmax": Edge(lambda x, **_: op("softmax", x, axis=1).sum(1), INVALID),
+    "a softmax times its sum": Edge(lambda x, **_: times_its_sum(x, guarded=False), INVALID),
+    "a guarded softmax times its sum": Edge(lambda x, **_: times_its_sum(x, guarded=True), INVALID),
+    # large and small
+    "a row's factor stays in a sum of small products": Edge(
+        lambda x, y, r, **_: (power_and_total(x)[0] * wide(r) * y).sum(1), [[0.0, -460.0]], [[0.0, 1e-200]], r=[1e200]),
+    "a row's weight stays in a sum": Edge(lambda x, r, **_: (x * wide(r)).sum(1), [[1e308]], r=[0.0, 1e-3, 1e-300]),
+    "so does a small constant": Edge(lambda x, **_: (x * 1e-200).sum(1), [[1e308]]),
+    "exp above a large number": Edge(lambda x, **_: chosen(x.maximum(701).exp() < 1e308), [[0.0, 702.0, 708.0, 720.0]]),
+    "a quotient by the smallest number": Edge(
+        lambda x, **_: chosen(x.maximum(1e-300) / 5e-324 <= 1e200), [[0.0, 1e-300, 1.0]]),
+    "a power of minus 0": Edge(
+        lambda x, **_: chosen((-x).sqrt().apply("pow", full(x, -3)) == -INF), [[0.0, -4.0]]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("edge", EDGES)
+def test_numbers_stay(edge: str) -> None:
+    body, arrays = EDGES[edge].body, EDGES[edge].arrays()
+    module = module_of(build(TYPES, lambda *values: body(**dict(zip(TYPES, values)))))
+    plain, prepared = (run_passes(module, passes).entry for passes in (("inline", "expand"), ("prepare",)))
+    for expected, found in zip(evaluate(plain, arrays), evaluate(prepared, arrays)):
+        np.testing.assert_allclose(found, expected, rtol=1e-12, atol=0)
+
+
+def runs_as_written(inputs: dict[str, str], body: Body, **arrays: np.ndarray) -> None:
+    """What the kernels give, in the simulator, is what the text says."""
+    text = print_module(module_of(build(inputs, body)))
+    agree(Runner(text, None), text, [arrays], rtol=1e-6)
+
+
+@pytest.mark.parametrize(("dtype", "columns"), [("i8", 130), ("u8", 300), ("i8", 128), ("u8", 256), ("i16", 300)])
+def test_counts_that_wrap_around(dtype: str, columns: int) -> None:
+    """A column is below a number, or equal to it, wherever its count is: once more behind the largest of the type."""
+
+    def body(x: Tensor, n: Tensor) -> tuple[Tensor, ...]:
+        count, limit = x.iota(1, dtype), n.insert_axis(1, columns)
+        below = (count < limit).cast("i32")
+        return below.amax(1), (count < limit).select(x, 0).sum(1), (count == limit).select(x, 0).sum(1)
+
+    x = np.linspace(1, 2, 8 * columns, dtype="f4").reshape(8, columns)
+    n = np.array([-5, 0, 3, -128, 127, 43, 1, 2]).astype(numpy_dtype(dtype))
+    runs_as_written({"x": f"f32[N, {columns}]", "n": f"{dtype}[N]"}, body, x=x, n=n)
+
+
+@pytest.mark.parametrize("dtype", ["u8", "i8"])
+def test_integers_without_a_negative(dtype: str) -> None:
+    def body(x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
+        three = x.constant(3)
+        return (-x).abs(), -x / y, -(x * three), -x * three, -(x / three)
+
+    x = np.arange(256).astype(numpy_dtype(dtype))
+    runs_as_written({"x": f"{dtype}[N]", "y": f"{dtype}[N]"}, body, x=x, y=x[::-1].copy())
+
+
+@pytest.mark.parametrize("columns", [0, 1, 7])
+def test_a_sum_over_what_may_be_nothing(columns: int) -> None:
+    """A sum of exponentials beside the largest is not below 1, but of no elements."""
+
+    def body(x: Tensor) -> tuple[Tensor, ...]:
+        total = (x - x.amax(1).insert_axis(1, x.shape[1])).exp().sum(1)
+        return total.log(), 1 / total
+
+    x = np.linspace(-3, 3, 3 * columns, dtype="f4").reshape(3, columns)
+    runs_as_written({"x": "f32[N, C]"}, body, x=x)
+
+
+@pytest.mark.parametrize("rows", [0, 2])
+def test_a_check_of_what_repeats(rows: int) -> None:
+    """A check says something of what is behind a broadcast where that repeats it at all."""
+
+    def body(x: Tensor, y: Tensor) -> Tensor:
+        (x.insert_axis(0, y.shape[0]) < 1).check(code="test", message="x must lie below 1")
+        return (x == INF).select(1, x.constant(2))
+
+    x = np.array([INF if rows == 0 else 0.5, 0, -3], "f4")
+    runs_as_written({"x": "f32[C]", "y": "f32[B, C]"}, body, x=x, y=np.zeros((rows, 3), "f4"))
+
+
+@pytest.mark.parametrize("columns", [0, 2])
+def test_the_largest_of_nothing_under_a_condition(columns: int) -> None:
+    """max(3, 3, ...) is 3 where there is one at all."""
+
+    def body(x: Tensor, p: Tensor) -> Tensor:
+        return p.select(3, x.constant(3).amax(1))
+
+    arrays = {"x": np.zeros((4, columns)), "p": np.array([True, False] * 2)}
+    module = module_of(build({"x": "f64[N, C]", "p": "bool[N]"}, body))
+    (expected,), (found,) = (
+        evaluate(run_passes(module, passes).entry, arrays) for passes in (("expand",), ("prepare",))
+    )
+    np.testing.assert_array_equal(found, expected)
