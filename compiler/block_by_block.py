@@ -1,15 +1,17 @@
 """All steps of a program for one block of rows after the other, where no row has to do with another.
 
-In: fused kernels that run along the same rows, and reduce what belongs to a row along several axes, so that no loop
-nest does all of it: pairs of classes, say, first along one class and then along the other. Out: a variant of one launch
-that does everything for as many rows as a vector has lanes, each lane its own row. What one kernel leaves for the next,
-and the rows of inputs and outputs, lie in private arrays with the rows side by side.
+In: two or more fused kernels that run along the same rows, so short that a block of them fits into private arrays.
+They are several where no loop nest does all: with pairs of classes, say, that are reduced along one class and then
+along the other. Out: a variant of one launch that does everything for as many rows as a vector has lanes, each lane its
+own row. What one kernel leaves for the next, and the rows of inputs and outputs, lie in private arrays with the rows
+side by side.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from ..ir.diagnostics import CompilerBug
 from ..ir.function import Value
 from ..ir.kernel import (
     Apply,
@@ -107,8 +109,12 @@ class _BlockByBlock:
         for kernel in kernels:
             for value in (*kernel.schedule.function.inputs, *kernel.schedule.function.outputs):
                 self._turn(kernel, value)
-        self.early = {kernel.name: {value: self.emitter.fresh(f"{value.name}_row", "f32").name
-                                    for value in _computed_early(kernel)} for kernel in kernels}  # fmt: skip
+        self.early = {
+            kernel.name: {value: self._name_of_row(value) for value in _computed_early(kernel)} for kernel in kernels
+        }
+
+    def _name_of_row(self, value: Value) -> str:
+        return self.emitter.fresh(f"{value.name}_row", register_dtype(value.type.dtype)).name
 
     def _turn(self, kernel: Fused, value: Value) -> None:
         """Have a private array for the rows of what is handed on, or has rows of several elements."""
@@ -254,7 +260,8 @@ def _abreast(size: int) -> int:
 
 def _elements(sizes: Iterable[DimLike]) -> int:
     found = static_size(tuple(sizes))
-    assert found is not None, "kernels of other rows do not go row by row"
+    if found is None:
+        raise CompilerBug("a kernel whose rows have no known size goes block by block")
     return found
 
 

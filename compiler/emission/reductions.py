@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from ...ir.function import Op, Value
-from ...ir.kernel import Apply, Assign, Const, Declare, Expr, Reduce, Var
+from ...ir.kernel import Apply, Assign, Declare, Expr, Reduce, Var
 from .emit import Emitter, Scope
 from .monoids import Monoid, monoid_of
 from .points import widen
@@ -18,27 +18,28 @@ from .points import widen
 
 @dataclass
 class Accumulators:
-    """The partial results of one reduction: for each unrolled copy one variable, or `turns` of them that take turns.
-    They join `value`: the operand of `op`, or what times `scale` is that operand; their join is multiplied by
-    `scale`."""
+    """The partial results of one reduction: for each unrolled copy one variable, or `turns` of them that take turns."""
 
     op: Op
-    value: Value
     monoid: Monoid
     variables: list[Var] = field(default_factory=list)
-    scale: float = 1.0
     turns: int = 1
+
+    @property
+    def value(self) -> Value:
+        """What they join."""
+        return self.op.operands[0]
 
 
 def declare(
     emitter: Emitter, scope: Scope, ops: Sequence[Op], width: int, copies: int, turns: int = 1
 ) -> list[Accumulators]:  # fmt: skip
-    """Declare the accumulators of some reductions, at their identity. `turns` is for sums and products, which round:
-    the fewer values join one accumulator, the smaller the error. What keeps one of its values is exact with one."""
+    """Declare the accumulators of some reductions, at their identity. `turns` is for sums, which round: the
+    fewer values join one accumulator, the smaller the error. What keeps one of its values is exact with one."""
     found = []
     for op in ops:
         monoid = monoid_of(op, emitter.facts)
-        group = Accumulators(op, op.operands[0], monoid, turns=1 if monoid.is_idempotent else turns)
+        group = Accumulators(op, monoid, turns=1 if monoid.is_idempotent else turns)
         for _ in range(copies * group.turns):
             variable = emitter.fresh(f"{op.result.name}_part", monoid.dtype, width)
             scope.statements.append(Declare(variable, monoid.neutral(width)))
@@ -74,8 +75,6 @@ def fold(emitter: Emitter, scope: Scope, group: Accumulators, across_lanes: bool
     result = parts[0]
     if across_lanes and result.width > 1:
         result = Reduce(group.monoid.combine, result)
-    if group.scale != 1.0:
-        result = Apply("mul", (result, Const(group.scale, result.dtype, result.width)), result.dtype, result.width)
     # A variable goes on changing; what is known from here on is its value now.
     if isinstance(result, Var) and result in group.variables:
         fixed = emitter.fresh(group.op.result.name, result.dtype, result.width)
