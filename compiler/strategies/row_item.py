@@ -1,8 +1,8 @@
 """Each work-item owns whole rows and goes along them in explicit vectors. The shape for CPUs and contiguous rows.
 
 A pass over the row for each stage; what a later pass begins from (`keeping.py`) stays in a private array. For graphs
-without row reductions the last axis is the column. Rows that are only written go past the cache wherever they start
-in a line (`written.py`).
+without row reductions the last axis is the column. Rows of one pass go past the cache wherever they start in a
+line (`shared_lines.py`).
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ from ..emission.vectors import past_cache, vector_width
 from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, with_finish
 from ..rows.ownership import own_share, point_of
 from ..rows.picked import fetch_picked
+from ..rows.shared_lines import past_cache_over_lines, rows_together, sweep_over_lines
 from ..rows.stages import Kept, Stage, waiting_values
 from ..rows.sweep import Track, sweep, waiting_rows, work_of
 from ..rows.values import RowValues
-from ..rows.written import only_written, rows_together, sweep_written
 
 ITEM_ELEMENTS = 16384
 """Elements an item has at least, in as many rows as that takes."""
@@ -97,8 +97,10 @@ def lower(fused: Fused, device: DeviceInfo) -> list[Variant]:
     large = past_cache(schedule, device, width, column_axis(schedule), columns)
     if large is not None:
         variants.append(_variant(fused, device, width, large, True))
-    elif (large := only_written(fused, device, column_axis(schedule))) is not None:
-        variants.append(_variant(fused, device, width, large, True, realigns=True))
+    elif is_contiguous(schedule, column_axis(schedule)):
+        shared = past_cache_over_lines(fused, device, column_axis(schedule))
+        if shared is not None:
+            variants.append(_variant(fused, device, width, shared, True, realigns=True))
     if not isinstance(columns, int):
         variants.append(_variant(fused, device, width, at_least(size_of(columns), width), False))
         width = 1
@@ -130,7 +132,7 @@ def _variant(
         fetch_picked(emitter, inside, row, rows, row_axes, stages)
     for stage in stages:
         if realigns:
-            sweep_written(emitter, inside, stage, row, own.end, row_axes, axis, width, UNROLL)
+            sweep_over_lines(emitter, inside, stage, row, own.end, row_axes, axis, width, UNROLL, totals)
         else:
             _pass(fused, emitter, inside, point, axis, width, stage, stages, kept, totals, nontemporal)
         rows_done.emit(inside, point, stage, row)

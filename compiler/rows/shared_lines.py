@@ -1,6 +1,7 @@
-"""A pass over rows that are written and not read along, and start anywhere in a cache line: zeros but for one element.
+"""One pass over rows that start anywhere in a cache line, with stores past the cache all the same.
 
-In: a row and the one after it. Out: vectors at aligned addresses, past the cache, and the line that both rows share.
+In: a row, and where rows end. Out: the pass at aligned addresses, and the line that a row shares with the next, stored
+once (`sweep_aligned.py`).
 """
 
 from __future__ import annotations
@@ -12,20 +13,20 @@ from math import gcd
 from ...ir.kernel import Expr, add, integer, less, mod, mul, sub
 from ...ir.target import DeviceInfo
 from ..emission.emit import Emitter, Scope
+from ..emission.reductions import Accumulators
 from ..emission.vectors import past_cache, vector_width
 from ..emission.windows import axes_moved
 from ..fused import Fused
 from .ownership import point_of
-from .stages import Stage, inputs_read
+from .stages import Stage
 from .sweep import Track, work_of
 from .sweep_aligned import sweep_aligned
 
 
-def only_written(fused: Fused, device: DeviceInfo, axis: int) -> Expr | None:
+def past_cache_over_lines(fused: Fused, device: DeviceInfo, axis: int) -> Expr | None:
     """The condition on sizes under which rows that share lines go past the cache; None where they never do.
 
-    Nothing is read along a row: where a result lies in its operand's place, the line that two rows share would be
-    stored before the second is read.
+    What a row reads may lie where it stores only without a ragged end (`overwriting.py`), and here there is one.
     """
     schedule = fused.schedule
     columns = schedule.axes[axis]
@@ -35,7 +36,7 @@ def only_written(fused: Fused, device: DeviceInfo, axis: int) -> Expr | None:
     width = vector_width(schedule, device, columns)
     if columns % width == 0 or columns < 2 * width:
         return None
-    if stage.summed or stage.element_checks or inputs_read(schedule, stage) or axes_moved(schedule):
+    if stage.reductions or stage.across or stage.element_checks or axes_moved(schedule):
         return None
     return past_cache(schedule, device, width, axis, 0)
 
@@ -45,9 +46,9 @@ def rows_together(columns: int, width: int) -> int:
     return width // gcd(columns, width)
 
 
-def sweep_written(
+def sweep_over_lines(
     emitter: Emitter, scope: Scope, stage: Stage, row: Expr, end: Expr, row_axes: Sequence[int], axis: int, width: int,
-    unroll: int,
+    unroll: int, totals: Sequence[Accumulators],
 ) -> None:  # fmt: skip
     """The pass over `row`, of rows that end before `end`."""
     columns = emitter.schedule.axes[axis]
@@ -56,10 +57,11 @@ def sweep_written(
     def track(number: Expr, known: Scope) -> Track:
         past = mod(mul(number, integer(columns)), integer(width))
         skew = emitter.let(scope, "skew", mod(sub(integer(width), past), integer(width)))
-        return Track(known, point_of(emitter, scope, number, row_axes), work_of(stage), (), skew)
+        return Track(known, point_of(emitter, scope, number, row_axes), work_of(stage), totals, skew)
 
     following = emitter.let(scope, "following", add(row, integer(1)))
     fixed = {v: e for v, e in scope.known.items() if not emitter.schedule.varies[v]}
     after = track(following, Scope(fixed, scope.statements))
+    after = replace(after, work=replace(after.work, joined=()), groups=())
     own = replace(track(row, scope), following=after, follows=less(following, end))
     sweep_aligned(emitter, scope, [own], axis, columns, width, unroll, unroll)
