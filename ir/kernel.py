@@ -18,6 +18,7 @@ Beside the pointwise primitives, `apply` knows:
 
     mod, fma
     max_number               the larger; may drop a NaN on either side
+    copysign                 the first f32 with the sign of the second
     power_of_two             the f32 2^n of an f32 that is n + 127 + 1.5 * 2^23 for a whole n in -127..127 (its low bits
                              are the biased exponent); 0 for n = -127
     raise_exponent           x 2^n of a positive f32 x near 1 (or NaN) and an f32 that is n + 1.5 * 2^23 for a whole n

@@ -100,6 +100,7 @@ _KERNEL_OPERATIONS: Mapping[str, Callable[..., Array]] = {
     "reciprocal_power": lambda x: (np.uint32(0x3F800000) - _exponent(x)).view(np.float32),
     "power_of_two": lambda z: (z.view(np.int32) << 23).view(np.float32),
     "raise_exponent": lambda x, z: np.maximum(x.view(np.int32) + (z.view(np.int32) << 23), 0).view(np.float32),
+    "copysign": np.copysign,
     "max_number": lambda a, b: np.where(b > a, b, a),
     "zip_low": _zip(False), "zip_high": _zip(True),
     "round_f16": _rounded_to("f16"), "round_bf16": _rounded_to("bf16"),

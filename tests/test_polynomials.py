@@ -9,15 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lossc.compiler.emission.polynomials import LEAST_LOG, POLYNOMIALS
+from lossc.compiler.emission.polynomials import LARGEST_SCALE, LEAST_LOG, LEAST_SCALE, POLYNOMIALS, SCALED
 from lossc.ir.kernel import Apply, Const, Expr, Var
 from lossc.runtime.arithmetic import pointwise
 
 ULP = 2.0**-23
 
 
-def compute(name: str, x: np.ndarray, division_off: float = 0.0) -> np.ndarray:
-    """The polynomial as kernels evaluate it: every operation rounded to f32, quotients off by so many ulps."""
+def compute(name: str, x: np.ndarray, division_off: float = 0.0, scale: float | None = None) -> np.ndarray:
+    """The polynomial as kernels evaluate it: every operation rounded to f32, quotients off by so many ulps. With a
+    `scale`, of that many times x."""
     values: dict[str, Any] = {"x": x}
 
     def value(expression: Expr) -> Any:
@@ -37,6 +38,8 @@ def compute(name: str, x: np.ndarray, division_off: float = 0.0) -> np.ndarray:
         return variable
 
     with np.errstate(all="ignore"):
+        if scale is not None:
+            return value(SCALED[name](let, Var("x", "f32"), scale))
         return value(POLYNOMIALS[name, "f32"](let, Var("x", "f32")))
 
 
@@ -117,6 +120,24 @@ def test_exponential_near_0(name: str, sign: int) -> None:
     assert (np.abs(compute(name, x) - np.exp(-np.abs(x.astype(np.float64)))) <= ULP).all()
 
 
+SCALES = (LEAST_SCALE, 0.07, 1 / 30, 0.5, 1 / 3, 1.7, 30.0, LARGEST_SCALE)
+
+
+@pytest.mark.parametrize("scale", [float(np.float32(scale)) for scale in SCALES])
+@pytest.mark.parametrize("case", ["exp", "tanh"])
+def test_with_a_scale(case: str, scale: float) -> None:
+    """No more is lost than where scale x is rounded first: half an ulp of tanh, of exp half an ulp times scale x."""
+    name, pieces, exact, ulps = CASES[case]
+    for x in islice(pieces(), 0, None, 13):
+        x = (x / np.float32(scale)).astype(np.float32)
+        scaled = scale * x.astype(np.float64)
+        wanted = exact(scaled)
+        allowed = ulps + (0.5 * np.abs(scaled) if case == "exp" else 0.5)
+        assert (np.abs(compute(name, x, scale=scale) - wanted) <= allowed * ULP * np.abs(wanted)).all()
+    ends = np.array([0, np.inf, np.nan], np.float32) * (-1 if case == "exp" else 1)
+    np.testing.assert_array_equal(compute(name, ends, scale=scale), exact(ends))
+
+
 def test_ends() -> None:
     infinity, nan = np.float32(np.inf), np.float32(np.nan)
     zeros = compute("exp_nonpositive", np.array([-infinity, -1e9, -90, 0], np.float32))
@@ -132,6 +153,8 @@ def test_ends() -> None:
     np.testing.assert_array_equal(compute("log1p_nonpositive", np.array([-1, -0.0, 0], np.float32)), [-infinity, 0, 0])
     np.testing.assert_array_equal(compute("log1p_near", np.array([-0.0, 0], np.float32)), [0, 0])
     np.testing.assert_array_equal(compute("log_unit", np.array([0, -0.0, 1], np.float32)), [-infinity, -infinity, 0])
+    signs = compute("tanh_by_expm1", np.array([-0.0, 0, -infinity, infinity], np.float32))
+    np.testing.assert_array_equal(np.copysign(1, signs), [-1, 1, -1, 1])
     clamped = compute("log_unit_clamped", np.array([0, -0.0], np.float32))
     assert (clamped <= LEAST_LOG).all()
     for name, _ in POLYNOMIALS:

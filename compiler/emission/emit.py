@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from ...ir.diagnostics import CompilerBug
 from ...ir.function import Op, Value
@@ -29,15 +30,17 @@ from ...ir.kernel import (
     integer,
     register_dtype,
 )  # fmt: skip
-from ...ir.ops import VIEWS
+from ...ir.ops import VIEWS, WINDOWS, read_here
 from ...ir.program import CHECK_HOLDS, STATUS
 from ...ir.schedule import Schedule
 from ...ir.types import DimLike, dim_names, is_integer
+from ..behind import behind
 from .addresses import index_of, strides_of
 from .facts import Facts
-from .folding import folded, fused_multiply_add
+from .folding import folded, fused_multiply_add, scaled
 from .points import Point, converted, coordinate_value, product, size_of, widen
-from .polynomials import POLYNOMIALS
+from .polynomials import POLYNOMIALS, SCALED
+from .windows import axes_moved, window
 
 
 @dataclass
@@ -70,6 +73,7 @@ class Emitter:
         self.counter: dict[str, int] = {}
         # Whether every vector lies at a multiple of its size, by how the strategy places them.
         self.aligned = False
+        self.moved = axes_moved(schedule)
 
     # --- names and statements ---
 
@@ -124,9 +128,8 @@ class Emitter:
             if op in seen:
                 continue
             seen.add(op)
-            # What a gather looks at is computed at another point, by the gather itself.
-            operands = op.operands[1:] if op.name == "gather" else op.operands
-            pending += [self.producer[v] for v in operands if v not in known and v in self.producer]
+            # What a gather or a slice looks at is computed at another point, by itself.
+            pending += [self.producer[v] for v in read_here(op) if v not in known and v in self.producer]
         return sorted(seen, key=self.position.__getitem__)
 
     def hoist(
@@ -136,9 +139,17 @@ class Emitter:
         elsewhere."""
         stop = {**scope.known, **dict.fromkeys(given, integer(0))}
         for op in self.needed(targets, stop):
-            operands = op.operands[1:] if op.name == "gather" else op.operands
-            fixed = [v for v in (*operands, *op.results) if v not in scope.known and not self.schedule.varies[v] & axes]
-            self.compute([v for v in fixed if not self._is_free(v)], point, scope)
+            self._hoist((*read_here(op), *op.results), axes, point, scope)
+        if self.moved:
+            # What a window looks at elsewhere is the same here where it does not vary along the way there.
+            seen = behind(targets, self.producer, stop)
+            for op in self.schedule.function.ops:
+                if op.results and op.result in seen:
+                    self._hoist((*op.operands, op.result), axes | self.moved, point, scope)
+
+    def _hoist(self, values: Iterable[Value], axes: frozenset[int], point: Point, scope: Scope) -> None:
+        fixed = [v for v in values if v not in scope.known and not self.schedule.varies[v] & axes]
+        self.compute([v for v in fixed if not self._is_free(v)], point, scope)
 
     def _is_free(self, value: Value) -> bool:
         op = self.producer.get(value)
@@ -175,6 +186,8 @@ class Emitter:
                 return self.operand(op.operands[0], point, scope)
             case "gather":
                 return self.gather(op, point, scope)
+            case name if name in WINDOWS:
+                return window(self, op, point, scope)
             case name if name.startswith("reduce_") or name == "matmul":
                 raise CompilerBug(f"%{op.result.name} must be known before what uses it")
         operands = [self.operand(operand, point, scope) for operand in op.operands]
@@ -188,7 +201,9 @@ class Emitter:
         if name == "exp_nonpositive" and isinstance(wide[0], Apply) and wide[0].op == "neg":
             name, wide = "exp_of_negated", wide[0].operands
         if (name, dtype) in POLYNOMIALS:
-            found = POLYNOMIALS[name, dtype](lambda hint, e: self.let(scope, hint, e), wide[0])
+            let = partial(self.let, scope)
+            x, scale = scaled(wide[0])
+            found = POLYNOMIALS[name, dtype](let, x) if scale == 1 else SCALED[name](let, x, scale)
         elif name in ("add", "sub") and (fused := fused_multiply_add(name, wide)) is not None:
             found = fused
         else:

@@ -42,6 +42,11 @@ def _like(x: Expr) -> Callable[[float], Expr]:
     return lambda value: Const(value, "f32", x.width)
 
 
+def _scaled(coefficients: Sequence[float], scale: float) -> list[float]:
+    """Those of the polynomial of `scale` times its variable."""
+    return [c * scale**power for power, c in zip(range(len(coefficients) - 1, -1, -1), coefficients)]
+
+
 def _horner(let: Let, variable: Expr, coefficients: Sequence[float]) -> Expr:
     result: Expr = Const(coefficients[0], "f32", variable.width)
     for coefficient in coefficients[1:]:
@@ -52,14 +57,14 @@ def _horner(let: Let, variable: Expr, coefficients: Sequence[float]) -> Expr:
 # --- exponentials -------------------------------------------------------------------------------------------
 
 
-def exp_nonpositive(let: Let, x: Expr) -> Expr:
+def exp_nonpositive(let: Let, x: Expr, scale: float = 1.0) -> Expr:
     """exp(x) = 2^n e^r for x <= 0, n the nearest whole number to x log2(e). -inf gives 0.
 
     log(2) rounded to f32 is off by 2e-9, which n <= 127 makes 2.4e-7 of r at the most: 2.2 ulp down to x = -40, 3.3 at
-    -87.
+    -87. With a `scale` it is exp(scale x), for as many products: log(2) / scale is rounded in place of scale x.
     """
-    rounded, r = _reduced(let, x, LEAST)
-    return _apply("mul", _horner(let, r, EXP), _apply("power_of_two", rounded))
+    rounded, r = _reduced(let, x, LEAST, scale)
+    return _apply("mul", _horner(let, r, _scaled(EXP, scale)), _apply("power_of_two", rounded))
 
 
 def exp_of_negated(let: Let, x: Expr) -> Expr:
@@ -71,33 +76,35 @@ def exp_of_negated(let: Let, x: Expr) -> Expr:
     rounded = let("z", _apply("fma", t, constant(-LOG2_E), constant(ROUND)))
     n = let("n", _apply("sub", rounded, constant(ROUND)))
     minus_r = let("r", _apply("fma", n, constant(LOG_2), t))
-    mirrored = [c if power % 2 == 0 else -c for power, c in zip(range(len(EXP) - 1, -1, -1), EXP)]
-    return _apply("raise_exponent", _horner(let, minus_r, mirrored), rounded)
+    return _apply("raise_exponent", _horner(let, minus_r, _scaled(EXP, -1.0)), rounded)
 
 
-def expm1_nonpositive(let: Let, x: Expr) -> Expr:
-    """exp(x) - 1 = 2^n (e^r - 1) + (2^n - 1) for x <= 0, which is r P(r) alone where n = 0. 1.1 ulp."""
-    rounded, r = _reduced(let, x, LEAST_OF_EXPM1)
+def expm1_nonpositive(let: Let, x: Expr, scale: float = 1.0) -> Expr:
+    """exp(x) - 1 = 2^n (e^r - 1) + (2^n - 1) for x <= 0, which is r P(r) alone where n = 0. 1.1 ulp. With a `scale` it
+    is exp(scale x) - 1, where scale x <= 0."""
+    rounded, r = _reduced(let, x, LEAST_OF_EXPM1, scale)
     power = let("s", _apply("power_of_two", rounded))
-    near = let("l", _apply("mul", r, _horner(let, r, EXPM1)))
+    near = let("l", _apply("mul", r, _horner(let, r, [c * scale for c in _scaled(EXPM1, scale)])))
     return _apply("fma", power, near, _apply("sub", power, _like(x)(1.0)))
 
 
-def tanh_by_expm1(let: Let, x: Expr) -> Expr:
-    """tanh(x) = -e / (2 + e) with e = exp(-2 |x|) - 1, with the sign of x. 2 ulp."""
-    constant = _like(x)
-    e = let("e", expm1_nonpositive(let, let("a", _apply("mul", _apply("abs", x), constant(-2.0)))))
-    found = let("y", _apply("div", e, let("d", _apply("add", e, constant(2.0)))))
-    return _apply("select", _apply("lt", x, constant(0.0)), found, _apply("neg", found))
+def tanh_by_expm1(let: Let, x: Expr, scale: float = 1.0) -> Expr:
+    """tanh(x) = -e / (2 + e) with e = exp(-2 |x|) - 1, with the sign of x. 2 ulp. With a `scale` above 0 it is
+    tanh(scale x)."""
+    e = let("e", expm1_nonpositive(let, let("a", _apply("abs", x)), -2.0 * scale))
+    return _apply("copysign", _apply("div", e, let("d", _apply("add", e, _like(x)(2.0)))), x)
 
 
-def _reduced(let: Let, x: Expr, least: float) -> tuple[Expr, Expr]:
-    """n + 127 + ROUND and r = x - n log(2), for x from `least` on; as if it were that below."""
+def _reduced(let: Let, x: Expr, least: float, scale: float) -> tuple[Expr, Expr]:
+    """n + 127 + ROUND and r = x - n log(2) / scale, which is what is left of scale x over `scale`, for scale x from
+    `least` on; as if it were that below."""
     constant = _like(x)
-    t = let("t", _apply("select", _apply("lt", x, constant(least)), constant(least), x))
-    rounded = let("z", _apply("fma", t, constant(LOG2_E), constant(ROUND + BIAS)))
+    limit = constant(least / scale)
+    beyond = _apply("lt", x, limit) if scale > 0 else _apply("lt", limit, x)
+    t = let("t", _apply("select", beyond, limit, x))
+    rounded = let("z", _apply("fma", t, constant(LOG2_E * scale), constant(ROUND + BIAS)))
     n = let("n", _apply("sub", rounded, constant(ROUND + BIAS)))
-    return rounded, let("r", _apply("fma", n, constant(-LOG_2), t))
+    return rounded, let("r", _apply("fma", n, constant(-LOG_2 / scale), t))
 
 
 # --- logarithms ---------------------------------------------------------------------------------------------
@@ -177,3 +184,10 @@ POLYNOMIALS: Mapping[tuple[str, str], Callable[[Let, Expr], Expr]] = {
         log_unit, log_unit_clamped, tanh_by_expm1,
     )
 }  # fmt: skip
+
+SCALED: Mapping[str, Callable[[Let, Expr, float], Expr]] = {
+    "exp_nonpositive": exp_nonpositive, "tanh_by_expm1": tanh_by_expm1,
+}  # fmt: skip
+"""Those that take a positive factor of their operand into their constants, for nothing."""
+LEAST_SCALE, LARGEST_SCALE = 2.0**-10, 2.0**10
+"""Within these all constants stay normal, and what is rounded to f32 stays as exact."""

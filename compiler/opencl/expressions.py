@@ -30,6 +30,7 @@ _CALLS = {
     "exponent_of": f"convert_float{{w}}(as_int{{w}}({_EXPONENT}))",
     "significand_of": f"as_float{{w}}(as_uint{{w}}({{0}}) - {_EXPONENT})",
     "reciprocal_power": f"as_float{{w}}(0x3f800000u - {_EXPONENT})",
+    "copysign": "as_float{w}((as_int{w}({0}) & 0x7fffffff) | (as_int{w}({1}) & (int)0x80000000))",
     "power_of_two": "as_float{w}(as_int{w}({0}) << 23)", "random_bits": "lossc_random_bits{w}({0}, {1})",
     "raise_exponent": "as_float{w}(max(as_int{w}({0}) + (as_int{w}({1}) << 23), 0))",
 }  # fmt: skip
