@@ -1,8 +1,8 @@
 """Each work-item owns rows, and works on several at once: while one row is read for its maximum, the row before is
 exponentiated, and the gradient of the one before that is stored. The shape for long streams of contiguous rows on CPUs.
 
-One loop over the columns does every pass, each for another row (`in_flight.py`). Long rows that wait between passes
-lie in each other's place: a pass stores where a later one has just read.
+One loop over the columns does every pass, each for another row (`in_flight.py`), or a few loops do, and waiting rows
+lie in each other's place (`pass_order.py`).
 
 Where rows start anywhere in a cache line, a pass that stores is one step later: then it knows the row after its own
 too, and stores the line that the two share whole. Items own rows between aligned addresses.
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from math import ceil, gcd
+from math import gcd
 
 from ...ir.function import Value
 from ...ir.kernel import (
@@ -34,24 +34,21 @@ from ...ir.program import Variant
 from ...ir.schedule import Schedule
 from ...ir.target import DeviceInfo
 from ...ir.types import ITEM_SIZE, DimLike
-from ..costs import COSTLY
 from ..emission.emit import Emitter, Scope
 from ..emission.points import Point, product
 from ..emission.reductions import Accumulators, declare, fold
 from ..emission.vectors import past_cache, vector_width
+from ..emission.windows import axes_moved
 from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, with_finish
-from ..rows.extremes import with_bare
 from ..rows.in_flight import Carried, declare_carried, known_of, lags_of, pitch_of, steps
 from ..rows.ownership import own_share, point_of
+from ..rows.pass_order import costly_values, order_of_passes
 from ..rows.stages import Stage, waiting_values
 from ..rows.sweep import Row, Track, Work, sweep, work_of
 from ..rows.sweep_aligned import sweep_aligned
 from ..rows.values import RowValues
 from . import row_item
 
-PRIVATE_BYTES, MOST_BYTES = row_item.PRIVATE_BYTES, 768 * 1024
-"""All rows waiting between passes: what leaves the second-level cache to the rows of memory, and what leaves them a
-quarter of it, which is still 0.8 of the time of one pass after the other (cross-entropy of 50,257 or 100,000)."""
 SHORTEST = 64
 """Columns from which the loop is long enough to overlap anything."""
 ABREAST = 2
@@ -63,8 +60,6 @@ TURNS = 2
 them take 1.16 (distillation)."""
 ROWS_EACH, ELEMENTS_EACH = 64, 128 * 1024
 """Rows an item has at least where there are many, and elements: its first and last steps overlap nothing."""
-MOST_TOGETHER = 3
-"""Passes in one loop. Of four, two loops take 0.91 of the time (js_div, 16384 x 1024), of three 1.2 (distillation)."""
 AHEAD_BYTES = 16 * 1024
 
 
@@ -83,7 +78,7 @@ def applies(fused: Fused, device: DeviceInfo) -> str | None:
         return f"rows are shorter than {SHORTEST}"
     if not row_item.is_contiguous(schedule, axis):
         return "rows are not contiguous"
-    if _spare_rows(fused, columns, vector_width(schedule, device, columns)) is None:
+    if order_of_passes(fused, columns, vector_width(schedule, device, columns)) is None:
         return "the rows that wait between passes do not fit the cache"
     return None
 
@@ -99,36 +94,11 @@ def cost(fused: Fused, device: DeviceInfo) -> float:
     return (1.1 if is_ragged else 0.9) * row_item.cost(fused, device)
 
 
-def _spare_rows(fused: Fused, columns: int, width: int) -> int | None:
-    """How many rows more than it must a private array has, for values that wait between passes: 1 where that is little,
-    else 0. Then a row takes the place of one as that is read for the last time, column by column: the pass that reads
-    comes first in the loop, and no column is visited twice. None where it is too much either way."""
-    is_whole = columns % width == 0
-    kept, lags = waiting_values(fused.emitter(), fused.stages, columns), lags_of(fused.stages, not is_whole)
-    row = {value: columns * ITEM_SIZE[register_dtype(value.type.dtype)] for value in kept}
-    least = sum((each.copies(lags) - 1) * row[value] for value, each in kept.items())
-    most = least + sum(row.values())
-    # A first pass that computes at length hides its own loads: nothing is left to overlap (tanh: 1.24 at 32,000).
-    limit = PRIVATE_BYTES if fused.stages[0].used & _costly(fused.schedule) else MOST_BYTES
-    if most <= PRIVATE_BYTES or (not is_whole and most <= limit):
-        return 1
-    return 0 if is_whole and least <= limit else None
-
-
-def _costly(schedule: Schedule) -> set[Value]:
-    """What costly functions give at every element."""
-    return {
-        op.result
-        for op in schedule.function.ops
-        if op.name in COSTLY and op.results and schedule.varies[op.result] == schedule.looped
-    }
-
-
 def _holds_up_loads(schedule: Schedule) -> bool:
     """Whether something keeps loads from being far ahead of their use: costly functions, or rows that begin with a look
     at one of their elements. Else the processor's own prefetching keeps up, and ours beside it costs 1.2 (triplet)."""
     picks = (op for op in schedule.function.ops if op.name == "gather")
-    return bool(_costly(schedule)) or any(schedule.varies[op.operands[0]] == schedule.looped for op in picks)
+    return bool(costly_values(schedule)) or any(schedule.varies[op.operands[0]] == schedule.looped for op in picks)
 
 
 def candidates(fused: Fused, device: DeviceInfo) -> tuple[dict[str, int], ...]:
@@ -147,18 +117,14 @@ def lower(fused: Fused, device: DeviceInfo) -> list[Variant]:
     columns = schedule.axes[row_item.column_axis(schedule)]
     width = vector_width(schedule, device, columns)
     large = past_cache(schedule, device, width, row_item.column_axis(schedule), 0)
+    if axes_moved(schedule) and isinstance(columns, int) and columns % width:
+        # The line that two rows share is computed beyond their ends, where a slice may have nothing to read.
+        large = None
     variants = []
     if large is not None and not schedule.element_checks:
         variants.append(_Pipeline(fused, device, width, True).variant(large))
     variants.append(_Pipeline(fused, device, width, False).variant(None))
     return variants
-
-
-def _loops(tracks: Sequence[Track]) -> list[Sequence[Track]]:
-    """Passes that share a loop, in order."""
-    loops = ceil(len(tracks) / MOST_TOGETHER)
-    each = ceil(len(tracks) / max(1, loops))
-    return [tracks[first : first + each] for first in range(0, len(tracks), max(1, each))]
 
 
 class _Pipeline:
@@ -174,10 +140,12 @@ class _Pipeline:
         assert isinstance(columns, int)
         self.columns = columns
         self.realigns = nontemporal and columns % width != 0
-        self.lags = lags_of(self.stages, self.realigns)
-        self.unroll = fused.setting("unroll", _unrolled(columns))
+        order = order_of_passes(fused, columns, width)
+        assert order is not None
+        self.order = order
+        self.lags = order.lags if order.is_wrapped else lags_of(self.stages, self.realigns)
+        self.unroll = fused.setting("unroll", row_item.UNROLL if order.is_wrapped else _unrolled(columns))
         self.row_axes = [a for a in sorted(self.schedule.looped) if a != self.axis]
-        self.spare = _spare_rows(fused, columns, width) or 0
         self.kept = waiting_values(self.emitter, self.stages, columns)
         self.pitch = {value: pitch_of(columns, width, ITEM_SIZE[register_dtype(value.type.dtype)], self._copies(value))
                       for value in self.kept}  # fmt: skip
@@ -197,16 +165,20 @@ class _Pipeline:
         def passes(inside: Scope, stages: Sequence[Stage], step: Var) -> None:
             self._passes(inside, stages, step, own.end, carried, sums, rows_done)
 
-        in_order = self.stages if self.spare else self.stages[::-1]
-        steps(emitter, scope, own.first, own.end, in_order, self.lags, carried, passes)
+        steps(emitter, scope, own.first, own.end, self.order.stages, self.lags, carried, passes)
         totals = {group.op: fold(emitter, scope, group, True) for group in (*sums, *rows_done.totals)}
         store_partials(fused, scope, totals, own.item)
         launch = kernel_and_launch(
             fused, emitter, f"_row_pipeline{self.width}" + "_stream" * self.nontemporal, scope.statements, items,
             partials=partial_dtypes(fused), private_arrays=[*self._arrays(), *rows_done.arrays],
-            comment=(f"{len(self.stages)} rows at a time, one in each pass, vectors of {self.width} along them",),
+            comment=(f"{self._rows_at_a_time()}, vectors of {self.width} along them",),
         )  # fmt: skip
         return with_finish(fused, self.device, launch, items, "row-pipeline", guard)
+
+    def _rows_at_a_time(self) -> str:
+        if self.order.is_wrapped:
+            return "2 rows at a time, the last pass over one beside the first over the next"
+        return f"{len(self.stages)} rows at a time, one in each pass"
 
     def _arrays(self) -> list[PrivateArray]:
         return [
@@ -215,7 +187,7 @@ class _Pipeline:
         ]
 
     def _copies(self, value: Value) -> int:
-        return self.kept[value].copies(self.lags) - 1 + self.spare
+        return max(1, self.kept[value].copies(self.lags) - 1 + self.order.spare)
 
     def _pad(self, scope: Scope) -> None:
         """Fill what lies around waiting rows: a vector over the seam of two rows reads a little of it."""
@@ -230,36 +202,56 @@ class _Pipeline:
         self, scope: Scope, stages: Sequence[Stage], step: Expr, end: Expr, carried: Sequence[Carried],
         sums: Sequence[Accumulators], rows_done: RowValues,
     ) -> None:  # fmt: skip
-        """Some passes in one sweep over the columns, then the values of the rows that they finish."""
+        """Some passes, loop by loop."""
+        for part in self.order.parts:
+            loops = [kept for loop in part if (kept := [stage for stage in loop if stage in stages])]
+            self._part(scope, loops, step, end, carried, sums, rows_done)
+
+    def _part(
+        self, scope: Scope, loops: Sequence[Sequence[Stage]], step: Expr, end: Expr, carried: Sequence[Carried],
+        sums: Sequence[Accumulators], rows_done: RowValues,
+    ) -> None:  # fmt: skip
+        """Sweeps over the columns for the passes of each loop, then the values of the rows that they finish."""
         emitter = self.emitter
-        tracks: list[Track] = []
-        rows: list[Expr] = []
+        tracks: dict[Stage, Track] = {}
+        rows: dict[Stage, Expr] = {}
         turns = TURNS if self.unroll == 1 else 1
-        for stage in stages:
+        for stage in (stage for loop in loops for stage in loop):
             row = emitter.let(scope, "row", sub(step, integer(self.lags[stage.number])))
             point = self._point(scope, row)
-            known = Scope(known_of(carried, self.lags[stage.number]), scope.statements)
+            known = Scope(self._known(carried, stage), scope.statements)
             skew = self._skew(row, scope)
             work = self._work(stage, row, point, skew)
-            work, groups = with_bare(emitter, scope, stage, work, sums, self.width, self.unroll, turns)
+            groups = [*declare(emitter, scope, stage.reductions, self.width, self.unroll, turns),
+                      *(group for group in sums if group.op in stage.element_sums)]  # fmt: skip
             track = Track(known, point, work, groups, skew)
-            tracks.append(self._with_next(scope, track, stage, row, end, carried))
-            rows.append(row)
-        busy = [track for track in tracks if not track.work.is_empty]
-        for together in _loops(busy):
-            if self.realigns:
-                sweep_aligned(emitter, scope, together, self.axis, self.columns, self.width, self.unroll, ABREAST)
-            else:
-                sweep(emitter, scope, together, self.axis, integer(0), integer(self.columns), self.width, self.unroll,
-                      self.nontemporal, ABREAST)  # fmt: skip
-        for stage, track, row in zip(stages, tracks, rows):
+            # Before the first loop, beside which the logarithms of rows for the second are computed: 0.94 (js_div).
+            emitter.hoist(work.targets, frozenset({self.axis}), point, known, work.kept)
+            tracks[stage] = self._with_next(scope, track, stage, row, end, carried)
+            rows[stage] = row
+        abreast = row_item.UNROLL if self.order.is_wrapped else ABREAST
+        for loop in loops:
+            busy = [tracks[stage] for stage in loop if not tracks[stage].work.is_empty]
+            if busy and self.realigns:
+                sweep_aligned(emitter, scope, busy, self.axis, self.columns, self.width, self.unroll, abreast)
+            elif busy:
+                sweep(emitter, scope, busy, self.axis, integer(0), integer(self.columns), self.width, self.unroll,
+                      self.nontemporal, abreast)  # fmt: skip
+        for stage, track in tracks.items():
             for group in track.groups:
                 found = next((each for each in carried if each.op is group.op), None)
                 if found is not None:
                     value = fold(emitter, scope, group, True)
                     scope.statements.append(Assign(found.new, value))
                     track.row.known[group.op.result] = value
-            rows_done.emit(track.row, track.point, stage, row)
+            rows_done.emit(track.row, track.point, stage, rows[stage])
+
+    def _known(self, carried: Sequence[Carried], stage: Stage) -> dict[Value, Expr]:
+        """What earlier passes found of the row that a pass works on, in earlier steps or in this one."""
+        lag = self.lags[stage.number]
+        before = {op for each in self.stages[: stage.number] for op in each.reductions}
+        now = {each.op.result: each.new for each in carried if each.lag == lag and each.op in before}
+        return {**known_of(carried, lag), **now}
 
     def _point(self, scope: Scope, row: Expr) -> Point:
         return point_of(self.emitter, scope, row, self.row_axes)
