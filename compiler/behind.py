@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 
 from ..ir.function import Op, Value
-from ..ir.ops import VIEWS
+from ..ir.ops import VIEWS, read_here
 
 
 def source(value: Value, producer: Mapping[Value, Op]) -> Value:
@@ -19,7 +19,7 @@ def behind(
     targets: Iterable[Value], producer: Mapping[Value, Op], stop: Collection[Value] = (), picked: bool = True
 ) -> set[Value]:
     """The targets and everything that they are computed from. Values of `stop` count, what is behind them does not;
-    what a gather picks from only where `picked`: it is one element, not the one at the same point."""
+    what a gather picks from, or is behind a slice, only where `picked`: that is not the element at the same point."""
     pending, seen = list(targets), set[Value]()
     while pending:
         value = pending.pop()
@@ -28,5 +28,5 @@ def behind(
         seen.add(value)
         op = producer.get(value)
         if op is not None and value not in stop:
-            pending += op.operands if picked or op.name != "gather" else op.operands[1:]
+            pending += op.operands if picked else read_here(op)
     return seen

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..ir.function import Op, Value
+from ..ir.ops import read_elsewhere
 from ..ir.schedule import Schedule
 from .behind import behind
 from .fusion.outline import Outlined
@@ -60,7 +61,7 @@ def is_read_in_place(schedule: Schedule, launch: Op, old: Sequence[Value], new: 
     inside = dict(zip((*launch.operands, *launch.results), (*kernel.inputs, *kernel.outputs)))
     read, stored = inside[old[0]], inside[new]
     multiplied = schedule.matmul.operands if schedule.matmul is not None else ()
-    picked = behind([op.operands[0] for op in kernel.ops if op.name == "gather"], kernel.producers())
+    picked = behind([value for op in kernel.ops for value in read_elsewhere(op)], kernel.producers())
     if read in multiplied or read in picked:
         return False
     # What does not run along all loops is read again by others.

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ..ir.function import Value
+from ..ir.ops import WINDOWS, read_elsewhere
 from ..ir.program import Buffer
 from ..ir.types import DimLike
 from .behind import source
@@ -26,8 +27,8 @@ def goes_row_by_row(kernel: Fused) -> bool:
     if schedule.matmul is not None or schedule.across or not schedule.reduced or not schedule.rows:
         return False
     row = row_axis(kernel)
-    gathers = [op for op in schedule.function.ops if op.name == "gather"]
-    along = [schedule.where[op.operands[0]][op.attributes["axis"] % op.operands[0].type.rank] for op in gathers]
+    along = {schedule.where[value][op.attributes["axis"] % value.type.rank] for op in schedule.function.ops
+             for value in (*read_elsewhere(op), *(op.results if op.name in WINDOWS else ()))}  # fmt: skip
     sizes = [schedule.axes[axis] for axis in schedule.looped - {row}]
     return schedule.stages == 1 and row not in along and all(isinstance(size, int) for size in sizes)
 

@@ -217,6 +217,9 @@ class Tensor:
     def __abs__(self) -> Tensor:
         return self.apply("abs")
 
+    def __rpow__(self, base: Any) -> Tensor:
+        return self.binary("pow", base, True)
+
     def __pow__(self, exponent: Any) -> Tensor:
         # Small whole powers are products: exact, and their gradient at 0 is right.
         if isinstance(exponent, (int, float)) and exponent in (1, 2, 3):
@@ -313,6 +316,23 @@ class Tensor:
     def gather(self, indices: Tensor, axis: int) -> Tensor:
         """One element a position along `axis`; 0 where the index is out of range."""
         return self.apply("gather", indices, axis=axis)
+
+    # Iteration would ask for x[0], x[1], ... until one is refused.
+    __iter__ = None
+
+    def __getitem__(self, items: Any) -> Tensor:
+        """A part, as in NumPy: `x[:, 2:5]`, `x[..., -1]`, `x[:, None]`; slices take neighbours, in their order."""
+        from .indexing import part
+
+        return part(self, items if isinstance(items, tuple) else (items,))
+
+    def concat(self, *others: Tensor, axis: int) -> Tensor:
+        """This tensor and others, one after the other along `axis`."""
+        return self.apply("concat", *map(self._lift, others), axis=axis)
+
+    def pad(self, axis: int, before: DimLike = 0, after: DimLike = 0, value: float | int | bool = 0.0) -> Tensor:
+        """`before` and `after` more elements along `axis`, each `value`."""
+        return self.apply("pad", axis=axis, before=before, after=after, value=value)
 
     def size(self, axis: int) -> Tensor:
         """The size of an axis as a float scalar of this tensor's element type."""

@@ -90,10 +90,12 @@ def type_span(text: TypeText, source: Source) -> Span:
     return Span(source, span_of(source, text.dtype).start, text.end)
 
 
-def attribute_value(value: Token | ListText, source: Source) -> Any:
+def attribute_value(value: Token | ListText | tuple[Token, ...], source: Source) -> Any:
     """A Python value; which kind the attribute takes is checked with the operation."""
     if isinstance(value, ListText):
         return [string(item, source) if isinstance(item, Token) else dimension(item, source) for item in value.items]
+    if isinstance(value, tuple):
+        return dimension(value, source)
     if value.type == "STRING":
         return string(value, source)
     if value.type == "NAME":

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .diagnostics import LirError
+from .diagnostics import Limitation, LirError
 from .types import DTYPES, DimLike, Type, is_float, is_integer, numpy_dtype
 
 Attributes = Mapping[str, Any]
@@ -222,4 +222,21 @@ def count_axes_from_front(types: tuple[Type, ...], attributes: Attributes) -> di
         found["axis"] = found["axis"] % rank
     if "axes" in found:
         found["axes"] = tuple(sorted(axis % rank for axis in found["axes"]))
+    if "start" in found:
+        found["start"], found["stop"] = slice_bounds(types[0], found)
     return found
+
+
+def slice_bounds(x: Type, attributes: Attributes) -> tuple[DimLike, DimLike]:
+    """The bounds of a slice, counted from the front."""
+    size, start, stop = x.shape[attributes["axis"]], attributes["start"], attributes["stop"]
+    return _from_front(start, size), size if stop is None else _from_front(stop, size)
+
+
+def _from_front(place: DimLike, size: DimLike) -> DimLike:
+    if not isinstance(place, int) or place >= 0:
+        return place
+    if not isinstance(size, int):
+        raise Limitation(f"{place} counts from the end of an axis of size {size}, and {size} - {-place} is no "
+                         "dimension", "declare the axis with its size")  # fmt: skip
+    return place + size

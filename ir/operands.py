@@ -16,6 +16,7 @@ from .function import Value
 from .literals import Word, attribute_value
 from .ops import Attribute, OpDef
 from .syntax import AttributeText, ListText, OperandText, span_of
+from .types import named
 
 
 def read_attributes(
@@ -36,6 +37,8 @@ def read_attributes(
             if attribute is not None and attribute.kind == "dtype":
                 # An element type is a word: in quotes it is the list of one string that nothing accepts.
                 value = value.text if isinstance(value, Word) else [value]
+            if attribute is not None and attribute.kind == "dim" and isinstance(value, Word):
+                value = named(value.text)
             found[name] = value
         except LosscError as error:
             problems += error.at(attribute_span(text, source)).diagnostics
@@ -45,7 +48,8 @@ def read_attributes(
 
 
 def attribute_span(text: AttributeText, source: Source) -> Span:
-    end = text.value.end if isinstance(text.value, ListText) else span_of(source, text.value).end
+    last = text.value[-1] if isinstance(text.value, tuple) else text.value
+    end = last.end if isinstance(last, ListText) else span_of(source, last).end
     return Span(source, span_of(source, text.name).start, end)
 
 

@@ -16,6 +16,8 @@ import numpy as np
 
 from . import op_meanings as meanings
 from . import op_types as rules
+from . import windows
+from .function import Op, Value
 from .op_types import Attributes
 from .random_bits import random_bits
 from .types import Type
@@ -25,8 +27,8 @@ REQUIRED = object()
 
 @dataclass(frozen=True)
 class Attribute:
-    """`kind` is one of int, float, bool, str, ints, dims, dtype, number. It may be none where it is `optional` or its
-    default is None."""
+    """`kind` is one of int, float, bool, str, ints, dim, dims, dtype, number. It may be none where it is `optional` or
+    its default is None."""
 
     kind: str
     default: Any = REQUIRED
@@ -121,9 +123,17 @@ _TABLE: list[OpDef] = [
          "matrix product; with memory_budget, all that hangs on it is computed for so few rows at a time that it fits",
          transpose_left=Attribute("bool", False), transpose_right=Attribute("bool", False),
          memory_budget=Attribute("int", None)),
+    _row("slice", "index", "x", windows.slice_, windows.evaluate_slice,
+         "the elements from `start` to before `stop` along `axis`; negative bounds count from the end",
+         axis=Attribute("int"), start=Attribute("dim", 0), stop=Attribute("dim", None)),
+    _row("concat", "index", "x...", windows.concat, windows.evaluate_concat,
+         "tensors one after the other along `axis`", axis=Attribute("int")),
+    _row("pad", "index", "x", windows.pad, windows.evaluate_pad,
+         "`before` and `after` more elements along `axis`, each `value`",
+         axis=Attribute("int"), before=Attribute("dim", 0), after=Attribute("dim", 0), value=Attribute("number", 0.0)),
     _row("check", "effect", "ok value?", rules.check, None,
          "refuse the whole run where ok is false; the message names the first position and `value` there",
-         code=Attribute("str"), message=Attribute("str")),
+         code=Attribute("str"), message=Attribute("str", "")),
     _row("with_gradient", "meta", "value wrt_and_derivative...", rules.with_gradient, lambda c, value, *pairs: value,
          "value, declared to have the given elementwise derivative by each operand that precedes one"),
     _row("grad", "meta", "of wrt...", rules.grad, None,
@@ -148,6 +158,23 @@ MIRRORED: Mapping[str, str] = {"eq": "eq", "ne": "ne", "lt": "gt", "gt": "lt", "
 
 VIEWS = ("broadcast", "reshape", "transpose", "stop_gradient", "with_gradient")
 """What repeats its first operand or renames it, element by element."""
+
+WINDOWS = windows.NAMES
+"""What reads each operand at another place along one axis: shifted, and only where there is something."""
+
+LOOKING_ELSEWHERE = ("gather", *WINDOWS)
+"""What reads an operand at another point than that of its result."""
+
+
+def read_elsewhere(op: Op) -> tuple[Value, ...]:
+    """The operands of which an operation reads other elements than those at the point of its result."""
+    return op.operands[:1] if op.name == "gather" else op.operands if op.name in WINDOWS else ()
+
+
+def read_here(op: Op) -> tuple[Value, ...]:
+    """The operands that an operation reads at the point of its result."""
+    return op.operands[1:] if op.name == "gather" else () if op.name in WINDOWS else op.operands
+
 
 FREE = ("constant", "iota", "size")
 """What costs nothing to compute again wherever it is needed, and reads nothing."""

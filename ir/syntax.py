@@ -54,7 +54,7 @@ class ListText:
 @dataclass(frozen=True)
 class AttributeText:
     name: Token
-    value: Token | ListText
+    value: Token | ListText | tuple[Token, ...]
 
 
 @dataclass(frozen=True)
@@ -153,8 +153,11 @@ class _Records(Transformer):
     def attribute(self, children: list[Any]) -> AttributeText:
         return AttributeText(children[0], children[1])
 
-    def value(self, children: list[Any]) -> Token | ListText:
+    def value(self, children: list[Any]) -> Token | ListText | tuple[Token, ...]:
         return children[0]
+
+    def product(self, children: list[Any]) -> tuple[Token, ...]:
+        return tuple(children)
 
     def list(self, children: list[Any]) -> ListText:
         return ListText(_given(children[1:-1]), children[0].start_pos, children[-1].end_pos)

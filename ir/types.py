@@ -85,6 +85,26 @@ def multiply_dims(dims: Iterable[DimLike]) -> DimLike:
     return Dim(factor, tuple(sorted(names))) if names and factor else factor
 
 
+def add_dims(a: DimLike, b: DimLike) -> DimLike | None:
+    """The sum of two dimensions; None where that is no product of names, as N + M and N + 1 are none."""
+    if a == 0 or b == 0:
+        return b if a == 0 else a
+    (factor, names), (other, same) = _parts(a), _parts(b)
+    return multiply_dims([factor + other, *map(named, names)]) if names == same else None
+
+
+def subtract_dims(a: DimLike, b: DimLike) -> DimLike | None:
+    """a - b, where that is known to be a dimension: 2*N - N is, N - 1 and N - 2*N are not."""
+    if b == 0:
+        return a
+    (factor, names), (other, same) = _parts(a), _parts(b)
+    return multiply_dims([factor - other, *map(named, names)]) if names == same and factor >= other else None
+
+
+def _parts(dim: DimLike) -> tuple[int, tuple[str, ...]]:
+    return (dim, ()) if isinstance(dim, int) else (dim.factor, dim.names)
+
+
 def dim_names(dim: DimLike) -> tuple[str, ...]:
     return () if isinstance(dim, int) else dim.names
 

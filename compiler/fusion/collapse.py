@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ...ir.function import Op
+from ...ir.ops import WINDOWS, read_elsewhere
 from ...ir.schedule import Refusal, Schedule
 from ...ir.types import multiply_dims
 
@@ -34,8 +35,7 @@ def _together(schedule: Schedule, axis: int) -> bool:
         present = [a for a in own if a in both]
         if present and (set(present) != both or own.index(axis) > own.index(axis + 1) or _between(own, axis)):
             return False
-    indexed = [op for op in schedule.function.ops if op.name in ("iota", "gather")]
-    return not any(_indexed_axis(schedule, op) in both for op in indexed)
+    return not any(both & _indexed_axes(schedule, op) for op in schedule.function.ops)
 
 
 def _between(own: tuple[int | None, ...], axis: int) -> bool:
@@ -44,9 +44,11 @@ def _between(own: tuple[int | None, ...], axis: int) -> bool:
     return any(a is not None for a in own[last + 1 : own.index(axis + 1)])
 
 
-def _indexed_axis(schedule: Schedule, op: Op) -> int | None:
-    value = op.result if op.name == "iota" else op.operands[0]
-    return schedule.where[value][op.attributes["axis"] % value.type.rank]
+def _indexed_axes(schedule: Schedule, op: Op) -> set[int | None]:
+    """The axes along which it matters to an operation where it is."""
+    values = (*op.results, *op.operands) if op.name in WINDOWS else op.results if op.name == "iota" else ()
+    values = read_elsewhere(op) if op.name == "gather" else values
+    return {schedule.where[value][op.attributes["axis"] % value.type.rank] for value in values}
 
 
 def _joined(schedule: Schedule, axis: int) -> Schedule:

@@ -6,11 +6,11 @@ In: a function of primitives (a kernel's body). Out: `Schedule` or `Refusal`. Th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
 from ...ir.function import Function, Op, Value
-from ...ir.ops import FREE
+from ...ir.ops import FREE, WINDOWS, read_elsewhere
 from ...ir.schedule import Refusal, Schedule
 from ...ir.types import DimLike
 from .across import sums_across
@@ -75,6 +75,11 @@ def join_axes(op: Op, axes: Axes) -> None:
         _join_kept(op.operands[0], (op.attributes["axis"] % op.operands[0].type.rank,), op.result, axes)
         for axis in range(op.result.type.rank):
             axes.join((op.operands[1], axis), (op.result, axis))
+    elif op.name in WINDOWS:
+        for operand in op.operands:
+            for axis in range(operand.type.rank):
+                if axis != op.attributes["axis"]:
+                    axes.join((operand, axis), (op.result, axis))
     elif op.name == "matmul":
         left, right = op.operands
         rows, inner_left = (1, 0) if op.attributes["transpose_left"] else (0, 1)
@@ -194,7 +199,11 @@ def _classify(
     matmul: Op | None = None
     depends: dict[Value, frozenset[int]] = {value: varies[value] for value in function.inputs}
     shared = _same_in_every_row(function, varies)
+    multiplied: set[Value] = set()
     for op in function.ops:
+        elsewhere = _refuse_elsewhere(op, stage, multiplied)
+        if elsewhere is not None:
+            return elsewhere
         of_row = is_row_reduction(op) or op in shared
         after = [operand for operand in op.operands if operand in finished]
         if after:
@@ -219,6 +228,9 @@ def _classify(
             if computed is not None:
                 return Refusal(f"a matrix product reads %{computed.name} from memory")
             matmul = op
+            multiplied.add(op.result)
+        if multiplied.intersection(op.operands):
+            multiplied.update(op.results)
         level = max((stage[operand] for operand in op.operands), default=0)
         for result in op.results:
             stage[result] = level + of_row
@@ -240,6 +252,16 @@ def _classify(
     schedule = Schedule(function, tuple(sizes), looped, columns, where, depends, stage, tuple(rows_reduced),
                         tuple(whole), frozenset(finish), matmul, across)  # fmt: skip
     return _refusal(schedule, varies, rows) or _with_full_outputs(schedule, varies)
+
+
+def _refuse_elsewhere(op: Op, stage: Mapping[Value, int], multiplied: Collection[Value]) -> Refusal | None:
+    """What is known at one point at a time is looked at elsewhere through memory."""
+    for value in read_elsewhere(op):
+        if value in multiplied:
+            return Refusal(f"`{op.name}` reads %{value.name}, which waits for a matrix product, at other elements")
+        if op.name in WINDOWS and stage[value] > 0:
+            return Refusal(f"`{op.name}` reads %{value.name}, which waits for a row, along another loop")
+    return None
 
 
 def _same_in_every_row(function: Function, varies: Mapping[Value, frozenset[int]]) -> frozenset[Op]:
@@ -282,7 +304,11 @@ def _dependence(
     own = frozenset(axis for axis in where[result] if axis is not None)
     if op.name == "matmul":
         return own
-    return frozenset().union(*(depends[operand] for operand in op.operands)) & own
+    found = frozenset().union(*(depends[operand] for operand in op.operands))
+    if op.name in WINDOWS:
+        along = where[result][op.attributes["axis"]]
+        found |= frozenset() if along is None else {along}
+    return found & own
 
 
 def _refusal(schedule: Schedule, varies: dict[Value, frozenset[int]], rows: frozenset[int]) -> Refusal | None:

@@ -21,7 +21,7 @@ from ._match import (
 
 
 def constant_in_another_shape(op: Op, build: Rebuild) -> Value | None:
-    """broadcast c = c, reshape c = c, transpose c = c  exact"""
+    """broadcast c = c, reshape c = c, transpose c = c, slice c = c  exact"""
     number = constant_of(build, op.operands[0])
     return None if number is None else build.constant(number, op.result.type.dtype, op.result.type.shape)
 

@@ -24,7 +24,8 @@ from ...ir.composites import COMPOSITES
 from ...ir.diagnostics import CompilerBug, LirError
 from ...ir.function import Function, Module, Op, Value
 from ...ir.ops import PRIMITIVES
-from ...ir.types import is_float
+from ...ir.types import DimLike, add_dims, is_float, subtract_dims
+from ...ir.windows import offsets
 from ..rewrite import Rebuild, map_functions, with_operands
 from ._match import kept_axes
 from .inline import splice
@@ -70,6 +71,18 @@ def _as_i32(indices: Tensor) -> Tensor:
         return indices.cast("i32")
     outside = (indices < 0) | (indices > 2**31 - 1)
     return outside.select(-1, indices).cast("i32")
+
+
+def _back_in_place(g: Tensor, o: Any) -> Tensor:
+    """0 outside of the slice."""
+    axis, start, stop = (o.attributes[name] for name in ("axis", "start", "stop"))
+    return g.apply("pad", axis=axis, before=start, after=subtract_dims(o.x.shape[axis], stop))
+
+
+def _window(g: Tensor, o: Any, start: DimLike, x: Tensor) -> Tensor:
+    """The part of g where x lies in the result."""
+    axis = o.attributes["axis"]
+    return g.apply("slice", axis=axis, start=start, stop=add_dims(start, x.shape[axis]))
 
 
 def _inverse(permutation: Sequence[int]) -> list[int]:
@@ -138,6 +151,10 @@ VJP: dict[str, tuple[Vjp | None, ...]] = {
     "reduce_max": (_extreme,),
     "reduce_min": (_extreme,),
     "gather": (_scatter, None),
+    "slice": (_back_in_place,),
+    # Each operand of several receives its slice. See `_rule_of`.
+    "concat": (None,),
+    "pad": (lambda g, o: _window(g, o, o.attributes["before"], o.x),),
     "matmul": (_by_left, _by_right),
     # The operands are value, x1, d1, x2, d2, ...: x_i receives g * d_i. See `_rule_of`.
     "with_gradient": (None,),
@@ -154,6 +171,9 @@ def _rule_of(op: Op, index: int) -> Vjp | None:
         if index % 2 == 0:
             return None
         return lambda g, o: g * o.operands[index + 1]
+    if op.name == "concat":
+        start = offsets(tuple(operand.type for operand in op.operands), op.attributes["axis"])[index]
+        return lambda g, o: _window(g, o, start, o.operands[index])
     row = VJP.get(op.name)
     if row is None:
         raise CompilerBug(f"autodiff has no rule for `{op.name}`", span=op.span)

@@ -16,6 +16,7 @@ from ..rewrite import Log, Rule, Rules, rewrite_module
 from ._arithmetic import ARITHMETIC
 from ._folding import POINTWISE, compute_before_repeating, fold_constants
 from ._shapes import ACROSS
+from ._windows import WINDOWS
 
 
 def _table() -> Rules:
@@ -24,7 +25,7 @@ def _table() -> Rules:
         table[name] = (*table.get(name, ()), *rules)
     for name in POINTWISE:
         table[name] = (*table[name], compute_before_repeating)
-    return {**table, **ACROSS}
+    return {**table, **ACROSS, **WINDOWS}
 
 
 RULES = _table()

@@ -76,16 +76,13 @@ def splice(
 
 
 def _bound(attributes: Mapping[str, Any], sizes: Mapping[str, DimLike]) -> Mapping[str, Any]:
-    if not any(
-        isinstance(value, tuple) and any(isinstance(item, Dim) for item in value) for value in attributes.values()
-    ):
-        return attributes
-    return {
-        name: tuple(bind_dim(item, sizes) if isinstance(item, Dim) else item for item in value)
-        if isinstance(value, tuple)
-        else value
-        for name, value in attributes.items()
-    }
+    return {name: _bound_value(value, sizes) for name, value in attributes.items()}
+
+
+def _bound_value(value: Any, sizes: Mapping[str, DimLike]) -> Any:
+    if isinstance(value, tuple):
+        return tuple([_bound_value(item, sizes) for item in value])
+    return bind_dim(value, sizes) if isinstance(value, Dim) else value
 
 
 def _without_unused(before: Module, after: Module) -> Module:

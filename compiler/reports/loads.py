@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ...ir.function import Op, Value
+from ...ir.ops import read_elsewhere
 from ...ir.program import Variant
 from ...ir.schedule import Schedule
 from ...ir.types import ITEM_SIZE, dim_value
@@ -29,7 +30,7 @@ class Pass:
 
 @dataclass(frozen=True)
 class Pick:
-    """An input behind a gather: as many of its elements are loaded as `result` has."""
+    """An input behind a gather or a slice: as many of its elements are loaded as `result` has."""
 
     source: Value
     result: Value
@@ -51,11 +52,11 @@ def passes_of(schedule: Schedule, variant: Variant) -> list[Pass]:
 
 def picks_of(schedule: Schedule) -> list[Pick]:
     return [
-        Pick(value, op.result)
+        Pick(value, op.result if op.name in ("gather", "slice") else operand)
         for op in schedule.function.ops
-        if op.name == "gather"
+        for operand in read_elsewhere(op)
         for value in schedule.function.inputs
-        if value in behind([op.operands[0]], schedule.producer, picked=False)
+        if value in behind([operand], schedule.producer, picked=False)
     ]
 
 

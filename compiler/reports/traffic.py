@@ -129,7 +129,7 @@ def _needed(entry: Function, sizes: Mapping[str, int]) -> list[tuple[Value, Valu
     picked: dict[Value, list[Value]] = {}
     whole = set(entry.outputs)
     for op in reversed(entry.ops):
-        if op.name == "gather":
+        if op.name in ("gather", "slice"):
             picked.setdefault(op.operands[0], []).append(op.result)
             whole.update(op.operands[1:])
         elif op.name in PRIMITIVES and PRIMITIVES[op.name].kind == "pointwise" and op.result not in whole:

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Collection, Sequence
 
 from ...ir.function import Value
-from ...ir.ops import FREE
+from ...ir.ops import FREE, read_here
 from ...ir.schedule import Schedule
 from ...ir.types import is_float
 from ..costs import cost_of
@@ -55,7 +55,7 @@ class _Rows:
     def operands(self, value: Value) -> list[Value]:
         """What a value is computed from. What a gather picks from is no element of the same point."""
         op = self.producer.get(value)
-        used = () if op is None else op.operands[1:] if op.name == "gather" else op.operands
+        used = () if op is None else read_here(op)
         return [operand for operand in used if operand in self.elements]
 
     def behind(self, wanted: Sequence[Value]) -> list[Value]:

@@ -15,16 +15,16 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from lossc.ir.function import Function, Op, Value
-from lossc.ir.interp import bind_shapes, evaluate_op
+from lossc.ir.interp import bind_shapes, context_of, evaluate_op
 from lossc.ir.op_meanings import Evaluation
-from lossc.ir.ops import PRIMITIVES
-from lossc.ir.types import dim_value, is_float, numpy_dtype
+from lossc.ir.ops import PRIMITIVES, WINDOWS
+from lossc.ir.types import is_float, numpy_dtype
 
 Array = np.ndarray[Any, Any]
 
@@ -107,8 +107,7 @@ def _evaluate(op: Op, known: dict[Value, Bounded], sizes: Mapping[str, int], uni
         known.update({result: Bounded(np.asarray(environment[result]), None) for result in op.results})
         return
     definition = PRIMITIVES[op.name]
-    type_ = op.result.type
-    context = Evaluation(op.attributes, type_.dtype, tuple(dim_value(dim, sizes) for dim in type_.shape))
+    context = context_of(op, sizes)
 
     def evaluate(*arrays: Array) -> Array:
         assert definition.evaluate is not None
@@ -117,6 +116,8 @@ def _evaluate(op: Op, known: dict[Value, Bounded], sizes: Mapping[str, int], uni
     value = evaluate(*(operand.value for operand in operands))
     if definition.kind == "shape" or op.name in ("stop_gradient", "with_gradient"):
         error = None if operands[0].error is None else evaluate(operands[0].error)
+    elif op.name in WINDOWS:
+        error = _window_error(context, definition.evaluate, operands)
     elif op.name == "gather":
         assert operands[1].error is None, "an index must be exact"
         error = None if operands[0].error is None else evaluate(operands[0].error, operands[1].value)
@@ -130,6 +131,14 @@ def _evaluate(op: Op, known: dict[Value, Bounded], sizes: Mapping[str, int], uni
         error = _propagated(op.name, operands, value, evaluate)
         error = _joined(error, _rounding(op, value, unit))
     known[op.result] = Bounded(value, error)
+
+
+def _window_error(context: Evaluation, evaluate: Any, operands: Sequence[Bounded]) -> Array | None:
+    """The errors lie as the elements do, and what is beside them is exact."""
+    if all(operand.error is None for operand in operands):
+        return None
+    beside = replace(context, attributes={**context.attributes, "value": 0.0})
+    return evaluate(beside, *(operand.error_array() for operand in operands))
 
 
 def _rounding(op: Op, value: Array, unit: Mapping[str, float]) -> Array | None:

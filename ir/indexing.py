@@ -1,0 +1,84 @@
+"""What stands in the brackets of `x[...]`, as in NumPy: whole numbers, slices of neighbours, `None` and `...`.
+
+In: a tensor and the items. Out: the part, by `slice` and `reshape`. What NumPy has beside, arrays of numbers and of
+truth values, is `gather` and `select` here.
+"""
+
+from __future__ import annotations
+
+from types import EllipsisType
+from typing import TYPE_CHECKING, Any
+
+from .diagnostics import Limitation, LirError
+from .types import Dim, DimLike
+
+if TYPE_CHECKING:
+    from .builder import Tensor
+
+
+def part(x: Tensor, items: tuple[Any, ...]) -> Tensor:
+    """The part of x that the items name. Raises LirError."""
+    shape: list[DimLike] = []
+    axis = 0
+    for item in _with_all_axes(x, items):
+        if item is None:
+            shape.append(1)
+            continue
+        size = x.shape[axis]
+        start, stop = _bounds(x, axis, item)
+        if (start, stop) != (0, size):
+            x = x.apply("slice", axis=axis, start=start, stop=stop)
+        if isinstance(item, slice):
+            shape.append(x.shape[axis])
+        axis += 1
+    return x.reshape(shape)
+
+
+def _with_all_axes(x: Tensor, items: tuple[Any, ...]) -> list[Any]:
+    """The items with a slice for every axis that none is for."""
+    used = sum(item is not None and not isinstance(item, EllipsisType) for item in items)
+    dots = [place for place, item in enumerate(items) if isinstance(item, EllipsisType)]
+    if used > x.rank:
+        raise LirError(f"{used} indices for {x.type}, which has {x.rank} axes", code="LIR0033")
+    if len(dots) > 1:
+        raise LirError("`...` stands for the other axes once", code="LIR0033")
+    place = dots[0] if dots else len(items)
+    return [*items[:place], *[slice(None)] * (x.rank - used), *items[place + 1 :]]
+
+
+def _bounds(x: Tensor, axis: int, item: Any) -> tuple[DimLike, DimLike]:
+    size = x.shape[axis]
+    if isinstance(item, slice):
+        if item.step not in (None, 1):
+            raise Limitation(f"a slice takes neighbours in their order, found a step of {item.step}",
+                             "reshape, and take one element of the new axis: x.reshape((n, 2))[:, 0]")  # fmt: skip
+        given = [bound for bound in (item.start, item.stop) if bound is not None]
+        if isinstance(size, int) and all(map(_is_whole, given)):
+            start, stop, _ = item.indices(size)
+            return start, max(start, stop)
+        for bound in given:
+            _check(bound)
+        stop = size if item.stop is None else item.stop
+        return 0 if item.start is None else item.start, stop
+    if not _is_whole(item):
+        _check(item)
+        raise LirError(f"one element of an axis is named by a whole number, found {item}", code="LIR0033")
+    if not isinstance(size, int):
+        raise Limitation(f"whether axis {axis} of {x.type} has an element {item} is known only at run time",
+                         "declare the axis with its size, or use gather, which gives 0 where there is none",
+                         )  # fmt: skip
+    if not -size <= item < size:
+        raise LirError(f"index {item} is out of range for axis {axis} of {x.type}", code="LIR0033")
+    start = int(item) % size
+    return start, start + 1
+
+
+def _is_whole(item: Any) -> bool:
+    return hasattr(item, "__index__") and not isinstance(item, bool)
+
+
+def _check(bound: Any) -> None:
+    if not _is_whole(bound) and not isinstance(bound, Dim):
+        raise LirError(f"expected a whole number or a slice in the brackets, found {type(bound).__name__}",
+                       "one element a position is gather, a choice by truth values is select",
+                       code="LIR0033")  # fmt: skip
