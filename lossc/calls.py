@@ -142,7 +142,11 @@ def _append(
         stretched = _broadcast(definition, given)
         if stretched is None:
             raise
-        return _emit(builder, definition.name, list(stretched.values()), attributes)
+        try:
+            return _emit(builder, definition.name, list(stretched.values()), attributes)
+        except LirError:
+            # Of the shapes that the user gave.
+            raise error from None
 
 
 def _reduced(

@@ -92,6 +92,11 @@ def repeated(weight: Tensor, x: Tensor, name: str) -> Tensor:
                        code="LIR0030") from None  # fmt: skip
 
 
+def with_nan(values: Tensor) -> Tensor:
+    """Values of a loss that is linear in pieces: where one is NaN its gradient is, too, not the slope of a piece."""
+    return values.with_gradient((values, values.isnan().select(values, 1)))
+
+
 def clamp_at_zero(z: Tensor) -> Tensor:
     """max(0, z), with derivative 1 at 0 as torch.clamp has it; NaN stays NaN."""
     return (z < 0).select(0, z)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..builder import Tensor
 from ._logits import binary_cross_entropy
-from ._reduction import as_given, like, same_shape, weighted
+from ._reduction import as_given, like, repeated, same_shape, weighted
 
 
 def bce_loss(x: Tensor, t: Tensor, weight: Tensor | None = None, *, reduction: str = "mean") -> Tensor:
@@ -51,6 +51,6 @@ def bce_with_logits_loss(
     if pos_weight is None:
         value = binary_cross_entropy(x, t)
     else:
-        extra = like(pos_weight, x).broadcast_to(x.shape) - 1
+        extra = repeated(like(pos_weight, x), x, "pos_weight") - 1
         value = (1 - t) * x + (1 + extra * t) * (-x).softplus()
     return as_given(weighted(value, weight, reduction), given, reduction)

@@ -13,7 +13,7 @@ from ..diagnostics import LirError
 from ..layers import linear
 from ..types import is_float
 from ._distributions import distribution_rows, weigh_classes
-from ._labels import Labels, class_batch, reduce_rows
+from ._labels import Labels, class_batch, not_equal, reduce_rows
 from ._reduction import like
 
 
@@ -112,12 +112,19 @@ def linear_cross_entropy_loss(
     if weight.rank != 2 or weight.shape[1] != hidden.shape[-1]:
         raise LirError(f"the weight for hidden {hidden.type} has type {hidden.dtype}[C, {hidden.shape[-1]}], found "
                        f"{weight.type}", "weights are [out, in]", code="LIR0030")  # fmt: skip
-    wide = hidden.widen()
+    wide = _without_ignored(hidden.widen(), target, ignore_index)
     logits = linear(wide, like(weight, wide), None if bias is None else like(bias, wide),
                     memory_budget=memory_budget)  # fmt: skip
     loss = cross_entropy_loss(logits, target, class_weight, ignore_index=ignore_index,
                               label_smoothing=label_smoothing, reduction=reduction, empty=empty)  # fmt: skip
     return loss.cast(hidden.dtype) if reduction == "none" else loss
+
+
+def _without_ignored(hidden: Tensor, target: Tensor, ignore_index: int | None) -> Tensor:
+    """0 in the rows that are ignored: in g^T @ hidden 0 times what they hold would be NaN where that is no number."""
+    if ignore_index is None or is_float(target.dtype) or target.shape != hidden.shape[:-1]:
+        return hidden
+    return not_equal(target, ignore_index).insert_axis(target.rank, hidden.shape[-1]).select(hidden, 0)
 
 
 def _refuse_ignore_index(ignore_index: int | None) -> None:

@@ -8,7 +8,7 @@ from .._softmax import shifted_exponentials
 from ..builder import Tensor
 from ..diagnostics import LirError
 from ..types import Type
-from ._reduction import as_given, clamp_at_zero, like, reduce_loss, same_shape
+from ._reduction import as_given, clamp_at_zero, like, reduce_loss, same_shape, with_nan
 from ._scalars import check_positive, scalar
 
 _COSINE_EPS = 1e-12
@@ -82,7 +82,7 @@ def hinge_embedding_loss(x: Tensor, t: Tensor, *, margin: float | Tensor = 1.0, 
     target = like(t, wide)
     apart = clamp_at_zero(scalar(margin, wide, "margin") - wide)
     value = (target == -1).select(0, wide) + (target == 1).select(0, apart)
-    return as_given(reduce_loss(value, reduction), x, reduction)
+    return as_given(reduce_loss(with_nan(value), reduction), x, reduction)
 
 
 def margin_ranking_loss(
@@ -101,7 +101,7 @@ def margin_ranking_loss(
     same_shape(x1, t)
     wide = x1.widen()
     value = clamp_at_zero(scalar(margin, wide, "margin") - like(t, wide) * (wide - like(x2, wide)))
-    return as_given(reduce_loss(value, reduction), x1, reduction)
+    return as_given(reduce_loss(with_nan(value), reduction), x1, reduction)
 
 
 def info_nce_loss(

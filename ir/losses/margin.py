@@ -8,7 +8,7 @@ from ..op_types import class_axis
 from ..types import is_integer
 from ._labels import Labels, along_classes, class_batch, in_range, is_label, only_labels, reduce_rows
 from ._logits import binary_cross_entropy
-from ._reduction import as_given, clamp_at_zero, like, reduce_loss, same_shape
+from ._reduction import as_given, clamp_at_zero, like, reduce_loss, same_shape, with_nan
 from ._scalars import scalar
 
 
@@ -42,7 +42,7 @@ def _of_margin(given: Tensor, t: Tensor, reduction: str, squared: bool) -> Tenso
     same_shape(given, t)
     x = given.widen()
     hinge = clamp_at_zero(1 - x * like(t, x))
-    return as_given(reduce_loss(hinge**2 if squared else hinge, reduction), given, reduction)
+    return as_given(reduce_loss(hinge**2 if squared else with_nan(hinge), reduction), given, reduction)
 
 
 def soft_margin_loss(x: Tensor, t: Tensor, *, reduction: str = "mean") -> Tensor:
