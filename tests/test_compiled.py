@@ -266,6 +266,19 @@ def test_importing_loads_nothing_heavy(tmp_path: Path) -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_the_package_shows_what_it_is_for_and_loads_it_when_it_is_used() -> None:
+    assert [name for name in dir(lossc) if not name.startswith("_")] == sorted(
+        [*lossc.__all__, "functional", "nn", "optim", "torch"]
+    )
+    for name in lossc.__all__:
+        assert getattr(lossc, name).__name__ == name
+    code = "import sys, lossc; print('numpy' in sys.modules, lossc.functional.__name__, 'numpy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "lossc.functional", "True"]
+    with pytest.raises(AttributeError, match="no attribute 'Grahp'"):
+        lossc.Grahp  # type: ignore[attr-defined]  # noqa: B018
+
+
 def test_plans_that_are_forgotten_let_go_of_everything(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lossc.runtime.execute.MOST_PLANS", 2)
     g = lossc.Graph()
