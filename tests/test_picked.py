@@ -77,3 +77,18 @@ def test_a_label_far_out_of_range_is_refused(device: Device) -> None:
     arrays["t"][33] = 2**31 - 1
     with pytest.raises(CheckFailed, match="row 33"):
         Runner(text, device, "row-item")(**arrays)
+
+
+JOINED = """func @f(%x: f32[2, 7], %y: f32[1, 7], %t: i64[2]) -> (%loss: f32[2]) {
+  %first = slice %x {axis = 0, start = 1, stop = 2}
+  %joined = concat %first, %y {axis = 0}
+  %loss = cross_entropy_loss %joined, %t {reduction = "none", label_smoothing = 0.1}
+  return %loss
+}"""
+
+
+def test_what_lies_at_another_row_is_not_fetched(device: Device) -> None:
+    arrays = arrays_for(7, 2)
+    given = {"x": arrays["x"], "y": arrays["x"][:1], "t": arrays["t"].astype(np.int64)}
+    for where in (None, device):
+        agree(Runner(JOINED, where), JOINED, [given], rtol=1e-5)

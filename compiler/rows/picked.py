@@ -50,7 +50,8 @@ def fetch_picked(
 
 
 def _inputs_behind(schedule: Schedule, value: Value) -> list[Value]:
-    seen = behind([value], schedule.producer)
+    """Those whose element at the same point the value hangs on: not what lies behind a slice, at another one."""
+    seen = behind([value], schedule.producer, picked=False)
     return [each for each in schedule.function.inputs if each in seen]
 
 
