@@ -23,7 +23,7 @@ from lossc.ir.types import DimLike, Type, dim_value, is_float
 from lossc.ir.verify import check_type
 
 # What leaves the values of a tensor as they are, at most moved, repeated or in another type.
-_SAME_VALUES = ("cast", "broadcast", "reshape", "transpose", "stop_gradient")
+_SAME_VALUES = ("cast", "broadcast", "reshape", "transpose", "slice", "stop_gradient")
 _BOUNDS = ("lt", "le", "gt", "ge")
 
 

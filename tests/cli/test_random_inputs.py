@@ -31,6 +31,14 @@ def test_labels_lie_in_the_classes() -> None:
     assert 0.9 < arrays["x"].std() < 1.1
 
 
+def test_labels_that_are_a_slice_lie_in_the_classes() -> None:
+    text = """
+  %last = slice %tokens {axis = 1, start = -1}
+  %labels = reshape %last {shape = [B]}
+  %a = cross_entropy_loss %x, %labels"""
+    assert set(drawn("%x: f32[B, 10], %tokens: i32[B, 3]", text)["tokens"].ravel()) == set(range(10))
+
+
 def test_probabilities_lie_in_their_range() -> None:
     arrays = drawn("%p: f32[B], %t: f32[B]", "  %loss = bce_loss %p, %t")
     assert arrays["p"].min() >= 0
