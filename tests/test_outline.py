@@ -245,7 +245,7 @@ def test_a_constant_beside_a_reduction_that_is_stored_elsewhere_is_a_kernel_of_i
       return %g, %gu
     }"""
     x = np.random.default_rng(0).standard_normal((1, 33)).astype(np.float32)
-    found = run(text, None, x=x, u=np.float32(1))
+    found = run(text, None, x=x, u=np.ones((), np.float32))
     p = np.exp(x - x.max())
     wanted = p / p.sum() - (x == x.max())
     np.testing.assert_allclose(found["g"], wanted, rtol=1e-5, atol=1e-7)
