@@ -9,6 +9,7 @@ While a step trains, its parameters live side by side in one piece of memory (`a
 from __future__ import annotations
 
 import math
+import threading
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -91,14 +92,27 @@ class UnknownParameter(LirError, KeyError):
 
 
 class Parameters(Mapping[str, np.ndarray]):
-    """Parameters by name, in the order in which they were made. Names may hold dots: `fc1.weight`."""
+    """Parameters by name, in the order in which they were made. Names may hold dots: `fc1.weight`.
+
+    Who changes values that others may be reading, or reads several that belong together, holds the `lock`: a step of
+    training, and while there are steps (`is_trained`) every run that reads parameters. `is_under_way` while a step is.
+    """
 
     def __init__(self, seed: int = 0) -> None:
         self.seed = seed
         self._entries: dict[str, Parameter] = {}
+        self.lock = threading.RLock()
+        self.is_trained = self.is_under_way = False
 
     def __repr__(self) -> str:
         return f"Parameters({', '.join(f'{p.name}: {p.type}' for p in self._entries.values())})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy has, or a pickle: a lock is nobody else's."""
+        return {name: value for name, value in vars(self).items() if name != "lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, lock=threading.RLock())
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)
@@ -114,7 +128,8 @@ class Parameters(Mapping[str, np.ndarray]):
 
         Raises UnknownParameter, a KeyError, for another name.
         """
-        values = self.live(name).copy()
+        with self.lock:
+            values = self.live(name).copy()
         values.flags.writeable = False
         return values
 
@@ -122,22 +137,24 @@ class Parameters(Mapping[str, np.ndarray]):
         """Set the values of a parameter; floats are converted, the shape must be its own. Raises LirError."""
         entry = self.entry(name)
         fresh = check_parameter(name, value, Type(entry.type.dtype, _expected_shape(entry, value)))
-        if entry.array is None:
-            entry.array = fresh
-        else:
-            if entry.arena is not None:
-                entry.arena.receive()
-            entry.array[...] = fresh
-            if entry.arena is not None:
-                entry.arena.send()
+        with self.lock:
+            if entry.array is None:
+                entry.array = fresh
+            else:
+                if entry.arena is not None:
+                    entry.arena.receive()
+                entry.array[...] = fresh
+                if entry.arena is not None:
+                    entry.arena.send()
 
     def update(self, values: Mapping[str, Any]) -> None:
         """Set several parameters, or none of them where one does not fit."""
         for name, value in values.items():
             entry = self.entry(name)
             check_parameter(name, value, Type(entry.type.dtype, _expected_shape(entry, value)))
-        for name, value in values.items():
-            self[name] = value
+        with self.lock:
+            for name, value in values.items():
+                self[name] = value
 
     def entry(self, name: str) -> Parameter:
         """The entry itself. Raises LirError, with the nearest name."""
@@ -216,7 +233,8 @@ class Parameters(Mapping[str, np.ndarray]):
         """Write all values to a safetensors file, at once or not at all."""
         from lossc.training.checkpoint import write_tensors
 
-        write_tensors(path, {name: self.live(name) for name in self}, {})
+        with self.lock:
+            write_tensors(path, {name: self.live(name) for name in self}, {})
 
     def load(self, path: str | PathLike[str]) -> None:
         """Read all values from a safetensors file, also from one that a step saved. Raises LirError where one is

@@ -43,13 +43,21 @@ FIRST_LOSSC = 1_767_225_600
 class Ready:
     """A program with the OpenCL C of its kernels by name, and the options to build it with. `overwrites` are pairs of
     an input and an output that may share memory without a ragged end. `compiled` is there where it was compiled just
-    now; a program that was found has an `Entry` for each of its kernels."""
+    now; a program that was found has an `Entry` for each of its kernels. `asked` is what it was made of."""
 
     program: Program
     sources: dict[str, str]
     options: str
     overwrites: frozenset[tuple[str, str]]
     compiled: Compiled | None = None
+    asked: tuple[Module, DeviceInfo, str | None] | None = None
+
+    def at_every_level(self) -> Compiled:
+        """The program at every level below its module; one that was found is compiled for this."""
+        from lossc.compiler import compile_module
+
+        assert self.asked is not None
+        return self.compiled or compile_module(*self.asked)
 
 
 def ready_program(
@@ -57,8 +65,9 @@ def ready_program(
 ) -> Ready:  # fmt: skip
     """The program of the entry of `module` on a device; `info` is what the compiler is told of it, if not all."""
     own, info = own_files(), info or device.info
+    asked = (module, info, strategy)
     if not cache_enabled() or not own:
-        return _compiled(module, info, strategy)
+        return replace(_compiled(module, info, strategy), asked=asked)
     key = cache_key([own, _text(module), repr(info), strategy or ""])
     entries = Cache(cache_folder("compiled"))
     found = _unpickled(entries.get(key), Ready)
@@ -66,7 +75,7 @@ def ready_program(
         found = _compiled(module, info, strategy)
         lean = replace(found, program=as_run(found.program), compiled=None)
         entries.put(key, pickle.dumps(lean, protocol=5))
-    return found
+    return replace(found, asked=asked)
 
 
 def module_of_text(text: str, name: str, parse: Callable[[], Module]) -> Module:

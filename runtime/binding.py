@@ -17,8 +17,9 @@ from ..ir.program import CHECK_HOLDS
 from ..ir.types import dim_value
 from .drivers import load_pyopencl
 from .given_outputs import checked_outputs
-from .memory import POOL, Access, Argument, argument_for, copy, fetch
-from .plan import Loaded, Plan, reset
+from .memory import POOL, Access, Argument, address_of, argument_for, copy, fetch
+from .plan import Fresh, Loaded, Plan, reset, take_turn
+from .pointers import Pointers
 
 Given = np.ndarray | Argument
 """An input: an array on the host, or memory that a kernel takes as it is."""
@@ -30,6 +31,7 @@ class Binding:
     def __init__(self, loaded: Loaded) -> None:
         self._loaded, self._device = loaded, loaded.device
         self._pointer = load_pyopencl().SVM if loaded.device.info.shared_pointers else None
+        self._pointers = Pointers()
 
     def memory(self, array: Given, access: Access = "read") -> tuple[Any, Given]:
         """What a kernel takes for an array, and what holds that."""
@@ -46,6 +48,7 @@ class Binding:
     def bind(self, plan: Plan, given: Sequence[Given]) -> dict[str, Given]:
         """Set the arguments for the inputs; by buffer, what must stay alive until the kernels are done."""
         arguments: dict[str, Given] = {}
+        take_turn(self._device, plan, arguments)
         plan.addresses.clear()
         for root, array, uses in zip(self._loaded.free_buffers, given, plan.input_uses):
             value, arguments[root] = self.memory(array)
@@ -75,17 +78,22 @@ class Binding:
                 array = taken[fresh.root]
                 value, held = self.memory(array, "write")
             elif fresh.small is not None:
-                array, value = fresh.small.take()
-                held = array
+                array, address = fresh.small.take()
+                value, held = self._pointers[address], array
             else:
-                beside = 0 if plan.largest is None else _address(given[plan.largest])
-                array = POOL.empty(fresh.shape, fresh.dtype, beside)
+                array = self.new_array(plan, fresh, given)
                 value, held = self.memory(array, "write")
             arguments[fresh.root] = held
             arrays.append(array)
             for set_argument, position in fresh.uses:
                 set_argument(position, value)
         return arrays
+
+    def new_array(self, plan: Plan, fresh: Fresh, given: Sequence[Given]) -> np.ndarray:
+        """An array for an output that is not small."""
+        beside = None if plan.largest is None else given[plan.largest]
+        # Only an array on the host has a place there.
+        return POOL.empty(fresh.shape, fresh.dtype, address_of(beside) if isinstance(beside, np.ndarray) else 0)
 
     def taken(self, plan: Plan, out: Mapping[str, Any], arguments: Mapping[str, Given]) -> dict[str, np.ndarray]:
         """The arrays that the user gives for outputs, by buffer; those for copied outputs are only checked."""
@@ -125,7 +133,7 @@ class Binding:
 
     def failure(self, plan: Plan, arguments: Mapping[str, Given]) -> CheckFailed | None:
         """What the checks say, once the kernels are done; afterwards all of them hold again."""
-        status = plan.status
+        status, plan.turn[0] = plan.status, None
         if status is None:
             return None
         words = (fetch(self._device, status) if status.copied else status.array).tolist()
@@ -150,8 +158,3 @@ def as_argument(memory: Given) -> Argument:
 
 def on_the_host(memory: Given) -> bool:
     return isinstance(as_argument(memory).array, np.ndarray)
-
-
-def _address(memory: Given) -> int:
-    """Where an array lies on the host, 0 if it does not."""
-    return memory.__array_interface__["data"][0] if isinstance(memory, np.ndarray) else 0

@@ -28,7 +28,8 @@ class Pending:
         self._failure: Callable[[], Exception | None] | None = failure
         self._before = tuple(before)
         self._error: Exception | None = None
-        self._lock = threading.Lock()
+        # A signal handler may ask while we do.
+        self._lock = threading.RLock()
 
     @property
     def is_settled(self) -> bool:
@@ -38,14 +39,15 @@ class Pending:
     def settle(self) -> None:
         """Wait for the run. Raises CheckFailed, also when asked again: what it computed is never handed out."""
         with self._lock:
-            if self._failure is not None:
+            failure = self._failure
+            if failure is not None:
                 try:
                     for pending in self._before:
                         pending.settle()
                 except Exception as error:
                     self._error = error
                 # Also where an earlier run failed: this one's status is to be read and put back.
-                own = self._failure()
+                own = failure()
                 self._error = self._error or own
                 self._failure, self._before = None, ()
         if self._error is not None:

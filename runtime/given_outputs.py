@@ -7,17 +7,13 @@ kernel can write: of the output's shape and dtype, aligned, and memory of its ow
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from ctypes import addressof, c_char
 from typing import Any
 
 import numpy as np
 
 from ..ir.diagnostics import LirError, did_you_mean
-from .memory import ALIGNMENT
+from .memory import ALIGNMENT, address_of
 from .plan import PlannedOutput
-
-from_buffer: Any = c_char.from_buffer
-"""As `memory.address_of`, with fewer steps: this is asked for every array of a call of a few microseconds."""
 
 
 def checked_outputs(
@@ -31,7 +27,7 @@ def checked_outputs(
     taken: list[tuple[str, int, int]] = []
     starts: list[int] = []
     for name, array in inputs:
-        starts.append(start := _start(array))
+        starts.append(start := address_of(array))
         taken.append((name, start, start + array.nbytes))
     given: dict[str, np.ndarray] = {}
     for name, array in out.items():
@@ -45,9 +41,10 @@ def checked_outputs(
         if array.shape != output.shape or array.dtype != output.dtype:
             raise LirError(f"out[{name!r}] must be {output.dtype}{list(output.shape)}, "
                            f"found {array.dtype}{list(array.shape)}")  # fmt: skip
-        starts.append(start := _start(array))
-        end = start + array.nbytes
         flags = array.flags
+        start = address_of(array) if flags.c_contiguous else 0
+        starts.append(start)
+        end = start + array.nbytes
         if not (flags.c_contiguous and flags.writeable) or (start % ALIGNMENT and start != end):
             raise LirError(f"out[{name!r}] must be writable, C-contiguous and 64-byte aligned",
                            "lossc.empty(shape, dtype) gives such an array")  # fmt: skip
@@ -57,12 +54,3 @@ def checked_outputs(
         taken.append((name, start, end))
         given[name] = array
     return given, starts
-
-
-def _start(array: np.ndarray) -> int:
-    """Where a contiguous array begins."""
-    try:
-        return addressof(from_buffer(array))
-    except (TypeError, ValueError, BufferError):
-        # Of read-only and of empty arrays, and of element types that Python's buffers do not have.
-        return array.__array_interface__["data"][0]

@@ -30,7 +30,6 @@ from ..ir.program import (
 from ..ir.types import ITEM_SIZE, dim_value, numpy_dtype
 from .build import BuiltProgram, build
 from .device import Device
-from .drivers import load_pyopencl
 from .memory import SMALLEST_POOLED, Argument, device_memory, send, working_memory
 from .small_outputs import COUNTS_REFERENCES, LARGEST, SmallOutput
 
@@ -106,12 +105,13 @@ class Fresh:
 class Plan:
     """`input_uses` are those of each free input, in order.
 
-    `largest` is the input that large outputs lie apart from, None where all is small. `plain`: the outputs are `fresh`
-    ones, in order; `quick`: these are small, too, and pointers are shared. `status` holds a word a check, which only a
-    failure changes. Where `synchronous`, a launch returns when it is done. `programs` must live as long as their
-    kernels; the first run leaves more of the `unsaved` ones to be put on disk. `free_outputs` are handed out; `outputs`
-    are these, and fixed ones that a run copies to their places. `addresses` are those that the arguments of inputs and
-    outputs are set to, where a run by address was the last.
+    `largest` is the input that large outputs lie apart from, None where all is small. `plain`: the outputs are
+    `fresh` ones, in order; `quick`: all of it, or these, are small, too, and pointers are shared. `status` holds a
+    word a check, which only a failure changes. Where `synchronous`, a launch returns when it is done. `programs`
+    must live as long as their kernels; the first run leaves more of the `unsaved` ones to be put on disk.
+    `free_outputs` are handed out; `outputs` are these, and fixed ones that a run copies to their places.
+    `addresses` are those that the arguments of inputs and outputs are set to, where a run by address was the last.
+    `turn` holds what stands for the run that is under way.
     """
 
     sizes: Mapping[str, int]
@@ -131,6 +131,12 @@ class Plan:
     unsaved: list[BuiltProgram]
     free_outputs: Mapping[str, PlannedOutput]
     addresses: list[int] = field(default_factory=list)
+    turn: list[object] = field(default_factory=lambda: [None])
+
+    @cached_property
+    def calls(self) -> tuple[tuple[Any, ...], ...]:
+        """What the driver is to be called with, for each launch."""
+        return tuple((self.queue, *launch) for launch in self.launches)
 
     @cached_property
     def result_uses(self) -> tuple[tuple[Use, ...], ...]:
@@ -161,7 +167,8 @@ class Temporaries:
             if held is not None:
                 # Sizes that grow by one from batch to batch are not to make new memory for each.
                 capacity = max(nbytes, held.array.nbytes * 5 // 4)
-                del self._held[name], held
+                self._held.pop(name, None)
+                del held
                 self._forget_plans()
             held = self._held[name] = working_memory(self._device, capacity, self.in_background)
         return held._replace(array=held.array[:nbytes].view(dtype), keep=(held,))
@@ -207,7 +214,8 @@ def make_plan(loaded: Loaded, sizes: Mapping[str, int], temporaries: Temporaries
         tuple(Fresh(root, o.shape, o.dtype, tuple(uses.get(root, ())), small_outputs[root])
               for root, o in wanted.items()),
         tuple(o for o in outputs if o.copied or o.name not in loaded.fixed_outputs),
-        _largest(loaded, elements), plain, plain and all(small_outputs.values()), status,
+        _largest(loaded, elements), plain,
+        plain and device.info.shared_pointers and (small or all(small_outputs.values())), status,
         [CHECK_HOLDS] * len(program.checks), {**keep, **held},
         device.local_thread_queue if small else device.queue, small, tuple(programs.values()),
         [*programs.values()] if device.compiles_at_launch else [],
@@ -219,7 +227,7 @@ def _small_output(device: Device, output: PlannedOutput) -> SmallOutput | None:
     nbytes = math.prod(output.shape) * output.dtype.itemsize
     if not (0 < nbytes <= LARGEST and device.info.shared_pointers and COUNTS_REFERENCES):
         return None
-    return SmallOutput(output.shape, output.dtype, nbytes, load_pyopencl().SVM)
+    return SmallOutput(output.shape, output.dtype)
 
 
 def _fixed_memory(loaded: Loaded, outputs: Sequence[PlannedOutput]) -> dict[str, Argument]:
@@ -283,6 +291,13 @@ def reset(device: Device, status: Argument) -> None:
     """Have every check hold."""
     status.array[...] = CHECK_HOLDS
     send(device, status)
+
+
+def take_turn(device: Device, plan: Plan, turn: object) -> None:
+    """Have another run of this plan see that its arguments are no longer set, and nothing of its status."""
+    if plan.turn[0] is not None and plan.status is not None:
+        reset(device, plan.status)
+    plan.turn[0] = turn
 
 
 def _planned_outputs(loaded: Loaded, sizes: Mapping[str, int]) -> tuple[PlannedOutput, ...]:

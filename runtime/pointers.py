@@ -15,7 +15,7 @@ MOST = 256
 
 
 class Pointers(dict[int, Any]):
-    """Arguments by address, made when first asked for. For one thread."""
+    """Arguments by address, made when first asked for."""
 
     def __missing__(self, address: int) -> Any:
         if len(self) >= MOST:

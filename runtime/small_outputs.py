@@ -1,17 +1,17 @@
 """Memory of small results, used again where nobody can see it any more.
 
-In: the shape and dtype of an output that a plan makes in each run. Out: a new array in each, and what kernels take for
-it. Making such an array and its kernel argument costs as much as a small kernel, so a plan keeps a few blocks of memory
-for each output. An array that a user holds, a view of it, or a tensor over it holds a reference to its block, and a
-block is taken again only when there is no reference but the plan's own: nothing that a user holds ever changes.
+In: the shape and dtype of an output that a plan makes in each run. Out: a new array in each, and where it lies. Making
+such an array and its kernel argument costs as much as a small kernel, so a plan keeps a few blocks of memory for each
+output, and kernels the arguments that they had. An array that a user holds, a view of it, or a tensor over it holds a
+reference to its block, and a block is taken again only when there is no reference but the plan's own: nothing that a
+user holds ever changes.
 """
 
 from __future__ import annotations
 
+import math
 import sys
-from collections.abc import Callable
 from sys import getrefcount
-from typing import Any
 
 import numpy as np
 
@@ -27,31 +27,33 @@ COUNTS_REFERENCES = hasattr(sys, "getrefcount") and getattr(sys, "_is_gil_enable
 
 
 class _Block:
-    """Memory for one array, what kernels take for it, and how many references there are while nobody uses it."""
+    """Memory for one array, where that begins, and how many references there are while nobody uses it."""
 
-    __slots__ = ("alone", "memory", "start", "value", "window")
+    __slots__ = ("address", "alone", "memory", "start")
 
-    def __init__(self, nbytes: int, pointer: Callable[[np.ndarray], Any]) -> None:
+    def __init__(self, nbytes: int) -> None:
         self.memory = np.empty(nbytes + ALIGNMENT, np.uint8)
         self.start = -address_of(self.memory) % ALIGNMENT
-        self.window = self.memory[self.start : self.start + nbytes]
-        self.value = pointer(self.window)
+        self.address = address_of(self.memory) + self.start
         self.alone = getrefcount(self.memory)
 
 
 class SmallOutput:
     """The arrays of one output of one plan, for one thread."""
 
-    def __init__(self, shape: tuple[int, ...], dtype: np.dtype, nbytes: int, pointer: Callable[[np.ndarray], Any]):
-        self._shape, self._dtype, self._nbytes, self._pointer = shape, dtype, nbytes, pointer
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype) -> None:
+        self._shape, self._dtype, self._nbytes = shape, dtype, math.prod(shape) * dtype.itemsize
         self._blocks: list[_Block] = []
 
-    def take(self) -> tuple[np.ndarray, Any]:
-        """A new array, aligned, whose contents are whatever was there before; and its kernel argument."""
+    def take(self) -> tuple[np.ndarray, int]:
+        """A new array, aligned, whose contents are whatever was there before; and its address."""
         for block in self._blocks:
             if getrefcount(block.memory) == block.alone:
-                return np.ndarray(self._shape, self._dtype, block.memory, block.start), block.value
-        block = _Block(self._nbytes, self._pointer)
+                array = np.ndarray(self._shape, self._dtype, block.memory, block.start)
+                # A signal handler may have taken one in the meantime.
+                if getrefcount(block.memory) == block.alone + 1:
+                    return array, block.address
+        block = _Block(self._nbytes)
         if len(self._blocks) < MOST_BLOCKS:
             self._blocks.append(block)
-        return np.ndarray(self._shape, self._dtype, block.memory, block.start), block.value
+        return np.ndarray(self._shape, self._dtype, block.memory, block.start), block.address

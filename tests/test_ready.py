@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -132,6 +134,33 @@ def test_a_text_that_imports_is_read_each_time(folder: Path) -> None:
     before = lossc.load(folder / "whole.lir", "f").to_lir()
     (folder / "part.lir").write_text("func @double(%x: f32[N]) -> f32[N] {\n  %y = mul %x, 3.0\n  return %y\n}\n")
     assert lossc.load(folder / "whole.lir", "f").to_lir() != before
+
+
+def test_another_compiler_is_told_where_times_of_files_are_fixed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def state(contents: str, time: float) -> list[str]:
+        (tmp_path / "sources" / "below").mkdir(parents=True, exist_ok=True)
+        file = tmp_path / "sources" / "below" / "a.py"
+        file.write_text(contents)
+        os.utime(file, (time, time))
+        return list(ready._files_in(str(tmp_path / "sources"), ""))
+
+    now = 1_800_000_000.0
+    assert state("x = 0.5", now) != state("x = 0.1", now)
+    with monkeypatch.context() as patch:
+        # An image of a file system, in which nothing ever changes: all its times are one.
+        patch.setattr(ready, "_state", lambda name, path, status: _STATE(name, path, without_change(status)))
+        assert state("x = 0.5", 1.0) != state("x = 0.1", 1.0)
+        assert state("x = 0.5", 1.0) == state("x = 0.5", 1.0)
+
+
+_STATE = ready._state
+
+
+def without_change(status: os.stat_result) -> Any:
+    return SimpleNamespace(st_size=status.st_size, st_mtime=status.st_mtime, st_mtime_ns=status.st_mtime_ns,
+                           st_ctime_ns=1)  # fmt: skip
 
 
 def test_a_warm_start_loads_nothing_of_the_compiler(folder: Path) -> None:

@@ -75,8 +75,8 @@ def test_after_an_error_of_the_driver_nothing_of_a_run_is_left(any_device: Devic
     with pytest.raises(lossc.DeviceError, match="a kernel of first failed"):
         first.run((), behind=[behind])
     assert len(calls) == 2
-    assert not first._of_thread.plans
-    assert not behind._of_thread.plans
+    assert not first._of_thread.runs.plans
+    assert not behind._of_thread.runs.plans
     assert fetch(any_device, status).tolist() == [CHECK_HOLDS]
     first.run((), behind=[behind])
     assert fetch(any_device, held["y"]).tolist() == [-1, -2, -3, -4]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import linecache
 import os
 import signal
 import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +17,6 @@ import pytest
 import lossc
 import lossc.functional as F
 from lossc.runtime.device import Device
-from lossc.runtime.execute import Executable
 
 LIR = """
 func @f(%x: f32[B, 10], %t: i32[B]) -> f32[1] {
@@ -75,14 +76,15 @@ def test_threads_that_call_one_function_get_their_own_results() -> None:
 def test_an_interrupted_run_leaves_nothing_to_the_next(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
     fn = lossc.parse(LIR).compile(device=device)
     before = fn(x=X, t=LABELS)[0]
-    launch = Executable._launch
+    executable = fn._executable
+    enqueue = executable._enqueue
 
-    def interrupted(*arguments: object, **keywords: object) -> None:
-        launch(*arguments, **keywords)  # type: ignore[arg-type]
+    def interrupted(*arguments: object) -> None:
+        enqueue(*arguments)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Executable, "_launch", interrupted)
+        patch.setattr(executable, "_enqueue", interrupted)
         # Labels that a check refuses: nobody gets to see it.
         with pytest.raises(KeyboardInterrupt):
             fn(x=X, t=LABELS + 10)
@@ -137,3 +139,92 @@ def test_an_interrupt_at_any_time_is_an_interrupt() -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
     assert caught == 40
+
+
+@pytest.mark.skipif(os.name != "posix", reason="this system has no such signals")
+@pytest.mark.parametrize("size", [64, 10_000, 200_000])
+def test_a_call_in_the_middle_of_another_has_results_of_its_own(size: int, device: Device) -> None:
+    """Small, with results that are not, and with kernels that run beside the calling thread."""
+    g = lossc.Graph()
+    g.set_outputs([g.input("x", (None,)) * 2])
+    fn = g.compile(device=device)
+    outer, inner, calls = np.full(size, 1, "f4"), np.full(size, 5, "f4"), 0
+    held: list[np.ndarray] = []
+
+    def call(*_: object) -> None:
+        nonlocal calls
+        calls += 1
+        held.append(fn(x=inner)[0])
+        del held[:-20]
+
+    fn(x=outer)
+    previous = signal.signal(signal.SIGALRM, call)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.003, 0.003)
+        while calls < 100:
+            assert (fn(x=outer)[0] == 2).all()
+            assert all((array == 10).all() for array in held[-3:])
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+
+
+def test_a_check_that_fails_in_the_middle_of_a_call_is_its_own(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    fn = lossc.parse(LIR).compile(grad=["x"], device=device)
+    (value,), gradients = fn(x=X, t=LABELS)
+    executable, failed = fn._executable, []
+    enqueue = executable._enqueue
+
+    def signalled(*arguments: object) -> None:
+        enqueue(*arguments)
+        monkeypatch.setattr(executable, "_enqueue", enqueue)
+        with pytest.raises(lossc.CheckFailed) as error:
+            fn(x=X, t=LABELS + 10)
+        failed.append(error.value)
+
+    for outer in (LABELS, LABELS + 20):
+        monkeypatch.setattr(executable, "_enqueue", signalled)
+        if outer is LABELS:
+            (found,), by = fn(x=X, t=outer)
+            np.testing.assert_array_equal(found, value)
+            np.testing.assert_array_equal(by["x"], gradients["x"])
+        else:
+            with pytest.raises(lossc.CheckFailed, match=f"found {outer[0]} at row 0"):
+                fn(x=X, t=outer)
+    assert all(f"found {LABELS[0] + 10} at row 0" in str(error) for error in failed)
+    assert len(failed) == 2
+
+
+def test_a_call_between_any_two_lines_of_another_has_results_of_its_own(device: Device) -> None:
+    g = lossc.Graph()
+    g.set_outputs([g.input("x", (None,)) * 2])
+    fn = g.compile(device=device)
+    outer, inner = np.full(64, 1, "f4"), np.full(64, 5, "f4")
+    held: list[np.ndarray] = []
+    seen, wanted = 0, 0
+
+    def trace(frame: Any, event: str, _: object) -> Any:
+        nonlocal seen
+        code = frame.f_code.co_filename
+        if not code.endswith(os.path.join("runtime", "small.py")):
+            return None
+        # No handler comes between the look at whose turn it is and the launch.
+        if event == "line" and not linecache.getline(code, frame.f_lineno).strip().startswith(("enqueue", "deque")):
+            seen += 1
+            if seen == wanted:
+                held.append(fn(x=inner)[0])
+        return trace
+
+    kept = [fn(x=outer)[0] for _ in range(3)]
+    before = sys.gettrace()
+    while wanted <= seen:
+        wanted, seen = wanted + 1, 0
+        sys.settrace(trace)
+        try:
+            (found,) = fn(x=outer)
+        finally:
+            sys.settrace(before)
+        assert (found == 2).all()
+        kept = [*kept[1:], found]
+        assert all((array == 10).all() for array in held[-3:])
+    assert len(held) > 10

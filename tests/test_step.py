@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,7 @@ from training_examples import LABELS, X, network, same, values
 import lossc
 from lossc import nn, optim
 from lossc.runtime.device import Device
-from lossc.runtime.execute import Executable
-from lossc.training import accumulate
+from lossc.training import accumulate, update
 from lossc.training.arena import segments_of
 
 
@@ -123,7 +123,7 @@ def test_what_looks_at_several_checks_is_one_launch(device: Device) -> None:
     (trained,), (accumulator,) = step._trained.values(), step._accumulators.values()
     assert trained.update.in_place
     for behind in (*trained.update.executables(trained.gradients), accumulator.adding(1.0, first=False)):
-        assert len(behind._plan((), None).launches) == 1
+        assert len(behind._plan(behind._of_thread.runs, (), None).launches) == 1
 
 
 def test_a_sum_of_gradients_is_not_written_over_what_it_reads(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,31 +135,101 @@ def test_a_sum_of_gradients_is_not_written_over_what_it_reads(device: Device, mo
         step.accumulate(x=X, labels=LABELS)
 
 
-def test_a_step_is_launched_whole(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Loss, gradients, sums, clipping and update are waited for once; an interrupt leaves nothing to the next step."""
-    g = network()
-    step = g.compile_step(optim.Adam(), device=device, clip_norm=1.0)
-    step.accumulate(x=X, labels=LABELS)
-    launches = [0, False]
-    launch = Executable._launch
+def interrupted_after(step: lossc.Step, launch: int, monkeypatch: pytest.MonkeyPatch, **batch: Any) -> int:
+    """Call the step with an interrupt at one of its launches, if there are so many; how many there were."""
+    enqueue, launches = step._executable._enqueue, []
 
-    def counted(*arguments: Any, **keywords: Any) -> None:
-        launch(*arguments, **keywords)
-        launches[0] += 1
-        if launches[1]:
+    def interrupting(*arguments: Any) -> None:
+        enqueue(*arguments)
+        launches.append(arguments)
+        if len(launches) == launch:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(Executable, "_launch", counted)
+    with monkeypatch.context() as patch:
+        patch.setattr(step._executable, "_enqueue", interrupting)
+        with pytest.raises((KeyboardInterrupt, lossc.CheckFailed)) as raised:
+            step(**batch)
+    assert (raised.type is KeyboardInterrupt) == (len(launches) >= launch)
+    return len(launches)
+
+
+@pytest.mark.parametrize("clip_norm", [None, 1.0])
+def test_a_step_that_is_interrupted_is_a_whole_step(
+    device: Device, monkeypatch: pytest.MonkeyPatch, clip_norm: float | None
+) -> None:
+    """Loss, gradients, sums, clipping and update are launched at once, and what was launched counts."""
+    groups: optim.Groups = {"biases": {"lr": 0.01}}
+    plain, other = network(), network()
+    steps = []
+    for g in (plain, other):
+        g.parameters.set_group("biases", "*.bias")
+        steps.append(g.compile_step(optim.Adam(0.1, groups=groups), device=device, clip_norm=clip_norm))
+    usual, step = steps
+    launch, launches = 1, 2
+    while launch <= launches:
+        for one in steps:
+            one.accumulate(x=X[:5], labels=LABELS[:5], share=5)
+        usual(x=X, labels=LABELS)
+        launches = interrupted_after(step, launch, monkeypatch, x=X, labels=LABELS)
+        assert same(values(plain), values(other))
+        assert step.count == launch
+        before = values(other)
+        assert interrupted_after(step, launch, monkeypatch, x=X, labels=LABELS + 3) < launches
+        assert same(values(other), before)
+        assert step.count == launch
+        launch += 1
+    for one in steps:
+        one(x=X[:5], labels=LABELS[:5])
+    assert same(values(plain), values(other))
+
+
+def test_a_sum_of_gradients_that_is_interrupted_counts(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    graphs = [network(), network()]
+    usual, step = (g.compile_step(optim.SGD(1.0), device=device) for g in graphs)
+    for one in (usual, step):
+        one.accumulate(x=X[:5], labels=LABELS[:5])
+    usual.accumulate(x=X, labels=LABELS)
+    run, executable = step._executable.run, step._executable
+
+    def interrupted(*arguments: Any, **keywords: Any) -> Any:
+        run(*arguments, **keywords)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(executable, "run", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            step.accumulate(x=X, labels=LABELS)
+    for one in (usual, step):
+        one(x=X, labels=LABELS)
+    assert same(*map(values, graphs))
+
+
+def test_a_step_that_the_driver_broke_off_is_not_gone_on_with(
+    device: Device, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    g = network()
+    step = g.compile_step(optim.SGD(0.1), device=device)
     step(x=X, labels=LABELS)
-    assert launches == [1, False]
-    before, launches[1] = values(g), True
-    with pytest.raises(KeyboardInterrupt):
-        step(x=X, labels=LABELS + 3)
-    assert same(values(g), before)
-    launches[1] = False
+    step.save(tmp_path / "good.safetensors")
+    enqueue, executable = step._executable._enqueue, step._executable
+
+    def failing(*arguments: Any) -> None:
+        enqueue(*arguments)
+        if arguments[1].function_name.startswith("update"):
+            raise executable._driver_error("out of resources")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(executable, "_enqueue", failing)
+        with pytest.raises(lossc.DeviceError):
+            step(x=X, labels=LABELS)
+    for call in (step, step.accumulate):
+        with pytest.raises(lossc.LirError, match=r"broken off .*\n.*load a checkpoint"):
+            call(x=X, labels=LABELS)
+    with pytest.raises(lossc.LirError, match="broken off"):
+        step.save(tmp_path / "bad.safetensors")
+    step.load(tmp_path / "good.safetensors")
     step(x=X, labels=LABELS)
     assert step.count == 2
-    assert not same(values(g), before)
 
 
 def test_what_a_failed_run_left_is_not_trained_on(device: Device) -> None:
@@ -378,3 +448,83 @@ def test_a_step_dumps_and_explains_both_programs(tmp_path: Path) -> None:
     assert "@network" in text
     assert "@update" in text
     assert "update_0" in step.source
+
+
+def test_a_step_in_the_middle_of_a_step_is_refused(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    g, expected = network(), network()
+    step, usual = (graph.compile_step(optim.SGD(0.1), device=device) for graph in (g, expected))
+    enqueue, refused = step._executable._enqueue, []
+
+    def signalled(*arguments: Any) -> None:
+        enqueue(*arguments)
+        with pytest.raises(lossc.LirError, match="under way in this thread"):
+            step(x=X, labels=LABELS)
+        refused.append(g.parameters["net.0.weight"])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(step._executable, "_enqueue", signalled)
+        step(x=X, labels=LABELS)
+    usual(x=X, labels=LABELS)
+    assert refused
+    assert step.count == 1
+    assert same(values(g), values(expected))
+
+
+def test_other_threads_see_no_half_of_an_update(device: Device) -> None:
+    g = lossc.Graph()
+    x, w = g.input("x", (None, 64)), g.param("w", np.zeros((512, 64), "f4"))
+    g.set_outputs([x.sum().reshape([1]) * 0 + (w * 1.0).sum().reshape([1])])
+    step = g.compile_step(optim.SGD(1.0), device=device)
+    predict = g.compile(outputs=[w * 1.0], device=device)
+    batch, torn, reads, stop = np.ones((2, 64), "f4"), 0, 0, threading.Event()
+
+    def watch() -> None:
+        nonlocal torn, reads
+        while not stop.is_set():
+            for seen in (g.parameters["w"], predict()[0]):
+                torn += bool(seen.min() != seen.max())
+                reads += 1
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        for _ in range(1000):
+            step(x=batch)
+    finally:
+        stop.set()
+        thread.join()
+    assert reads
+    assert not torn
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("clip_norm", [None, 1.0])
+def test_parameters_without_elements_are_trained(any_device: Device, dtype: str, clip_norm: float | None) -> None:
+    g = lossc.Graph()
+    x, w = g.input("x", (None, 4), dtype="f64"), g.param("w", np.zeros((0, 4), dtype))
+    g.set_outputs([x.mean().reshape([1]) + w.sum().reshape([1]).cast("f64")])
+    step = g.compile_step(optim.SGD(0.1, momentum=0.9), device=any_device, clip_norm=clip_norm)
+    step.accumulate(x=np.ones((2, 4)))
+    assert step(x=np.ones((2, 4))).tolist() == [1]
+    assert step.gradient("w").shape == step.state("w")["momentum"].shape == (0, 4)
+
+
+def test_a_scale_that_was_not_sent_is_sent_again(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    g = lossc.Graph()
+    x, w = g.input("x", (None, 4)), g.param("w", np.ones(4, "f4"))
+    g.set_outputs([(x * w).mean().reshape([1])])
+    step, batch = g.compile_step(optim.SGD(1.0), device=device), np.ones((2, 4), "f4")
+    step(x=batch)
+    step.accumulate(x=batch)
+    before = g.parameters["w"]
+
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(update, "send", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            step(x=batch)
+    step._batches, step._shares = 0, 0.0
+    step(x=batch)
+    assert (before - g.parameters["w"]).tolist() == [0.25] * 4

@@ -64,8 +64,7 @@ class Clip:
     def __init__(self, device: Device, norm: float, results: Mapping[str, Argument]) -> None:
         self.device, self._results = device, dict(results)
         function = clip_function(norm, tuple(results))
-        self._module = Module({function.name: function}, function.name)
-        self._ready = ready_program(self._module, device)
+        self._ready = ready_program(Module({function.name: function}, function.name), device)
         wide = dict(self._ready.program.inputs)[SCALE].dtype
         self._scale = argument_for(device, np.zeros((), to_dtype(wide)), "readwrite")
         self._executables: dict[tuple[int, ...], Executable] = {}
@@ -73,9 +72,7 @@ class Clip:
     @cached_property
     def compiled(self) -> Compiled:
         """The clipping at every level below its module."""
-        from lossc.compiler import compile_module
-
-        return self._ready.compiled or compile_module(self._module, self.device.info)
+        return self._ready.at_every_level()
 
     def clipping(self, sources: Mapping[str, Arena], scale: float) -> Executable:
         """What clips `scale` times the gradients in `sources`, to be launched behind the run that makes them."""

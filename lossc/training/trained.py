@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lossc.arrays import to_dtype
-from lossc.ir.diagnostics import Limitation
+from lossc.ir.diagnostics import Limitation, LirError, did_you_mean
 from lossc.optim import Optimizer
-from lossc.parameters import Parameter
+from lossc.parameters import Parameter, Parameters
 from lossc.runtime.device import Device
 from lossc.runtime.memory import Argument
 from lossc.training.arena import Arena, arena_alignment, segments_of
@@ -28,6 +28,15 @@ class Trained:
     gradients: Arena
     state: Mapping[str, Arena]
     update: Update
+
+
+def check_groups(optimizer: Optimizer, parameters: Parameters) -> None:
+    """Raise LirError where the optimizer has settings for a group that no parameter is in."""
+    known = {parameters.entry(name).group for name in parameters}
+    for group in getattr(optimizer, "groups", ()):
+        if group not in known:
+            raise LirError(f"no parameter is in the group `{group}`", *did_you_mean(group, known),
+                           f'graph.parameters.set_group("{group}", "*.bias") puts some there')  # fmt: skip
 
 
 def make_arenas(
@@ -52,7 +61,8 @@ def make_arenas(
         for group in groups:
             members = [table[entry.name] for entry in own if entry.group == group]
             ranges.append(GroupRange(group, members[0].offset, members[-1].stop))
-        ranges = [part for part in ranges if part.stop > part.start]
+        # Of parameters without elements one is left, which launches nothing.
+        ranges = [part for part in ranges if part.stop > part.start] or ranges[:1]
         update = Update(device, optimizer, ranges, parameters, state, clip_value, status)
         trained[dtype] = Trained(parameters, gradients, state, update)
     return trained

@@ -33,24 +33,24 @@ class TunedFunction(CompiledFunction):
         self, inputs: Mapping[str, Any], out: Mapping[str, np.ndarray] | None = None,
         sizes: Mapping[str, int] | None = None, device_results: bool = False,
     ) -> Result:  # fmt: skip
-        shapes = tuple([np.shape(value) for value in inputs.values()])
-        key = (tuple(inputs), shapes, tuple(sorted(sizes.items())) if sizes else ())
         with self._running:
-            compiled, executable = self._choices.known(key) or self._choices.choose(key, self._arrays(inputs), sizes)
-            if executable is not self._executable:
-                # What a run that goes on has to say is said here, not lost.
-                self._executable.settle()
-                self.compiled, self._executable = compiled, executable
             return super().run(inputs, out, sizes, device_results)
+
+    def _executable_for(
+        self, arrays: Mapping[str, np.ndarray | Argument], sizes: Mapping[str, int] | None
+    ) -> Executable:  # fmt: skip
+        shapes = tuple([(name, array.shape) for name, array in arrays.items()])
+        key = (shapes, tuple(sorted(sizes.items())) if sizes else ())
+        chosen = self._choices.known(key)
+        if chosen is None:
+            order = self._executable.free_inputs
+            chosen = self._choices.choose(key, dict(zip(order, self._inputs.in_order(arrays, order))), sizes)
+        compiled, executable = chosen
+        if executable is not self._executable:
+            # What a run that goes on has to say is said here, not lost.
+            self._executable.settle()
+            self.compiled, self._executable = compiled, executable
+        return executable
 
     def _loaded(self, program: Program, sources: Mapping[str, str], options: str) -> Executable:
         return Executable(program, self.device, sources, options)
-
-    def _arrays(self, inputs: Mapping[str, Any]) -> dict[str, np.ndarray | Argument]:
-        """What the program takes, by name. Raises LirError where some are missing."""
-        arrays = self._inputs(inputs)
-        for name in self._of_store:
-            if name not in arrays:
-                arrays[name] = self._parameters.argument(name, self.device)
-        order = self._executable.free_inputs
-        return dict(zip(order, self._inputs.in_order(arrays, order)))

@@ -23,5 +23,5 @@ def test_few_items_are_groups_of_their_own(device: Device, more: int, groups: tu
     x = np.arange(items * AN_ITEM, dtype=np.float32)
     fn = lossc.parse(SQUARES).compile(device=device, strategy="pointwise")
     np.testing.assert_array_equal(fn(x=x)[0], x * x)
-    (plan,) = fn._executable._of_thread.plans.values()
+    (plan,) = fn._executable._of_thread.runs.plans.values()
     assert [(sizes, local) for _, sizes, local in plan.launches] == [((items,), groups)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -34,8 +34,8 @@ class MadeUp:
         clock = self
 
         class FakeStopwatch(Stopwatch):
-            def _launch(self, plan: Plan, wait: bool, behind: Sequence[Plan] = ()) -> None:
-                super()._launch(plan, wait, behind)
+            def _launch(self, plan: Plan, wait: bool) -> None:
+                super()._launch(plan, wait)
                 for step in self.program.steps:
                     self.seconds[step.name] = seconds.get(choose_variant(step.variants, plan.sizes).strategy, others)
                 clock.now += sum(self.seconds.values())
