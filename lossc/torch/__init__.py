@@ -14,7 +14,8 @@ gradients of gradients, of any order.
 Beyond torch: labels may be i8, u8, i16, i32 or i64, and element types may be mixed where torch wants them equal.
 Under `torch.autocast("cpu")` losses compute in f32 as torch's do. `torch.compile` leaves a loss out of its graphs and
 calls it. Not supported, and refused by name: other devices, `ctc_loss`, transforms of torch.func, forward-mode
-derivatives, tracing, sparse and quantized tensors. What a loss was computed from must not change before backward.
+derivatives, batches of incoming gradients, tracing, sparse and quantized tensors. What a loss was computed from must
+not change before backward.
 """
 
 from __future__ import annotations
@@ -55,6 +56,8 @@ from lossc.torch.tensors import (
 
 MOST_PLANS = 1024
 MOST_USUAL = 4
+PATIENCE = 32
+"""Calls of kinds that are not remembered, for each that takes the place of another."""
 
 Loss = Callable[..., Tensor]
 
@@ -76,9 +79,18 @@ class _Calls:
         self.row = row
         self.plans: dict[Any, tuple[Plan, str]] = {}
         self.usual: tuple[_Usual, ...] = ()
+        self._passed_over = 0
 
     def remember(self, tensors: Sequence[Tensor], plan: Plan, wanted: tuple[int, ...]) -> None:
         """Have calls like this one, with nothing but these tensors, find their plan without being read."""
+        if len({*map(id, tensors)}) < len(tensors):
+            # No likeness has one tensor in two places.
+            return
+        if len(self.usual) == MOST_USUAL and self._passed_over < PATIENCE:
+            # To remember a kind of call takes as long as several calls: not each time that many take turns.
+            self._passed_over += 1
+            return
+        self._passed_over = 0
         if (wanted and not plan.reduced) or any(tensor.dtype in NARROW for tensor in tensors):
             # Those have a way of their own, and autocast is to be asked each time.
             return

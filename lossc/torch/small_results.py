@@ -50,11 +50,21 @@ class SmallResults(threading.local):
             for base, address, storage, number, uses, references in blocks:
                 # What was moved into memory shared with other processes, whose uses nobody counts, lies elsewhere.
                 if storage_uses(number) == uses and getrefcount(storage) == references and base.data_ptr() == address:
-                    break
+                    # A tensor of its own over the same memory: with its own version, history and attributes.
+                    tensor = base.data
+                    # A signal handler may have taken one in the meantime.
+                    if storage_uses(number) == uses + 1:
+                        break
             else:
-                base, address, *_ = self._new_block(place)
-            # A tensor of its own over the same memory: with its own version, history and attributes.
-            tensors.append(base.data)
+                if len(blocks) < MOST_BLOCKS:
+                    base, address, *_ = self._new_block(place)
+                    tensor = base.data
+                else:
+                    # Nobody is to use it again: an eighth of the time.
+                    shape, dtype = self._results[place]
+                    tensor = torch.empty(shape, dtype=dtype)
+                    address = tensor.data_ptr()
+            tensors.append(tensor)
             addresses.append(address)
         return tensors, addresses
 
@@ -68,6 +78,5 @@ class SmallResults(threading.local):
         block = _Block(base, base.data_ptr(), storage, storage._cdata, storage_uses(storage._cdata), 0)
         # As in the loop of `take`: of these one is the block's, one the variable's.
         block = block._replace(references=getrefcount(storage))
-        if len(self._blocks[place]) < MOST_BLOCKS:
-            self._blocks[place].append(block)
+        self._blocks[place].append(block)
         return block

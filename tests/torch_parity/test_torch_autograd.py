@@ -171,3 +171,37 @@ def test_a_negated_view_is_read_as_its_numbers() -> None:
     for _ in range(2):
         assert ours.mse_loss(z, torch.zeros(1), reduction="sum").item() == 1
         assert ours.l1_loss(z, -torch.ones(1)).item() == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("rows", [6, 20_000])
+def test_a_result_may_be_changed_in_place_from_the_first_call_on(rows: int, dtype: Any) -> None:
+    values, mask = torch.linspace(0, 2, rows * 3, dtype=dtype).view(rows, 3), torch.arange(rows * 3).view(rows, 3) % 2
+    for _ in range(3):
+        gradients = []
+        for functions in (ours, theirs):
+            x = leaf(values)
+            loss = functions.mse_loss(x, torch.ones(rows, 3, dtype=dtype), reduction="none")
+            loss *= mask
+            total = functions.mse_loss(x, torch.ones(rows, 3, dtype=dtype), reduction="sum")
+            total *= 0.5
+            (loss.sum() + total).backward()
+            gradients.append(x.grad)
+        torch.testing.assert_close(*gradients)
+
+
+def test_pixels_may_be_left_out_in_place() -> None:
+    x = torch.randn(2, 3, 40, 50, requires_grad=True)
+    loss = ours.cross_entropy(x, torch.zeros(2, 40, 50, dtype=torch.int64), reduction="none")
+    loss[:, :3] = 0
+    loss.mean().backward()
+    assert (x.grad[:, :, :3] == 0).all()
+    assert (x.grad[:, :, 3:] != 0).all()
+
+
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+def test_an_incoming_gradient_may_be_zeros_without_memory(reduction: str) -> None:
+    x = leaf(X)
+    loss = ours.mse_loss(x, Y[:, None] + torch.zeros_like(X), reduction=reduction)
+    (gradient,) = torch.autograd.grad(loss, x, torch._efficientzerotensor(loss.shape))
+    assert (gradient == 0).all()

@@ -129,7 +129,7 @@ def test_incoming_gradients_that_a_gradient_would_lose_are_refused(reduction: st
     x = X.clone().requires_grad_()
     loss = ours.mse_loss(x, X + 1, reduction=reduction)
     ones = torch.ones_like(loss)
-    with forward_ad.dual_level(), pytest.raises(lossc.Limitation, match="mse_loss: .*forward-mode"):
+    with forward_ad.dual_level(), pytest.raises(lossc.Limitation, match=r"mse_loss: .*forward-mode"):
         torch.autograd.grad(loss, x, forward_ad.make_dual(ones, ones), retain_graph=True)
     for create_graph in (False, True):
         with pytest.raises(lossc.Limitation, match="one incoming gradient at a time"):

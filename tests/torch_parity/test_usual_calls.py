@@ -177,3 +177,21 @@ def test_changed_inputs_and_freed_graphs_are_noticed() -> None:
     with pytest.raises((IndexError, lossc.CheckFailed)):
         ours.cross_entropy(x, Y + 5)
     agree(lambda f, a: f.cross_entropy(a, Y), x)
+
+
+def test_kinds_of_calls_are_not_remembered_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To remember one takes as long as several calls: more kinds than there is room for, and a tensor given twice."""
+    made: list[int] = []
+    likeness = ours.likeness
+    monkeypatch.setattr(ours, "likeness", lambda tensors: made.append(len(tensors)) or likeness(tensors))
+    values = [torch.rand(rows, 3) for rows in range(1, 2 * ours.MOST_USUAL + 1)]
+    for _ in range(20):
+        for value in values:
+            ours.huber_loss(value, value + 1)
+            ours.huber_loss(value, value)
+    assert ours.MOST_USUAL <= len(made) <= ours.MOST_USUAL + 20 * len(values) / ours.PATIENCE
+    # What is called from now on is remembered after a while.
+    del made[:]
+    for _ in range(2 * ours.PATIENCE):
+        ours.huber_loss(torch.ones(40, 2), torch.zeros(40, 2))
+    assert len(made) == 1
