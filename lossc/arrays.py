@@ -63,7 +63,7 @@ def _compact(array: np.ndarray) -> np.ndarray:
 def _as_array(name: str, value: Any, type_: Type) -> tuple[np.ndarray, bool]:
     """A NumPy array, and whether it came from Python numbers, which have no element type of their own."""
     if isinstance(value, (np.ndarray, np.generic)):
-        return np.asarray(value), False
+        return unmasked(f"input `{name}`", value), False
     if isinstance(value, (bool, int, float)):
         return _literal(name, value, type_), True
     if isinstance(value, (list, tuple, range)):
@@ -72,6 +72,14 @@ def _as_array(name: str, value: Any, type_: Type) -> tuple[np.ndarray, bool]:
     if is_device_array(value):
         return _from_device(name, value), False
     return _foreign(name, value, type_), False
+
+
+def unmasked(what: str, value: Any) -> np.ndarray:
+    """The array that NumPy makes of a value. Raises LirError for one that has masked elements."""
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise LirError(f"{what} is a masked array: a kernel reads all of its elements",
+                       "pass weights that are 0 there, labels that are ignored, or .filled(...)")  # fmt: skip
+    return np.asarray(value)
 
 
 def is_device_array(value: Any) -> bool:

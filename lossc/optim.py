@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict
 
 from lossc.ir.builder import Tensor
 from lossc.ir.diagnostics import LirError
@@ -22,7 +22,16 @@ from lossc.training import schedules
 __all__ = ["SGD", "Adam", "AdamW", "Optimizer", "schedules"]
 
 LearningRate = float | Callable[[int], float]
-Groups = Mapping[str, Mapping[str, LearningRate]]
+
+
+class GroupSettings(TypedDict, total=False):
+    """What a group of parameters may have of its own."""
+
+    lr: LearningRate
+    weight_decay: float
+
+
+Groups = Mapping[str, GroupSettings] | Mapping[str, Mapping[str, float]]
 Updated = tuple[Tensor, dict[str, Tensor]]
 
 
@@ -64,14 +73,25 @@ def _setting(optimizer: Any, group: str, name: str) -> Any:
 
 
 def _check(optimizer: Any) -> None:
+    kind = type(optimizer).__name__
     for name, value in vars(optimizer).items():
-        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if is_number and not (value >= 0 and math.isfinite(value)):
-            raise LirError(f"{type(optimizer).__name__}: {name} must be a number from 0, found {value}")
+        _check_setting(f"{kind}: {name}", name, value)
     for group, own in optimizer.groups.items():
-        unknown = [name for name in own if name not in ("lr", "weight_decay")]
+        unknown = [name for name in own if name not in GroupSettings.__annotations__]
         if unknown:
             raise LirError(f"group `{group}` sets `{unknown[0]}`", "a group may have its own lr and weight_decay")
+        for name, value in own.items():
+            _check_setting(f"{kind}: {name} of group `{group}`", name, value)
+
+
+def _check_setting(what: str, name: str, value: Any) -> None:
+    """Raise LirError for numbers that mean nothing. Only a learning rate may be a function of the step."""
+    if name not in ("lr", "momentum", "eps", "weight_decay") or (name == "lr" and callable(value)):
+        return
+    is_number = hasattr(value, "__float__") and not isinstance(value, bool)
+    if not is_number or not (float(value) >= 0 and math.isfinite(value)):
+        shown = value if is_number else repr(value)
+        raise LirError(f"{what} must be a number from 0, found {shown}")
 
 
 def _decays(optimizer: Any) -> bool:

@@ -10,6 +10,7 @@ import pytest
 from compiled_examples import LABELS, X, classifier, close, squares
 
 import lossc
+import lossc.functional
 from lossc.runtime.device import Device
 
 
@@ -153,3 +154,12 @@ def test_names_that_are_also_options_of_a_call() -> None:
     g = lossc.Graph()
     g.set_outputs([g.input("out", (2,)) + g.input("sizes", (2,))])
     assert g.compile()(out=[1, 2], sizes=[3, 4])[0].tolist() == [4, 6]
+
+
+def test_masked_elements_are_not_read_unseen() -> None:
+    masked = np.ma.masked_array(np.ones((1, 2), "f4"), mask=[[0, 1]])
+    with pytest.raises(lossc.LirError, match=r"input `x` is a masked array(.|\n)*filled"):
+        squares()(x=masked)
+    with pytest.raises(lossc.LirError, match="mse_loss: input is a masked array"):
+        lossc.functional.mse_loss(masked, np.zeros((1, 2), "f4"))
+    assert np.array_equal(squares()(x=np.ma.masked_array(X[:, :2]))[0], squares()(x=X[:, :2])[0])

@@ -129,6 +129,10 @@ def test_an_update_may_look_at_all_elements_first(device: Device) -> None:
     assert np.allclose(g.parameters["w"], w / 3, rtol=1e-6)
 
 
+WRONG: Any = lambda step: 0.1  # noqa: E731
+"""Only a learning rate may be a function."""
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -137,6 +141,10 @@ def test_an_update_may_look_at_all_elements_first(device: Device) -> None:
         (lambda: optim.Adam(betas=(0.9, 1.0)), r"betas must be two numbers in \[0, 1\)"),
         (lambda: optim.SGD(0.1, nesterov=True), "nesterov needs a momentum"),
         (lambda: optim.AdamW(groups={"a": {"eps": 1.0}}), "group `a` sets `eps`"),
+        (lambda: optim.SGD(0.1, groups={"a": {"lr": -1.0}}), "lr of group `a` must be a number from 0, found -1.0"),
+        (lambda: optim.AdamW(groups={"a": {"weight_decay": math.nan}}), "weight_decay of group `a` .* found nan"),
+        (lambda: optim.AdamW(groups={"a": {"weight_decay": WRONG}}), "must be a number from 0, found <func"),
+        (lambda: optim.Adam("fast"), "lr must be a number from 0, found 'fast'"),  # type: ignore[arg-type]
     ],
 )  # fmt: skip
 def test_wrong_settings_are_refused(make, message: str) -> None:
@@ -180,3 +188,12 @@ def test_the_update_is_lir_and_one_kernel_in_place(device: Device, case: str) ->
     _, step, _ = quadratic(device, optimizer)
     assert [kernel.name for kernel in step.kernels if kernel.name.startswith("update")] == ["update_0"]
     assert "writes parameters and state in place" in step.explain()
+
+
+def test_a_group_without_parameters_is_refused() -> None:
+    g = lossc.Graph()
+    w = g.param("w", np.ones(3))
+    g.parameters.set_group("weights", "w")
+    g.set_outputs([(w * w).sum().reshape([1])])
+    with pytest.raises(lossc.LirError, match=r"no parameter is in the group `weight`\n.*did you mean `weights`"):
+        g.compile_step(optim.SGD(0.1, groups={"weight": {"lr": 0.01}}))
