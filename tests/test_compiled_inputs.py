@@ -157,7 +157,7 @@ def test_names_that_are_also_options_of_a_call() -> None:
 
 
 def test_masked_elements_are_not_read_unseen() -> None:
-    masked = np.ma.masked_array(np.ones((1, 2), "f4"), mask=[[0, 1]])
+    masked = np.ma.masked_array(np.ones((1, 2), "f4"), mask=np.array([[False, True]]))
     with pytest.raises(lossc.LirError, match=r"input `x` is a masked array(.|\n)*filled"):
         squares()(x=masked)
     with pytest.raises(lossc.LirError, match="mse_loss: input is a masked array"):

@@ -123,8 +123,8 @@ def test_a_softmax_cannot_be_told_to_reduce() -> None:
 
 
 def test_constructors_check_what_has_a_few_values() -> None:
-    for make in (lambda: nn.CrossEntropyLoss(reduction="foo"), lambda: nn.MSELoss(reduction="weights"), lambda: nn.CrossEntropyLoss(empty="foo"),
-                 lambda: nn.MSELoss(reduction="batchmean")):  # fmt: skip
+    for make in (lambda: nn.CrossEntropyLoss(reduction="foo"), lambda: nn.CrossEntropyLoss(empty="foo"),
+                 lambda: nn.MSELoss(reduction="batchmean"), lambda: nn.MSELoss(reduction="weights")):  # fmt: skip
         with pytest.raises(lossc.LirError, match=r"unknown (reduction|empty)"):
             make()
     assert nn.KLDivLoss(reduction="batchmean").settings["reduction"] == "batchmean"
