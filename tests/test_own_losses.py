@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,38 @@ def test_several_results_are_a_tuple() -> None:
     mean, product = both(X, T)
     np.testing.assert_allclose(mean, (X - T).mean(), rtol=1e-5)
     np.testing.assert_allclose(product, X * T, rtol=1e-6)
+
+
+def test_a_graph_counts_as_it_stood() -> None:
+    g = lossc.Graph()
+    x = g.input("x", (None,))
+    g.set_outputs([x.sum()])
+    total = F.function(g)
+    for factor in (3, 5):
+        g.set_outputs([(x * factor).sum()])
+        assert total(np.ones(4, np.float32)) == 4
+
+
+def test_settings_that_python_finds_equal_are_not_the_same() -> None:
+    seen: list[Any] = []
+
+    @F.function
+    def scaled(x: Any, by: Any = 1) -> Any:
+        seen.append(by)
+        return (x * (10.0 if by is True else math.copysign(2.0, by))).sum()
+
+    ones = np.ones(3, np.float32)
+    found = [scaled(ones, by) for by in (True, 1, 0.0, -0.0, math.nan, math.nan)]
+    assert found[:4] == [30, 6, 6, -6]
+    assert len(seen) == 5
+
+
+def test_no_more_programs_are_kept_than_of_other_losses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lossc.losses.own.MOST_PROGRAMS", 2)
+    double = F.function(lambda x: x * 2)
+    for count in (1, 2, 3, 1):
+        assert double(np.ones(count, np.float32)).sum() == 2 * count
+    assert [key[0][1].shape for key in double.own._programs] == [(3,), (1,)]
 
 
 def starred(*x: Any) -> Any:

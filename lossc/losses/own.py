@@ -16,11 +16,14 @@ from lossc.ir.builder import Tensor
 from lossc.ir.diagnostics import CheckFailed, Limitation, LirError, did_you_mean
 from lossc.ir.types import Type, is_float
 from lossc.losses.errors import RefusedCall, RefusedKind
-from lossc.losses.programs import LossProgram
+from lossc.losses.programs import MOST_PROGRAMS, LossProgram
 from lossc.losses.warnings import warn_once
 from lossc.reading import parse
 
 Definition = Graph | str | Callable[..., Any]
+
+SETTING = (bool, int, float, str, type(None))
+"""What an argument of a Python function may be that is no array: what is compiled in cannot change later."""
 
 _NAMED = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
@@ -35,7 +38,9 @@ class OwnLoss:
         self._programs: dict[Any, LossProgram] = {}
         self._told: set[str] = set()
         if isinstance(self.definition, Graph):
-            entry = self.definition.to_module().entry
+            # As it stands now: who has the graph may build on.
+            module = self.definition.to_module()
+            self.definition, entry = Graph.from_module(module), module.entry
             self.name, self.inputs = entry.name, {value.name: value.type for value in entry.inputs}
             return
         if not callable(definition):
@@ -70,15 +75,22 @@ class OwnLoss:
 
     def program(self, types: Mapping[str, Type], settings: Mapping[str, Any]) -> LossProgram:
         """The program for arrays of these types, which are sizes where the definition does not say more."""
+        for name, value in settings.items():
+            if not isinstance(value, SETTING):
+                found = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
+                raise RefusedKind(f"{self.name}: {name} is a {found}",
+                                  "arguments are arrays in lossc.functional, tensors in lossc.torch, "
+                                  "or numbers, strings, truth values or None")  # fmt: skip
         inputs = {**types, **self.inputs}
-        key = (*inputs.items(), *settings.items())
-        try:
-            found = self._programs.get(key)
-        except TypeError:
-            raise RefusedKind(f"{self.name}: arguments are arrays, numbers, strings, truth values or None") from None
-        if found is None:
-            found = self._programs[key] = self._program(inputs, settings)
-        return found
+        # Python finds True equal to 1, 0.0 to -0.0, and nan to nothing.
+        key = (*inputs.items(), *[(name, type(value), repr(value)) for name, value in settings.items()])
+        program = self._programs.get(key)
+        if program is None:
+            program = self._program(inputs, settings)
+            while len(self._programs) >= MOST_PROGRAMS:
+                self._programs.pop(next(iter(self._programs)), None)
+            self._programs[key] = program
+        return program
 
     def _program(self, inputs: Mapping[str, Type], settings: Mapping[str, Any]) -> LossProgram:
         graph = Graph(f"call_{self.name}")

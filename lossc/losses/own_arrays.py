@@ -15,10 +15,19 @@ from lossc.ir.diagnostics import LirError
 from lossc.ir.shapes import bind_dimensions
 from lossc.ir.types import Type, dtype_of, is_float
 from lossc.losses.errors import RefusedArgument, RefusedElementType
-from lossc.losses.own import Definition, OwnLoss, is_one_number
+from lossc.losses.own import SETTING, Definition, OwnLoss, is_one_number
 from lossc.losses.programs import LossProgram
 
-_PLAIN = (bool, int, float, str, type(None))
+
+def named_by(argnums: int | Sequence[int], function: str, known: Sequence[str]) -> tuple[str, ...]:
+    """The arguments of a function that `argnums` counts. Raises LirError."""
+    positions = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+    for position in positions:
+        if isinstance(position, bool) or not isinstance(position, int) or not 0 <= position < len(known):
+            raise LirError(f"argnums counts the arguments of {function} from 0 to {len(known) - 1}, found {position!r}")
+    if not positions:
+        raise LirError("argnums names no argument")
+    return tuple(known[position] for position in positions)
 
 
 class OwnFunction:
@@ -36,15 +45,8 @@ class OwnFunction:
 
     def value_and_grad(self, argnums: int | Sequence[int]) -> Callable[..., tuple[Any, Any]]:
         """What `lossc.functional.value_and_grad` returns for it."""
-        positions = (argnums,) if isinstance(argnums, int) else tuple(argnums)
-        known = list(self.own.inputs if self.own.signature is None else self.own.signature.parameters)
-        for position in positions:
-            if isinstance(position, bool) or not isinstance(position, int) or not 0 <= position < len(known):
-                raise LirError(f"argnums counts the arguments of {self.__name__} from 0 to {len(known) - 1}, "
-                               f"found {position!r}")  # fmt: skip
-        if not positions:
-            raise LirError("argnums names no argument")
-        wanted = [known[position] for position in positions]
+        known = tuple(self.own.inputs if self.own.signature is None else self.own.signature.parameters)
+        wanted = named_by(argnums, self.__name__, known)
 
         def value_and_gradient(*arguments: Any, **keywords: Any) -> tuple[Any, Any]:
             program, arrays = self._prepare(arguments, keywords)
@@ -74,7 +76,7 @@ class OwnFunction:
         for name, value in values.items():
             if name in own.inputs:
                 arrays[name], _ = convert(name, value, own.inputs[name])
-            elif not isinstance(value, _PLAIN):
+            elif not isinstance(value, SETTING):
                 arrays[name] = np.require(unmasked(f"{own.name}: {name}", value), requirements=("C", "A"))
         settings = {name: value for name, value in values.items() if name not in arrays}
         types = {name: Type(self._dtype(name, array), array.shape) for name, array in arrays.items()}

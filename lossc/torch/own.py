@@ -15,6 +15,7 @@ from lossc.arrays import convert
 from lossc.ir.shapes import bind_dimensions
 from lossc.ir.types import Type, dim_value, is_float
 from lossc.losses.own import Definition, OwnLoss, is_one_number
+from lossc.losses.programs import MOST_PROGRAMS
 from lossc.torch.autograd import Differentiable, Plan, reduced_loss
 from lossc.torch.tensors import (
     DTYPE_OF,
@@ -26,18 +27,16 @@ from lossc.torch.tensors import (
     keep_out_of_graphs,
 )
 
-MOST_PLANS = 1024
-
 
 def function(loss: Definition) -> Any:
     """A loss of your own as a function of tensors, with its gradients: a `lossc.Graph` (lossc.load reads one from a
     file), LIR text, or a Python function over values of a graph. It may be a decorator.
 
-    Inputs are the arguments, params among them, in their order or by name. A result of one element is a tensor without
-    axes, whose gradients come from the same kernels; several results are a tuple. Floats become the floats that an
-    input is declared with, integers other integers if every value fits. Named dimensions of a graph or a text take any
-    size; a Python function, whose arguments may also be numbers, strings, truth values or None, is compiled for each
-    combination of these and of shapes.
+    Inputs are the arguments, params among them, in their order or by name; a graph counts as it stands at this call. A
+    result of one element is a tensor without axes, whose gradients come from the same kernels; several results are a
+    tuple. Floats become the floats that an input is declared with, integers other integers if every value fits. Named
+    dimensions of a graph or a text take any size; a Python function, whose arguments may also be numbers, strings,
+    truth values or None, is compiled for each combination of these and of shapes.
     """
     own = OwnLoss(loss)
     plans: dict[Any, Plan] = {}
@@ -59,7 +58,7 @@ def function(loss: Definition) -> Any:
         key = (program, *types.values())
         plan = plans.get(key)
         if plan is None:
-            while len(plans) >= MOST_PLANS:
+            while len(plans) >= MOST_PROGRAMS:
                 plans.pop(next(iter(plans)), None)
             plan = plans[key] = _plan(own, program, types)
         given = list(tensors.values())

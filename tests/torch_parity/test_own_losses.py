@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from torch_parity.examples import leaf, ours, torch
 
@@ -91,6 +92,10 @@ def test_a_module_trains_with_it() -> None:
     torch.testing.assert_close(line.weight, torch.tensor([[1.0, -2.0, 0.5]]), atol=0.02, rtol=0)
 
 
+def scaled(x: Any, by: Any) -> Any:
+    return x * by
+
+
 def test_what_it_does_not_take_is_refused_by_name() -> None:
     smooth = ours.function(root)
     with pytest.raises(lossc.Limitation, match=r"root: x is on meta.*\n.*or compute it with torch"):
@@ -99,5 +104,8 @@ def test_what_it_does_not_take_is_refused_by_name() -> None:
         torch.func.grad(lambda x: smooth(x, T))(X)
     with pytest.raises(TypeError, match="missing a required argument"):
         smooth(X)
+    for setting, found in ((np.ones(3), "numpy.ndarray"), ([1.0], "list"), (np.float32(2), "numpy.float32")):
+        with pytest.raises(lossc.LirError, match=rf"scaled: by is a {found}\n.*tensors in lossc.torch"):
+            ours.function(scaled)(X, setting)
     with pytest.raises(lossc.LirError, match="use their operators and methods"):
         ours.function(lambda x: X)(X)
