@@ -89,7 +89,11 @@ def __getattr__(name: str) -> _typing.Any:
     import importlib
 
     if name in _MODULES:
-        return importlib.import_module(f"lossc.{name}")
+        try:
+            return importlib.import_module(f"lossc.{name}")
+        except ImportError as error:
+            # What asks whether there is such an attribute, as `hasattr` and `help`, takes no other error.
+            raise AttributeError(f"lossc.{name} cannot be imported: {error}") from error
     if name in _HOMES:
         found = globals()[name] = getattr(importlib.import_module(f"lossc.{_HOMES[name]}"), name)
         return found
@@ -101,4 +105,7 @@ def __getattr__(name: str) -> _typing.Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*__all__, *_MODULES, "__all__", "__doc__", "__file__", "__name__", "__path__", "__version__"])
+    from importlib.util import find_spec
+
+    modules = [name for name in _MODULES if name != "torch" or find_spec("torch") is not None]
+    return sorted([*__all__, *modules, "__all__", "__doc__", "__file__", "__name__", "__path__", "__version__"])

@@ -279,8 +279,21 @@ def test_the_package_shows_what_it_is_for_and_loads_it_when_it_is_used() -> None
         lossc.Grahp  # type: ignore[attr-defined]  # noqa: B018
 
 
+def test_without_torch_the_package_has_no_torch_and_looks_at_itself() -> None:
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "import inspect, lossc, pydoc\n"
+        "print(hasattr(lossc, 'torch'), 'torch' in dir(lossc), len(inspect.getmembers(lossc)) > 20,\n"
+        "      len(pydoc.render_doc(lossc)) > 1000)\n"
+        "try: import lossc.torch\n"
+        "except ImportError as error: print('torch' in str(error))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False", "True", "True", "True"]
+
+
 def test_plans_that_are_forgotten_let_go_of_everything(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lossc.runtime.execute.MOST_PLANS", 2)
+    monkeypatch.setattr("lossc.runtime.prepared.MOST_PLANS", 2)
     g = lossc.Graph()
     x = g.input("x", (None, 3))
     g.set_outputs([x.sum(1).exp()])
