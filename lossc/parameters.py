@@ -9,10 +9,12 @@ While a step trains, its parameters live side by side in one piece of memory (`a
 from __future__ import annotations
 
 import math
+import os
 import threading
+import weakref
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any
@@ -84,6 +86,20 @@ class Parameter:
         return sizes
 
 
+# By id: mappings are equal where their values are, and have no hash.
+_stores: weakref.WeakValueDictionary[int, Parameters] = weakref.WeakValueDictionary()
+
+
+def _free_after_fork() -> None:
+    """A thread that held a lock, and the step that it did, are not there in a forked process."""
+    for store in list(_stores.values()):
+        store.lock, store.is_under_way = threading.RLock(), False
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_free_after_fork)
+
+
 class UnknownParameter(LirError, KeyError):
     """A name that the store lacks: a KeyError too, as mappings raise it."""
 
@@ -103,16 +119,23 @@ class Parameters(Mapping[str, np.ndarray]):
         self._entries: dict[str, Parameter] = {}
         self.lock = threading.RLock()
         self.is_trained = self.is_under_way = False
+        _stores[id(self)] = self
 
     def __repr__(self) -> str:
         return f"Parameters({', '.join(f'{p.name}: {p.type}' for p in self._entries.values())})"
 
     def __getstate__(self) -> dict[str, Any]:
-        """What a copy has, or a pickle: a lock is nobody else's."""
-        return {name: value for name, value in vars(self).items() if name != "lock"}
+        """What a copy has, or a pickle: the values, not the lock, and not what the steps of this store keep."""
+        with self.lock:
+            entries = {}
+            for name, entry in self._entries.items():
+                values = None if entry.array is None else self.live(name).copy()
+                entries[name] = replace(entry, array=values, arena=None)
+            return {"seed": self.seed, "_entries": entries, "is_trained": False, "is_under_way": False}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state, lock=threading.RLock())
+        _stores[id(self)] = self
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)
@@ -138,6 +161,7 @@ class Parameters(Mapping[str, np.ndarray]):
         entry = self.entry(name)
         fresh = check_parameter(name, value, Type(entry.type.dtype, _expected_shape(entry, value)))
         with self.lock:
+            self.check_at_rest()
             if entry.array is None:
                 entry.array = fresh
             else:
@@ -153,8 +177,16 @@ class Parameters(Mapping[str, np.ndarray]):
             entry = self.entry(name)
             check_parameter(name, value, Type(entry.type.dtype, _expected_shape(entry, value)))
         with self.lock:
+            self.check_at_rest()
             for name, value in values.items():
                 self[name] = value
+
+    def check_at_rest(self) -> None:
+        """Raise LirError in the middle of a step of this thread. Who asks holds the lock."""
+        if self.is_under_way:
+            raise LirError("a step of this graph is under way in this thread",
+                           "a signal handler may read parameters; to train, set, save or load, have it set a flag, and "
+                           "do that after the step")  # fmt: skip
 
     def entry(self, name: str) -> Parameter:
         """The entry itself. Raises LirError, with the nearest name."""
@@ -234,6 +266,7 @@ class Parameters(Mapping[str, np.ndarray]):
         from lossc.training.checkpoint import write_tensors
 
         with self.lock:
+            self.check_at_rest()
             write_tensors(path, {name: self.live(name) for name in self}, {})
 
     def load(self, path: str | PathLike[str]) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import os
+import pickle
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -86,3 +90,40 @@ def test_a_checkpoint_stays_whole_when_writing_fails(tmp_path: Path, monkeypatch
         g.parameters.save(path)
     assert path.read_bytes() == content
     assert [file.name for file in tmp_path.iterdir()] == ["p.safetensors"]
+
+
+def test_a_copy_has_the_values_and_nothing_of_the_steps(any_device: Device) -> None:
+    g = network()
+    step = g.compile_step(optim.SGD(0.1), device=any_device)
+    step(x=X, labels=LABELS)
+    before = values(g)
+    copies = (copy.deepcopy(g.parameters), pickle.loads(pickle.dumps(g.parameters)), copy.deepcopy(g).parameters)
+    step(x=X, labels=LABELS)
+    for store in copies:
+        assert {name: store[name].tolist() for name in store} == {name: before[name].tolist() for name in before}
+        store.fill("net.0.weight", "zeros")
+    assert not same(values(g), before)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_forked_process_does_not_wait_for_a_step_of_another_thread() -> None:
+    g = network()
+    held, forked = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with g.parameters.lock:
+            g.parameters.is_under_way = True
+            held.set()
+            forked.wait()
+            g.parameters.is_under_way = False
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait()
+    child = os.fork()
+    if child == 0:
+        is_free = g.parameters.lock.acquire(timeout=2) and not g.parameters.is_under_way
+        os._exit(0 if is_free else 1)
+    forked.set()
+    thread.join()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

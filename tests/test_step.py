@@ -450,15 +450,31 @@ def test_a_step_dumps_and_explains_both_programs(tmp_path: Path) -> None:
     assert "update_0" in step.source
 
 
-def test_a_step_in_the_middle_of_a_step_is_refused(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_in_the_middle_of_a_step_is_refused(
+    device: Device, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:  # fmt: skip
+    """And what would keep the one half of it, or change it."""
     g, expected = network(), network()
     step, usual = (graph.compile_step(optim.SGD(0.1), device=device) for graph in (g, expected))
     enqueue, refused = step._executable._enqueue, []
+    saved = tmp_path / "before.safetensors"
+    step.save(saved)
 
     def signalled(*arguments: Any) -> None:
         enqueue(*arguments)
-        with pytest.raises(lossc.LirError, match="under way in this thread"):
-            step(x=X, labels=LABELS)
+        path = tmp_path / "step.safetensors"
+        for call in (
+            lambda: step(x=X, labels=LABELS),
+            lambda: step.save(path),
+            lambda: g.parameters.save(path),
+            lambda: step.load(saved),
+            lambda: g.parameters.load(saved),
+            lambda: g.parameters.update(values(g)),
+            lambda: g.parameters.fill("net.0.weight", "zeros"),
+        ):
+            with pytest.raises(lossc.LirError, match=r"under way in this thread\n.*set a flag"):
+                call()
+        assert not path.exists()
         refused.append(g.parameters["net.0.weight"])
 
     with monkeypatch.context() as patch:

@@ -179,8 +179,9 @@ class Step:
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write parameters, optimizer state and counts to a safetensors file. Raises LirError, also where gradients
-        are accumulated that no step has used."""
+        are accumulated that no step has used, and in a signal handler while a step runs."""
         with self._store.lock:
+            self._store.check_at_rest()
             self._check_whole()
             if self._batches:
                 raise LirError(f"gradients of {self._batches} batches are accumulated, which no checkpoint holds",
@@ -203,6 +204,7 @@ class Step:
             for state, arena in self._of(name).state.items()
         }
         with self._store.lock:
+            self._store.check_at_rest()
             self._store.replace_all(parameters_in(tensors), path)
             self._take_parameters()
             for (state, name), values in states.items():
@@ -282,9 +284,7 @@ class Step:
         store = self._store
         with store.lock:
             self._check_whole()
-            if store.is_under_way:
-                raise LirError("a step of this graph is under way in this thread",
-                               "a signal handler may read parameters, not train them")  # fmt: skip
+            store.check_at_rest()
             try:
                 store.is_under_way = True
                 results = work()
