@@ -35,7 +35,8 @@ FINE_GRAIN_SYSTEM_SVM = 1 << 3
 ATOMIC_ACQUIRE_RELEASE = 1 << 1
 ATOMIC_DEVICE_SCOPE = 1 << 5
 
-_listing = threading.Lock()
+# A signal handler may ask for devices in the middle of each of these.
+_listing = threading.RLock()
 _listed: list[Device] = []
 _opened: weakref.WeakSet[Device] = weakref.WeakSet()
 
@@ -62,7 +63,7 @@ class Device:
         self.info = describe(handle)
         self.driver_version: str = _ask(handle, "driver_version", "unknown").strip()
         self.key = _device_key(handle, self.info, self.driver_version)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self.is_forked = False
         self._queue = queue
         self._context = queue.context if queue is not None else context
@@ -79,7 +80,8 @@ class Device:
         self.refuse_after_fork()
         if self._context is None:
             with self._lock, driver_errors(f"cannot open {self}"):
-                self._context = self._context or load_pyopencl().Context([self.handle])
+                made = self._context or load_pyopencl().Context([self.handle])
+                self._context = self._context or made
         return self._context
 
     @property
@@ -88,7 +90,8 @@ class Device:
         if self._queue is None:
             context = self.context
             with self._lock, driver_errors(f"cannot make a queue on {self}"):
-                self._queue = self._queue or load_pyopencl().CommandQueue(context, self.handle)
+                made = self._queue or load_pyopencl().CommandQueue(context, self.handle)
+                self._queue = self._queue or made
         self.refuse_after_fork()
         return self._queue
 
@@ -104,9 +107,10 @@ class Device:
         if self._local_thread_queue is None:
             context = self.context
             with self._lock, driver_errors(f"cannot make a queue on {self}"):
-                self._local_thread_queue = self._local_thread_queue or load_pyopencl().CommandQueue(
+                made = self._local_thread_queue or load_pyopencl().CommandQueue(
                     context, self.handle, properties=LOCAL_THREAD_QUEUE
                 )
+                self._local_thread_queue = self._local_thread_queue or made
         self.refuse_after_fork()
         return self._local_thread_queue
 
@@ -129,7 +133,9 @@ def devices() -> list[Device]:
     """Every device of every driver, the one that `select()` would take first. Made once a process."""
     with _listing:
         if not _listed:
-            _listed.extend(sorted(_find(), key=_rank))
+            found = sorted(_find(), key=_rank)
+            if not _listed:
+                _listed.extend(found)
         return list(_listed)
 
 

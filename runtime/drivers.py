@@ -40,7 +40,8 @@ class _Loaded:
     imported_before: bool
 
 
-_loading = threading.Lock()
+# A signal handler may ask for a device while they load.
+_loading = threading.RLock()
 _loaded: list[_Loaded] = []
 
 
@@ -50,7 +51,9 @@ def load_pyopencl() -> ModuleType:
     if not _loaded:
         with _loading:
             if not _loaded:
-                _loaded.append(_load())
+                found = _load()
+                if not _loaded:
+                    _loaded.append(found)
     return _loaded[0].pyopencl
 
 

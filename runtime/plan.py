@@ -18,13 +18,13 @@ from ..ir.integers import evaluate_integer
 from ..ir.program import (
     CHECK_HOLDS,
     STATUS,
-    Buffer,
     Launch,
     Program,
     Turn,
     Variant,
     choose_variant,
     largest_sizes,
+    root_of,
     turns,
 )
 from ..ir.types import ITEM_SIZE, dim_value, numpy_dtype
@@ -64,7 +64,7 @@ class Loaded:
     @cached_property
     def roots(self) -> dict[str, str]:
         """For each buffer the one whose memory it is."""
-        return {name: _root(self.program.buffers, name) for name in self.program.buffers}
+        return {name: root_of(name, self.program.buffers) for name in self.program.buffers}
 
     @cached_property
     def input_buffers(self) -> dict[str, str]:
@@ -111,7 +111,7 @@ class Plan:
     must live as long as their kernels; the first run leaves more of the `unsaved` ones to be put on disk.
     `free_outputs` are handed out; `outputs` are these, and fixed ones that a run copies to their places.
     `addresses` are those that the arguments of inputs and outputs are set to, where a run by address was the last.
-    `turn` holds what stands for the run that is under way.
+    `turn` holds what stands for the run that is under way, of this plan or another one with the same temporaries.
     """
 
     sizes: Mapping[str, int]
@@ -130,8 +130,8 @@ class Plan:
     programs: tuple[BuiltProgram, ...]
     unsaved: list[BuiltProgram]
     free_outputs: Mapping[str, PlannedOutput]
+    turn: list[object]
     addresses: list[int] = field(default_factory=list)
-    turn: list[object] = field(default_factory=lambda: [None])
 
     @cached_property
     def calls(self) -> tuple[tuple[Any, ...], ...]:
@@ -150,13 +150,14 @@ class Temporaries:
 
     `forget_plans` lets go of the plans made so far: it is called before memory is replaced by larger memory, so that
     there are never both. Runs that go on `in_background` need memory of the driver's, which keeps it until the kernels
-    are done.
+    are done. As the status words are one memory, too, there is one `turn` for all these plans.
     """
 
     def __init__(self, device: Device, in_background: bool, forget_plans: Callable[[], None]) -> None:
         self.in_background = in_background
         self._device, self._forget_plans = device, forget_plans
         self._held: dict[str, Argument] = {}
+        self.turn: list[object] = [None]
 
     def take(self, name: str, elements: int, dtype: np.dtype) -> Argument:
         """The memory for the temporary `name`, which the next plan gets, too."""
@@ -194,6 +195,8 @@ def make_plan(loaded: Loaded, sizes: Mapping[str, int], temporaries: Temporaries
     status = keep.get(STATUS)
     if status is not None:
         reset(device, status)
+        # Whose turn it was has to begin again: what its checks have said is gone.
+        temporaries.turn[0] = None
     names = dict.fromkeys(launch.entry.name for _, launch in launches)
     programs = {name: build(device, loaded.sources[name], loaded.options) for name in names}
     planned, uses = _planned_launches(loaded, launches, programs, keep)
@@ -220,6 +223,7 @@ def make_plan(loaded: Loaded, sizes: Mapping[str, int], temporaries: Temporaries
         device.local_thread_queue if small else device.queue, small, tuple(programs.values()),
         [*programs.values()] if device.compiles_at_launch else [],
         {output.name: output for output in outputs if output.name not in loaded.fixed_outputs},
+        temporaries.turn,
     )  # fmt: skip
 
 
@@ -294,7 +298,7 @@ def reset(device: Device, status: Argument) -> None:
 
 
 def take_turn(device: Device, plan: Plan, turn: object) -> None:
-    """Have another run of this plan see that its arguments are no longer set, and nothing of its status."""
+    """Have another run see that its arguments may no longer be set, and that its status is gone."""
     if plan.turn[0] is not None and plan.status is not None:
         reset(device, plan.status)
     plan.turn[0] = turn
@@ -311,9 +315,3 @@ def _planned_outputs(loaded: Loaded, sizes: Mapping[str, int]) -> tuple[PlannedO
         planned.append(PlannedOutput(name, root, shape, numpy_dtype(type_.dtype), copied))
         seen.add(root)
     return tuple(planned)
-
-
-def _root(buffers: Mapping[str, Buffer], name: str) -> str:
-    while (alias := buffers[name].alias_of) is not None:
-        name = alias
-    return name

@@ -3,9 +3,10 @@
 In: an executable, a `quick` plan of its, arrays, or addresses of what is no array of NumPy. Out: the results, or that
 the general way must do it.
 
-A run may begin in the middle of another of the same plan, in a signal handler or a finalizer, and set the arguments of
-the same kernels. So a run takes its `turn`, launches only while it has it, in one call of C, in which no handler comes
-to its turn, and where another run has had a turn before the status was read it begins again.
+A run may begin in the middle of another, in a signal handler or a finalizer. One of the same plan sets the arguments of
+the same kernels, and one of other sizes uses the same status words. So a run takes its `turn`, launches only while it
+has it, in one call of C, in which no handler comes to its turn, and where another run has had a turn before the status
+was read it begins again.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence
 from itertools import starmap
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -21,13 +22,11 @@ from .given_outputs import checked_outputs
 from .memory import ALIGNMENT, address_of
 from .plan import Plan, reset, take_turn
 from .pointers import Pointers
-
-if TYPE_CHECKING:
-    from .execute import Executable
+from .prepared import Prepared
 
 
 def run_small(
-    executable: Executable, plan: Plan, given: Sequence[Any], out: Mapping[str, Any] | None, pointers: Pointers
+    executable: Prepared, plan: Plan, given: Sequence[Any], out: Mapping[str, Any] | None, pointers: Pointers
 ) -> list[np.ndarray] | None:
     """Run with these arrays of NumPy. None where the general way must do it."""
     if out:
@@ -50,7 +49,7 @@ def run_small(
     return arrays if run_there(executable, plan, addresses, pointers) else None
 
 
-def run_there(executable: Executable, plan: Plan, addresses: Sequence[int], pointers: Pointers) -> bool:
+def run_there(executable: Prepared, plan: Plan, addresses: Sequence[int], pointers: Pointers) -> bool:
     """Run on memory at these addresses: of the inputs, then of the results. False where one cannot be taken, or where a
     check failed: the general way says which."""
     turn = plan.turn
@@ -72,7 +71,7 @@ def run_there(executable: Executable, plan: Plan, addresses: Sequence[int], poin
     return False
 
 
-def _launched(executable: Executable, plan: Plan, turn: object) -> list[int] | None:
+def _launched(executable: Prepared, plan: Plan, turn: object) -> list[int] | None:
     """Launch, wait, and read the status; None where it was not this run's `turn` all the time."""
     mine, calls, enqueue = plan.turn, plan.calls, executable._enqueue
     try:

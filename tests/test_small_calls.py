@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import linecache
 import os
 import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -201,6 +203,39 @@ def test_a_call_between_any_two_lines_of_another_has_results_of_its_own(device: 
     fn = g.compile(device=device)
     outer, inner = np.full(64, 1, "f4"), np.full(64, 5, "f4")
     held: list[np.ndarray] = []
+    kept = [fn(x=outer)[0] for _ in range(3)]
+    for found in at_each_line(lambda: fn(x=outer)[0], lambda: held.append(fn(x=inner)[0])):
+        assert (found == 2).all()
+        kept = [*kept[1:], found]
+        assert all((array == 10).all() for array in held[-3:])
+    assert len(held) > 10
+
+
+@pytest.mark.parametrize("rows", [64, 5, None])
+def test_a_check_fails_whatever_call_comes_between_any_two_lines(rows: int | None, device: Device) -> None:
+    """One of the same sizes, of others, and of others each time."""
+    fn = lossc.parse(LIR).compile(grad=["x"], device=device)
+    sizes = itertools.repeat(rows) if rows else itertools.count(65)
+    many, labels = np.zeros((200, 10), "f4"), np.zeros(200, "i4")
+
+    def outer() -> str:
+        with pytest.raises(lossc.CheckFailed) as error:
+            fn(x=many[:64], t=labels[:64] + 77)
+        return str(error.value)
+
+    def inner() -> None:
+        count = next(sizes)
+        fn(x=many[:count], t=labels[:count])
+
+    outer()
+    inner()
+    found = list(at_each_line(outer, inner))
+    assert all("found 77 at row 0" in message for message in found)
+    assert len(found) > 10
+
+
+def at_each_line(outer: Callable[[], Any], inner: Callable[[], Any]) -> Iterator[Any]:
+    """What `outer` returns, with `inner` called before the first line of the small runs, then before the second ..."""
     seen, wanted = 0, 0
 
     def trace(frame: Any, event: str, _: object) -> Any:
@@ -212,19 +247,15 @@ def test_a_call_between_any_two_lines_of_another_has_results_of_its_own(device: 
         if event == "line" and not linecache.getline(code, frame.f_lineno).strip().startswith(("enqueue", "deque")):
             seen += 1
             if seen == wanted:
-                held.append(fn(x=inner)[0])
+                inner()
         return trace
 
-    kept = [fn(x=outer)[0] for _ in range(3)]
     before = sys.gettrace()
     while wanted <= seen:
         wanted, seen = wanted + 1, 0
         sys.settrace(trace)
         try:
-            (found,) = fn(x=outer)
+            found = outer()
         finally:
             sys.settrace(before)
-        assert (found == 2).all()
-        kept = [*kept[1:], found]
-        assert all((array == 10).all() for array in held[-3:])
-    assert len(held) > 10
+        yield found
