@@ -87,3 +87,65 @@ def test_every_element_is_stored_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_not_where_something_lies_across_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vectors, "STREAM_BYTES", 0)
     assert not past_cache(Runner(TURNED.format(C=40), None, "row-item"))
+
+
+PICKED = {
+    "elements of lines": """func @f(%x: f32[N, 7, {C}], %i: i32[N, {C}], %w: f32[N]) -> (%y: f32[N, {C}]) {{
+  %p = gather %x, %i {{axis = 1}}
+  %r = broadcast %w {{dims = [0], shape = [N, {C}]}}
+  %y = mul %p, %r
+  return %y
+}}""",
+    "rows of a table": """func @f(%x: f32[7, {C}], %t: i32[N], %z: f32[N, {C}]) -> (%y: f32[N, {C}]) {{
+  %b = broadcast %x {{dims = [1, 2], shape = [N, 7, {C}]}}
+  %j = broadcast %t {{dims = [0], shape = [N, {C}]}}
+  %p = gather %b, %j {{axis = 1}}
+  %y = mul %p, %z
+  return %y
+}}""",
+    "rows of a table beside a softmax": """func @f(%x: f32[7, {C}], %t: i32[N], %z: f32[N, {C}]) -> (%y: f32[N, {C}]) {{
+  %b = broadcast %x {{dims = [1, 2], shape = [N, 7, {C}]}}
+  %j = broadcast %t {{dims = [0], shape = [N, {C}]}}
+  %p = gather %b, %j {{axis = 1}}
+  %s = softmax %z {{axis = 1}}
+  %y = mul %p, %s
+  return %y
+}}""",
+    "a row": """func @f(%z: f32[N, {C}], %i: i32[{C}], %w: f32[N]) -> (%y: f32[N, {C}]) {{
+  %p = gather %z, %i {{axis = 0}}
+  %c = broadcast %p {{dims = [1], shape = [N, {C}]}}
+  %r = broadcast %w {{dims = [0], shape = [N, {C}]}}
+  %m = mul %c, %r
+  %y = add %m, %z
+  return %y
+}}""",
+}
+
+
+@pytest.mark.parametrize("rows", [1, 5, 19])
+@pytest.mark.parametrize("name", PICKED)
+def test_what_is_picked_lies_within(name: str, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The line that two rows share has lanes of neither: nothing is picked there."""
+    monkeypatch.setattr(vectors, "STREAM_BYTES", 4)
+    text, random = PICKED[name].format(C=133), np.random.default_rng(rows)
+    lines = (rows, 7, 133) if "[N, 7" in text.split("->")[0] else (7, 133)
+    arrays = {
+        "x": random.normal(size=lines).astype(np.float32),
+        "z": random.normal(size=(rows, 133)).astype(np.float32),
+        "w": random.normal(size=rows).astype(np.float32),
+        "t": np.resize(np.array([0, 6, 0, 3], np.int32), rows),
+        "i": np.zeros(133, np.int32) if name == "a row" else random.integers(0, 7, (rows, 133)).astype(np.int32),
+    }
+    given = {key: array for key, array in arrays.items() if f"%{key}: " in text}
+    for strategy in ("row-item", "row-pipeline"):
+        agree(Runner(text, None, strategy), text, [given], rtol=1e-5)
+
+
+def test_a_gather_alone() -> None:
+    text = """func @f(%x: f32[N, 7, 1000], %i: i32[N, 1000]) -> (%y: f32[N, 1000]) {
+      %y = gather %x, %i {axis = 1}
+      return %y
+    }"""
+    random = np.random.default_rng(0)
+    x, i = random.normal(size=(3, 7, 1000)).astype(np.float32), random.integers(0, 7, (3, 1000)).astype(np.int32)
+    agree(Runner(text, None), text, [{"x": x, "i": i}], rtol=0)

@@ -8,20 +8,46 @@ element is read that is not there, and an operand that has none is never read.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from ...ir.function import Op, Value
-from ...ir.kernel import Apply, Assign, Const, Declare, Expr, If, Iota, Reduce, Stmt, add, integer, register_dtype, sub
+from ...ir.kernel import (
+    Apply,
+    Assign,
+    Const,
+    Declare,
+    Expr,
+    If,
+    Iota,
+    Reduce,
+    Stmt,
+    Var,
+    add,
+    integer,
+    register_dtype,
+    sub,
+)
 from ...ir.ops import WINDOWS, read_elsewhere
 from ...ir.schedule import Schedule
 from ...ir.types import DimLike, is_float
 from ...ir.windows import offsets
 from .points import Coordinate, Lanes, Point, size_of, widen
+from .scope import Scope
 
-if TYPE_CHECKING:
-    from .emit import Emitter, Scope
+
+class Emits(Protocol):
+    """What a window asks of the emitter of its kernel: names, and operands at another point."""
+
+    schedule: Schedule
+    aligned: bool
+
+    def fresh(self, hint: str, dtype: str, width: int = 1) -> Var: ...
+
+    def let(self, scope: Scope, hint: str, expression: Expr) -> Expr: ...
+
+    def compute(self, targets: Sequence[Value], point: Point, scope: Scope) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -44,7 +70,7 @@ class _Branch:
     mask: Expr | None = None
 
 
-def window(emitter: Emitter, op: Op, point: Point, scope: Scope) -> Expr:
+def window(emitter: Emits, op: Op, point: Point, scope: Scope) -> Expr:
     """The value of a `slice`, `concat` or `pad` at a point."""
     axis = op.attributes["axis"]
     along = emitter.schedule.where[op.result][axis]
@@ -55,8 +81,10 @@ def window(emitter: Emitter, op: Op, point: Point, scope: Scope) -> Expr:
     for operand, start in zip(op.operands, _starts(op)):
         if operand.type.shape[axis] != 0:
             at = _moved(here, sub(integer(0), size_of(start)))
-            at = Lanes(emitter.let(scope, "from", at.base), at.width) if isinstance(at, Lanes) else at
-            at = at if isinstance(at, Lanes) else emitter.let(scope, "from", at)
+            if isinstance(at, Lanes):
+                at = Lanes(emitter.let(scope, "from", at.base), at.width)
+            else:
+                at = emitter.let(scope, "from", at)
             branches += _branches(emitter, Place(operand, axis, at, point), scope)
     dtype = register_dtype(op.result.type.dtype)
     width = max((branch.value.width for branch in branches), default=1)
@@ -82,6 +110,14 @@ def axes_moved(schedule: Schedule) -> frozenset[int]:
     return frozenset(axis for axis in found if axis is not None)
 
 
+def reads_beside(schedule: Schedule, axis: int) -> bool:
+    """Whether lanes before the first or behind the last place along `axis` would read what is not there: windows and
+    gathers along other axes load what they look at where they stand."""
+    picks = [op for op in schedule.function.ops if op.name == "gather" and axis in schedule.varies[op.operands[0]]]
+    along = [schedule.where[op.operands[0]][op.attributes["axis"] % op.operands[0].type.rank] for op in picks]
+    return bool(axes_moved(schedule)) or any(picked != axis for picked in along)
+
+
 def _starts(op: Op) -> list[DimLike]:
     if op.name == "pad":
         return [op.attributes["before"]]
@@ -95,7 +131,7 @@ def _beside(op: Op, dtype: str, width: int) -> Const:
     return Const(float(value) if is_float(dtype) else int(value), dtype, width)
 
 
-def _value(emitter: Emitter, place: Place, scope: Scope) -> Expr:
+def _value(emitter: Emits, place: Place, scope: Scope) -> Expr:
     """An operand there. What is known at this point and does not vary along the axis is known there."""
     along = emitter.schedule.where[place.operand][place.axis]
     there = scope.inner()
@@ -110,7 +146,7 @@ def _value(emitter: Emitter, place: Place, scope: Scope) -> Expr:
     return there.known[place.operand]
 
 
-def _branches(emitter: Emitter, place: Place, scope: Scope) -> list[_Branch]:
+def _branches(emitter: Emits, place: Place, scope: Scope) -> list[_Branch]:
     """What an operand gives where it has elements: as whole vectors, then lane by lane."""
     at, size = place.at, size_of(place.operand.type.shape[place.axis])
     if not isinstance(at, Lanes) and at.width == 1:
@@ -127,13 +163,13 @@ def _branches(emitter: Emitter, place: Place, scope: Scope) -> list[_Branch]:
     return [_branch(emitter, place, scope, whole), _lane_by_lane(emitter, place, scope, wide, some)]
 
 
-def _branch(emitter: Emitter, place: Place, scope: Scope, condition: Expr) -> _Branch:
+def _branch(emitter: Emits, place: Place, scope: Scope, condition: Expr) -> _Branch:
     inner = scope.inner()
     value = _value(emitter, place, inner)
     return _Branch(condition, value, inner.statements)
 
 
-def _lane_by_lane(emitter: Emitter, place: Place, scope: Scope, at: Expr, condition: Expr | None) -> _Branch:
+def _lane_by_lane(emitter: Emits, place: Place, scope: Scope, at: Expr, condition: Expr | None) -> _Branch:
     """Elements that need not follow each other, and 0 in place of those that are not there."""
     width, size = at.width, size_of(place.operand.type.shape[place.axis])
     outer = scope if condition is None else scope.inner()

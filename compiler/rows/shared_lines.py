@@ -15,7 +15,7 @@ from ...ir.target import DeviceInfo
 from ..emission.emit import Emitter, Scope
 from ..emission.reductions import Accumulators
 from ..emission.vectors import past_cache, vector_width
-from ..emission.windows import axes_moved
+from ..emission.windows import reads_beside
 from ..fused import Fused
 from .ownership import point_of
 from .stages import Stage
@@ -36,7 +36,7 @@ def past_cache_over_lines(fused: Fused, device: DeviceInfo, axis: int) -> Expr |
     width = vector_width(schedule, device, columns)
     if columns % width == 0 or columns < 2 * width:
         return None
-    if stage.reductions or stage.across or stage.element_checks or axes_moved(schedule):
+    if stage.reductions or stage.across or stage.element_checks or reads_beside(schedule, axis):
         return None
     return past_cache(schedule, device, width, axis, 0)
 

@@ -28,6 +28,7 @@ from ...ir.kernel import (
     register_dtype,
     sub,
 )  # fmt: skip
+from ...ir.ops import read_here
 from ..emission.addresses import lies_as_looped
 from ..emission.emit import Emitter, Scope
 from ..emission.points import Lanes, Point, widen
@@ -117,7 +118,7 @@ def _values(
         loaded = Load(row.array, add(row.start, column), register_dtype(value.type.dtype), width)
         here.known[value] = emitter.let(here, value.name, loaded)
     given = {**here.known, **dict.fromkeys(work.kept, ZERO)}
-    operands = {operand for op in emitter.needed(work.stores, given) for operand in op.operands}
+    operands = {operand for op in emitter.needed(work.stores, given) for operand in read_here(op)}
     for value in emitter.schedule.function.inputs:
         varies = emitter.schedule.varies[value]
         if value in operands and axis in varies and not lies_as_looped(emitter.schedule, value):

@@ -38,7 +38,7 @@ from ..emission.emit import Emitter, Scope
 from ..emission.points import Point, product
 from ..emission.reductions import Accumulators, declare, fold
 from ..emission.vectors import past_cache, vector_width
-from ..emission.windows import axes_moved
+from ..emission.windows import reads_beside
 from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, with_finish
 from ..rows.in_flight import Carried, declare_carried, known_of, lags_of, pitch_of, steps
 from ..rows.ownership import own_share, point_of
@@ -114,10 +114,11 @@ def _unrolled(columns: DimLike) -> int:
 def lower(fused: Fused, device: DeviceInfo) -> list[Variant]:
     """Long gradients go past the cache, at aligned addresses of whatever row."""
     schedule = fused.schedule
-    columns = schedule.axes[row_item.column_axis(schedule)]
+    axis = row_item.column_axis(schedule)
+    columns = schedule.axes[axis]
     width = vector_width(schedule, device, columns)
-    large = past_cache(schedule, device, width, row_item.column_axis(schedule), 0)
-    if axes_moved(schedule) and isinstance(columns, int) and columns % width:
+    large = past_cache(schedule, device, width, axis, 0)
+    if isinstance(columns, int) and columns % width and reads_beside(schedule, axis):
         # The line that two rows share is computed beyond their ends, where a slice may have nothing to read.
         large = None
     variants = []
