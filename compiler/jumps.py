@@ -1,7 +1,8 @@
 """Where a last bit decides: what `floor`, `sign`, comparisons and casts to integers are computed from.
 
 In: a function. Out: the values of which such an operation is computed. 41 / 41 is 1, and 41 * (1 / 41) in f32 is not:
-behind it `floor` gives 1 and 0, and `x / 41 >= 1` says yes and no. So rewrites that round a quotient differently ask.
+behind it `floor` gives 1 and 0, and `x / 41 >= 1` says yes and no. So rewrites that round a quotient differently ask,
+and for 0.7 x - 0.7 y, which may be 0 where x and y differ, so do those that round a difference differently.
 """
 
 from __future__ import annotations
@@ -20,9 +21,31 @@ _KEEPS_SIGNS = frozenset({
 """However an operand is rounded, what these give is 0, positive or negative as it was."""
 
 
+_EDGE_AT_0 = frozenset({"sqrt", "log", "pow"})
+"""Of these a number below 0 is none, however little it is below."""
+
+
 def shows_rounding(function: Function) -> frozenset[Value]:
-    """The values whose last bit decides somewhere. A comparison with 0 does not ask for that of a product or quotient,
-    one with infinity of nothing: no rounding makes these, or takes them away."""
+    """The values whose last bit decides somewhere, as of a product or quotient. A comparison with 0 or infinity does
+    not ask for that: but at the ends of its type a product is 0 or infinite however it is rounded, and keeps its
+    sign."""
+    return _shown(function)[1]
+
+
+def shows_sign(function: Function) -> frozenset[Value]:
+    """The values whose last bit decides somewhere, as of a sum or difference: of terms that cancel, the roundings say
+    whether the rest is above 0, or is 0."""
+    signs: set[Value] = set()
+    for op in reversed(function.ops):
+        if op.name in _EDGE_AT_0:
+            signs.add(op.operands[0])
+        elif op.name in _KEEPS_SIGNS and not signs.isdisjoint(op.results):
+            signs.update(op.operands)
+    return _shown(function)[0] | signs
+
+
+def _shown(function: Function) -> tuple[frozenset[Value], frozenset[Value]]:
+    """The values whose last bit decides, and those that it decides of though no rounding changes their sign."""
     numbers = {op.result: op.attributes["value"] for op in function.ops if op.name == "constant"}
     shown: set[Value] = set()
     shown_but_sign: set[Value] = set()  # of a value whose sign no rounding changes
@@ -36,7 +59,7 @@ def shows_rounding(function: Function) -> frozenset[Value]:
                 shows_but_sign = not shown_but_sign.isdisjoint(op.results) if op.name in _KEEPS_SIGNS else shows
             shown.update([operand] if shows else [])
             shown_but_sign.update([operand] if shows_but_sign else [])
-    return frozenset(shown_but_sign)
+    return frozenset(shown), frozenset(shown_but_sign)
 
 
 def _edge(op: Op, index: int, numbers: Mapping[Value, float]) -> float:

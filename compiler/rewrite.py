@@ -24,7 +24,7 @@ from ..ir.diagnostics import CompilerBug, Span
 from ..ir.function import Function, Module, Op, Value
 from ..ir.ops import PRIMITIVES
 from ..ir.types import is_short
-from .jumps import shows_rounding
+from .jumps import shows_rounding, shows_sign
 
 ROUNDS = 16  # new operations are offered to the rules in the next round; real chains of rules take two to five
 
@@ -91,6 +91,7 @@ class Rebuild(Builder):
         self._counts: dict[Value, int] | None = None
         self._readers: dict[Value, list[Op]] | None = None
         self._showing: frozenset[Value] | None = None
+        self._showing_signs: frozenset[Value] | None = None
 
     def append(self, op: Op) -> tuple[Value, ...]:
         self.ops.append(op)
@@ -152,6 +153,12 @@ class Rebuild(Builder):
         if self._showing is None:
             self._showing = shows_rounding(self.original)
         return value in self._showing
+
+    def shows_sign(self, value: Value) -> bool:
+        """The same of a sum or difference, whose sign a rounding may change."""
+        if self._showing_signs is None:
+            self._showing_signs = shows_sign(self.original)
+        return value in self._showing_signs
 
     def tensors(self, *values: Value) -> tuple[Tensor, ...]:
         return tuple(Tensor(value, self) for value in values)

@@ -12,6 +12,8 @@ from ...ir.function import Function, Op, Value
 from ...ir.ops import VIEWS, is_pointwise
 from ...ir.types import is_float, is_short
 from ..behind import source
+from ..intervals import Range
+from ..jumps import shows_sign
 from ..ranges import LOG1P_NEAR, Ranges, counts_once, ranges_of
 from .polynomials import LARGEST_SCALE, LEAST_LOG, LEAST_SCALE, SCALED
 
@@ -26,7 +28,9 @@ class Facts:
     """`spelling`: the kernel operation to use for an operation in place of its own name. `hits`: comparisons of a
     position with one number a row, and that number: true in one column of a row at the most. `open`: products,
     negations and roundings whose single user takes them in: fused multiply-add, exp(-a), exp(c a), a store. What is
-    compared with a row's extreme is rounded as the extreme is: a row of one element is exactly its own maximum."""
+    compared with a row's extreme is rounded as the extreme is: a row of one element is exactly its own maximum. So are
+    two products that may cancel, where that shows: sign(x w - t v) is 0 where they are equal, not the sign of what one
+    of them was rounded by."""
 
     spelling: Mapping[Op, str]
     hits: Mapping[Value, Value]
@@ -47,9 +51,11 @@ def facts_of(
             spelling[op] = "max_number"
     hits = {op.result: row for op in function.ops if (row := _row_position(op, producer)) is not None}
     extremes = {op.result for op in function.ops if op.name in EXTREMES}
+    cancelling = _cancelling_products(function, ranges)
     taken_in = [
         op for op in function.ops if op.results and _is_taken_in(op, function, producer, users, spelling)
         and not any(source(o, producer) in extremes for user in users.get(op.result, []) for o in user.operands)
+        and cancelling.isdisjoint(users.get(op.result, []))
     ]  # fmt: skip
     return Facts(spelling, hits, frozenset(taken_in))
 
@@ -98,6 +104,26 @@ def _is_taken_in(
     if op.name == "mul" and spelling.get(using[0]) in SCALED:
         return value.type.dtype == "f32" and any(_is_scale(producer.get(operand)) for operand in op.operands)
     return op.name == "mul" and using[0].name in ("add", "sub") and using[0].operands.count(value) == 1
+
+
+_UNROUNDED = frozenset({"neg", "abs", "max", "min", "select", *VIEWS})
+
+
+def _cancelling_products(function: Function, ranges: Ranges) -> frozenset[Op]:
+    """The sums and differences of two products, or of what is chosen among such, that may be 0 though neither is, where
+    it shows whether they are. What is read from memory may be a product that another kernel rounded."""
+    products = set(function.inputs)
+    found: set[Op] = set()
+    shown = shows_sign(function)
+    for op in function.ops:
+        if op.name == "mul" or (op.name in _UNROUNDED and not products.isdisjoint(op.operands)):
+            products.add(op.result)
+        elif op.name in ("add", "sub") and op.result in shown and products.issuperset(op.operands):
+            a, b = (ranges.of[operand] for operand in op.operands)
+            b = Range(-b.high, -b.low) if op.name == "sub" else b
+            if min(a.low, b.low) < 0 < max(a.high, b.high):
+                found.add(op)
+    return frozenset(found)
 
 
 def _is_scale(op: Op | None) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...ir.kernel import Apply, Const, Expr
+from .polynomials import LARGEST_SCALE, LEAST_SCALE
 
 
 def fused_multiply_add(name: str, operands: Sequence[Expr]) -> Expr | None:
@@ -23,10 +24,10 @@ def fused_multiply_add(name: str, operands: Sequence[Expr]) -> Expr | None:
 
 
 def scaled(operand: Expr) -> tuple[Expr, float]:
-    """x and c where c x has been left open for the function of it; else the operand and 1."""
+    """x and c where c x has been left open for the function of it, and that takes c; else the operand and 1."""
     if isinstance(operand, Apply) and operand.op == "mul":
         for x, factor in (operand.operands, operand.operands[::-1]):
-            if isinstance(factor, Const):
+            if isinstance(factor, Const) and LEAST_SCALE <= factor.value <= LARGEST_SCALE:
                 return x, float(factor.value)
     return operand, 1.0
 

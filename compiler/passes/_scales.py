@@ -29,25 +29,25 @@ def factor_out_of_extreme(op: Op, build: Rebuild) -> Value | None:
 
 
 def factor_out_of_shift(op: Op, build: Rebuild) -> Value | None:
-    """x * c - max(x) * c = (x - max(x)) * c for a constant c > 0; so with min  rounding"""
+    """x * c - max(x) * c = (x - max(x)) * c for a constant c > 0; so with min  extends (overflows)"""
     scaled, view = _scaled(build, op.operands[0]), view_of(build, op.operands[1])
     moved = _scaled(build, view[0]) if view is not None else None
     if scaled is None or moved is None or constant_of(build, scaled[1]) != constant_of(build, moved[1]):
         return None
     extreme = build.match(moved[0], "reduce_max", "reduce_min")
     repeat = build.producer(op.operands[1])
-    if extreme is None or repeat is None or extreme.operands[0] is not scaled[0] or build.shows_rounding(op.result):
+    if extreme is None or repeat is None or extreme.operands[0] is not scaled[0] or build.shows_sign(op.result):
         return None
     repeated = build.emit(repeat.name, moved[0], **repeat.attributes)
     return build.emit("mul", build.emit("sub", scaled[0], repeated), scaled[1])
 
 
 def factor_out_of_difference(op: Op, build: Rebuild) -> Value | None:
-    """x * c - y * c = (x - y) * c for a constant c > 0, where else only exponentials read x * c or y * c  rounding"""
+    """x * c - y * c = (x - y) * c for a constant c > 0, where else only exponentials read x * c  extends (overflows)"""
     x, y = (_scaled(build, operand) for operand in op.operands)
     if x is None or y is None or not same_value(build, x[1], y[1]) or op.operands[0] is op.operands[1]:
         return None
-    if build.shows_rounding(op.result):
+    if build.shows_sign(op.result):
         return None
     if not all(_is_met_once(build, operand) for operand in op.operands):
         return None

@@ -51,7 +51,7 @@ def reassociate(module: Module, log: Log | None = None) -> Module:
 
 def small_factors_together(op: Op, build: Rebuild) -> Value | None:
     """x * c * y * d = (x * y) * (c * d) for c, d that repeat  rounding"""
-    if not is_float(op.result.type.dtype):
+    if not is_float(op.result.type.dtype) or build.shows_rounding(op.result):
         return None
     factors = [factor for operand in op.operands for factor in factors_of(build, operand)]
     small = [factor for factor in factors if is_small(build, factor)]
@@ -88,7 +88,7 @@ def small_factor_into_sum(op: Op, build: Rebuild) -> Value | None:
 def common_factor(op: Op, build: Rebuild) -> Value | None:
     """a * c + b * c = (a + b) * c, a * c + b * -c = (a - b) * c; so with -  extends (0 * inf was NaN)"""
     # Where c repeats and a and b have other factors that do, c costs nothing as it is (`small_factor_into_sum`).
-    if not is_float(op.result.type.dtype) or op.operands[0] is op.operands[1]:
+    if not is_float(op.result.type.dtype) or op.operands[0] is op.operands[1] or build.shows_sign(op.result):
         return None
     left, right = (factors_of(build, operand) for operand in op.operands)
     for i, c in enumerate(left):

@@ -192,3 +192,51 @@ def test_the_largest_of_nothing_under_a_condition(columns: int) -> None:
         evaluate(run_passes(module, passes).entry, arrays) for passes in (("expand",), ("prepare",))
     )
     np.testing.assert_array_equal(found, expected)
+
+
+FOUR = dict.fromkeys("xyvw", "f32[N]")
+TIES: dict[str, Callable[..., Tensor]] = {
+    "sign": lambda x, y, v, w: (x * v - y * w).apply("sign"),
+    "floor": lambda x, y, v, w: (x * v - y * w).apply("floor"),
+    "root": lambda x, y, v, w: (x * v - y * w).sqrt(),
+    "below 0": lambda x, y, v, w: chosen(x * v - y * w < 0),
+    "a sum": lambda x, y, v, w: (x * v + -y * w).apply("sign"),
+    "a product that is chosen": lambda x, y, v, w: (x * v - (v > 0).select(y * w, -y * -w)).apply("sign"),
+    "squares": lambda x, y, v, w: chosen(x * x - y * -y * -1 < 0),
+    "the gradient of a distance": lambda x, y, v, w: (x * v - y * w).abs() + (x * v - y * w).apply("sign"),
+}
+
+
+@pytest.mark.parametrize("case", TIES)
+def test_products_that_are_equal_cancel(case: str) -> None:
+    """Where it shows, of two products none is rounded less than the other."""
+    random = np.random.default_rng(7)
+    x, v = (random.normal(size=512).astype("f4") for _ in range(2))
+    text = print_module(module_of(build(FOUR, TIES[case])))
+    found = Runner(text, None)(x=x, y=x.copy(), v=v, w=v.copy())
+    assert not np.any(next(iter(found.values())))
+
+
+SHARE = np.float32(0.7)
+Arrays = np.ndarray
+AS_WRITTEN: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], Callable[[Arrays, Arrays], Arrays]]] = {
+    "floor of a product": (
+        lambda x, y: (x * 0.7 * 3.0).apply("floor"), lambda x, y: np.floor(x * SHARE * np.float32(3))),
+    "the sign of a difference": (
+        lambda x, y: (x * 0.7 - y * 0.7).apply("sign"), lambda x, y: np.sign(x * SHARE - y * SHARE)),
+    "the sign of a shift": (
+        lambda x, y: (x * 0.7 - (x * 0.7).amax(0).insert_axis(0, x.shape[0])).apply("sign"),
+        lambda x, y: np.sign(x * SHARE - (x * SHARE).max())),
+    "the sign of a sum with a common factor": (
+        lambda x, y: (x * y + (y - 1) * y).apply("sign"), lambda x, y: np.sign(x * y + (y - 1) * y)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", AS_WRITTEN)
+def test_what_shows_is_rounded_as_written(case: str) -> None:
+    body, reference = AS_WRITTEN[case]
+    text = print_module(module_of(build({"x": "f32[N]", "y": "f32[N]"}, body)))
+    near = np.float32(1.9) + np.arange(1000, dtype="f4") * np.float32(2**-23)
+    for x in (np.arange(1000, dtype="f4"), near):
+        (found,) = Runner(text, None)(x=x, y=np.roll(x, 1)).values()
+        np.testing.assert_array_equal(found, reference(x, np.roll(x, 1)))
