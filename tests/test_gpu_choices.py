@@ -14,7 +14,7 @@ from gpu_examples import BCE, PIXELS, arrays_for, cross_entropy, main_kernels
 
 from lossc.compiler import compile_module
 from lossc.compiler.rows.stages import stages_of
-from lossc.ir.diagnostics import LosscError
+from lossc.ir.diagnostics import Limitation, LosscError
 from lossc.ir.kernel import (
     Barrier,
     Store,
@@ -134,3 +134,10 @@ def test_products_read_neighbours() -> None:
     traffic = traffic_of(compiled.program, given)
     assert {kernel.name for kernel in compiled.program.kernels} >= {"f_0_matmul_group128x4"}
     assert all(traffic.waste(name) == 1.0 for name in ("x", "w", "y"))
+
+
+def test_a_device_too_small_for_products() -> None:
+    text = "func @f(%x: f32[N, 256], %w: f32[256, 256]) -> (%y: f32[N, 256]) { %y = linear %x, %w\n return %y }"
+    with pytest.raises(Limitation, match="matmul-group: a tile takes 256 work-items") as refused:
+        compile_module(parse(text), replace(H200, max_work_group_size=128))
+    assert "--device cpu" in str(refused.value)

@@ -32,7 +32,7 @@ from dataclasses import dataclass, fields, replace
 from functools import cache
 from types import ModuleType
 
-from ...ir.diagnostics import CompilerBug, LirError, did_you_mean
+from ...ir.diagnostics import CompilerBug, Limitation, LirError, did_you_mean
 from ...ir.program import Variant
 from ...ir.target import DeviceInfo
 from ..fused import Fused
@@ -95,7 +95,8 @@ def sums_across(device: DeviceInfo) -> bool:
 def choose(fused: Fused, device: DeviceInfo, forced: str | None = None) -> tuple[str, dict[str, str]]:
     """The cheapest strategy that applies (by name where costs are equal), and why the others were not taken.
 
-    `forced` is taken where it applies. Raises LirError for a name that no strategy has.
+    `forced` is taken where it applies. Raises LirError for a name that no strategy has, Limitation for a device too
+    small for all of them: on a CPU there always is one.
     """
     known = strategies()
     if forced is not None and forced not in known:
@@ -103,6 +104,9 @@ def choose(fused: Fused, device: DeviceInfo, forced: str | None = None) -> tuple
     found, refused = costs(fused, device)
     if not found:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in refused.items())
+        if device.kind != "cpu":
+            raise Limitation(f"no strategy for {fused.name} applies on this device: {reasons}",
+                             "compile for another device, such as a CPU: --device cpu")  # fmt: skip
         raise CompilerBug(f"no strategy applies to {fused.name}: {reasons}")
     best = forced if forced in found else _cheapest(found)[0]
     reasons = {name: f"costs {cost:.2f} against {found[best]:.2f}" for name, cost in found.items() if name != best}
