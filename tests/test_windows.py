@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -256,3 +257,45 @@ def test_the_fewest_bytes_are_moved(name: str):
     compiled = compile_module(module_of(build(types, body)), CPU_AVX512)
     found = traffic(compiled, {"N": 16})
     assert (found.bytes, found.fewest) == (16 * expected, 16 * expected)
+
+
+# --- windows behind windows ---------------------------------------------------------------------------------
+
+
+def _differences(depth: int) -> Any:
+    def body(x: Tensor) -> Tensor:
+        for _ in range(depth):
+            x = (x[1:] - x[:-1]).tanh()
+        return x * 2
+
+    return body
+
+
+def _margins(depth: int) -> Any:
+    def body(x: Tensor) -> tuple[Tensor, ...]:
+        found = [x]
+        for _ in range(depth):
+            found.append(found[-1].pad(0, 1, 1, 0.5).tanh())
+        return tuple(found[1:])
+
+    return body
+
+
+@pytest.mark.parametrize("body", [_differences, _margins])
+def test_windows_behind_windows_are_not_multiplied(body: Callable[[int], Any]):
+    """Twice as many take about twice as much code, and give what they are to give."""
+    sizes = []
+    for depth in (4, 8):
+        text = print_module(module_of(build({"x": "f32[100]"}, body(depth))))
+        runner = Runner(text, None)
+        sizes.append(sum(map(len, runner.compiled.sources().values())))
+        agree(runner, text, _given(text), 5e-5)
+    assert sizes[1] < 3.5 * sizes[0]
+
+
+def test_margins_of_whole_numbers_that_no_float_tells_apart(device: Device):
+    """Margins of 2^53 + 1 beside 2^53 are two."""
+    function = build({"t": "i64[3]"}, lambda t: t.pad(0, 1, 1, 2**53 + 1).pad(0, 1, 1, 2**53))
+    text = print_module(module_of(function))
+    (found,) = Runner(text, device)(t=np.arange(3)).values()
+    assert found.tolist() == [2**53, 2**53 + 1, 0, 1, 2, 2**53 + 1, 2**53]

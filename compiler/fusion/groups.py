@@ -14,7 +14,7 @@ from typing import Any
 from ...ir.diagnostics import CompilerBug
 from ...ir.function import Function, Op, Value
 from ...ir.names import fresh
-from ...ir.ops import FREE
+from ...ir.ops import FREE, WINDOWS
 from ...ir.schedule import Refusal, Schedule
 from ...ir.types import ITEM_SIZE, dim_names, dim_value
 from .schedule import is_row_reduction, is_unit_reshape, schedule_of
@@ -50,10 +50,10 @@ class Group:
 
 class Groups:
     """The groups of one function. `materialised`: the values that lie in memory. `across`: whether a kernel may sum
-    across its rows."""
+    across its rows. `apart`: what no kernel computes that looks at it through a window."""
 
-    def __init__(self, function: Function, across: bool = False):
-        self.function, self.across = function, across
+    def __init__(self, function: Function, across: bool = False, apart: Collection[Value] = ()):
+        self.function, self.across, self.apart = function, across, frozenset(apart)
         self.producer = function.producers()
         self.outputs = frozenset(function.outputs)
         self._position = {op: index for index, op in enumerate(function.ops)}
@@ -199,6 +199,11 @@ class Groups:
                          and self.owner.get(self.source(leaf)) is goal), None)  # fmt: skip
             if view is not None:
                 return f"%{view.name} regroups the elements of %{self.source(view).name}, which only memory does"
+            looks = any(op.name in WINDOWS for op in start.ops)
+            apart = next((leaf for leaf in start.leaves if looks and leaf in self.apart
+                          and self.owner.get(leaf) is goal), None)  # fmt: skip
+            if apart is not None:
+                return f"%{apart.name} would be computed at every point from which it is looked at"
             between = self._between(start, goal)
             if between is not None:
                 return f"{between} lies between"

@@ -19,6 +19,8 @@ The policy, greedy and in this order:
    that has their operands.
 7. What is compared with an extreme of its own that another kernel took is a target, too (`compared.py`), and all this
    is done once more.
+8. From the start, so is what windows behind windows would compute at too many points (`looked_at.py`); no kernel that
+   looks at it computes it.
 A merge is legal if no third group lies between, and `schedule_of` finds a schedule; it is made unless rows would do
 too much again (`repeated.py`). Reasons of refused merges are kept: `explain` prints them.
 """
@@ -39,6 +41,7 @@ from ..emission.facts import nan_returns
 from .across import sum_lines_first
 from .compared import rounded_elsewhere
 from .groups import Group, Groups, Target
+from .looked_at import looked_at
 from .repeated import too_much_again
 from .schedule import Axes, is_row_reduction, is_whole_reduction, join_axes, reduced_axes, schedule_of, slots_of
 from .small_values import store_small_values
@@ -70,9 +73,10 @@ def _outline_function(module: Module, function: Function, across: bool) -> Outli
     function = _with_sizes(function)
     if across:
         function = sum_lines_first(function, slots_of(function))
-    stored = set[Value]()
+    apart = looked_at(function)
+    stored = set(apart)
     while True:
-        groups = Groups(function, across)
+        groups = Groups(function, across, apart)
         _separate(groups, stored)
         refusals: list[_Refused] = []
         refusals += _merge(groups, groups.with_reductions_of)

@@ -191,7 +191,8 @@ def _along_the_same(op: Op, build: Rebuild, name: str) -> Op | None:
 
 
 def _is_same(a: Any, b: Any) -> bool:
-    return repr(float(a)) == repr(float(b))  # tells -0.0 from 0.0
+    # As floats -0.0 is told from 0.0 and NaN is itself; of whole numbers these have 53 bits.
+    return repr(float(a)) == repr(float(b)) and (a == b or a != a)
 
 
 def _sliced(build: Rebuild, x: Value, op: Op, start: DimLike, stop: DimLike) -> Value:
