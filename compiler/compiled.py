@@ -59,7 +59,8 @@ def compile_module(module: Module, device: DeviceInfo, strategy: str | None = No
 @contextmanager
 def _without_looking_for_cycles() -> Iterator[None]:
     """What is compiled is many small objects and no cycles: the collector looks at all of them again and again, a
-    third of the time of a long program. What two threads do at once, the first to be done ends."""
+    third of the time of a long program. Where two threads compile at once, it looks again as soon as the one that
+    stopped it is done."""
     if not gc.isenabled():
         yield
         return

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ..ir.function import Function, Op, Value
 from ..ir.ops import COMPLEMENT, MIRRORED, VIEWS, is_pointwise
 from ..ir.types import Dim, DimLike, Shape, is_float
-from .behind import source
+from .behind import shift_of, source
 from .intervals import ANY, MOST_TERMS, RULES, Range, both, either, held, mul, of_type, square, total
 
 LOG1P_NEAR = (-0.5, 1.0)
@@ -192,21 +192,13 @@ class _Walk:
     def _counts_the_largest(self, op: Op) -> bool:
         """Whether `op` is sum(exp(x - max(x))) over what the maximum is taken: at least 1."""
         power = self.producer.get(op.operands[0])
-        shifted = None if power is None or power.name != "exp" else self._shift(power.operands[0])
+        shifted = None if power is None or power.name != "exp" else shift_of(power.operands[0], self.producer.get)
         if shifted is None:
             return False
         if not self._is_its_maximum(shifted.operands[1], shifted.operands[0]):
             return False
         largest = self.producer.get(source(shifted.operands[1], self.producer))
         return largest is not None and tuple(largest.attributes["axes"]) == tuple(op.attributes["axes"])
-
-    def _shift(self, exponent: Value) -> Op | None:
-        """The subtraction x - m in an exponent that is it, or (x - m) * c for a constant c > 0."""
-        op = self.producer.get(exponent)
-        if op is not None and op.name == "mul":
-            shifted = [x for x, factor in (op.operands, op.operands[::-1]) if (self._number(factor) or 0) > 0]
-            op = self.producer.get(shifted[0]) if shifted else None
-        return op if op is not None and op.name == "sub" else None
 
 
 def _reduces_some(op: Op) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lossc.compiler.emission.folding import scaled
 from lossc.compiler.emission.polynomials import LARGEST_SCALE, LEAST_LOG, LEAST_SCALE, POLYNOMIALS, SCALED
 from lossc.ir.kernel import Apply, Const, Expr, Var
 from lossc.runtime.arithmetic import pointwise
@@ -136,6 +137,15 @@ def test_with_a_scale(case: str, scale: float) -> None:
         assert (np.abs(compute(name, x, scale=scale) - wanted) <= allowed * ULP * np.abs(wanted)).all()
     ends = np.array([0, np.inf, np.nan], np.float32) * (-1 if case == "exp" else 1)
     np.testing.assert_array_equal(compute(name, ends, scale=scale), exact(ends))
+
+
+def test_a_scale_is_one_that_the_functions_take() -> None:
+    """Of a product of two constants, as a mask that is known leaves it, either may be the scale."""
+    small, zero, x = Const(0.3, "f32"), Const(0.0, "f32"), Var("x", "f32")
+    assert scaled(Apply("mul", (small, zero), "f32")) == (zero, 0.3)
+    assert scaled(Apply("mul", (zero, small), "f32")) == (zero, 0.3)
+    too_large = Apply("mul", (x, Const(2 * LARGEST_SCALE, "f32")), "f32")
+    assert scaled(too_large) == (too_large, 1.0)
 
 
 def test_ends() -> None:

@@ -61,6 +61,10 @@ EXAMPLES: dict[str, tuple[Callable[..., Tensor], Range]] = {
     "a quotient by what may be 0": (lambda x, **_: 1 / x.abs(), ANY),
     "a sum of exponentials": (lambda x, **_: (x - x.amax(1, keepdims=True).broadcast_to(x.shape)).exp().sum(1),
                               Range(1, 2.0**63)),
+    "nor by less": (lambda x, **_: ((x - x.amax(1, keepdims=True).broadcast_to(x.shape)) * 0.25).exp().sum(1),
+                    Range(1, 2.0**63)),
+    "by infinity it is no number": (
+        lambda x, **_: ((x - x.amax(1, keepdims=True).broadcast_to(x.shape)) * 1e39).exp().sum(1), Range(0, 2.0**63)),
 }  # fmt: skip
 
 

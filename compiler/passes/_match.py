@@ -8,13 +8,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import numpy as np
-
-from ...ir.function import Function, Op, Value
-from ...ir.types import Dim, DimLike, Shape, is_float, numpy_dtype
+from ...ir.function import Function, Value
+from ...ir.types import Dim, DimLike, Shape
+from ..behind import shift_of
+from ..numbers import Number, round_to
 from ..rewrite import Rebuild
-
-Number = float | int | bool
 
 
 def constant_of(build: Rebuild, value: Value) -> Number | None:
@@ -50,28 +48,6 @@ def divides_well(build: Rebuild, divisor: Value) -> Number | None:
 
 def constant_like(build: Rebuild, number: Number, value: Value) -> Value:
     return build.constant(number, value.type.dtype, value.type.shape)
-
-
-def round_to(number: Number, dtype: str) -> Number:
-    """`number` as `dtype` holds it, written with as few digits as tell it apart from its neighbours."""
-    if not is_float(dtype):
-        return bool(number) if dtype == "bool" else int(number)
-    if dtype == "f64":
-        return float(number)
-    if dtype == "bf16":
-        return _round_to_bf16(float(number))
-    with np.errstate(over="ignore"):
-        rounded = numpy_dtype(dtype).type(number)
-    return float(number) if float(rounded) == number else float(str(rounded))
-
-
-def _round_to_bf16(number: float) -> float:
-    # Half to even on the upper 16 bits of the f32.
-    if not np.isfinite(number):
-        return number
-    bits = int(np.float32(number).view(np.uint32))
-    bits = (bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000
-    return float(np.uint32(bits).view(np.float32))
 
 
 def expand(build: Rebuild, value: Value, dims: Sequence[int], shape: Shape) -> Value:
@@ -167,24 +143,12 @@ def unless_empty(build: Rebuild, total: Value, dim: DimLike, size: Value) -> Val
     return build.emit("select", some, total, constant_like(build, 0, total))
 
 
-def shift_of(build: Rebuild, exponent: Value) -> Op | None:
-    """The subtraction x - m in an exponent that is it, or (x - m) * c for a constant c > 0."""
-    op = build.match(exponent, "sub", "mul")
-    if op is None or op.name == "sub":
-        return op
-    for shifted, factor in (op.operands, op.operands[::-1]):
-        scale = constant_of(build, factor)
-        if scale is not None and 0 < scale < math.inf:
-            return build.match(shifted, "sub")
-    return None
-
-
 def softmax_total(build: Rebuild, value: Value) -> bool:
     """Whether `value` is sum(exp(x - max(x))) along some axes: at least 1, unless it is NaN; 0 of no elements. Behind a
     guard of the maximum it is 0 where all x are minus infinity, and infinite where some are infinity."""
     total = build.match(value, "reduce_sum")
     exp = build.match(total.operands[0], "exp") if total is not None else None
-    shifted = shift_of(build, exp.operands[0]) if exp is not None else None
+    shifted = shift_of(exp.operands[0], build.producer) if exp is not None else None
     if total is None or shifted is None:
         return False
     return is_maximum_along(build, shifted.operands[1], shifted.operands[0], total.attributes["axes"])
@@ -216,7 +180,7 @@ def behind_guard(build: Rebuild, value: Value) -> Value:
 def is_softmax_power(build: Rebuild, value: Value) -> bool:
     """Whether `value` is exp(x - max(x)) along some axes: between 0 and 1, unless it is NaN."""
     power = build.match(value, "exp")
-    shifted = shift_of(build, power.operands[0]) if power is not None else None
+    shifted = shift_of(power.operands[0], build.producer) if power is not None else None
     view = view_of(build, shifted.operands[1]) if shifted is not None else None
     largest = build.match(view[0], "reduce_max") if view is not None else None
     if shifted is None or largest is None:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 
 from ...ir.function import Op, Value
+from ..behind import shift_of
 from ..rewrite import NoMatch, Rebuild
-from ._match import axes_of, behind_guard, expand, is_constant, is_maximum_along, kept_axes, shift_of, unmarked, view_of
+from ._match import axes_of, behind_guard, expand, is_constant, is_maximum_along, kept_axes, unmarked, view_of
 
 
 def log_of_sum_of_exp(op: Op, build: Rebuild) -> Value | NoMatch | None:
@@ -21,7 +22,7 @@ def log_of_sum_of_exp(op: Op, build: Rebuild) -> Value | NoMatch | None:
         return None
     (x,) = exp.operands
     axes = axes_of(total.attributes["axes"], x.type.rank)
-    shifted = shift_of(build, x)
+    shifted = shift_of(x, build.producer)
     if shifted is not None and is_maximum_along(build, shifted.operands[1], shifted.operands[0], axes):
         return NoMatch("the maximum is taken out already")
     largest = build.tensors(x)[0].amax(axes).stop_gradient()
@@ -76,7 +77,7 @@ def softmax_spelled_out(op: Op, build: Rebuild) -> Value | NoMatch | None:
         return None
     exp, dims, axes = parts
     (x,) = exp.operands
-    shifted = shift_of(build, x)
+    shifted = shift_of(x, build.producer)
     if shifted is not None and is_maximum_along(build, shifted.operands[1], shifted.operands[0], axes):
         return NoMatch("the maximum is taken out already")
     largest = build.tensors(x)[0].amax(axes).stop_gradient()
