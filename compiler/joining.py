@@ -6,7 +6,7 @@ each calls its own is renamed apart; private arrays of kernels that may share th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, TypeVar
 
@@ -23,7 +23,7 @@ from ..ir.kernel import (
     walk_statements,
 )
 from ..ir.names import distinct
-from ..ir.program import Buffer, Launch
+from ..ir.program import Buffer, Launch, root_of
 
 Node = TypeVar("Node")
 
@@ -73,13 +73,6 @@ def views_are_written(launches: Sequence[Launch], buffers: Mapping[str, Buffer])
     return any(len(names[root]) > 1 for root in written)
 
 
-def root_of(name: str, buffers: Mapping[str, Buffer]) -> str:
-    """The buffer whose memory a buffer is."""
-    while name in buffers and (alias := buffers[name].alias_of) is not None:
-        name = alias
-    return name
-
-
 def expressions_in(body: tuple[Stmt, ...]) -> Iterator[Expr]:
     for statement in walk_statements(body):
         for expression in expressions_of(statement):
@@ -99,27 +92,25 @@ def variables_of(body: tuple[Stmt, ...]) -> Iterator[Var]:
 
 def renamed(node: Node, names: Mapping[str, str]) -> Node:
     """A statement or expression with other names for its variables and private arrays."""
-    changes: dict[str, Any] = {}
-    for field in fields(node):  # type: ignore[arg-type]
-        value = getattr(node, field.name)
-        if isinstance(value, tuple):
-            changes[field.name] = tuple(renamed(item, names) if is_dataclass(item) else item for item in value)
-        elif is_dataclass(value):
-            changes[field.name] = renamed(value, names)
-        elif field.name == ("name" if isinstance(node, Var) else "buffer"):
-            changes[field.name] = names.get(value, value)
-    return replace(node, **changes) if changes else node  # type: ignore[type-var]
+    named = "name" if isinstance(node, Var) else "buffer"
+    name = vars(node).get(named)
+    return _rebuilt(node, lambda part: renamed(part, names), {} if name is None else {named: names.get(name, name)})
 
 
 def with_items(node: Node, others: Mapping[WorkItem, Expr]) -> Node:
     """A statement or expression with other expressions in place of what it asks of its work-item."""
     if isinstance(node, WorkItem):
         return others.get(node, node)  # type: ignore[return-value]
-    changes: dict[str, Any] = {}
+    return _rebuilt(node, lambda part: with_items(part, others), {})
+
+
+def _rebuilt(node: Node, other: Callable[[Any], Any], own: Mapping[str, Any]) -> Node:
+    """A node with other nodes in place of those that it has, and these fields of its own."""
+    changes = dict(own)
     for field in fields(node):  # type: ignore[arg-type]
         value = getattr(node, field.name)
         if isinstance(value, tuple):
-            changes[field.name] = tuple(with_items(item, others) if is_dataclass(item) else item for item in value)
+            changes[field.name] = tuple(other(item) if is_dataclass(item) else item for item in value)
         elif is_dataclass(value):
-            changes[field.name] = with_items(value, others)
+            changes[field.name] = other(value)
     return replace(node, **changes) if changes else node  # type: ignore[type-var]

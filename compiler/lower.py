@@ -14,7 +14,7 @@ from ..ir.diagnostics import CompilerBug, Limitation
 from ..ir.function import Function, Op, Value
 from ..ir.kernel import Expr, add, div, integer, maximum, minimum, mul
 from ..ir.names import distinct
-from ..ir.program import STATUS, Beside, Buffer, Check, Program, Repeat, Step, Variant
+from ..ir.program import STATUS, Beside, Buffer, Check, Program, Repeat, Step, Variant, root_of
 from ..ir.repeat import PIECE_ROWS
 from ..ir.target import DeviceInfo
 from ..ir.types import ITEM_SIZE, DimLike, bind_dim, dim_names, multiply_dims
@@ -24,7 +24,6 @@ from .checks.program import check_program
 from .emission.points import product, size_of
 from .fused import Fused
 from .fusion.outline import Outlined
-from .joining import root_of
 from .lone_item import joined, with_lone_item
 from .overwriting import is_read_in_place, overwrites
 from .pieces import move_to_piece

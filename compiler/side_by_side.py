@@ -35,9 +35,9 @@ from ..ir.kernel import (
     walk_expressions,
 )
 from ..ir.names import fresh
-from ..ir.program import STATUS, Beside, Buffer, Launch, Step, Variant
+from ..ir.program import STATUS, Beside, Buffer, Launch, Step, Variant, root_of
 from ..ir.target import DeviceInfo
-from .joining import expressions_in, one_kernel, root_of, variables_of, views_are_written, with_items
+from .joining import expressions_in, one_kernel, variables_of, views_are_written, with_items
 
 MOST_STEPS, MOST_VARIANTS = 4, 8
 """Steps that a launch does, and choices of their variants: each is a kernel more, and takes its time to build."""

@@ -218,6 +218,13 @@ def _joined(program: Program) -> Iterator[Step]:
         number += 1 if several is None else several.count
 
 
+def root_of(name: str, buffers: Mapping[str, Buffer]) -> str:
+    """The buffer whose memory a buffer is."""
+    while name in buffers and (alias := buffers[name].alias_of) is not None:
+        name = alias
+    return name
+
+
 def largest_sizes(program: Program, sizes: Mapping[str, int]) -> dict[str, int]:
     """`sizes` with those of the largest piece of every repeat: what buffers need."""
     largest = dict(sizes)
