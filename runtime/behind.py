@@ -12,16 +12,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import starmap
 from operator import length_hint
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
-from ..ir.diagnostics import CheckFailed, DeviceError, LosscError
+from ..ir.diagnostics import CheckFailed, DeviceError
 from .binding import Given
-from .plan import Plan
+from .plan import Plan, reset
+from .prepared import Prepared
 
-if TYPE_CHECKING:
-    from .execute import Executable
-
-Result = TypeVar("Result")
+MOST_INTERRUPTS = 4
+"""Signals that are there at once, each with a handler that raises something, of which no half is done."""
 
 
 class BrokenOff(DeviceError):
@@ -29,13 +28,22 @@ class BrokenOff(DeviceError):
 
 
 class _Planned(NamedTuple):
-    executable: Executable
+    executable: Prepared
     plan: Plan
     arguments: Mapping[str, Given]
 
 
+class _Part(NamedTuple):
+    """Programs that are launched together. `launches` are those that are left."""
+
+    planned: Sequence[_Planned]
+    launches: Iterator[tuple[Any, ...]]
+    queue: Any
+    synchronous: bool
+
+
 def run_behind(
-    first: Executable, plan: Plan, given: Sequence[Given], behind: Sequence[Executable], done: Callable[[], None] | None
+    first: Prepared, plan: Plan, given: Sequence[Given], behind: Sequence[Prepared], done: Callable[[], None] | None
 ) -> list[Any]:
     """Run `first` and the others behind it. `done` is called when all have run and no check has failed; it may be
     called twice. Interrupts are raised afterwards. Raises BrokenOff, DeviceError, CheckFailed."""
@@ -43,87 +51,113 @@ def run_behind(
     first._binding.settle(given)
     arguments = first._binding.bind(plan, given)
     first._binding.bind_fresh(plan, given, arguments, {})
-    parts = list(_parts([_Planned(first, plan, arguments), *others]))
-    results: list[Any] = []
+    run = _Run(first, [*_parts([_Planned(first, plan, arguments), *others])], done)
     interrupts: list[BaseException] = []
-    for number, part in enumerate(parts):
-
-        def finish(part: Sequence[_Planned] = part, last: bool = number == len(parts) - 1) -> list[list[Any]]:
-            failures = [one.executable._binding.failure(one.plan, one.arguments) for one in part]
-            if any(failures):
-                raise next(filter(None, failures))
-            found = [_handed_out(one) for one in part]
-            if last and done is not None:
-                done()
-            return found
-
-        _launch(first, part, number > 0, interrupts)
-        try:
-            found = _to_the_end(finish, interrupts)
-        except CheckFailed:
-            if interrupts:
-                raise interrupts[0] from None
-            raise
-        if number == 0:
-            results = found[0]
+    try:
+        _to_the_end(run, interrupts, MOST_INTERRUPTS)
+    except (first._driver_error, DeviceError) as error:
+        for part in run.parts:
+            with suppress(first._driver_error):
+                part.queue.finish()
+        told = error.diagnostics if isinstance(error, DeviceError) else first._refused(plan, error).diagnostics
+        kind = BrokenOff if run.launched > len(plan.launches) else DeviceError
+        raise kind(told) from error
     if interrupts:
         raise interrupts[0]
-    return results
+    if run.failure is not None:
+        raise run.failure
+    return run.results
 
 
-def _parts(planned: Sequence[_Planned]) -> Iterator[list[_Planned]]:
+class _Run:
+    """All of it, under way."""
+
+    def __init__(self, first: Prepared, parts: Sequence[_Part], done: Callable[[], None] | None) -> None:
+        self.first, self.parts = first, parts
+        self.results: list[Any] = []
+        self.failure: CheckFailed | None = None
+        self._done, self._left = done, deque(parts)
+        self._launches = self._to_launch()
+
+    @property
+    def launched(self) -> int:
+        """How many kernels have been, the one among them that the driver refused."""
+        return self._launches - self._to_launch()
+
+    def _to_launch(self) -> int:
+        return sum([length_hint(part.launches) for part in self.parts])
+
+    def advance(self) -> None:
+        """Do what is left: where something broke this off, what is done twice is what does no harm."""
+        while self._left and self.failure is None:
+            part = self._left[0]
+            # One call of C, in which no signal handler of Python's comes to its turn.
+            deque(starmap(self.first._enqueue, part.launches), 0)
+            if not part.synchronous:
+                part.queue.finish()
+                for one in part.planned:
+                    while one.plan.unsaved:
+                        one.plan.unsaved[-1].store()
+                        one.plan.unsaved.pop()
+            failures = [one.executable._binding.what_failed(one.plan, one.arguments) for one in part.planned]
+            self.failure = next(filter(None, failures), None)
+            if self.failure is not None:
+                break
+            found = [_handed_out(one) for one in part.planned]
+            if part is self.parts[0]:
+                self.results = found[0]
+            if part is self.parts[-1] and self._done is not None:
+                self._done()
+            self._left.popleft()
+        if self.failure is not None:
+            for one in self._left[0].planned:
+                if one.plan.status is not None:
+                    reset(one.executable.device, one.plan.status)
+
+
+def _to_the_end(run: _Run, interrupts: list[BaseException], more: int) -> None:
+    """Advance until all is done. What comes before the first launch is raised, later interrupts come into `interrupts`:
+    what is raised here is not ours, but for what the driver says."""
+    try:
+        if more:
+            _to_the_end(run, interrupts, more - 1)
+        else:
+            run.advance()
+    except run.first._driver_error:
+        raise
+    except BaseException as interrupt:
+        if not run.launched:
+            raise
+        # The next one may come in any of these lines: the caller is this function, too.
+        interrupts.append(interrupt)
+        run.advance()
+
+
+def _parts(planned: Sequence[_Planned]) -> Iterator[_Part]:
     """What is launched together. Some fixed outputs are copies, made when the kernels are done: what follows may read
     them."""
     if all(len(one.plan.outputs) == len(one.plan.free_outputs) for one in planned[:-1]):
-        yield list(planned)
+        yield _together(planned)
         return
     part: list[_Planned] = []
     for one in planned:
         part.append(one)
         if len(one.plan.outputs) > len(one.plan.free_outputs):
-            yield part
+            yield _together(part)
             part = []
     if part:
-        yield part
+        yield _together(part)
 
 
-def _launch(first: Executable, part: Sequence[_Planned], begun: bool, interrupts: list[BaseException]) -> None:
-    """Launch all kernels and wait for them. An interrupt before the first one is raised, unless something has `begun`;
-    later ones come into `interrupts`."""
-    plans = [one.plan for one in part]
-    queue, synchronous = plans[0].queue, plans[0].synchronous
+def _together(planned: Sequence[_Planned]) -> _Part:
+    queue, synchronous = planned[0].plan.queue, planned[0].plan.synchronous
     launches: list[tuple[Any, ...]] = []
-    for plan in plans:
+    for _, plan, _ in planned:
         if synchronous:
             # What was launched so far is done: any queue will do.
             queue, synchronous = plan.queue, plan.synchronous
         launches += plan.calls if plan.queue is queue else [(queue, *launch) for launch in plan.launches]
-    left = iter(launches)
-    try:
-        while True:
-            try:
-                # One call of C, in which no signal handler of Python's comes to its turn.
-                deque(starmap(first._enqueue, left), 0)
-                if not synchronous:
-                    queue.finish()
-                break
-            except first._driver_error:
-                raise
-            except BaseException as interrupt:
-                if not begun and length_hint(left) == len(launches):
-                    raise
-                interrupts.append(interrupt)
-    except first._driver_error as error:
-        with suppress(first._driver_error):
-            queue.finish()
-        broken = first._refused(plans[0], error)
-        if begun or len(launches) - length_hint(left) > len(plans[0].launches):
-            raise BrokenOff(broken.diagnostics) from error
-        raise broken from error
-    if not synchronous:
-        for plan in plans:
-            while plan.unsaved:
-                plan.unsaved.pop().store()
+    return _Part(planned, iter(launches), queue, synchronous)
 
 
 def _handed_out(one: _Planned) -> list[Any]:
@@ -134,14 +168,3 @@ def _handed_out(one: _Planned) -> list[Any]:
         for fresh in one.plan.fresh:
             binding.on_host(one.arguments[fresh.root])
     return binding.handed_out(one.plan, one.arguments, {})
-
-
-def _to_the_end(action: Callable[[], Result], interrupts: list[BaseException]) -> Result:
-    """Do something, and where an interrupt comes, once more."""
-    try:
-        return action()
-    except LosscError:
-        raise
-    except BaseException as interrupt:
-        interrupts.append(interrupt)
-        return action()

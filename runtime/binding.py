@@ -133,6 +133,13 @@ class Binding:
 
     def failure(self, plan: Plan, arguments: Mapping[str, Given]) -> CheckFailed | None:
         """What the checks say, once the kernels are done; afterwards all of them hold again."""
+        found = self.what_failed(plan, arguments)
+        if found is not None and plan.status is not None:
+            reset(self._device, plan.status)
+        return found
+
+    def what_failed(self, plan: Plan, arguments: Mapping[str, Given]) -> CheckFailed | None:
+        """What the checks say, once the kernels are done, for who has them hold again himself."""
         status, plan.turn[0] = plan.status, None
         if status is None:
             return None
@@ -148,7 +155,6 @@ class Binding:
                 value = None if memory is None else self.on_host(memory).reshape(-1)[position]
                 shape = tuple(dim_value(dim, plan.sizes) for dim in check.shape)
                 failed.append(failed_check(check.attributes, position, shape, value, check.span))
-        reset(self._device, status)
         return CheckFailed(failed)
 
 

@@ -11,6 +11,7 @@ import lossc
 from lossc.compiler import compile_module
 from lossc.ir.parser import parse
 from lossc.ir.program import CHECK_HOLDS
+from lossc.runtime.build import BuiltProgram
 from lossc.runtime.device import Device
 from lossc.runtime.execute import Executable
 from lossc.runtime.memory import Argument, argument_for, fetch, send
@@ -80,3 +81,74 @@ def test_after_an_error_of_the_driver_nothing_of_a_run_is_left(any_device: Devic
     assert fetch(any_device, status).tolist() == [CHECK_HOLDS]
     first.run((), behind=[behind])
     assert fetch(any_device, held["y"]).tolist() == [-1, -2, -3, -4]
+
+
+class Interrupt(Exception):
+    pass
+
+
+@pytest.mark.parametrize("raised", [Interrupt, lossc.LirError, lossc.DeviceError, KeyboardInterrupt])
+def test_whatever_handlers_raise_all_of_it_is_done(any_device: Device, raised: type[BaseException]) -> None:
+    """One handler a launch, and others when all are done."""
+    held = memory(any_device)
+    first, *behind = (on_memory(text, any_device, held) for text in (FIRST, A_COPY, LAST))
+    launch, done = first._enqueue, []
+
+    def signalled(*arguments: Any) -> None:
+        launch(*arguments)
+        raise raised("of a handler")
+
+    def signalled_when_done() -> None:
+        done.append(fetch(any_device, held["z"]).tolist())
+        if len(done) < 3:
+            raise raised("of another handler")
+
+    first._enqueue = signalled
+    with pytest.raises(raised, match="of a handler"):
+        first.run((), behind=behind, done=signalled_when_done)
+    assert done == [[[1, 2], [3, 4]]] * 3
+
+
+def test_handlers_that_raise_do_not_hide_that_a_check_failed(any_device: Device) -> None:
+    held = memory(any_device)
+    held["x"].array[0] = -1
+    send(any_device, held["x"])
+    status = argument_for(any_device, np.full(1, CHECK_HOLDS, "i4"), "readwrite")
+    first, behind = on_memory(CHECKED, any_device, held, status), on_memory(A_COPY, any_device, held)
+    launch, done = first._enqueue, []
+
+    def signalled(*arguments: Any) -> None:
+        launch(*arguments)
+        raise Interrupt
+
+    first._enqueue = signalled
+    with pytest.raises(Interrupt):
+        first.run((), behind=[behind], done=lambda: done.append(True))
+    assert not done
+    assert fetch(any_device, status).tolist() == [CHECK_HOLDS]
+    first._enqueue = launch
+    with pytest.raises(lossc.CheckFailed):
+        first.run((), behind=[behind], done=lambda: done.append(True))
+    assert not done
+
+
+def test_an_interrupt_while_binaries_are_stored_waits(any_device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = memory(any_device)
+    first, behind = on_memory(FIRST, any_device, held), on_memory(A_COPY, any_device, held)
+    store, stored, done = BuiltProgram.store, [], []
+
+    def interrupted(program: BuiltProgram) -> None:
+        store(program)
+        stored.append(program)
+        if len(stored) == 1:
+            raise KeyboardInterrupt
+
+    first._plan(first._of_thread.runs, (), None)
+    behind._plan(behind._of_thread.runs, (), None)
+    monkeypatch.setattr(BuiltProgram, "store", interrupted)
+    try:
+        first.run((), behind=[behind], done=lambda: done.append(True))
+    except KeyboardInterrupt:
+        assert stored
+    assert done
+    assert bool(stored) == any_device.compiles_at_launch
