@@ -29,7 +29,7 @@ from lossc.ir.types import Type, dtype_of, is_float
 from lossc.losses.errors import RefusedArgument, RefusedElementType, RefusedKind
 from lossc.losses.functions import functions
 from lossc.losses.own import Definition
-from lossc.losses.own_arrays import OwnFunction
+from lossc.losses.own_arrays import OwnFunction, named_by
 from lossc.losses.programs import LossProgram, loss_program
 from lossc.losses.row import Row
 from lossc.losses.shapes import Layout, axis_of_softmax
@@ -190,10 +190,10 @@ def function(loss: Definition) -> OwnFunction:
     """A loss of your own as a function of arrays: a `lossc.Graph` (lossc.load reads one from a file), LIR text, or a
     Python function over values of a graph. It may be a decorator.
 
-    Inputs are the arguments, params among them, in their order or by name. A result of one element is an array without
-    axes; several results are a tuple. Named dimensions of a graph or a text take any size; a Python function, whose
-    arguments may also be numbers, strings, truth values or None, is compiled for each combination of these and of
-    shapes.
+    Inputs are the arguments, params among them, in their order or by name; a graph counts as it stands at this call. A
+    result of one element is an array without axes; several results are a tuple. Named dimensions of a graph or a text
+    take any size; a Python function, whose arguments may also be numbers, strings, truth values or None, is compiled
+    for each combination of these and of shapes.
     """
     return OwnFunction(loss)
 
@@ -213,15 +213,10 @@ def value_and_grad(function: Loss, argnums: int | Sequence[int] = 0) -> Callable
         raise LirError(f"value_and_grad takes a loss of lossc.functional, found {name}",
                        "for a loss of your own, value_and_grad(lossc.functional.function(loss))")  # fmt: skip
     known = tuple(row.signature.parameters)
-    positions = (argnums,) if isinstance(argnums, int) else tuple(argnums)
-    for position in positions:
-        if isinstance(position, bool) or not isinstance(position, int) or not 0 <= position < len(known):
-            raise LirError(f"argnums counts the arguments of {row.name} from 0 to {len(known) - 1}, found {position!r}")
-        if known[position] not in row.tensors:
-            raise LirError(f"argument {position} of {row.name}, {known[position]}, is no tensor")
-    if not positions:
-        raise LirError("argnums names no argument")
-    wanted = tuple(known[position] for position in positions)
+    wanted = named_by(argnums, row.name, known)
+    for name in wanted:
+        if name not in row.tensors:
+            raise LirError(f"argument {known.index(name)} of {row.name}, {name}, is no tensor")
 
     calls = _calls(row)
 
