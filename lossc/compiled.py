@@ -158,7 +158,7 @@ class CompiledFunction:
 
     Inputs may be pyopencl arrays in the context of the device. `device_results=True` gives pyopencl arrays, too; where
     all inputs are such arrays the call does not wait, and what fails in it is raised when a result is read or waited
-    for, or by the next call.
+    for, or by the next call. From the first `compile_step` of a graph on, a call that reads its parameters waits.
     """
 
     def __init__(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,9 @@ class TunedFunction(CompiledFunction):
         self, inputs: Mapping[str, Any], out: Mapping[str, np.ndarray] | None = None,
         sizes: Mapping[str, int] | None = None, device_results: bool = False,
     ) -> Result:  # fmt: skip
-        with self._running:
+        # In this order: a step holds the parameters when an optimizer's learning rate looks at a prediction.
+        parameters = self._parameters.lock if self._of_store and self._parameters.is_trained else nullcontext()
+        with parameters, self._running:
             return super().run(inputs, out, sizes, device_results)
 
     def _executable_for(
