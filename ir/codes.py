@@ -115,7 +115,7 @@ CODES: Mapping[str, tuple[str, str]] = {
     ),
     "LIR0033": (
         "An axis out of range",
-        "Axes count from 0; an axis of a layer or a loss may also count from the end, -1 being the last.",
+        "Axes count from 0, or from the end, -1 being the last; each is named once.",
     ),
     "LIR0034": (
         "Not a type",
