@@ -118,7 +118,7 @@ class _Network:
         return set(before)
 
     def _reached(self) -> dict[Node, Node]:
-        """The nodes that something can still flow to, each with the one before it."""
+        """The nodes that something can still flow to, each with the one before it; up to the sink, if that is one."""
         before: dict[Node, Node] = {SOURCE: SOURCE}
         pending: deque[Node] = deque([SOURCE])
         while pending:
@@ -127,4 +127,7 @@ class _Network:
                 if capacity > 0 and after not in before:
                     before[after] = node
                     pending.append(after)
+                    if after == SINK:
+                        # In a long chain of rows that are reduced, what lies behind matters to no near way.
+                        return before
         return before
