@@ -13,6 +13,7 @@ from typing import Any
 from .attributes import complete_attributes
 from .diagnostics import LirError, LosscError, Span, did_you_mean
 from .function import Function, Op, Value
+from .indexing import part_of
 from .op_types import count_axes_from_front
 from .ops import PRIMITIVES, OpDef
 from .types import DimLike, Shape, Type, is_float, is_short
@@ -322,9 +323,11 @@ class Tensor:
 
     def __getitem__(self, items: Any) -> Tensor:
         """A part, as in NumPy: `x[:, 2:5]`, `x[..., -1]`, `x[:, None]`; slices take neighbours, in their order."""
-        from .indexing import part
-
-        return part(self, items if isinstance(items, tuple) else (items,))
+        part = part_of(self.type, items if isinstance(items, tuple) else (items,))
+        x = self
+        for axis, start, stop in part.slices:
+            x = x.apply("slice", axis=axis, start=start, stop=stop)
+        return x.reshape([1 if axis is None else x.shape[axis] for axis in part.axes])
 
     def concat(self, *others: Tensor, axis: int) -> Tensor:
         """This tensor and others, one after the other along `axis`."""

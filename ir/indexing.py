@@ -1,53 +1,59 @@
 """What stands in the brackets of `x[...]`, as in NumPy: whole numbers, slices of neighbours, `None` and `...`.
 
-In: a tensor and the items. Out: the part, by `slice` and `reshape`. What NumPy has beside, arrays of numbers and of
-truth values, is `gather` and `select` here.
+In: the type of a tensor and the items. Out: which slices to take of it, and which axes to keep. What NumPy has beside,
+arrays of numbers and of truth values, is `gather` and `select` here.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from types import EllipsisType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .diagnostics import Limitation, LirError
-from .types import Dim, DimLike
-
-if TYPE_CHECKING:
-    from .builder import Tensor
+from .types import Dim, DimLike, Type
 
 
-def part(x: Tensor, items: tuple[Any, ...]) -> Tensor:
-    """The part of x that the items name. Raises LirError."""
-    shape: list[DimLike] = []
+@dataclass(frozen=True)
+class Part:
+    """The slices, each an axis with where it starts and stops, and the axes that are left: None is a new one."""
+
+    slices: tuple[tuple[int, DimLike, DimLike], ...]
+    axes: tuple[int | None, ...]
+
+
+def part_of(type_: Type, items: tuple[Any, ...]) -> Part:
+    """The part of a tensor that the items name. Raises LirError."""
+    slices: list[tuple[int, DimLike, DimLike]] = []
+    axes: list[int | None] = []
     axis = 0
-    for item in _with_all_axes(x, items):
+    for item in _with_all_axes(type_, items):
         if item is None:
-            shape.append(1)
+            axes.append(None)
             continue
-        size = x.shape[axis]
-        start, stop = _bounds(x, axis, item)
-        if (start, stop) != (0, size):
-            x = x.apply("slice", axis=axis, start=start, stop=stop)
+        start, stop = _bounds(type_, axis, item)
+        if (start, stop) != (0, type_.shape[axis]):
+            slices.append((axis, start, stop))
         if isinstance(item, slice):
-            shape.append(x.shape[axis])
+            axes.append(axis)
         axis += 1
-    return x.reshape(shape)
+    return Part(tuple(slices), tuple(axes))
 
 
-def _with_all_axes(x: Tensor, items: tuple[Any, ...]) -> list[Any]:
+def _with_all_axes(type_: Type, items: tuple[Any, ...]) -> list[Any]:
     """The items with a slice for every axis that none is for."""
     used = sum(item is not None and not isinstance(item, EllipsisType) for item in items)
     dots = [place for place, item in enumerate(items) if isinstance(item, EllipsisType)]
-    if used > x.rank:
-        raise LirError(f"{used} indices for {x.type}, which has {x.rank} axes", code="LIR0033")
+    if used > type_.rank:
+        raise LirError(f"{used} indices for {type_}, which has {type_.rank} axes", code="LIR0033")
     if len(dots) > 1:
         raise LirError("`...` stands for the other axes once", code="LIR0033")
     place = dots[0] if dots else len(items)
-    return [*items[:place], *[slice(None)] * (x.rank - used), *items[place + 1 :]]
+    return [*items[:place], *[slice(None)] * (type_.rank - used), *items[place + 1 :]]
 
 
-def _bounds(x: Tensor, axis: int, item: Any) -> tuple[DimLike, DimLike]:
-    size = x.shape[axis]
+def _bounds(type_: Type, axis: int, item: Any) -> tuple[DimLike, DimLike]:
+    size = type_.shape[axis]
     if isinstance(item, slice):
         if item.step not in (None, 1):
             raise Limitation(f"a slice takes neighbours in their order, found a step of {item.step}",
@@ -64,11 +70,11 @@ def _bounds(x: Tensor, axis: int, item: Any) -> tuple[DimLike, DimLike]:
         _check(item)
         raise LirError(f"one element of an axis is named by a whole number, found {item}", code="LIR0033")
     if not isinstance(size, int):
-        raise Limitation(f"whether axis {axis} of {x.type} has an element {item} is known only at run time",
+        raise Limitation(f"whether axis {axis} of {type_} has an element {item} is known only at run time",
                          "declare the axis with its size, or use gather, which gives 0 where there is none",
                          )  # fmt: skip
     if not -size <= item < size:
-        raise LirError(f"index {item} is out of range for axis {axis} of {x.type}", code="LIR0033")
+        raise LirError(f"index {item} is out of range for axis {axis} of {type_}", code="LIR0033")
     start = int(item) % size
     return start, start + 1
 

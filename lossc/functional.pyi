@@ -322,7 +322,7 @@ def hinge_embedding_loss(
     Formula: x if t = 1, max(0, margin - x) if t = -1.
     Shapes: x, t: [...]; margin: a number, [] or [1]. Result: [1], or [...] unreduced.
     Rules: for any other t the sum of both, as in torch; t of any type; reduction mean, sum or none.
-    Gradient: by x: 1 if t = 1, -1 if t = -1 and x <= margin; by margin: 1 there.
+    Gradient: by x: 1 if t = 1, -1 if t = -1 and x <= margin; by margin: 1 there. NaN where the loss is NaN.
     Kink: at x = margin the derivative is that of margin - x.
     Source: torch.nn.functional.hinge_embedding_loss.
 
@@ -343,7 +343,7 @@ def margin_ranking_loss(
     Formula: max(0, -t (x1 - x2) + margin).
     Shapes: x1, x2, t: [...]; margin: a number, [] or [1]. Result: [1], or [...] unreduced.
     Rules: t of any type; reduction mean, sum or none.
-    Gradient: where the loss counts, by x1: -t; by x2: t; by t: x2 - x1; by margin: 1.
+    Gradient: where the loss counts, by x1: -t; by x2: t; by t: x2 - x1; by margin: 1. NaN where the loss is NaN.
     Kink: max(0, .) at 0 has derivative 1.
     Source: torch.nn.functional.margin_ranking_loss.
 
@@ -495,7 +495,7 @@ def hinge_loss(
     Formula: max(0, 1 - x t).
     Shapes: x, t: [...]. Result: [1], or [...] unreduced.
     Rules: the mean divides by the number of elements. Targets of 0 and 1 are not converted.
-    Gradient: by x: -t where x t <= 1, else 0; by t: -x there.
+    Gradient: by x: -t where x t <= 1, NaN where it is NaN, else 0; by t: -x there.
     Kink: at x t = 1 the derivative of the linear side, as torch.clamp(1 - x t, min=0) has it.
     Source: Cortes and Vapnik 1995.
 

@@ -8,25 +8,17 @@ new batch size makes a new plan, never a new kernel (a variant is built when fir
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
 from ..ir.diagnostics import DeviceError, LirError, LosscError
-from ..ir.program import Program
-from ..ir.shapes import bind_dimensions
 from .behind import run_behind
-from .binding import Binding, Given, as_argument, on_the_host
-from .device import Device, device_error
-from .drivers import load_pyopencl
-from .memory import Argument, copy
-from .plan import Loaded, Plan, make_plan, reset
-from .runs import OfThread, Runs
+from .binding import Given, as_argument, on_the_host
+from .memory import copy
+from .plan import Plan, reset
+from .prepared import Prepared
 from .small import run_small, run_there
-
-MOST_PLANS = 64
-MOST_NESTED = 8
 
 
 def _leaves_a_run(error: BaseException) -> bool:
@@ -35,33 +27,12 @@ def _leaves_a_run(error: BaseException) -> bool:
     return isinstance(error, DeviceError) or not isinstance(error, LosscError)
 
 
-class Executable:
+class Executable(Prepared):
     """A program ready to run on one device. Calls from several threads are independent, and so is a call in the middle
-    of another, as of a signal handler.
-
-    `fixed_inputs` and `fixed_outputs` have memory, by name, for good: what lives on the device between calls; `status`
-    is memory for the words that checks write, for who reads them on the device. The caller neither passes these nor
-    gets them back, may let an output write over an input where the program allows that, and calls from one thread at a
-    time.
-    """
+    of another, as of a signal handler."""
 
     _may_be_short = True
     """Whether a small run may do without `_launch`."""
-
-    def __init__(
-        self, program: Program, device: Device, sources: Mapping[str, str], options: str,
-        fixed_inputs: Mapping[str, Argument] | None = None, fixed_outputs: Mapping[str, Argument] | None = None,
-        status: Argument | None = None,
-    ):  # fmt: skip
-        self.program, self.device = program, device
-        self._loaded = Loaded(
-            program, device, dict(sources), options, fixed_inputs or {}, fixed_outputs or {}, status
-        )  # fmt: skip
-        self.free_inputs = self._loaded.free_inputs
-        self._binding = Binding(self._loaded)
-        cl = load_pyopencl()
-        self._enqueue, self._driver_error = cl.enqueue_nd_range_kernel, cl.Error
-        self._of_thread = OfThread(device)
 
     def __call__(
         self, inputs: Mapping[str, Given], out: Mapping[str, Any] | None = None, sizes: Mapping[str, int] | None = None
@@ -221,12 +192,6 @@ class Executable:
             queue.finish()
             raise
 
-    def _refused(self, plan: Plan, error: Any) -> DeviceError:
-        """What the driver says of a launch, once nothing of that is running."""
-        with suppress(self._driver_error):
-            plan.queue.finish()
-        return device_error(error, f"a kernel of {self.program.name} failed on {self.device}")
-
     def _forget_after(self, error: BaseException, launched: Sequence[Executable]) -> None:
         """After a run that was broken off nobody has looked at the status, and the next one is not to find it."""
         if _leaves_a_run(error):
@@ -235,32 +200,3 @@ class Executable:
             for one in launched:
                 if one._loaded.status is not None:
                     reset(self.device, one._loaded.status)
-
-    # --- planning ---
-
-    def _plan(
-        self, runs: Runs, given: Sequence[Given], sizes: Mapping[str, int] | None, in_background: bool = False
-    ) -> Plan:  # fmt: skip
-        if self.device.is_forked:
-            self.device.refuse_after_fork()
-        shapes = tuple([value.shape for value in given])
-        key: Any = shapes
-        if sizes or in_background:
-            key = (shapes, in_background, tuple(sorted((sizes or {}).items())))
-        plans = runs.plans
-        plan = plans.get(key)
-        if plan is None:
-            fixed = self._loaded.fixed_inputs
-            found = {**dict(zip(self.free_inputs, shapes)), **{n: a.array.shape for n, a in fixed.items()}}
-            bound = bind_dimensions(self.program.inputs, found, sizes)
-            while len(plans) >= MOST_PLANS:
-                plans.pop(next(iter(plans)), None)
-            if runs.planning >= MOST_NESTED:
-                raise LirError(f"{MOST_NESTED} runs are begun, each in the middle of another",
-                               "have signals come less often than their handler takes")  # fmt: skip
-            try:
-                runs.planning += 1
-                plan = plans[key] = make_plan(self._loaded, bound, runs.temporaries[in_background])
-            finally:
-                runs.planning -= 1
-        return plan

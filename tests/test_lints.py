@@ -30,7 +30,8 @@ def test_tables_name_losses_and_their_operands() -> None:
 
 
 def test_codes_are_those_of_warnings() -> None:
-    assert set(LINTS) == {code for code in CODES if "LIR0200" <= code < "LIR0300"}
+    """LIR0205 is of what was asked for, not of what the function says."""
+    assert {*LINTS, "LIR0205"} == {code for code in CODES if "LIR0200" <= code < "LIR0300"}
 
 
 def test_a_warning_has_a_place_and_a_reason() -> None:

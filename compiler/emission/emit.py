@@ -8,7 +8,6 @@ Shape operations emit nothing: axes of the domain are all that an index is made 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 
 from ...ir.diagnostics import CompilerBug
@@ -24,7 +23,6 @@ from ...ir.kernel import (
     Load,
     Reduce,
     Splat,
-    Stmt,
     Store,
     Var,
     integer,
@@ -40,19 +38,8 @@ from .facts import Facts
 from .folding import folded, fused_multiply_add, scaled
 from .points import Point, converted, coordinate_value, product, size_of, widen
 from .polynomials import POLYNOMIALS, SCALED
+from .scope import Scope
 from .windows import axes_moved, window
-
-
-@dataclass
-class Scope:
-    """A block under construction: its statements, and the value each tensor value has at this point."""
-
-    known: dict[Value, Expr] = field(default_factory=dict)
-    statements: list[Stmt] = field(default_factory=list)
-
-    def inner(self) -> Scope:
-        """A block inside this one: it sees what is known here."""
-        return Scope(dict(self.known))
 
 
 class Emitter:

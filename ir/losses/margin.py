@@ -18,7 +18,7 @@ def hinge_loss(x: Tensor, t: Tensor, *, reduction: str = "mean") -> Tensor:
     Formula: max(0, 1 - x t).
     Shapes: x, t: [...]. Result: [1], or [...] unreduced.
     Rules: the mean divides by the number of elements. Targets of 0 and 1 are not converted.
-    Gradient: by x: -t where x t <= 1, else 0; by t: -x there.
+    Gradient: by x: -t where x t <= 1, NaN where it is NaN, else 0; by t: -x there.
     Kink: at x t = 1 the derivative of the linear side, as torch.clamp(1 - x t, min=0) has it.
     Source: Cortes and Vapnik 1995.
     """

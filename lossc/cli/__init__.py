@@ -6,8 +6,7 @@ import io
 import sys
 from collections.abc import Sequence
 
-INTERRUPTED = 130
-"""What a shell gives for a command that SIGINT ended."""
+from .interrupted import INTERRUPTED
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

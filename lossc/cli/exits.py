@@ -16,8 +16,8 @@ from importlib import metadata
 
 from lossc.ir.diagnostics import CompilerBug, DeviceError, LosscError
 
-from . import INTERRUPTED
 from .console import show_diagnostic, warn
+from .interrupted import INTERRUPTED
 
 WRONG_INPUT = 1
 DEVICE = 3
