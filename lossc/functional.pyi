@@ -133,13 +133,13 @@ def binary_cross_entropy_with_logits(
     reduction: str = "mean",
     pos_weight: ArrayLike | None = None,
 ) -> np.ndarray:
-    """softplus(x) - x t; with pos_weight p: (1 - t) x + (1 + (p - 1) t) softplus(-x).
+    """softplus(x) - x t; with pos_weight p: (1 - t) softplus(x) + p t softplus(-x).
 
-    Formula: w (softplus(x) - x t), or w ((1 - t) x + (1 + (p - 1) t) softplus(-x)) with pos_weight p.
+    Formula: w (softplus(x) - x t), or w ((1 - t) softplus(x) + p t softplus(-x)) with pos_weight p.
     Shapes: x, t: [...]; weight and pos_weight broadcast to x. Result: [1], or [...] unreduced.
     Rules: the mean divides by the number of elements, never by weights. Finite for every finite x.
-    Gradient: by x: w (sigmoid(x) - t), or w (1 - t - (1 + (p - 1) t) sigmoid(-x)); by t: -w x, or
-        w ((p - 1) softplus(-x) - x); by weight: the unweighted loss; by pos_weight: w t softplus(-x).
+    Gradient: by x: w (sigmoid(x) - t), or w ((1 - t) sigmoid(x) - p t sigmoid(-x)); by t: -w x, or
+        w (p softplus(-x) - softplus(x)); by weight: the unweighted loss; by pos_weight: w t softplus(-x).
     Kink: none; the derivative at x = 0 is 0.5 - t.
     Source: torch.nn.functional.binary_cross_entropy_with_logits.
 
@@ -424,13 +424,13 @@ def multilabel_soft_margin_loss(
     reduce: bool | None = None,
     reduction: str = "mean",
 ) -> np.ndarray:
-    """softplus(x) - x t; with pos_weight p: (1 - t) x + (1 + (p - 1) t) softplus(-x).
+    """softplus(x) - x t; with pos_weight p: (1 - t) softplus(x) + p t softplus(-x).
 
-    Formula: w (softplus(x) - x t), or w ((1 - t) x + (1 + (p - 1) t) softplus(-x)) with pos_weight p.
+    Formula: w (softplus(x) - x t), or w ((1 - t) softplus(x) + p t softplus(-x)) with pos_weight p.
     Shapes: x, t: [...]; weight and pos_weight broadcast to x. Result: [1], or [...] unreduced.
     Rules: the mean divides by the number of elements, never by weights. Finite for every finite x.
-    Gradient: by x: w (sigmoid(x) - t), or w (1 - t - (1 + (p - 1) t) sigmoid(-x)); by t: -w x, or
-        w ((p - 1) softplus(-x) - x); by weight: the unweighted loss; by pos_weight: w t softplus(-x).
+    Gradient: by x: w (sigmoid(x) - t), or w ((1 - t) sigmoid(x) - p t sigmoid(-x)); by t: -w x, or
+        w (p softplus(-x) - softplus(x)); by weight: the unweighted loss; by pos_weight: w t softplus(-x).
     Kink: none; the derivative at x = 0 is 0.5 - t.
     Source: torch.nn.functional.binary_cross_entropy_with_logits.
 

@@ -35,13 +35,13 @@ def bce_loss(x: Tensor, t: Tensor, weight: Tensor | None = None, *, reduction: s
 def bce_with_logits_loss(
     x: Tensor, t: Tensor, weight: Tensor | None = None, pos_weight: Tensor | None = None, *, reduction: str = "mean"
 ) -> Tensor:
-    """softplus(x) - x t; with pos_weight p: (1 - t) x + (1 + (p - 1) t) softplus(-x).
+    """softplus(x) - x t; with pos_weight p: (1 - t) softplus(x) + p t softplus(-x).
 
-    Formula: w (softplus(x) - x t), or w ((1 - t) x + (1 + (p - 1) t) softplus(-x)) with pos_weight p.
+    Formula: w (softplus(x) - x t), or w ((1 - t) softplus(x) + p t softplus(-x)) with pos_weight p.
     Shapes: x, t: [...]; weight and pos_weight broadcast to x. Result: [1], or [...] unreduced.
     Rules: the mean divides by the number of elements, never by weights. Finite for every finite x.
-    Gradient: by x: w (sigmoid(x) - t), or w (1 - t - (1 + (p - 1) t) sigmoid(-x)); by t: -w x, or
-        w ((p - 1) softplus(-x) - x); by weight: the unweighted loss; by pos_weight: w t softplus(-x).
+    Gradient: by x: w (sigmoid(x) - t), or w ((1 - t) sigmoid(x) - p t sigmoid(-x)); by t: -w x, or
+        w (p softplus(-x) - softplus(x)); by weight: the unweighted loss; by pos_weight: w t softplus(-x).
     Kink: none; the derivative at x = 0 is 0.5 - t.
     Source: torch.nn.functional.binary_cross_entropy_with_logits.
     """
@@ -51,6 +51,7 @@ def bce_with_logits_loss(
     if pos_weight is None:
         value = binary_cross_entropy(x, t)
     else:
-        extra = repeated(like(pos_weight, x), x, "pos_weight") - 1
-        value = (1 - t) * x + (1 + extra * t) * (-x).softplus()
+        # The shorter (1 - t) x + (1 + (p - 1) t) softplus(-x) loses the small gradients of confident negatives.
+        positive = repeated(like(pos_weight, x), x, "pos_weight")
+        value = (1 - t) * x.softplus() + positive * t * (-x).softplus()
     return as_given(weighted(value, weight, reduction), given, reduction)
