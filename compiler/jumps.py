@@ -21,6 +21,8 @@ _KEEPS_SIGNS = frozenset({
 """However an operand is rounded, what these give is 0, positive or negative as it was."""
 
 
+_ADDS_UP = frozenset({"add", "sub", "reduce_sum", "cast"})
+"""Of what may cancel here, the roundings of each operand say whether anything is left."""
 _EDGE_AT_0 = frozenset({"sqrt", "log", "pow"})
 """Of these a number below 0 is none, however little it is below."""
 
@@ -39,7 +41,7 @@ def shows_sign(function: Function) -> frozenset[Value]:
     for op in reversed(function.ops):
         if op.name in _EDGE_AT_0:
             signs.add(op.operands[0])
-        elif op.name in _KEEPS_SIGNS and not signs.isdisjoint(op.results):
+        elif op.name in _KEEPS_SIGNS | _ADDS_UP and not signs.isdisjoint(op.results):
             signs.update(op.operands)
     return _shown(function)[0] | signs
 

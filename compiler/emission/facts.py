@@ -106,23 +106,33 @@ def _is_taken_in(
     return op.name == "mul" and using[0].name in ("add", "sub") and using[0].operands.count(value) == 1
 
 
-_UNROUNDED = frozenset({"neg", "abs", "max", "min", "select", *VIEWS})
+_PRODUCTS = frozenset({"mul", "div"})
+_HANDS_PRODUCTS_ON = frozenset({"neg", "abs", "max", "min", "select", "cast", "add", "sub", "reduce_sum", *VIEWS})
+"""What they give of a product may be the product as it was rounded, or a sum of such."""
 
 
 def _cancelling_products(function: Function, ranges: Ranges) -> frozenset[Op]:
-    """The sums and differences of two products, or of what is chosen among such, that may be 0 though neither is, where
-    it shows whether they are. What is read from memory may be a product that another kernel rounded."""
+    """The sums and differences of two products or quotients, or of what such are chosen from or add up to, that may be
+    0 though neither is, where it shows whether they are; and the sums and differences that those are made of. What is
+    read from memory may be a product that another kernel rounded."""
     products = set(function.inputs)
     found: set[Op] = set()
     shown = shows_sign(function)
     for op in function.ops:
-        if op.name == "mul" or (op.name in _UNROUNDED and not products.isdisjoint(op.operands)):
+        if op.name in _PRODUCTS or (op.name in _HANDS_PRODUCTS_ON and not products.isdisjoint(op.operands)):
             products.add(op.result)
-        elif op.name in ("add", "sub") and op.result in shown and products.issuperset(op.operands):
+        if op.name in ("add", "sub") and op.result in shown and products.issuperset(op.operands):
             a, b = (ranges.of[operand] for operand in op.operands)
             b = Range(-b.high, -b.low) if op.name == "sub" else b
             if min(a.low, b.low) < 0 < max(a.high, b.high):
                 found.add(op)
+    behind: set[Value] = set()
+    for op in reversed(function.ops if found else ()):
+        is_behind = not behind.isdisjoint(op.results) and op.name in _PRODUCTS | _HANDS_PRODUCTS_ON
+        if is_behind and op.name in ("add", "sub"):
+            found.add(op)
+        if is_behind or op in found:
+            behind.update(op.operands)
     return frozenset(found)
 
 

@@ -204,6 +204,9 @@ TIES: dict[str, Callable[..., Tensor]] = {
     "a product that is chosen": lambda x, y, v, w: (x * v - (v > 0).select(y * w, -y * -w)).apply("sign"),
     "squares": lambda x, y, v, w: chosen(x * x - y * -y * -1 < 0),
     "the gradient of a distance": lambda x, y, v, w: (x * v - y * w).abs() + (x * v - y * w).apply("sign"),
+    "sums of products": lambda x, y, v, w: ((x * x + v * v) - (w * v + y * x)).sqrt(),
+    "a square of a difference": lambda x, y, v, w: (x * x + y * y - 2 * x * y).sqrt(),
+    "products behind a cast": lambda x, y, v, w: ((x * v).cast("f64") - (y * w).cast("f64")).sqrt().cast("f32"),
 }
 
 
@@ -215,6 +218,16 @@ def test_products_that_are_equal_cancel(case: str) -> None:
     text = print_module(module_of(build(FOUR, TIES[case])))
     found = Runner(text, None)(x=x, y=x.copy(), v=v, w=v.copy())
     assert not np.any(next(iter(found.values())))
+
+
+@pytest.mark.parametrize("columns", [1, 16])
+@pytest.mark.parametrize("declared", [True, False])
+def test_rows_of_equal_numbers_do_not_vary(columns: int, declared: bool) -> None:
+    """The mean of the squares less the square of the mean, by a size that is known or not: no root of less than 0."""
+    x = np.repeat(np.random.default_rng(7).normal(size=(512, 1)).astype("f4"), columns, axis=1)
+    inputs = {"x": f"f32[B, {columns if declared else 'N'}]"}
+    text = print_module(module_of(build(inputs, lambda x: ((x * x).mean(1) - x.mean(1) * x.mean(1)).sqrt())))
+    assert not np.any(next(iter(Runner(text, None)(x=x).values())))
 
 
 SHARE = np.float32(0.7)
