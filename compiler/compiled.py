@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 from ..ir.function import Module
 from ..ir.program import Program
 from ..ir.target import DeviceInfo
+from .decisions import Decision
 from .fusion.outline import Outlined, outline
 from .lower import Lowered, lower
 from .opencl.printer import BUILD_OPTIONS, kernel_source
 from .pipeline import run_passes
-from .strategies import Decision, sums_across
+from .strategies import sums_across
 
 
 @dataclass(frozen=True)

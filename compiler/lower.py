@@ -21,6 +21,7 @@ from ..ir.types import ITEM_SIZE, DimLike, bind_dim, dim_names, multiply_dims
 from .block_by_block import block_by_block
 from .checks.kernel import check_kernel
 from .checks.program import check_program
+from .decisions import Candidate, Decision
 from .emission.points import product, size_of
 from .fused import Fused
 from .fusion.outline import Outlined
@@ -28,7 +29,7 @@ from .lone_item import joined, with_lone_item
 from .overwriting import is_read_in_place, overwrites
 from .pieces import move_to_piece
 from .side_by_side import side_by_side
-from .strategies import Candidate, Decision, choose, lower_with, stores_once
+from .strategies import choose, lower_with, stores_once
 
 KERNELS_LEAVE = 15
 """Sixteenths of a memory budget that are for values: the driver keeps half a mebibyte for each kernel it has built."""

@@ -274,10 +274,10 @@ class CompiledFunction:
 
     # --- looking inside ---
 
-    @cached_property
+    @property
     def compiled(self) -> Compiled:
         """The module at every level below it; a program that was found on disk is compiled for this."""
-        return self._ready.at_every_level()
+        return self._ready.levels
 
     @property
     def kernels(self) -> tuple[KernelReport, ...]:

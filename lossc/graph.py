@@ -7,7 +7,6 @@ what it returns is a `Tensor`, a value with NumPy's operators.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any
@@ -28,6 +27,7 @@ from lossc.ir.verify import check_module, check_type
 from lossc.losses.warnings import warn_once
 from lossc.naming import Dimension, as_shape, check_name
 from lossc.parameters import Initializer, Parameter, Parameters
+from lossc.tuning.wanted import tuning_wanted
 
 if TYPE_CHECKING:
     from lossc.compiled import CompiledFunction
@@ -347,7 +347,7 @@ class Graph:
 
 def _kind_of_function(tune: bool | None) -> type[CompiledFunction]:
     """What `Graph.compile` makes."""
-    if _tuning_wanted(tune):
+    if tuning_wanted(tune):
         from lossc.tuning.function import TunedFunction
 
         return TunedFunction
@@ -358,19 +358,10 @@ def _kind_of_function(tune: bool | None) -> type[CompiledFunction]:
 
 def _kind_of_step(tune: bool | None) -> type[Step]:
     """What `Graph.compile_step` makes."""
-    if _tuning_wanted(tune):
+    if tuning_wanted(tune):
         from lossc.tuning.step import TunedStep
 
         return TunedStep
     from lossc.training.step import Step
 
     return Step
-
-
-def _tuning_wanted(tune: bool | None) -> bool:
-    """Nothing of the tuner is loaded where nobody asks for it."""
-    if tune or (tune is None and "LOSSC_TUNE" in os.environ):
-        from lossc.tuning.tuner import tuning_wanted
-
-        return tuning_wanted(tune)
-    return False

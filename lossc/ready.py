@@ -1,7 +1,8 @@
 """Programs that are ready to run: found on disk where the same module was compiled before, else compiled.
 
-In: a module, a device, the strategy that is asked for. Out: `Ready`, all that running takes. What is found needs no
-pass, no source and no module of the compiler. And LIR text that was read before, as a module, without a parser.
+In: a module, a device, the strategy that is asked for, or what was measured to be best. Out: `Ready`, all that running
+takes. What is found needs no pass, no source and no module of the compiler. And LIR text that was read before, as a
+module, without a parser.
 
 The key of an entry is the module as text with its places in the user's files, everything known of the device, and the
 compiler's own files as they are. Entries are what Python pickles: they lie beside the binaries of their kernels, which
@@ -15,9 +16,9 @@ import hashlib
 import os
 import pickle
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from functools import cache
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -31,12 +32,35 @@ from lossc.runtime.device import Device
 
 if TYPE_CHECKING:
     from lossc.compiler import Compiled
+    from lossc.compiler.decisions import Decision
     from lossc.ir.target import DeviceInfo
 
 Kind = TypeVar("Kind")
 
 FIRST_LOSSC = 1_767_225_600
 """1 January 2026."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a program is made of: a module, all that the compiler is told of the device, the strategy that is asked
+    for, and what was measured to be best for some fused kernels."""
+
+    module: Module
+    info: DeviceInfo
+    strategy: str | None = None
+    decisions: Mapping[str, Decision] = field(default_factory=dict)
+
+    def compiled(self) -> Compiled:
+        from lossc.compiler import compile_module
+
+        found = compile_module(self.module, self.info, self.strategy)
+        return found.decided(self.decisions) if self.decisions else found
+
+    def in_words(self) -> list[str]:
+        """All of it that the program depends on."""
+        chosen = [f"{name} {decision.candidate}" for name, decision in sorted(self.decisions.items())]
+        return [_text(self.module), repr(self.info), self.strategy or "", *chosen]
 
 
 @dataclass(frozen=True)
@@ -50,30 +74,42 @@ class Ready:
     options: str
     overwrites: frozenset[tuple[str, str]]
     compiled: Compiled | None = None
-    asked: tuple[Module, DeviceInfo, str | None] | None = None
+    asked: Asked | None = None
 
-    def at_every_level(self) -> Compiled:
+    @cached_property
+    def levels(self) -> Compiled:
         """The program at every level below its module; one that was found is compiled for this."""
-        from lossc.compiler import compile_module
-
         assert self.asked is not None
-        return self.compiled or compile_module(*self.asked)
+        return self.compiled or self.asked.compiled()
+
+    @staticmethod
+    def of(compiled: Compiled, asked: Asked) -> Ready:
+        """What was compiled just now."""
+        from lossc.compiler.overwriting import overwrites
+
+        shared = overwrites(compiled.outlined)
+        return Ready(compiled.program, dict(compiled.sources()), compiled.build_options, shared, compiled, asked)
 
 
 def ready_program(
     module: Module, device: Device, strategy: str | None = None, info: DeviceInfo | None = None
 ) -> Ready:  # fmt: skip
     """The program of the entry of `module` on a device; `info` is what the compiler is told of it, if not all."""
-    own, info = own_files(), info or device.info
-    asked = (module, info, strategy)
+    asked = Asked(module, info or device.info, strategy)
+    return found_or_made(asked, asked.compiled)
+
+
+def found_or_made(asked: Asked, compiled: Callable[[], Compiled]) -> Ready:
+    """The program that is asked for: from disk, or else what `compiled` gives, which is there from now on."""
+    own = own_files()
     if not cache_enabled() or not own:
-        return replace(_compiled(module, info, strategy), asked=asked)
-    key = cache_key([own, _text(module), repr(info), strategy or ""])
+        return Ready.of(compiled(), asked)
+    key = cache_key([own, *asked.in_words()])
     entries = Cache(cache_folder("compiled"))
     found = _unpickled(entries.get(key), Ready)
     if found is None:
-        found = _compiled(module, info, strategy)
-        lean = replace(found, program=as_run(found.program), compiled=None)
+        found = Ready.of(compiled(), asked)
+        lean = replace(found, program=as_run(found.program), compiled=None, asked=None)
         entries.put(key, pickle.dumps(lean, protocol=5))
     return replace(found, asked=asked)
 
@@ -91,15 +127,6 @@ def module_of_text(text: str, name: str, parse: Callable[[], Module]) -> Module:
         found = parse()
         entries.put(key, pickle.dumps(found, protocol=5))
     return found
-
-
-def _compiled(module: Module, info: DeviceInfo, strategy: str | None) -> Ready:
-    from lossc.compiler import compile_module
-    from lossc.compiler.overwriting import overwrites
-
-    compiled = compile_module(module, info, strategy)
-    shared = overwrites(compiled.outlined)
-    return Ready(compiled.program, dict(compiled.sources()), compiled.build_options, shared, compiled)
 
 
 def _unpickled(entry: bytes | None, kind: type[Kind]) -> Kind | None:

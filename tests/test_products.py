@@ -11,9 +11,10 @@ import pytest
 
 import lossc
 from lossc.compiler.compiled import compile_module
+from lossc.compiler.decisions import Decision
 from lossc.compiler.pipeline import run_passes
 from lossc.compiler.product import LARGEST_TURNED
-from lossc.compiler.strategies import Decision, candidates, matmul
+from lossc.compiler.strategies import candidates, matmul
 from lossc.ir.kernel import PrivateArray
 from lossc.ir.parser import parse
 from lossc.ir.target import PRESETS

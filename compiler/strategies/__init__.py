@@ -28,40 +28,18 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from functools import cache
 from types import ModuleType
 
 from ...ir.diagnostics import CompilerBug, Limitation, LirError, did_you_mean
 from ...ir.program import Variant
 from ...ir.target import DeviceInfo
+from ..decisions import Candidate
 from ..fused import Fused
 
 HOPELESS = 8.0
 """A strategy whose cost is so many times that of the cheapest is not worth measuring."""
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A strategy, and the settings in which it differs from what it does by itself.
-
-    A setting with the name of a field of DeviceInfo is what the strategy is told of the device: `vector_width` 8,
-    `nontemporal_stores` 0, `compute_units` times four, which means more and smaller work-items.
-    """
-
-    strategy: str
-    settings: tuple[tuple[str, int], ...] = ()
-
-    def __str__(self) -> str:
-        return f"{self.strategy}{''.join(f', {name} = {value}' for name, value in self.settings)}"
-
-
-@dataclass(frozen=True)
-class Decision:
-    """What somebody who measured wants a fused kernel to be, and why."""
-
-    candidate: Candidate
-    why: str
 
 
 @cache

@@ -16,9 +16,10 @@ import numpy as np
 import typer
 
 from lossc.compiler import Compiled, compile_module
+from lossc.compiler.decisions import Candidate
 from lossc.compiler.reports.report import total_counts
 from lossc.compiler.reports.traffic import traffic
-from lossc.compiler.strategies import Candidate, costs
+from lossc.compiler.strategies import costs
 from lossc.ir.types import DimLike, dim_value
 from lossc.reports.explain import bytes_needed, counted, total_moved
 from lossc.runtime.device import Device
@@ -31,7 +32,7 @@ from . import options
 from .console import note, say, say_json, say_table
 from .programs import device_to_run_on, load_module, with_gradients
 from .run import gather_inputs
-from .tuned import compile_to_run
+from .tuned import ready_to_run
 
 FEWEST_ROUNDS = 5
 MOST_ROUNDS = 10_000
@@ -82,7 +83,8 @@ def bench(
     module = load_module(file, function)
     arrays, sizes = gather_inputs(module, inputs, params, bind, random)
     chosen = device_to_run_on(device)
-    compiled = compile_to_run(with_gradients(module, grad, wrt, of), chosen, strategy, tune, arrays, sizes)
+    ready = ready_to_run(with_gradients(module, grad, wrt, of), chosen, strategy, tune, arrays, sizes)
+    compiled = ready.levels
     if strategies:
         given = [arrays[name] for name, _ in compiled.program.inputs]
         show_strategies(list(compare_strategies(compiled, chosen, given, sizes)), chosen, json)

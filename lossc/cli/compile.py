@@ -24,7 +24,7 @@ from .console import note, say, say_json
 from .inputs import read_sizes
 from .programs import device_to_run_on, load_module, target_of, with_gradients
 from .run import gather_inputs
-from .tuned import compile_to_run, compiled_for
+from .tuned import compiled_for, ready_to_run
 
 
 class Level(str, Enum):
@@ -83,7 +83,7 @@ def _compiled(
         return compiled_for(differentiated, target_of(device), strategy)
     chosen = device_to_run_on(device)
     arrays, sizes = gather_inputs(module, [], None, bind, 0)
-    return compile_to_run(differentiated, chosen, strategy, True, arrays, sizes)
+    return ready_to_run(differentiated, chosen, strategy, True, arrays, sizes).levels
 
 
 def _text(compiled: Compiled, level: Level) -> str:

@@ -28,7 +28,7 @@ from .files import check_target, write_file
 from .inputs import Given, bound_sizes, converted, missing_inputs, read_inputs, read_params, read_sizes
 from .programs import device_to_run_on, load_module, with_gradients
 from .random_inputs import bounds_of_inputs, random_array
-from .tuned import compile_to_run
+from .tuned import ready_to_run
 
 SHOWN_VALUES = 8
 JSON_VALUES = 1000
@@ -78,8 +78,8 @@ def run(
         module = load_module(file, function)
         arrays, sizes = gather_inputs(module, inputs, params, bind, random)
         chosen = device_to_run_on(device)
-        compiled = compile_to_run(with_gradients(module, grad, wrt, of), chosen, strategy, tune, arrays, sizes)
-        results = execute(compiled, chosen, arrays, sizes)
+        ready = ready_to_run(with_gradients(module, grad, wrt, of), chosen, strategy, tune, arrays, sizes)
+        results = _results(Executable(ready.program, chosen, ready.sources, ready.options), arrays, sizes)
     if output is not None:
         if output.suffix == ".npy" and len(results) != 1:
             raise LirError(f"{str(output)!r} holds one array, the program has {len(results)} results: "

@@ -1,6 +1,7 @@
 """Programs compiled to be run: where it is asked for, with the choices that were the fastest when they were measured.
 
-In: a program with its gradients, a device, arrays and sizes. Out: a compiled program.
+In: a program with its gradients, a device, arrays and sizes. Out: a compiled program, or all that running it takes,
+from disk where the same was compiled before.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ import numpy as np
 from lossc.compiler import Compiled, compile_module
 from lossc.ir.function import Module
 from lossc.ir.target import DeviceInfo
+from lossc.ready import Ready, ready_program
 from lossc.reports.forced import unused_strategy
 from lossc.runtime.device import Device
-from lossc.tuning.tuner import tune as measured
-from lossc.tuning.tuner import tuning_wanted
+from lossc.tuning.tuned import tuned_program
+from lossc.tuning.wanted import tuning_wanted
 
 from .console import show_diagnostic
 
@@ -23,18 +25,24 @@ from .console import show_diagnostic
 def compiled_for(module: Module, info: DeviceInfo, strategy: str | None) -> Compiled:
     """The program for a device. Says on stderr where the strategy that was asked for applies nowhere."""
     compiled = compile_module(module, info, strategy)
-    finding = unused_strategy(compiled)
-    if finding is not None:
-        show_diagnostic(finding)
+    _warn(compiled)
     return compiled
 
 
-def compile_to_run(
+def ready_to_run(
     module: Module, device: Device, strategy: str | None, tune: bool | None, arrays: Mapping[str, np.ndarray],
     sizes: Mapping[str, int],
-) -> Compiled:  # fmt: skip
+) -> Ready:  # fmt: skip
     """The program for these arrays. Where nothing was said, `LOSSC_TUNE` says whether to measure."""
-    compiled = compiled_for(module, device.info, strategy)
+    ready = ready_program(module, device, strategy)
+    if strategy is not None:
+        _warn(ready.levels)
     if not tuning_wanted(tune):
-        return compiled
-    return measured(compiled, device, [arrays[name] for name, _ in compiled.program.inputs], sizes)
+        return ready
+    return tuned_program(ready, device, [arrays[name] for name, _ in ready.program.inputs], sizes)
+
+
+def _warn(compiled: Compiled) -> None:
+    finding = unused_strategy(compiled)
+    if finding is not None:
+        show_diagnostic(finding)

@@ -72,7 +72,7 @@ class Clip:
     @cached_property
     def compiled(self) -> Compiled:
         """The clipping at every level below its module."""
-        return self._ready.at_every_level()
+        return self._ready.levels
 
     def clipping(self, sources: Mapping[str, Arena], scale: float) -> Executable:
         """What clips `scale` times the gradients in `sources`, to be launched behind the run that makes them."""

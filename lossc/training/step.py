@@ -9,7 +9,6 @@ an error in a batch is seen by the update on the device, which then changes no p
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cached_property
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -219,11 +218,11 @@ class Step:
 
     # --- looking inside ---
 
-    @cached_property
+    @property
     def compiled(self) -> Compiled:
         """Loss and gradients at every level below their module; a program that was found on disk is compiled for
         this."""
-        return self._ready.at_every_level()
+        return self._ready.levels
 
     @property
     def kernels(self) -> tuple[KernelReport, ...]:

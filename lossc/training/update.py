@@ -105,7 +105,7 @@ class Update:
     @cached_property
     def compiled(self) -> Compiled:
         """The update at every level below its module."""
-        return self._ready.at_every_level()
+        return self._ready.levels
 
     def prepare(self, step: int, gradient_scale: float | None) -> None:
         """Have the scalars of a step in the device's memory; `gradient_scale` is None where a kernel writes it. Raises

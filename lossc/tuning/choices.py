@@ -1,6 +1,6 @@
 """The programs of each class of sizes: tuned when the first of these sizes comes, then found by the shapes of arrays.
 
-In: a compiled program, arrays. Out: the program that is the fastest for them, ready to run. Compiled functions and
+In: a program, arrays. Out: the program that is the fastest for them, ready to run. Compiled functions and
 training steps choose alike.
 """
 
@@ -9,20 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping
 from typing import NamedTuple
 
-from lossc.compiler import Compiled
 from lossc.ir.program import Program
 from lossc.ir.shapes import bind_dimensions
+from lossc.ready import Ready
 from lossc.runtime.device import Device
 from lossc.runtime.execute import Executable, Given
 
 from .memory import class_of
-from .tuner import tune
+from .tuned import kernels_in_turn, tuned_program
 
 MOST_SHAPES = 1024
 
 
-class TunedProgram(NamedTuple):
-    compiled: Compiled
+class Chosen(NamedTuple):
+    ready: Ready
     executable: Executable
 
 
@@ -30,27 +30,28 @@ class Choices:
     """`load` makes a program ready to run, of its sources and options."""
 
     def __init__(
-        self, compiled: Compiled, device: Device, load: Callable[[Program, Mapping[str, str], str], Executable]
+        self, untuned: Ready, device: Device, load: Callable[[Program, Mapping[str, str], str], Executable]
     ) -> None:
-        self._untuned, self._device, self._load = compiled, device, load
-        self._of_shapes: dict[Hashable, TunedProgram] = {}
-        self._of_class: dict[tuple[str, ...], TunedProgram] = {}
+        self._untuned, self._device, self._load = untuned, device, load
+        self._of_shapes: dict[Hashable, Chosen] = {}
+        self._of_class: dict[Hashable, Chosen] = {}
 
-    def known(self, shapes: Hashable) -> TunedProgram | None:
+    def known(self, shapes: Hashable) -> Chosen | None:
         """What was chosen for arrays of these shapes before."""
         return self._of_shapes.get(shapes)
 
     def choose(
         self, shapes: Hashable, arrays: Mapping[str, Given], sizes: Mapping[str, int] | None = None
-    ) -> TunedProgram:  # fmt: skip
+    ) -> Chosen:  # fmt: skip
         """What there is for the arrays, or else is the fastest with them; remembered by their `shapes`."""
         inputs = self._untuned.program.inputs
         bound = bind_dimensions(inputs, {name: arrays[name].shape for name, _ in inputs}, sizes)
-        group = class_of(bound)
+        # Within a class some sizes may be done by one launch, of which nothing is measured.
+        group = (class_of(bound), tuple(kernels_in_turn(self._untuned.program, bound)))
         if group not in self._of_class:
-            compiled = tune(self._untuned, self._device, [arrays[name] for name, _ in inputs], bound)
-            executable = self._load(compiled.program, compiled.sources(), compiled.build_options)
-            self._of_class[group] = TunedProgram(compiled, executable)
+            ready = tuned_program(self._untuned, self._device, [arrays[name] for name, _ in inputs], bound)
+            executable = self._load(ready.program, ready.sources, ready.options)
+            self._of_class[group] = Chosen(ready, executable)
         while len(self._of_shapes) >= MOST_SHAPES:
             self._of_shapes.pop(next(iter(self._of_shapes)))
         self._of_shapes[shapes] = self._of_class[group]

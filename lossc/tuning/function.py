@@ -26,7 +26,7 @@ class TunedFunction(CompiledFunction):
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)
-        self._choices = Choices(self.compiled, self.device, self._loaded)
+        self._choices = Choices(self._ready, self.device, self._loaded)
         # Held while a choice is in place: a run of other sizes would put its own there.
         self._running = threading.RLock()
 
@@ -48,11 +48,11 @@ class TunedFunction(CompiledFunction):
         if chosen is None:
             order = self._executable.free_inputs
             chosen = self._choices.choose(key, dict(zip(order, self._inputs.in_order(arrays, order))), sizes)
-        compiled, executable = chosen
+        ready, executable = chosen
         if executable is not self._executable:
             # What a run that goes on has to say is said here, not lost.
             self._executable.settle()
-            self.compiled, self._executable = compiled, executable
+            self._ready, self._executable = ready, executable
         return executable
 
     def _loaded(self, program: Program, sources: Mapping[str, str], options: str) -> Executable:

@@ -1,4 +1,5 @@
-"""What was measured, on disk beside the cache of built programs: a file a fused kernel. Damaged ones count as none.
+"""What was measured, on disk beside the cache of built programs: a file a fused kernel, and one a program that nothing
+is left to measure of. Damaged ones count as none.
 
 In: a key of everything that a time depends on. Out: what was found under it. `LOSSC_CACHE=0` switches this off, too.
 """
@@ -10,10 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
-from lossc.compiler.strategies import Candidate
+from lossc.compiler.decisions import Candidate, Decision
 from lossc.ir.function import Function
 from lossc.ir.printer import print_function
-from lossc.ready import own_files
+from lossc.ready import Asked, own_files
 from lossc.runtime.cache import Cache, cache_enabled, cache_folder, cache_key
 from lossc.runtime.device import Device
 
@@ -38,6 +39,11 @@ def class_of(sizes: Mapping[str, int]) -> tuple[str, ...]:
 def share_key(device: Device, kernel: str, others: Iterable[str]) -> str:
     """The name of what part a kernel has in the time of a program with these others, each by its `kernel_key`."""
     return _key(device, ["share", kernel, *others])
+
+
+def program_key(device: Device, untuned: Asked, sizes: Mapping[str, int], kernels: Iterable[str]) -> str:
+    """The name of what was decided for a program at sizes of a class where these kernels run one by one."""
+    return _key(device, ["program", *untuned.in_words(), "sizes", *class_of(sizes), "kernels", *kernels])
 
 
 def copy_key(device: Device, nbytes: int) -> str:
@@ -71,6 +77,27 @@ def remember(key: str, outcome: Outcome) -> None:
     """Write what a search found. One that was cut off goes on from there in the next process."""
     tried = [[candidate.strategy, dict(candidate.settings), ratio] for candidate, ratio in outcome.tried]
     write(key, {"usual_seconds": outcome.usual_seconds, "complete": outcome.complete, "tried": tried})
+
+
+def recall_decisions(key: str) -> dict[str, Decision] | None:
+    """What was decided for the kernels of a program, by their names."""
+    match remembered(key):
+        case {"decisions": dict(entries)}:
+            decisions = {name: decision for name, entry in entries.items() if (decision := _decision(entry))}
+            return decisions if len(decisions) == len(entries) else None
+    return None
+
+
+def _decision(entry: Any) -> Decision | None:
+    match entry:
+        case [str(strategy), dict(settings), str(why)]:
+            return Decision(Candidate(strategy, tuple(sorted(settings.items()))), why)
+    return None
+
+
+def remember_decisions(key: str, decisions: Mapping[str, Decision]) -> None:
+    entries = {name: [d.candidate.strategy, dict(d.candidate.settings), d.why] for name, d in decisions.items()}
+    write(key, {"decisions": entries})
 
 
 def remembered(key: str) -> Any:

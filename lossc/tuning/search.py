@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from lossc.compiler.strategies import Candidate
+from lossc.compiler.decisions import Candidate
 
 Measure = Callable[[Candidate, float], "Pair | None"]
 """Seconds of a candidate, and of the first one meanwhile. The second argument is when to stop, by the clock. None

@@ -22,7 +22,7 @@ class TunedStep(Step):
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)
-        self._choices = Choices(self.compiled, self.device, self._loaded)
+        self._choices = Choices(self._ready, self.device, self._loaded)
 
     def _executable_for(self, arrays: Mapping[str, np.ndarray | Argument]) -> Executable:
         shapes = tuple([(name, array.shape) for name, array in arrays.items()])
@@ -31,5 +31,5 @@ class TunedStep(Step):
             order = self._executable.free_inputs
             given = dict(zip(order, self._inputs.in_order(arrays, order)))
             chosen = self._choices.choose(shapes, {**given, **self._live})
-        self.compiled, executable = chosen
+        self._ready, executable = chosen
         return executable

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from lossc.compiler import Compiled
+from lossc.compiler.decisions import Candidate, Decision
 from lossc.compiler.reports.report import assumed_sizes
-from lossc.compiler.strategies import Candidate, Decision
 from lossc.differences import differs, relative_difference
 from lossc.ir.diagnostics import LosscError
 from lossc.ir.program import Launch, choose_variant

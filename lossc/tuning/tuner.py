@@ -7,15 +7,14 @@ from a search of at most two seconds in all. What there was no time for is left 
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from typing import NamedTuple
 
 from lossc.compiler import Compiled
+from lossc.compiler.decisions import Candidate, Decision
 from lossc.compiler.reports.traffic import traffic
-from lossc.compiler.strategies import Candidate, Decision, candidates
-from lossc.ir.program import turns
+from lossc.compiler.strategies import candidates
 from lossc.runtime.device import Device
 from lossc.runtime.execute import Given
 from lossc.runtime.stopwatch import Clock
@@ -24,35 +23,34 @@ from .copy_speed import copy_seconds
 from .memory import kernel_key, recall, remember, remembered, share_key, write
 from .search import Outcome, search
 from .trials import Trials
+from .tuned import kernels_in_turn
 
 SECONDS = 2.0
 LEAST_SHARE = 0.05
 """Of a program's time: kernels that take less are left to the cost model. In another program they may take more."""
 NEXT_TO_NOTHING = {"share": "next to nothing"}
 """What is written of such a kernel."""
-VARIABLE = "LOSSC_TUNE"
 
 
-def tuning_wanted(tune: bool | None = None) -> bool:
-    """`tune`, else what the environment says: `LOSSC_TUNE=1`."""
-    if tune is not None:
-        return tune
-    return os.environ.get(VARIABLE, "0").strip().lower() in ("1", "on", "yes", "true")
+class Tuned(NamedTuple):
+    """A program with its decisions. They are `final` where the next process has nothing left to measure."""
+
+    compiled: Compiled
+    decisions: Mapping[str, Decision]
+    final: bool
 
 
 def tune(
     compiled: Compiled, device: Device, given: Sequence[Given], sizes: Mapping[str, int],
     clock: Clock = time.perf_counter,
-) -> Compiled:  # fmt: skip
+) -> Tuned:  # fmt: skip
     """The same program with measured choices. `given` are its inputs in order, `sizes` those of its dimension names.
 
     Raises CheckFailed where the inputs break a rule of the program and nothing is remembered of it.
     """
     options: dict[str, tuple[Candidate, ...]] = {}
     keys: dict[str, str] = {}
-    for name in dict.fromkeys(turn.step.name for turn in turns(replace(compiled.program, beside=()), sizes)):
-        if name not in compiled.lowered.fused:
-            continue  # one launch does all: none of its kernels has a time, or candidates, of its own
+    for name in kernels_in_turn(compiled.program, sizes):
         fused = compiled.lowered.fused[name]
         options[name] = candidates(fused, device.info, compiled.strategy)
         keys[name] = kernel_key(device, fused.schedule.function, sizes, options[name])
@@ -65,13 +63,19 @@ def tune(
         and remembered(shares[name]) != NEXT_TO_NOTHING
     }  # fmt: skip
     if not unfinished:
-        return compiled.decided(_decisions(before))
+        return _tuned(compiled, before, final=True)
     measured, short = _measured(compiled, device, given, sizes, clock, before, unfinished)
     for name, outcome in measured.items():
         remember(keys[name], outcome)
     for name in short:
         write(shares[name], NEXT_TO_NOTHING)
-    return compiled.decided(_decisions({**before, **measured}))
+    final = all(name in short or (name in measured and measured[name].complete) for name in unfinished)
+    return _tuned(compiled, {**before, **measured}, final)
+
+
+def _tuned(compiled: Compiled, outcomes: Mapping[str, Outcome], final: bool) -> Tuned:
+    decisions = _decisions(outcomes)
+    return Tuned(compiled.decided(decisions), decisions, final)
 
 
 def _decisions(outcomes: Mapping[str, Outcome]) -> dict[str, Decision]:

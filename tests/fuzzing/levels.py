@@ -19,8 +19,9 @@ from agreement.agree import AS_WRITTEN, unwritten_memory_is_nan
 
 from lossc.arrays import empty
 from lossc.compiler import Compiled, compile_module
+from lossc.compiler.decisions import Decision
 from lossc.compiler.pipeline import run_passes
-from lossc.compiler.strategies import Decision, candidates, strategies
+from lossc.compiler.strategies import candidates, strategies
 from lossc.ir.function import Function, Module
 from lossc.ir.interp import interpret
 from lossc.ir.target import CPU_AVX512, GPU_GENERIC, KIB, MIB, DeviceInfo

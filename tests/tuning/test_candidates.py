@@ -7,7 +7,8 @@ import pytest
 from tuning.examples import strategy_of
 
 from lossc.compiler import Compiled, compile_module
-from lossc.compiler.strategies import Candidate, Decision, candidates
+from lossc.compiler.decisions import Candidate, Decision
+from lossc.compiler.strategies import candidates
 from lossc.ir.integers import evaluate_integer
 from lossc.ir.parser import parse
 from lossc.runtime.device import Device

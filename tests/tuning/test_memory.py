@@ -8,11 +8,23 @@ from pathlib import Path
 
 import pytest
 
-from lossc.compiler.strategies import Candidate
+from lossc.compiler.decisions import Candidate, Decision
 from lossc.ir.parser import parse
+from lossc.ready import Asked
 from lossc.runtime.device import Device
 from lossc.tuning import memory
-from lossc.tuning.memory import copy_key, kernel_key, recall, remember, remembered, share_key, write
+from lossc.tuning.memory import (
+    copy_key,
+    kernel_key,
+    program_key,
+    recall,
+    recall_decisions,
+    remember,
+    remember_decisions,
+    remembered,
+    share_key,
+    write,
+)
 from lossc.tuning.search import Outcome
 
 CANDIDATES = (Candidate("row-item"), Candidate("row-item", (("vector_width", 8),)), Candidate("row-lanes"))
@@ -99,3 +111,29 @@ def test_keys(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "own_files", lambda: "another compiler")
     others.append(kernel_key(device, EXP, {"N": 1024}, CANDIDATES))
     assert len({key, *others}) == 10
+
+
+def test_decisions_are_recalled_as_they_were() -> None:
+    assert recall_decisions(KEY) is None
+    for decisions in ({}, {"f_0": Decision(CANDIDATES[1], "measurement"), "f_1": Decision(CANDIDATES[2], "so")}):
+        remember_decisions(KEY, decisions)
+        assert recall_decisions(KEY) == decisions
+
+
+@pytest.mark.parametrize("facts", [
+    {}, FACTS, {"decisions": None}, {"decisions": {"f_0": None}}, {"decisions": {"f_0": ["row-item", {}]}},
+    {"decisions": {"f_0": ["row-item", {}, "why"], "f_1": ["row-item", 1, "why"]}},
+])  # fmt: skip
+def test_decisions_of_another_form_count_as_none(facts: dict[str, object]) -> None:
+    write(KEY, facts)
+    assert recall_decisions(KEY) is None
+
+
+def test_a_program_is_told_from_others_and_from_itself_elsewhere(device: Device) -> None:
+    asked = [Asked(parse(f"func @f(%x: f32[N]) -> (f32[N]) {{ %y = {op} %x\n return %y }}"), device.info)
+             for op in ("exp", "log")]  # fmt: skip
+    keys = [program_key(device, one, {"N": size}, kernels)
+            for one in (*asked, dataclasses.replace(asked[0], strategy="row-item"))
+            for size in (70, 200) for kernels in (["f_0"], ["f_0", "f_1"])]  # fmt: skip
+    assert len(set(keys)) == len(keys)
+    assert program_key(device, asked[0], {"N": 100}, ["f_0"]) == keys[0]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from lossc.compiler.strategies import Candidate
+from lossc.compiler.decisions import Candidate
 from lossc.tuning.search import ENOUGH, MOST_CANDIDATES, WORTH, Outcome, Pair, search
 
 NAMES = [Candidate(f"s{number}") for number in range(15)]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,11 +15,12 @@ from tuning.examples import arrays
 
 import lossc
 from lossc.compiled import CompiledFunction
-from lossc.compiler import Compiled
 from lossc.ir.diagnostics import CheckFailed
+from lossc.ready import Ready
 from lossc.runtime.device import Device
-from lossc.tuning import choices, function
-from lossc.tuning.tuner import tuning_wanted
+from lossc.tuning import choices, function, tuner
+from lossc.tuning.search import MOST_CANDIDATES
+from lossc.tuning.wanted import tuning_wanted
 
 pytestmark = pytest.mark.usefixtures("endless_copy_speed")
 
@@ -43,11 +47,11 @@ def test_a_tuned_function_gives_the_same(device: Device) -> None:
 def test_sizes_of_a_class_are_tuned_once(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[dict[str, int]] = []
 
-    def count(compiled: Compiled, device: Device, given: Any, sizes: dict[str, int]) -> Compiled:
+    def count(untuned: Ready, device: Device, given: Any, sizes: dict[str, int]) -> Ready:
         asked.append(dict(sizes))
-        return compiled
+        return untuned
 
-    monkeypatch.setattr(choices, "tune", count)
+    monkeypatch.setattr(choices, "tuned_program", count)
     tuned = graph().compile(tune=True)
     for rows in (5, 6, 5, 7, 8, 15, 4):
         tuned(x=arrays(rows)[0], labels=np.zeros(rows, "i4"))
@@ -73,7 +77,7 @@ def test_what_a_run_in_the_background_has_to_say_is_not_lost(device: Device) -> 
 
 def test_a_choice_stays_in_place_while_it_runs(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
     """A call with sizes of another class, from another thread, waits for the end of the run."""
-    monkeypatch.setattr(choices, "tune", lambda compiled, *arguments: compiled)
+    monkeypatch.setattr(choices, "tuned_program", lambda untuned, *arguments: untuned)
     tuned = graph().compile(device=device, tune=True)
     inside, go_on = threading.Event(), threading.Event()
     seen: list[tuple[int, bool]] = []
@@ -113,3 +117,68 @@ def test_who_wants_it(
         monkeypatch.setenv("LOSSC_TUNE", variable)
     assert tuning_wanted(argument) is wanted
     assert isinstance(graph().compile(tune=argument), function.TunedFunction) is wanted
+
+
+def test_the_next_process_compiles_nothing(cache: Path) -> None:
+    """What was chosen comes from disk like any compiled program; `explain` compiles it, with the same choices."""
+    program = (
+        "import sys, numpy, lossc\n"
+        "g = lossc.Graph('f')\n"
+        "x, labels = g.input('x', (None, 100)), g.input('labels', (None,), dtype='i32')\n"
+        "g.set_outputs([g.cross_entropy_loss(x, labels)])\n"
+        "fn = g.compile(grad=['x'], tune=True)\n"
+        "fn(x=numpy.eye(3000, 100, dtype='f4'), labels=numpy.zeros(3000, 'i4'))\n"
+        "print(sorted(m for m in sys.modules if m.startswith(('lossc.compiler', 'lossc.tuning'))))\n"
+        "print(fn.explain())\n"
+    )
+
+    def run() -> tuple[str, str]:
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        modules, _, explained = done.stdout.partition("\n")
+        return modules, explained
+
+    found = [run()]
+    while " so far" in found[-1][1] and len(found) <= MOST_CANDIDATES:
+        found.append(run())
+    (searched, told), (loaded, told_again) = found[-1], run()
+    assert "'lossc.tuning.trials'" in searched
+    assert "measurement: " in told
+    assert told_again == told
+    assert loaded == str(
+        ["lossc.compiler", "lossc.compiler.decisions", "lossc.compiler.gradient", "lossc.compiler.lints",
+         "lossc.tuning", "lossc.tuning.choices", "lossc.tuning.function", "lossc.tuning.memory",
+         "lossc.tuning.search", "lossc.tuning.tuned", "lossc.tuning.wanted"]
+    )  # fmt: skip
+
+
+def test_a_search_that_is_not_over_goes_on(device: Device, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decisions are kept only when nothing is left to measure."""
+    monkeypatch.setattr(tuner, "SECONDS", 0.0)
+    x, labels = arrays(3000)
+    told = []
+    while len(told) <= MOST_CANDIDATES:
+        tuned = graph().compile(device=device, tune=True)
+        tuned(x=x, labels=labels)
+        told.append(tuned.explain())
+        if " so far" not in told[-1]:
+            break
+    assert len(told) > 2
+    monkeypatch.setattr(tuner, "tune", None)
+    found = graph().compile(device=device, tune=True)
+    found(x=x, labels=labels)
+    assert found.explain() == told[-1]
+
+
+def test_few_rows_that_one_launch_does_decide_nothing_for_more_of_them(device: Device) -> None:
+    """163 and 164 rows are of one class of sizes. Neither the same function nor another one is misled."""
+    g = lossc.Graph("f")
+    x, labels = g.input("x", (None, 100)), g.input("labels", (None,), dtype="i32")
+    g.set_outputs([g.cross_entropy_loss(x, labels, ignore_index=-100)])
+    for _ in range(2):
+        tuned = g.compile(grad=["x"], device=device, tune=True)
+        told = []
+        for rows in (163, 164):
+            given, classes = arrays(rows)
+            tuned(x=given, labels=classes)
+            told.append("measurement: " in tuned.explain())
+        assert told == [False, True]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,9 @@ import pytest
 
 import lossc
 from lossc import nn, optim
-from lossc.compiler import Compiled
-from lossc.compiler.strategies import Candidate, Decision
+from lossc.compiler.decisions import Candidate, Decision
 from lossc.ir.diagnostics import CheckFailed, LirError
+from lossc.ready import Ready
 from lossc.training.step import Step
 from lossc.tuning import choices
 from lossc.tuning.step import TunedStep
@@ -35,12 +36,15 @@ def test_the_same_training(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever is measured: here every kernel that can be is the strategy `row-item`, at the second class of sizes."""
     asked: list[dict[str, int]] = []
 
-    def made_up(compiled: Compiled, device: Any, given: Any, sizes: dict[str, int]) -> Compiled:
+    def made_up(untuned: Ready, device: Any, given: Any, sizes: dict[str, int]) -> Ready:
         asked.append(dict(sizes))
-        names = [name for name, choice in compiled.lowered.choices.items() if choice.strategy != "matmul"]
-        return compiled.decided({name: Decision(Candidate("row-item"), "a test") for name in names})
+        assert untuned.asked is not None
+        names = [name for name, choice in untuned.levels.lowered.choices.items() if choice.strategy != "matmul"]
+        decisions = {name: Decision(Candidate("row-item"), "a test") for name in names}
+        decided = replace(untuned.asked, decisions=decisions)
+        return Ready.of(decided.compiled(), decided)
 
-    monkeypatch.setattr(choices, "tune", made_up)
+    monkeypatch.setattr(choices, "tuned_program", made_up)
     plain, tuned = classifier(None), classifier(True)
     assert type(plain) is Step
     assert type(tuned) is TunedStep

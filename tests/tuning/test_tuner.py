@@ -6,13 +6,15 @@ import dataclasses
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from tuning.examples import CROSS_ENTROPY, RNG, TWO_KERNELS, arrays, strategy_of
 
 from lossc.compiler import Compiled, compile_module
-from lossc.compiler.strategies import Candidate, candidates
+from lossc.compiler.decisions import Candidate
+from lossc.compiler.strategies import candidates
 from lossc.ir.diagnostics import CheckFailed
 from lossc.ir.parser import parse
 from lossc.ir.program import choose_variant
@@ -21,9 +23,12 @@ from lossc.runtime.plan import Plan
 from lossc.runtime.stopwatch import Stopwatch
 from lossc.tuning import trials, tuner
 from lossc.tuning.search import MOST_CANDIDATES
-from lossc.tuning.tuner import tune
 
 pytestmark = pytest.mark.usefixtures("endless_copy_speed")
+
+
+def tune(compiled: Compiled, device: Device, given: list[np.ndarray], *rest: Any) -> Compiled:
+    return tuner.tune(compiled, device, given, *rest).compiled
 
 
 class MadeUp:
