@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.main import get_command
 
-from lossc.cli.app import COMMANDS
+from lossc.cli.app import COMMANDS, app
 
 Command = Callable[..., Any]
 
@@ -31,6 +32,14 @@ def test_the_program_of_the_examples_is_that_of_the_tests(folder: Path) -> None:
     shown = re.search(r"^    // lir 1\n(?:    .*\n|\n)*    }\n", TEXT, re.MULTILINE)
     assert shown is not None
     assert re.sub("^    ", "", shown[0], flags=re.MULTILINE) == (folder / "f.lir").read_text()
+
+
+def test_every_option_is_described() -> None:
+    group: Any = get_command(app)
+    options = {option for command in (group, *group.commands.values()) for parameter in command.params
+               for option in (*parameter.opts, *parameter.secondary_opts) if option.startswith("-")}  # fmt: skip
+    assert {"--no-tune", "--version", "-o"} <= options
+    assert not [option for option in sorted(options) if not re.search(rf"(?<![-\w]){option}\b", TEXT)]
 
 
 def test_every_command_is_described() -> None:
