@@ -44,6 +44,21 @@ def test_a_store_rounds_once(dtype: str, past_the_cache: bool, device: Device, m
         assert f"= lossc_round_{dtype}" not in sources
 
 
+@pytest.mark.parametrize("columns", [9, 15, 33, 100, 1000])
+@pytest.mark.parametrize("name", ["reduce_max", "reduce_sum"])
+def test_rows_of_halves_start_anywhere(name: str, columns: int, device: Device) -> None:
+    """PoCL takes the address that it loads a vector of halves from for a multiple of 16 bytes, and the process ends."""
+    text = f"""func @f(%x: f16[N, {columns}]) -> (%y: f32[N]) {{
+      %wide = cast %x {{dtype = f32}}
+      %y = {name} %wide {{axes = [1]}}
+      return %y
+    }}"""
+    x = np.random.default_rng(0).standard_normal((7, columns)).astype(np.float16)
+    wide = x.astype(np.float64)
+    wanted = wide.max(1) if name == "reduce_max" else wide.sum(1)
+    np.testing.assert_allclose(only(Runner(text, device), x=x), wanted, rtol=1e-5)
+
+
 @pytest.mark.parametrize("columns", [64, 80])
 def test_rows_of_half_lines(columns: int, device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows of 80 halves end in the middle of a line, which is no place for a store past the cache."""

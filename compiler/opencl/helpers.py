@@ -29,7 +29,7 @@ _OF_MASKS = {"or": "any", "and": "all"}
 
 
 def f16_helper(width: int) -> str:
-    # Through bits of our own: PoCL's vstore_half16 takes its address for a multiple of 16 bytes.
+    # Through bits of our own: PoCL's vstore_half16 and vload_half16 take their address for a multiple of 16 bytes.
     suffix = "" if width == 1 else str(width)
     f, s = f"float{suffix}", f"ushort{suffix}"
     bits = (
@@ -39,6 +39,15 @@ def f16_helper(width: int) -> str:
     return (
         f"static {s} lossc_pack_f16{suffix}({f} x) {{\n{bits}  return {packed};\n}}\n"
         f"static {f} lossc_round_f16{suffix}({f} x) {{\n{bits}  return vload_half{suffix}(0, (const half *)bits);\n}}"
+    )
+
+
+def f16_load_helper(width: int) -> str:
+    """A vector of halves from anywhere, by its bits, which are loaded at any address."""
+    return (
+        f"static float{width} lossc_unpack_f16{width}(ushort{width} x) {{\n"
+        f"  ushort bits[{width}] __attribute__((aligned({2 * width})));\n  vstore{width}(x, 0, bits);\n"
+        f"  return vload_half{width}(0, (const half *)bits);\n}}"
     )
 
 

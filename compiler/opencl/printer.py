@@ -38,7 +38,7 @@ from ...ir.kernel import (
 )  # fmt: skip
 from ...ir.types import ITEM_SIZE
 from .expressions import C_TYPE, MEMORY_TYPE, converts_by_halves, literal, spell, type_of
-from .helpers import HELPERS, bf16_helper, f32_of_i64_helper, reduce_helper
+from .helpers import HELPERS, bf16_helper, f16_load_helper, f32_of_i64_helper, reduce_helper
 
 BUILD_OPTIONS = "-cl-std=CL1.2"
 
@@ -130,6 +130,8 @@ class _Printer:
                 found.setdefault(f"{e.op} {e.width}", HELPERS[e.op](e.width))
             if isinstance(e, Apply) and e.op == "cast" and converts_by_halves(e.operands[0].dtype, e.dtype, e.width):
                 found.setdefault(f"f32_of_i64 {e.width}", f32_of_i64_helper(e.width))
+            if isinstance(e, Load) and self.storage[e.buffer] == "f16" and _is_loaded_by_bits(e):
+                found.setdefault(f"unpack_f16 {e.width}", f16_load_helper(e.width))
             if isinstance(e, Load) and self.storage[e.buffer] == "bf16":
                 found.setdefault(f"round_bf16 {e.width}", bf16_helper(e.width))
         for statement in walk_statements(self.kernel.body):
@@ -211,6 +213,9 @@ class _Printer:
             loaded = f"({MEMORY_TYPE[dtype]}{width})({', '.join(f'{name}[{lane}]' for lane in lanes)})"
         else:
             address = f"{name} + {self.expression(load.index)}"
+            if dtype == "f16" and _is_loaded_by_bits(load):
+                bits = f"({self.space[load.buffer]}ushort *)({address})"
+                return f"lossc_unpack_f16{suffix}(vload{width}(0, {bits}))"
             if dtype == "f16":
                 return f"vload{'a' * load.aligned}_half{suffix}(0, {address})"
             vector = self.vector_at(load.buffer, address, width) if load.aligned else f"vload{width}(0, {address})"
@@ -257,6 +262,11 @@ def _alignment(array: PrivateArray) -> int:
     """A cache line; a page for long arrays: where in a page they lie decides which loads wait for which stores, and
     would change from run to run."""
     return 4096 if array.size * ITEM_SIZE[array.dtype] >= 4096 else 64
+
+
+def _is_loaded_by_bits(load: Load) -> bool:
+    """Whether halves are loaded as a vector from an address that is a multiple of no more than their own size."""
+    return load.width > 1 and load.index.width == 1 and not load.aligned
 
 
 def _is_call(text: str) -> bool:
