@@ -90,7 +90,8 @@ def waiting_rows(kept: Mapping[Value, Kept], stage: Stage) -> tuple[dict[Value, 
 class Track:
     """One pass over one row, among those that a sweep does side by side. `row` is the scope of that row's values,
     `skew` (less than a vector) the first column whose address is aligned, for a sweep along aligned addresses; there
-    `following` is the pass over the row after this one, where the condition `follows` holds."""
+    `following` is the pass over the row after this one, where the condition `follows` holds. `backward`: the column of
+    the row's last vector, where the pass begins with that and goes back, along whole vectors."""
 
     row: Scope
     point: Point
@@ -99,6 +100,7 @@ class Track:
     skew: Expr | None = None
     following: Track | None = None
     follows: Expr | None = None
+    backward: Expr | None = None
 
 
 def visit(
@@ -173,7 +175,7 @@ class Sweep:
             self._loop(low, high, 1, {})
             return
         blocks = add(low, mul(div(sub(high, low), integer(step)), integer(step)))
-        hits = {number: found for number, track in enumerate(self.tracks) if (found := _hits(self.emitter, track))}
+        hits = {number: found for number, track in enumerate(self.tracks) if (found := hits_of(self.emitter, track))}
         positions = {position: self.tracks[number] for number, found in hits.items() for position in found.values()}
         long = isinstance(low, Const) and isinstance(high, Const) and int(high.value) - int(low.value) >= 2 * step
         if len(positions) == 1 and long:
@@ -237,6 +239,8 @@ class Sweep:
         """The statements of one pass at one vector; comparisons in `missed` are known to fail there."""
         statements: list[Stmt] = []
         column = add(base, self._shift(track)) if skewed else base
+        if track.backward is not None:
+            column = sub(track.backward, column)
         for buffer, offset, level in track.work.prefetch:
             statements.append(Prefetch(buffer, add(offset, base), level))
         known = {**track.row.known, **dict.fromkeys(missed, Const(False, "bool"))}
@@ -245,7 +249,7 @@ class Sweep:
         return statements
 
 
-def _hits(emitter: Emitter, track: Track) -> dict[Value, Expr]:
+def hits_of(emitter: Emitter, track: Track) -> dict[Value, Expr]:
     """Comparisons in a pass that hold in one column of the row at the most, and which column that is."""
     if not track.work.stores or track.work.joined:
         return {}
