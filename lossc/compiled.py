@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lossc.arrays import convert, is_device_array, to_dtype
+from lossc.inplace import check_overwritable, overwrite
 from lossc.ir.diagnostics import DeviceError, LirError, did_you_mean
 from lossc.ir.function import Module
 from lossc.ir.program import Program
@@ -25,7 +26,7 @@ from lossc.parameters import Parameters
 from lossc.ready import ready_program
 from lossc.runtime.device import Device, from_context, from_queue, select
 from lossc.runtime.execute import Executable
-from lossc.runtime.memory import Argument, copy
+from lossc.runtime.memory import Argument
 
 if TYPE_CHECKING:
     from lossc.compiler import Compiled
@@ -33,17 +34,6 @@ if TYPE_CHECKING:
 
 Result = list[Any] | tuple[list[Any], dict[str, Any]]
 """Arrays: NumPy's, or pyopencl's with `device_results`."""
-
-
-def check_overwritable(name: str, value: Any, array: np.ndarray | Argument) -> None:
-    """Raise LirError where the gradient cannot be written over the input `name` as the caller holds it."""
-    own = array.array if isinstance(array, Argument) else array
-    if own is not value:
-        found = "nothing" if value is None else "an array that has to be converted or copied"
-        raise LirError(f"the gradient is to be written over `{name}`, found {found}",
-                       "pass an array of the declared dtype, in one piece")  # fmt: skip
-    if isinstance(own, np.ndarray) and not own.flags.writeable:
-        raise LirError(f"the gradient is to be written over `{name}`, found a read-only array")
 
 
 def as_device(device: Any) -> Device:
@@ -238,8 +228,8 @@ class CompiledFunction:
         arrays = self._arrays(inputs)
         executable = self._executable_for(arrays, sizes)
         given = self._inputs.in_order(arrays, executable.free_inputs)
-        for name in self._inplace:
-            check_overwritable(name, inputs.get(name), arrays[name])
+        if self._inplace:
+            check_overwritable(inputs, {name: arrays[name] for name in self._inplace})
         if device_results:
             if out is not None:
                 raise LirError("out takes NumPy arrays: it does not go with device_results")
@@ -253,7 +243,7 @@ class CompiledFunction:
             # Only now: where a check fails the input is still what it was.
             executable.settle()
             for name in self._inplace:
-                gradients[name] = self._overwritten(arrays[name], gradients[name])
+                gradients[name] = overwrite(self.device, arrays[name], gradients[name])
         return results[: self._outputs], gradients
 
     def _executable_for(
@@ -261,16 +251,6 @@ class CompiledFunction:
     ) -> Executable:  # fmt: skip
         """What runs the program on these arrays."""
         return self._executable
-
-    def _overwritten(self, target: np.ndarray | Argument, gradient: Any) -> Any:
-        """The input's own array, with the gradient in it."""
-        if isinstance(target, np.ndarray):
-            target[...] = gradient if isinstance(gradient, np.ndarray) else gradient.get()
-            return target
-        on_host = isinstance(gradient, np.ndarray)
-        source = Argument(None, gradient) if on_host else Argument(gradient.base_data, gradient, copied=True)
-        copy(self.device, source, target)
-        return target.array
 
     # --- looking inside ---
 

@@ -121,6 +121,14 @@ def argument_on(device: Device, array: Any) -> Argument:
         return Argument(array.base_data, array, copied=True)
 
 
+def range_of(array: Any) -> tuple[int, int, int]:
+    """The memory of a pyopencl array that is not empty: of what buffer, from which byte to before which."""
+    memory = array.base_data
+    whole = memory.get_info(cl.mem_info.ASSOCIATED_MEMOBJECT)
+    start = array.offset + (memory.get_info(cl.mem_info.OFFSET) if whole is not None else 0)
+    return (whole or memory).int_ptr, start, start + array.nbytes
+
+
 def wait_for_writers(array: Any, queue: Any) -> None:
     """Wait for what other queues than `queue` are still writing to a pyopencl array."""
     with driver_errors("cannot wait for a queue"):

@@ -261,3 +261,32 @@ def test_an_array_that_cannot_be_written_over_is_refused(
 def test_inplace_names_an_input_with_a_gradient(options: dict[str, Any], message: str) -> None:
     with pytest.raises(LirError, match=message):
         cross_entropy(None, **options)
+
+
+def product(device: Any, **options: Any) -> CompiledFunction:
+    graph = lossc.Graph()
+    x, y = graph.input("x", (None,)), graph.input("y", (None,))
+    graph.set_outputs([(x * y * y).sum()])
+    return graph.compile(device=device, grad=["x", "y"], **options)
+
+
+def test_gradients_over_inputs_that_overlap_are_refused(any_device: Device) -> None:
+    """One of them would be lost."""
+    fn = product(any_device, inplace=["x", "y"])
+    memory = np.arange(6, dtype="f4")
+    before = memory.copy()
+    for x, y in ((memory, memory), (memory[:4], memory[2:]), (memory[:2], memory[1:3])):
+        with pytest.raises(LirError, match="`x` and `y`, which overlap"):
+            fn(x=x, y=y)
+        np.testing.assert_array_equal(memory, before)
+    (given,) = on_device(any_device, {"x": memory}).values()
+    with pytest.raises(LirError, match="overlap"):
+        fn(x=given, y=given)
+    with pytest.raises(LirError, match="overlap"):
+        fn(x=given, y=given.view())
+    np.testing.assert_array_equal(given.get(), before)
+    _, expected = product(any_device)(x=memory[:3], y=memory[3:])
+    expected = {name: gradient.copy() for name, gradient in expected.items()}
+    _, found = fn(x=memory[:3], y=memory[3:])
+    np.testing.assert_array_equal(found["x"], expected["x"])
+    np.testing.assert_array_equal(memory, np.concatenate([expected["x"], expected["y"]]))
