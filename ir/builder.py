@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
+
 from .attributes import complete_attributes
 from .diagnostics import LirError, LosscError, Span, did_you_mean
 from .function import Function, Op, Value
@@ -17,6 +19,11 @@ from .indexing import part_of
 from .op_types import count_axes_from_front
 from .ops import PRIMITIVES, OpDef
 from .types import DimLike, Shape, Type, is_float, is_short
+
+
+def as_python(value: Any) -> Any:
+    """A number of NumPy as Python's; anything else as it is."""
+    return value.item() if isinstance(value, (np.generic, np.ndarray)) and value.ndim == 0 else value
 
 
 class Builder:
@@ -114,6 +121,8 @@ class Tensor:
     """A value under construction, with NumPy's operators. `x == y` compares elements: use `is` for identity."""
 
     __hash__ = object.__hash__
+    # Or else NumPy, with an array on the left, would take a tensor for a number and combine it with each element.
+    __array_ufunc__ = None
 
     def __init__(self, value: Value, builder: Builder):
         self.value, self.builder = value, builder
@@ -150,9 +159,10 @@ class Tensor:
             if other.builder is not self.builder:
                 raise LirError(f"%{other.value.name} and %{self.value.name} belong to different graphs")
             return other
+        other = as_python(other)
         if not isinstance(other, (int, float, bool)):
             raise LirError(f"expected a tensor or a number, found {type(other).__name__}",
-                           "bring arrays in with g.input(...) or g.constant(...)")  # fmt: skip
+                           "bring arrays in with g.input(...) or g.buffer(...), or as arguments")  # fmt: skip
         return self._wrap(self.builder.constant(other, dtype or self.dtype, self.shape))
 
     def binary(self, name: str, other: Any, swapped: bool = False) -> Tensor:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from lossc.ir.builder import Builder, Tensor, broadcast_shapes
+from lossc.ir.builder import Builder, Tensor, as_python, broadcast_shapes
 from lossc.ir.composites import COMPOSITES, Composite, definition_of, make_op
 from lossc.ir.diagnostics import LirError, LosscError, did_you_mean
 from lossc.ir.ops import PRIMITIVES, OpDef
@@ -52,7 +52,8 @@ def call_operation(builder: Builder, name: str, arguments: Sequence[Any], keywor
     broadcast. A loss takes `sample_weight` beside its operands. Raises LirError.
     """
     definition = definition_of(name)
-    keywords = dict(keywords)
+    arguments = [as_python(value) for value in arguments]
+    keywords = {key: _plain(value) for key, value in keywords.items()}
     weight = keywords.pop(SAMPLE_WEIGHT, None) if is_loss(definition) else None
     before = len(builder.ops)
     try:
@@ -66,6 +67,11 @@ def call_operation(builder: Builder, name: str, arguments: Sequence[Any], keywor
         # Constants and broadcasts made for a call that is refused go with it.
         del builder.ops[before:]
         raise
+
+
+def _plain(value: Any) -> Any:
+    """An attribute without numbers of NumPy."""
+    return [as_python(item) for item in value] if isinstance(value, (list, tuple)) else as_python(value)
 
 
 def is_loss(definition: OpDef | Composite) -> bool:

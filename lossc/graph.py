@@ -17,12 +17,12 @@ from lossc.arrays import check_parameter, element_type
 from lossc.calls import Result, call_operation, help_text, operation_names
 from lossc.cut import part_of
 from lossc.initialize import declared_type, initialize_layers
-from lossc.ir.builder import Builder, Tensor
+from lossc.ir.builder import Builder, Tensor, as_python
 from lossc.ir.diagnostics import LirError, did_you_mean
 from lossc.ir.function import Function, Module, Value
 from lossc.ir.printer import print_function, print_module
 from lossc.ir.signature import make_call
-from lossc.ir.types import Type
+from lossc.ir.types import Type, is_float
 from lossc.ir.verify import check_module, check_type
 from lossc.losses.warnings import warn_once
 from lossc.naming import Dimension, as_shape, check_name
@@ -122,16 +122,17 @@ class Graph:
             array = np.asarray(values)
         except ValueError:
             raise LirError(f"buffer `{name}`: the rows have different lengths") from None
-        values = array.astype(np.float64) if array.dtype.kind in "iu" else array
         type_ = Type(element_type(dtype), array.shape)
+        values = array.astype(np.float64) if array.dtype.kind in "iu" and is_float(type_.dtype) else array
         check_type(type_)
         entry = Parameter(name, type_, check_parameter(name, values, type_), frozen=True)
         known = self._input(name, type_, False)
         self.parameters.add(entry)
         return self._tensor(known)
 
-    def constant(self, value: float | int | bool, dtype: Any = "f32", shape: Sequence[Dimension] = ()) -> Tensor:
+    def constant(self, value: float | np.generic, dtype: Any = "f32", shape: Sequence[Dimension] = ()) -> Tensor:
         """One number in every element."""
+        value = as_python(value)
         if not isinstance(value, (bool, int, float)):
             raise LirError(f"a constant is one number, found {type(value).__name__}",
                            "an array is g.buffer(name, array) or an input")  # fmt: skip
