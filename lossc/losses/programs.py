@@ -56,6 +56,9 @@ class LossProgram:
         """The compiled program on the default device."""
         found = self._executable
         if found is None:
+            if default_device().is_forked:
+                # The lock may be that of a thread which has no copy in this process.
+                default_device().refuse_after_fork()
             with self._lock:
                 if self._executable is None:
                     self._executable = _compiled(self)
