@@ -14,6 +14,7 @@ import pytest
 from tuning.examples import arrays
 
 import lossc
+from lossc import nn, optim
 from lossc.compiled import CompiledFunction
 from lossc.ir.diagnostics import CheckFailed
 from lossc.ready import Ready
@@ -182,3 +183,41 @@ def test_few_rows_that_one_launch_does_decide_nothing_for_more_of_them(device: D
             tuned(x=given, labels=classes)
             told.append("measurement: " in tuned.explain())
         assert told == [False, True]
+
+
+def test_the_first_step_of_another_thread_does_not_lock_a_prediction_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step whose learning rate looks at a prediction holds the parameters, then the prediction: all do so in that
+    order, also a run that began before there was a step."""
+    monkeypatch.setattr(choices, "tuned_program", lambda untuned, *arguments: untuned)
+    g = lossc.Graph(seed=0)
+    g.set_outputs([(nn.Linear(g, "b", 4, 1)(g.input("x", (None, 4))) ** 2).mean()])
+    g.initialize()
+    x = np.ones((4, 4), "f4")
+    predict = g.compile(tune=True)
+    predict(x=x)
+    inside, asked = threading.Event(), threading.Event()
+    run, calls = CompiledFunction.run, [0]
+
+    def slow(self: Any, *arguments: Any) -> Any:
+        if threading.current_thread() is early:
+            inside.set()
+            asked.wait(1.0)
+        return run(self, *arguments)
+
+    def rate(step: int) -> float:
+        calls[0] += 1
+        if calls[0] > 1:
+            asked.set()
+            predict(x=x)
+        return 0.1
+
+    monkeypatch.setattr(CompiledFunction, "run", slow)
+    early = threading.Thread(target=predict, kwargs={"x": x}, daemon=True)
+    early.start()
+    assert inside.wait(60)
+    training = threading.Thread(target=lambda: g.compile_step(optim.SGD(lr=rate))(x=x), daemon=True)
+    training.start()
+    for thread in (early, training):
+        thread.join(60)
+        assert not thread.is_alive()
+    assert calls[0] > 1
