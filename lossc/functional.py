@@ -26,20 +26,18 @@ import numpy as np
 from lossc.arrays import unmasked
 from lossc.ir.diagnostics import CheckFailed, LirError, did_you_mean
 from lossc.ir.types import Type, dtype_of, is_float
+from lossc.losses.calls import Calls
 from lossc.losses.errors import RefusedArgument, RefusedElementType, RefusedKind
 from lossc.losses.functions import functions
 from lossc.losses.own import Definition
 from lossc.losses.own_arrays import OwnFunction, named_by
-from lossc.losses.programs import LossProgram, loss_program
+from lossc.losses.programs import LossProgram
 from lossc.losses.row import Row
-from lossc.losses.shapes import Layout, axis_of_softmax
+from lossc.losses.shapes import Layout
 from lossc.losses.table import LOSSES
 from lossc.losses.warnings import warn, warn_once
 
 Loss = Callable[..., np.ndarray]
-
-
-MOST_PLANS = 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,12 +84,11 @@ class _Plan:
         return tuple(sorted({self.names.index(name) for name in wanted}))
 
 
-class _Calls:
-    """Calls of one function, with a plan for each combination of settings, shapes and element types met so far."""
+class _Calls(Calls[_Plan]):
+    """Calls of one function on arrays."""
 
     def __init__(self, row: Row) -> None:
-        self.row = row
-        self.plans: dict[Any, _Plan] = {}
+        super().__init__(row)
         self._told: set[str] = set()
 
     def prepare(self, arguments: Sequence[Any], keywords: Mapping[str, Any]) -> tuple[_Plan, list[np.ndarray]]:
@@ -105,39 +102,27 @@ class _Calls:
             if type(value) is not np.ndarray or not value.flags.carray or not value.dtype.isnative:
                 given[place] = _array(row, row.tensors[place], value, given[0] if place else None)
         if row.settings == ("dim",):
-            self._cast_and_count(settings, values, given)
+            (array,) = given
+            assert array is not None
+            given = [self.operand_of_softmax(settings, values, array, array.ndim, array.astype)]
         arrays = [array for array in given if array is not None]
         key = (*settings, *[None if array is None else (array.shape, array.dtype) for array in given])
         plan = self.plans.get(key)
         if plan is None:
-            plan = self._keep(key, settings, given)
+            plan = self.keep(key, self._planned(settings, given))
         if plan.layout.warning:
             warn(plan.layout.warning)
         return plan, arrays
 
-    def _cast_and_count(self, settings: list[Any], values: Sequence[Any], given: list[np.ndarray | None]) -> None:
-        """torch's `dtype` of softmax, and its axis where none is named."""
-        (array,) = given
-        assert array is not None
-        settings[0] = axis_of_softmax(self.row.name, settings[0], array.ndim)
-        dtype = self.row.value_of(values, "dtype")
-        given[0] = array if dtype is None else array.astype(dtype)
-
-    def _keep(self, key: Any, settings: Sequence[Any], given: Sequence[np.ndarray | None]) -> _Plan:
+    def _planned(self, settings: Sequence[Any], given: Sequence[np.ndarray | None]) -> _Plan:
         row = self.row
         arrays = {name: array for name, array in zip(row.tensors, given) if array is not None}
-        named = dict(zip(row.settings, settings))
         types = {name: Type(_dtype(row, name, array), array.shape) for name, array in arrays.items()}
-        layout = row.layout(types, named)
-        program = loss_program(row, types, layout, named, narrow=False)
+        program, layout, reduced = self.specialised(settings, types, narrow=False)
         warn_once(program.module, self._told)
         views = [layout.views[name] for name in arrays]
         changed = tuple(None if view == a.shape else view for view, a in zip(views, arrays.values()))
-        reduced = named.get("reduction", "none") != "none"
-        while len(self.plans) >= MOST_PLANS:
-            self.plans.pop(next(iter(self.plans)), None)
-        plan = self.plans[key] = _Plan(row, program, tuple(arrays), changed, layout, reduced)
-        return plan
+        return _Plan(row, program, tuple(arrays), changed, layout, reduced)
 
 
 @cache

@@ -15,6 +15,7 @@ from lossc.graph import Graph
 from lossc.ir.builder import Tensor
 from lossc.ir.diagnostics import CheckFailed, Limitation, LirError, did_you_mean
 from lossc.ir.types import Type, is_float
+from lossc.kept import keep
 from lossc.losses.errors import RefusedCall, RefusedKind
 from lossc.losses.programs import MOST_PROGRAMS, LossProgram
 from lossc.losses.warnings import warn_once
@@ -86,10 +87,7 @@ class OwnLoss:
         key = (*inputs.items(), *[(name, type(value), repr(value)) for name, value in settings.items()])
         program = self._programs.get(key)
         if program is None:
-            program = self._program(inputs, settings)
-            while len(self._programs) >= MOST_PROGRAMS:
-                self._programs.pop(next(iter(self._programs)), None)
-            self._programs[key] = program
+            program = keep(self._programs, key, self._program(inputs, settings), MOST_PROGRAMS)
         return program
 
     def _program(self, inputs: Mapping[str, Type], settings: Mapping[str, Any]) -> LossProgram:

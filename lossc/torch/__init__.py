@@ -35,10 +35,9 @@ from torch.overrides import handle_torch_function, has_torch_function
 
 from lossc.ir.diagnostics import did_you_mean
 from lossc.ir.types import Type
+from lossc.losses.calls import Calls
 from lossc.losses.functions import functions
-from lossc.losses.programs import loss_program
 from lossc.losses.row import Row
-from lossc.losses.shapes import axis_of_softmax
 from lossc.losses.warnings import warn
 from lossc.torch.autograd import Differentiable, Plan, bound_sizes, reduced_loss
 from lossc.torch.own import function as function
@@ -54,7 +53,6 @@ from lossc.torch.tensors import (
     likeness,
 )
 
-MOST_PLANS = 1024
 MOST_USUAL = 4
 PATIENCE = 32
 """Calls of kinds that are not remembered, for each that takes the place of another."""
@@ -72,12 +70,11 @@ class _Usual(NamedTuple):
     """The plan with gradients, where some are wanted."""
 
 
-class _Calls:
-    """Calls of one function, with a plan for each combination of settings, shapes and element types met so far."""
+class _Calls(Calls[tuple[Plan, str]]):
+    """Calls of one function on tensors: a plan, and what to warn of each time."""
 
     def __init__(self, row: Row) -> None:
-        self.row = row
-        self.plans: dict[Any, tuple[Plan, str]] = {}
+        super().__init__(row)
         self.usual: tuple[_Usual, ...] = ()
         self._passed_over = 0
 
@@ -115,7 +112,8 @@ class _Calls:
             self._checked(given)
         check_modes(row.name, tensors)
         if row.settings == ("dim",):
-            self._cast_and_count(settings, values, tensors)
+            (tensor,) = tensors
+            tensors = [self.operand_of_softmax(settings, values, tensor, tensor.ndim, tensor.to)]
         if torch.is_autocast_enabled("cpu") and row.name not in NOT_CAST:
             tensors = [tensor.float() if tensor.dtype in NARROW else tensor for tensor in tensors]
         key = (*settings, *[tensor is None for tensor in given],
@@ -126,10 +124,7 @@ class _Calls:
             # Here and not in every call: a tensor that is missing never has a plan.
             self._checked(given)
             names = [name for name, tensor in zip(row.tensors, given) if tensor is not None]
-            found = self._planned(settings, dict(zip(names, tensors)))
-            if len(self.plans) >= MOST_PLANS:
-                self.plans.pop(next(iter(self.plans)), None)
-            self.plans[key] = found
+            found = self.keep(key, self._planned(settings, dict(zip(names, tensors))))
         plan, warning = found
         if warning:
             warn(warning)
@@ -155,20 +150,11 @@ class _Calls:
             check_tensor(row.name, name, tensor)
         return given, [tensor for tensor in given if tensor is not None]
 
-    def _cast_and_count(self, settings: list[Any], values: Sequence[Any], tensors: list[Tensor]) -> None:
-        """torch's `dtype` of softmax, and its axis where none is named."""
-        dtype = self.row.value_of(values, "dtype")
-        tensors[0] = tensors[0] if dtype is None else tensors[0].to(dtype)
-        settings[0] = axis_of_softmax(self.row.name, settings[0], tensors[0].ndim)
-
     def _planned(self, values: Sequence[Any], tensors: Mapping[str, Tensor]) -> tuple[Plan, str]:
         row = self.row
-        settings = dict(zip(row.settings, values))
         types = {name: Type(dtype_name(row.name, name, t), tuple(t.shape)) for name, t in tensors.items()}
-        layout = row.layout(types, settings)
-        program = loss_program(row, types, layout, settings, narrow=True)
+        program, layout, reduced = self.specialised(values, types, narrow=True)
         sizes = bound_sizes(program, [layout.views[name] for name in tensors])
-        reduced = settings.get("reduction", "none") != "none"
         shapes = tuple(tuple(t.shape) for t in tensors.values())
         return Plan(row, program, sizes, shapes, (() if reduced else layout.result,), reduced), layout.warning
 

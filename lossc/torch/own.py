@@ -14,6 +14,7 @@ from torch.overrides import handle_torch_function, has_torch_function
 from lossc.arrays import convert
 from lossc.ir.shapes import bind_dimensions
 from lossc.ir.types import Type, dim_value, is_float
+from lossc.kept import keep
 from lossc.losses.own import Definition, OwnLoss, is_one_number
 from lossc.losses.programs import MOST_PROGRAMS
 from lossc.torch.autograd import Differentiable, Plan, reduced_loss
@@ -58,9 +59,7 @@ def function(loss: Definition) -> Any:
         key = (program, *types.values())
         plan = plans.get(key)
         if plan is None:
-            while len(plans) >= MOST_PROGRAMS:
-                plans.pop(next(iter(plans)), None)
-            plan = plans[key] = _plan(own, program, types)
+            plan = keep(plans, key, _plan(own, program, types), MOST_PROGRAMS)
         given = list(tensors.values())
         wanted = tuple(place for place, tensor in enumerate(given) if tensor.requires_grad)
         if not (wanted and is_grad_enabled()):

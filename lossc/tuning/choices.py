@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from lossc.ir.program import Program
 from lossc.ir.shapes import bind_dimensions
+from lossc.kept import keep
 from lossc.ready import Ready
 from lossc.runtime.device import Device
 from lossc.runtime.execute import Executable, Given
@@ -52,7 +53,4 @@ class Choices:
             ready = tuned_program(self._untuned, self._device, [arrays[name] for name, _ in inputs], bound)
             executable = self._load(ready.program, ready.sources, ready.options)
             self._of_class[group] = Chosen(ready, executable)
-        while len(self._of_shapes) >= MOST_SHAPES:
-            self._of_shapes.pop(next(iter(self._of_shapes)))
-        self._of_shapes[shapes] = self._of_class[group]
-        return self._of_class[group]
+        return keep(self._of_shapes, shapes, self._of_class[group], MOST_SHAPES)
