@@ -6,7 +6,7 @@ import dataclasses
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import lirtest
 import pytest
@@ -17,8 +17,19 @@ if TYPE_CHECKING:
     from lossc.runtime.device import Device
 
 
+WRITTEN = "written"
+"""What the reports of a test call the .expect file that it wrote."""
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--bless", action="store_true", help="write the .expect files of .lir tests anew")
+    parser.addoption(
+        "--bless", action="store_true", help="run the .lir tests alone, and write their .expect files anew"
+    )
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    # Other tests have nothing to write.
+    return True if collection_path.suffix == ".py" and config.getoption("--bless") else None
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
@@ -45,7 +56,13 @@ class LirItem(pytest.Item):
         self.test = test
 
     def runtest(self) -> None:
+        before = self._expectation()
         lirtest.run(self.test)
+        if self._expectation() != before:
+            self.user_properties.append((WRITTEN, os.path.relpath(self.test.expectation)))
+
+    def _expectation(self) -> bytes | None:
+        return self.test.expectation.read_bytes() if self.test.expectation.exists() else None
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: str | None = None) -> str:
         if isinstance(excinfo.value, (lirtest.Mismatch, LosscError)):
@@ -54,6 +71,14 @@ class LirItem(pytest.Item):
 
     def reportinfo(self) -> tuple[Path, int, str]:
         return self.path, 0, f"{self.path.name} [{self.test.command}]"
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    if config.getoption("--bless"):
+        reports = [report for several in terminalreporter.stats.values() for report in several]
+        pairs = [pair for report in reports for pair in getattr(report, "user_properties", ())]
+        files = sorted({path for name, path in pairs if name == WRITTEN})
+        terminalreporter.write_line("\n".join([f"{len(files)} .expect files are new or changed", *files]))
 
 
 @pytest.fixture(params=["intel", "pocl"])

@@ -11,12 +11,14 @@
                                     `// exps-per-element: 2` and other counts of `reports.report`, over all kernels,
                                     and `// traffic-ratio: 1.00` of `reports.traffic`, where every name is 1024
 
-`pytest --bless` writes the .expect files anew. A new kind of test is one function and one row of COMMANDS.
+`pytest --bless` runs these tests alone, writes the .expect files anew and says which; what stands in comments of a file
+is promised by hand. A new kind of test is one function and one row of COMMANDS.
 """
 
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -76,15 +78,18 @@ def run(test: LirTest) -> None:
 
 def compare(test: LirTest, found: str) -> None:
     """Compare with the .expect file, or write that. Raises Mismatch with the difference."""
+    expected = test.expectation.read_text(encoding="utf-8") if test.expectation.exists() else None
+    if found == expected:
+        return
     if test.bless:
         test.expectation.write_text(found, encoding="utf-8")
         return
-    if not test.expectation.exists():
-        raise Mismatch(f"there is no {test.expectation.name}: look at what comes out, then `pytest --bless`\n{found}")
-    expected = test.expectation.read_text(encoding="utf-8")
-    if found != expected:
-        difference = difflib.unified_diff(expected.splitlines(), found.splitlines(), "expected", "found", lineterm="")
-        raise Mismatch("\n".join(difference))
+    way = f"if this is right: pytest --bless {os.path.relpath(test.path)}"
+    if expected is None:
+        raise Mismatch(f"there is no {test.expectation.name}; found\n\n{found}\n{way}")
+    difference = difflib.unified_diff(expected.splitlines(), found.splitlines(), test.expectation.name, "found",
+                                      lineterm="")  # fmt: skip
+    raise Mismatch("\n".join([*difference, "", way]))
 
 
 def read_or_refuse(text: str) -> Module | LirError:
@@ -112,17 +117,18 @@ def check_round_trip(module: Module) -> str:
 
 def compare_counts(test: LirTest, count: Callable[[Module], Mapping[str, float]]) -> None:
     """Compare the lines `// name: number` with what `count` says about the module. Raises Mismatch."""
-    promised = {name: float(number) for name, number in _COUNT.findall(test.path.read_text(encoding="utf-8"))}
+    text = test.path.read_text(encoding="utf-8")
+    promised = [(text.count("\n", 0, match.start()) + 1, match[1], float(match[2])) for match in _COUNT.finditer(text)]
     if not promised:
         raise Mismatch("no line says `// fused-kernels: 1` or the like")
     found = count(load(test.path))
     wrong = [
-        f"{name}: expected {number:g}, found {found.get(name, 'no such count')}"
-        for name, number in promised.items()
+        f"{os.path.relpath(test.path)}:{line}: {name}: expected {number:g}, found {found.get(name, 'no such count')}"
+        for line, name, number in promised
         if found.get(name) != number
     ]
     if wrong:
-        raise Mismatch("\n".join(wrong))
+        raise Mismatch("\n".join([*wrong, "all counts: " + ", ".join(f"{name} {n:g}" for name, n in found.items())]))
 
 
 def _run_print(test: LirTest) -> None:

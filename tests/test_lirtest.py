@@ -75,7 +75,7 @@ def test_counts_are_compared(tmp_path: Path) -> None:
     refused(write(tmp_path, f"// test: counts --fast\n{TEXT}"), "expected `// test: counts`")
     refused(write(tmp_path, f"// test: counts\n// fused-kernels: 2\n{TEXT}"), "fused-kernels: expected 2, found 1")
     for lines, words in {
-        "": "no line says", "// operations: 2\n": "operations: expected 2, found 1",
+        "": "no line says", "// operations: 2\n": "case.lir:1: operations: expected 2, found 1",
         "// kernels: 1\n": "kernels: expected 1, found no such count",
     }.items():  # fmt: skip
         with pytest.raises(lirtest.Mismatch, match=words):
