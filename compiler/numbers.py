@@ -15,9 +15,9 @@ def round_to(number: Number, dtype: str) -> Number:
         return bool(number) if dtype == "bool" else int(number)
     if dtype == "f64":
         return float(number)
-    if dtype == "bf16":
-        return _round_to_bf16(float(number))
     with np.errstate(over="ignore"):
+        if dtype == "bf16":
+            return _round_to_bf16(float(number))
         rounded = numpy_dtype(dtype).type(number)
     return float(number) if float(rounded) == number else float(str(rounded))
 

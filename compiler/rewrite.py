@@ -8,7 +8,8 @@ docstring is its equation and its numeric status:
     exact     the same value, up to the sign of a zero
     rounding  the same real number, rounded differently: where nothing overflows or underflows on the way, the error is
               in the last bits of the largest term. NaN stays NaN, infinity infinite
-    extends   rounded differently, and another value where the original was not finite or was clamped
+    extends   rounded differently, and another value where the original was not finite or was clamped; or, where it says
+              (overflows), where the new one is not finite, as of numbers near the largest of their type
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from ..ir.diagnostics import CompilerBug, Span
 from ..ir.function import Function, Module, Op, Value
 from ..ir.ops import PRIMITIVES
 from ..ir.types import is_short
-from .jumps import shows_rounding, shows_sign
+from .jumps import Shown, shown_in
 
 ROUNDS = 16  # new operations are offered to the rules in the next round; real chains of rules take two to five
 
@@ -90,8 +91,7 @@ class Rebuild(Builder):
         self._is_differentiated: bool | None = None
         self._counts: dict[Value, int] | None = None
         self._readers: dict[Value, list[Op]] | None = None
-        self._showing: frozenset[Value] | None = None
-        self._showing_signs: frozenset[Value] | None = None
+        self._shown: Shown | None = None
 
     def append(self, op: Op) -> tuple[Value, ...]:
         self.ops.append(op)
@@ -150,15 +150,16 @@ class Rebuild(Builder):
 
     def shows_rounding(self, value: Value) -> bool:
         """Whether a last bit of `value`, of the original function, decides what is computed of it."""
-        if self._showing is None:
-            self._showing = shows_rounding(self.original)
-        return value in self._showing
+        return value in self._shown_in_original().rounding
 
     def shows_sign(self, value: Value) -> bool:
         """The same of a sum or difference, whose sign a rounding may change."""
-        if self._showing_signs is None:
-            self._showing_signs = shows_sign(self.original)
-        return value in self._showing_signs
+        return value in self._shown_in_original().sign
+
+    def _shown_in_original(self) -> Shown:
+        if self._shown is None:
+            self._shown = shown_in(self.original)
+        return self._shown
 
     def tensors(self, *values: Value) -> tuple[Tensor, ...]:
         return tuple(Tensor(value, self) for value in values)

@@ -6,6 +6,7 @@ arrays of numbers and of truth values, is `gather` and `select` here.
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 from types import EllipsisType
 from typing import Any
@@ -55,7 +56,7 @@ def _with_all_axes(type_: Type, items: tuple[Any, ...]) -> list[Any]:
 def _bounds(type_: Type, axis: int, item: Any) -> tuple[DimLike, DimLike]:
     size = type_.shape[axis]
     if isinstance(item, slice):
-        if item.step not in (None, 1):
+        if item.step is not None and not (_is_whole(item.step) and operator.index(item.step) == 1):
             raise Limitation(f"a slice takes neighbours in their order, found a step of {item.step}",
                              "reshape, and take one element of the new axis: x.reshape((n, 2))[:, 0]")  # fmt: skip
         given = [bound for bound in (item.start, item.stop) if bound is not None]
@@ -80,7 +81,13 @@ def _bounds(type_: Type, axis: int, item: Any) -> tuple[DimLike, DimLike]:
 
 
 def _is_whole(item: Any) -> bool:
-    return hasattr(item, "__index__") and not isinstance(item, bool)
+    if isinstance(item, bool):
+        return False
+    try:
+        operator.index(item)
+    except TypeError:  # arrays have `__index__` too, and only one number counts as a whole one
+        return False
+    return True
 
 
 def _check(bound: Any) -> None:

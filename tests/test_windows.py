@@ -18,6 +18,7 @@ from lossc.compiler.strategies import strategies
 from lossc.ir.builder import Tensor
 from lossc.ir.diagnostics import Limitation, LirError
 from lossc.ir.function import Function
+from lossc.ir.kernel import Apply, Const, If, expressions_of, walk_expressions, walk_statements
 from lossc.ir.parser import parse
 from lossc.ir.printer import print_module
 from lossc.ir.target import CPU_AVX512, GPU_GENERIC
@@ -111,8 +112,10 @@ def test_brackets_are_those_of_numpy(name: str):
     ("items", "message"),
     [
         (np.s_[::2], "found a step of 2"), (np.s_[::-1], "found a step of -1"), (np.s_[7], "out of range for axis 0"),
+        (np.s_[::True], "found a step of True"), (np.s_[:: np.array([1, 2])], "found a step of"),
         (np.s_[0, 0, 0], "3 indices for f32[4, N]"), (np.s_[..., ...], "once"), (np.s_[:, 1], "only at run time"),
         (np.s_[:, :-1], "counts from the end"), ([0, 1], "expected a whole number or a slice in the brackets"),
+        (np.array([0, 1]), "expected a whole number or a slice"), (np.array([1.5]), "expected a whole number"),
         (np.s_[:, "a":], "expected a whole number or a slice"), (True, "expected a whole number or a slice"),
     ],
 )  # fmt: skip
@@ -238,6 +241,19 @@ def test_simulated_kernels_of_every_strategy(strategy: str):
                         array, wanted, rtol=_bound(name), atol=2e-6, err_msg=f"{name} {info.kind}"
                     )
     assert ran
+
+
+@pytest.mark.parametrize("name", ["margin in front", "concat of columns", "halves of halves", "truths", "nothing"])
+def test_no_condition_is_known_before_the_run(name: str):
+    """PoCL warns of such, on the user's terminal."""
+    program = compile_module(parse(_text(name)), CPU_AVX512).program
+    bodies = [launch.kernel.body for step in program.steps for v in step.variants for launch in v.launches]
+    for statement in (statement for body in bodies for statement in walk_statements(body)):
+        assert not (isinstance(statement, If) and isinstance(statement.condition, Const))
+        for found in (inner for each in expressions_of(statement) for inner in walk_expressions(each)):
+            if isinstance(found, Apply) and found.dtype == "bool" and found.width == 1:
+                known = [isinstance(operand, Const) for operand in found.operands]
+                assert not (any(known) if found.op in ("and", "or", "not") else all(known))
 
 
 # --- traffic ------------------------------------------------------------------------------------------------

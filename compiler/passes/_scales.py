@@ -69,11 +69,14 @@ def factor_out_of_choice(op: Op, build: Rebuild) -> Value | None:
 
 
 def factor_out_of_comparison(op: Op, build: Rebuild) -> Value | None:
-    """(x * c == inf) = (x == inf) for a constant c > 0; so with -inf  extends"""
+    """(x * c == inf) = (x == inf) for a constant c > 0 where x is an extreme, or c <= 1; so with -inf  extends"""
     found = _scaled(build, op.operands[0])
     number = constant_of(build, op.operands[1])
     if found is None or number is None or abs(number) != math.inf:
         return None
+    factor = constant_of(build, found[1])
+    if build.match(found[0], "reduce_max", "reduce_min") is None and not (factor is not None and factor <= 1):
+        return None  # elements that a factor makes infinite are seen to be so
     return build.emit(op.name, found[0], op.operands[1])
 
 

@@ -230,6 +230,20 @@ def test_rows_of_equal_numbers_do_not_vary(columns: int, declared: bool) -> None
     assert not np.any(next(iter(Runner(text, None)(x=x).values())))
 
 
+@pytest.mark.parametrize("factor", [10.0, 0.1])
+def test_what_overflows_is_seen_to_be_infinite(factor: float) -> None:
+    x = np.array([1e38, -1e38, 3e37, 1, INF, -INF], "f4")
+
+    def body(x: Tensor) -> tuple[Tensor, ...]:
+        scaled = x * factor
+        return scaled, (scaled == INF).select(1, x.constant(0)), (scaled == -INF).select(1, x.constant(0))
+
+    found = Runner(print_module(module_of(build({"x": "f32[N]"}, body))), None)(x=x)
+    scaled, above, below = found.values()
+    np.testing.assert_array_equal(above, scaled == INF)
+    np.testing.assert_array_equal(below, scaled == -INF)
+
+
 SHARE = np.float32(0.7)
 Arrays = np.ndarray
 AS_WRITTEN: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], Callable[[Arrays, Arrays], Arrays]]] = {
