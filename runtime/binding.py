@@ -17,8 +17,8 @@ from ..ir.program import CHECK_HOLDS
 from ..ir.types import dim_value
 from .drivers import load_pyopencl
 from .given_outputs import checked_outputs
-from .memory import POOL, Access, Argument, address_of, argument_for, copy, fetch
-from .plan import Fresh, Loaded, Plan, reset, take_turn
+from .memory import POOL, Access, Argument, address_of, argument_for, copy, fetch, is_buffer
+from .plan import Fresh, Loaded, Plan, begin, reset
 from .pointers import Pointers
 
 Given = np.ndarray | Argument
@@ -31,24 +31,21 @@ class Binding:
     def __init__(self, loaded: Loaded) -> None:
         self._loaded, self._device = loaded, loaded.device
         self._pointer = load_pyopencl().SVM if loaded.device.info.shared_pointers else None
-        self._pointers = Pointers()
+        self.pointers = Pointers()
 
     def memory(self, array: Given, access: Access = "read") -> tuple[Any, Given]:
         """What a kernel takes for an array, and what holds that."""
         if isinstance(array, Argument):
             return array.value, array
-        if self._pointer is not None and array.nbytes and array.flags.c_contiguous:
-            try:
-                return self._pointer(array), array
-            except (ValueError, BufferError):
-                pass
+        if self._pointer is not None and is_buffer(array):
+            return self._pointer(array), array
         argument = argument_for(self._device, array, access)
         return argument.value, argument
 
     def bind(self, plan: Plan, given: Sequence[Given]) -> dict[str, Given]:
         """Set the arguments for the inputs; by buffer, what must stay alive until the kernels are done."""
         arguments: dict[str, Given] = {}
-        take_turn(self._device, plan, arguments)
+        begin(self._device, plan)
         plan.addresses.clear()
         for root, array, uses in zip(self._loaded.free_buffers, given, plan.input_uses):
             value, arguments[root] = self.memory(array)
@@ -79,7 +76,7 @@ class Binding:
                 value, held = self.memory(array, "write")
             elif fresh.small is not None:
                 array, address = fresh.small.take()
-                value, held = self._pointers[address], array
+                value, held = self.pointers[address], array
             else:
                 array = self.new_array(plan, fresh, given)
                 value, held = self.memory(array, "write")
@@ -95,7 +92,7 @@ class Binding:
         # Only an array on the host has a place there.
         return POOL.empty(fresh.shape, fresh.dtype, address_of(beside) if isinstance(beside, np.ndarray) else 0)
 
-    def taken(self, plan: Plan, out: Mapping[str, Any], arguments: Mapping[str, Given]) -> dict[str, np.ndarray]:
+    def checked(self, plan: Plan, out: Mapping[str, Any], arguments: Mapping[str, Given]) -> dict[str, np.ndarray]:
         """The arrays that the user gives for outputs, by buffer; those for copied outputs are only checked."""
         arrays = ((name, as_argument(memory).array) for name, memory in arguments.items())
         given, _ = checked_outputs(
@@ -109,6 +106,9 @@ class Binding:
         self, plan: Plan, arguments: Mapping[str, Given], out: Mapping[str, np.ndarray]
     ) -> list[np.ndarray]:  # fmt: skip
         """The outputs that are not fixed, once the kernels are done; copies where they are the same as others."""
+        if not self._device.info.shared_pointers:
+            for fresh in plan.fresh:
+                self.on_host(arguments[fresh.root])
         handed: list[np.ndarray] = []
         for output in plan.outputs:
             source = as_argument(arguments[output.root] if output.root in arguments else plan.keep[output.root])
@@ -136,15 +136,17 @@ class Binding:
         found = self.what_failed(plan, arguments)
         if found is not None and plan.status is not None:
             reset(self._device, plan.status)
+            plan.unread[0] = False
         return found
 
     def what_failed(self, plan: Plan, arguments: Mapping[str, Given]) -> CheckFailed | None:
         """What the checks say, once the kernels are done, for who has them hold again himself."""
-        status, plan.turn[0] = plan.status, None
+        status = plan.status
         if status is None:
             return None
         words = (fetch(self._device, status) if status.copied else status.array).tolist()
         if words == plan.status_holds:
+            plan.unread[0] = False
             return None
         failed: list[FailedCheck] = []
         for check in self._loaded.program.checks:

@@ -13,7 +13,9 @@ import sqlite3
 import threading
 import warnings
 import weakref
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, TypeVar
 
 from ..ir.diagnostics import CompilerBug, DeviceError
 from .cache import Cache, cache_enabled, cache_folder, cache_key
@@ -23,8 +25,11 @@ from .drivers import load_pyopencl
 if TYPE_CHECKING:
     import pyopencl as cl
 
-# Drivers have raced when several threads build at once, and Python's warning filters are one for all threads.
-_building = threading.RLock()
+Result = TypeVar("Result")
+
+# Drivers have raced when several threads build at once, Python's warning filters are one for all threads, and so are
+# the names of what pyopencl generates for a kernel.
+_building = threading.Lock()
 _in_use: weakref.WeakValueDictionary[tuple[str, int], BuiltProgram] = weakref.WeakValueDictionary()
 
 
@@ -34,6 +39,7 @@ class BuiltProgram:
     def __init__(self, handle: cl.Program, key: str, stored: int = 0):
         self.handle = handle
         self._key, self._stored = key, stored
+        self._idle: dict[str, list[cl.Kernel]] = {}
 
     @property
     def is_stored(self) -> bool:
@@ -44,8 +50,7 @@ class BuiltProgram:
         """Put the binary on disk if the driver has compiled more of it than lies there. Some drivers compile at the
         first launch of a size."""
         if cache_enabled():
-            with _building:
-                self.put(_binary(self.handle))
+            _one_at_a_time(lambda: self.put(_binary(self.handle)))
 
     def put(self, binary: bytes) -> None:
         """Put this binary on disk if it is more than lies there."""
@@ -55,10 +60,14 @@ class BuiltProgram:
 
     def new_kernel(self, name: str) -> cl.Kernel:
         """A kernel object that is nobody else's: the arguments set on one that threads share go to the wrong launch now
-        and then. It does not keep the program alive."""
+        and then. It does not keep the program alive. Its arguments may be those of one that was given back."""
+        try:
+            return self._idle[name].pop()
+        except (KeyError, IndexError):
+            pass
         cl = load_pyopencl()
         try:
-            return cl.Kernel(self.handle, name)
+            return _one_at_a_time(lambda: cl.Kernel(self.handle, name))
         except sqlite3.Error as error:
             raise DeviceError(
                 f"pyopencl's own cache is damaged: {error}",
@@ -68,6 +77,10 @@ class BuiltProgram:
             if getattr(error, "code", None) == cl.status_code.INVALID_KERNEL_NAME:
                 raise CompilerBug(f"the program has no kernel {name}") from error
             raise device_error(error, f"cannot make the kernel {name}") from error
+
+    def give_back(self, name: str, kernel: cl.Kernel) -> None:
+        """Nobody uses the kernel any more. For each new one pyopencl makes Python code, which stays for good."""
+        self._idle.setdefault(name, []).append(kernel)
 
 
 def build(device: Device, source: str, options: str = "") -> BuiltProgram:
@@ -79,14 +92,41 @@ def build(device: Device, source: str, options: str = "") -> BuiltProgram:
     key = cache_key([device.key, source, options, os.environ.get("PYOPENCL_BUILD_OPTIONS", "")])
     with driver_errors(f"cannot open {device}"):
         place = (key, device.context.int_ptr)
-    with _building:
-        program = _in_use.get(place)
-        if program is None:
-            program = _in_use[place] = _from_disk_or_source(device, source, options, key)
+    program = _in_use.get(place)
+    if program is None:
+        program = _one_at_a_time(lambda: _found_or_built(place, device, source, options, key))
     # Where kernels are compiled at their launch the first run does this; elsewhere there is something left to do only
     # where the cache was switched on later.
     if not device.compiles_at_launch and not program.is_stored:
         program.store()
+    return program
+
+
+def _one_at_a_time(work: Callable[[], Result]) -> Result:
+    """What `work` gives, which builds. Handlers of signals come to the main thread, in the middle of anything, and may
+    wait there for a thread that waits to build: so another one builds in its stead."""
+    if threading.current_thread() is not threading.main_thread():
+        with _building:
+            return work()
+    done: Future[Result] = Future()
+
+    def build_now() -> None:
+        try:
+            with _building:
+                done.set_result(work())
+        except BaseException as error:
+            done.set_exception(error)
+
+    threading.Thread(target=build_now, name="lossc builds").start()
+    return done.result()
+
+
+def _found_or_built(
+    place: tuple[str, int], device: Device, source: str, options: str, key: str
+) -> BuiltProgram:  # fmt: skip
+    program = _in_use.get(place)
+    if program is None:
+        program = _in_use[place] = _from_disk_or_source(device, source, options, key)
     return program
 
 

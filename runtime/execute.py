@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 
 from ..ir.diagnostics import DeviceError, LirError, LosscError
-from .behind import run_behind
 from .binding import Given, as_argument, on_the_host
+from .chain import run_chain
 from .memory import copy
 from .plan import Plan, reset
 from .prepared import Prepared
+from .runs import Runs
 from .small import run_small, run_there
 
 
@@ -50,79 +51,85 @@ class Executable(Prepared):
 
     def run(
         self, given: Sequence[Given], out: Mapping[str, Any] | None = None, sizes: Mapping[str, int] | None = None,
-        behind: Sequence[Executable] = (), done: Callable[[], None] | None = None,
+        then: Sequence[Executable] = (), done: Callable[[], None] | None = None,
     ) -> list[Any]:  # fmt: skip
         """The same as a call, with an array for each of `free_inputs`, in order.
 
-        Programs whose inputs and outputs are all fixed may run `behind` this one. They are launched before anything is
-        waited for, so that a check that fails here does not keep them back: they are to look at its status words.
-        Once they are launched an interrupt waits until they, and what `done` does then, have come to their end.
+        Programs whose inputs and outputs are all fixed may run `then`. They are launched before anything is waited for,
+        so that a check that fails here does not keep them back: they are to look at its status words. Once they are
+        launched an interrupt waits until they, and what `done` does then, have come to their end.
         """
-        runs = self._of_thread.runs
-        # What methods ask again is asked here: each would be a call more in a run of a few microseconds.
-        if runs.pending is not None:
-            self.settle()
-        if runs.busy:
-            runs = runs.inside()
-        try:
-            plan = self._plan(runs, given, sizes)
-            if plan.quick and not behind and {*map(type, given)} == {np.ndarray} and self._may_be_short:
-                runs.busy = not plan.synchronous
-                results = run_small(self, plan, given, out, runs.pointers)
-                if results is not None:
-                    return results
-            runs.busy = True
-            if behind:
-                return run_behind(self, plan, given, behind, done)
-            return self._run(plan, given, out)
-        except BaseException as error:
-            self._forget_after(error, (self, *behind))
-            raise
-        finally:
-            runs.busy = False
+        return self._apart(self._run, then, given, out, sizes, then, done)
 
     def run_at(self, shapes: tuple[tuple[int, ...], ...], addresses: Sequence[int]) -> bool:
         """Run on memory by its address, for callers whose tensors are no arrays of NumPy: that of the inputs, which
         have these shapes, then that of the results; each is C-contiguous and of the declared type. False where `run`
         must do it, as what is not small or has these shapes for the first time in this thread, or where a check failed:
         `run` says which."""
+        return self._apart(self._run_at, (), shapes, addresses)
+
+    def start(self, given: Sequence[Given], sizes: Mapping[str, int] | None = None) -> list[Any]:
+        """Run and give arrays on the device. Where all inputs lie there it does not wait: what fails is raised when a
+        result is read, or by the next call from this thread."""
+        return self._apart(self._start, (), given, sizes)
+
+    def settle(self) -> None:
+        """Wait for the run that this thread has started, and raise what failed in it unless that was told already."""
+        runs = self._of_thread.runs
+        pending = runs.pending
+        if pending is not None:
+            runs.pending = None
+            if not pending.is_settled:
+                pending.settle()
+
+    # --- one run ---
+
+    def _apart(self, work: Callable[..., Any], then: Sequence[Executable], *arguments: Any) -> Any:
+        """What `work` gives on plans of this thread that no run uses; where it is broken off nobody does any more, nor
+        those of `then`. It says itself that they are `busy`: what is launched at once need not."""
         runs = self._of_thread.runs
         if runs.pending is not None:
             self.settle()
         if runs.busy:
             runs = runs.inside()
+        try:
+            return work(runs, *arguments)
+        except BaseException as error:
+            if _leaves_a_run(error):
+                self._forget((self, *then))
+            raise
+        finally:
+            runs.busy = False
+
+    def _run(
+        self, runs: Runs, given: Sequence[Given], out: Mapping[str, Any] | None, sizes: Mapping[str, int] | None,
+        then: Sequence[Executable], done: Callable[[], None] | None,
+    ) -> list[Any]:  # fmt: skip
+        plan = self._plan(runs, given, sizes)
+        # From here on a run in the middle of this one, as of a signal handler, has plans of its own.
+        runs.busy = True
+        if plan.quick and not then and {*map(type, given)} == {np.ndarray} and self._may_be_short:
+            results = run_small(self, plan, given, out)
+            if results is not None:
+                return results
+        if then:
+            return run_chain(self, plan, given, then, done)
+        return self._run_alone(plan, given, out)
+
+    def _run_at(self, runs: Runs, shapes: tuple[tuple[int, ...], ...], addresses: Sequence[int]) -> bool:
         if self.device.is_forked:
             self.device.refuse_after_fork()
         plan = runs.plans.get(shapes)
         if plan is None or not plan.quick:
             return False
-        try:
-            runs.busy = not plan.synchronous
-            return run_there(self, plan, addresses, runs.pointers)
-        except BaseException as error:
-            self._forget_after(error, (self,))
-            raise
-        finally:
-            runs.busy = False
+        runs.busy = True
+        return run_there(self, plan, addresses)
 
-    def start(self, given: Sequence[Given], sizes: Mapping[str, int] | None = None) -> list[Any]:
-        """Run and give arrays on the device. Where all inputs lie there it does not wait: what fails is raised when a
-        result is read, or by the next call from this thread."""
-        self.settle()
-        runs = self._of_thread.runs.inside()
-        try:
-            plan = self._plan(runs, given, sizes, in_background=True)
-            runs.busy = True
-            return self._start(plan, given)
-        except BaseException as error:
-            self._forget_after(error, (self,))
-            raise
-        finally:
-            runs.busy = False
-
-    def _start(self, plan: Plan, given: Sequence[Given]) -> list[Any]:
+    def _start(self, runs: Runs, given: Sequence[Given], sizes: Mapping[str, int] | None) -> list[Any]:
         from .device_arrays import Pending, new_array
 
+        plan = self._plan(runs, given, sizes, in_background=True)
+        runs.busy = True
         arguments = self._binding.bind(plan, given)
         for fresh in plan.fresh:
             arguments[fresh.root] = argument = new_array(self.device, fresh.shape, fresh.dtype)
@@ -145,31 +152,19 @@ class Executable(Prepared):
                 array.pending = run
         return results
 
-    def settle(self) -> None:
-        """Wait for the run that this thread has started, and raise what failed in it unless that was told already."""
-        runs = self._of_thread.runs
-        pending = runs.pending
-        if pending is not None:
-            runs.pending = None
-            if not pending.is_settled:
-                pending.settle()
-
-    # --- one run ---
-
-    def _run(self, plan: Plan, given: Sequence[Given], out: Mapping[str, Any] | None) -> list[Any]:
+    def _run_alone(self, plan: Plan, given: Sequence[Given], out: Mapping[str, Any] | None) -> list[Any]:
         binding = self._binding
         binding.settle(given)
         arguments = binding.bind(plan, given)
-        taken = binding.taken(plan, out, arguments) if out else {}
-        arrays = binding.bind_fresh(plan, given, arguments, taken)
+        own = binding.checked(plan, out, arguments) if out else {}
+        arrays = binding.bind_fresh(plan, given, arguments, own)
         self._launch(plan, wait=True)
         failure = binding.failure(plan, arguments)
         if failure is not None:
             raise failure
-        if not self.device.info.shared_pointers:
-            for fresh in plan.fresh:
-                binding.on_host(arguments[fresh.root])
-        return arrays if plan.plain and not out else binding.handed_out(plan, arguments, out or {})
+        if plan.plain and not out and self.device.info.shared_pointers:
+            return arrays
+        return binding.handed_out(plan, arguments, out or {})
 
     def _launch(self, plan: Plan, wait: bool) -> None:
         queue = plan.queue
@@ -181,8 +176,7 @@ class Executable(Prepared):
                 return
             if wait:
                 queue.finish()
-                while plan.unsaved:
-                    plan.unsaved.pop().store()
+                plan.save()
             else:
                 queue.flush()
         except self._driver_error as error:
@@ -192,11 +186,10 @@ class Executable(Prepared):
             queue.finish()
             raise
 
-    def _forget_after(self, error: BaseException, launched: Sequence[Executable]) -> None:
+    def _forget(self, launched: Sequence[Executable]) -> None:
         """After a run that was broken off nobody has looked at the status, and the next one is not to find it."""
-        if _leaves_a_run(error):
-            for one in launched:
-                one._of_thread.runs.forget()
-            for one in launched:
-                if one._loaded.status is not None:
-                    reset(self.device, one._loaded.status)
+        for one in launched:
+            one._of_thread.runs.forget()
+        for one in launched:
+            if one._loaded.status is not None:
+                reset(self.device, one._loaded.status)

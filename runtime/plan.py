@@ -101,17 +101,19 @@ class Fresh:
     small: SmallOutput | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Plan:
     """`input_uses` are those of each free input, in order.
 
-    `largest` is the input that large outputs lie apart from, None where all is small. `plain`: the outputs are
-    `fresh` ones, in order; `quick`: all of it, or these, are small, too, and pointers are shared. `status` holds a
-    word a check, which only a failure changes. Where `synchronous`, a launch returns when it is done. `programs`
-    must live as long as their kernels; the first run leaves more of the `unsaved` ones to be put on disk.
+    `largest` is the input that large outputs lie apart from, None where all is small. `plain`: what is handed out is
+    the `fresh` outputs, in order; `quick`: all of it, or these, are small, too, and pointers are shared. `status` holds
+    a word a check, which only a failure changes. Where `synchronous`, a launch returns when it is done. `kernels`
+    keep their programs alive; the first run leaves more of the `unsaved` ones to be put on disk.
     `free_outputs` are handed out; `outputs` are these, and fixed ones that a run copies to their places.
     `addresses` are those that the arguments of inputs and outputs are set to, where a run by address was the last.
-    `turn` holds what stands for the run that is under way, of this plan or another one with the same temporaries.
+    `unread` says whether a run of this plan, or another one with the same temporaries, has begun whose status nobody
+    has read yet.
+    `chains` are those that begin with this plan.
     """
 
     sizes: Mapping[str, int]
@@ -127,11 +129,18 @@ class Plan:
     keep: Mapping[str, Argument]
     queue: Any
     synchronous: bool
-    programs: tuple[BuiltProgram, ...]
+    kernels: _Kernels
     unsaved: list[BuiltProgram]
     free_outputs: Mapping[str, PlannedOutput]
-    turn: list[object]
+    unread: list[bool]
     addresses: list[int] = field(default_factory=list)
+    chains: list[Any] = field(default_factory=list)
+
+    def save(self) -> None:
+        """When a run is done: put on disk what the driver has compiled for it."""
+        while self.unsaved:
+            self.unsaved[-1].store()
+            self.unsaved.pop()
 
     @cached_property
     def calls(self) -> tuple[tuple[Any, ...], ...]:
@@ -144,20 +153,38 @@ class Plan:
         return tuple(fresh.uses for fresh in self.fresh)
 
 
+class _Kernels:
+    """The kernel objects of a plan, which others have when it is gone."""
+
+    __slots__ = ("_taken",)
+
+    def __init__(self) -> None:
+        self._taken: list[tuple[BuiltProgram, str, Any]] = []
+
+    def take(self, program: BuiltProgram, name: str) -> Any:
+        kernel = program.new_kernel(name)
+        self._taken.append((program, name, kernel))
+        return kernel
+
+    def __del__(self) -> None:
+        for program, name, kernel in self._taken:
+            program.give_back(name, kernel)
+
+
 class Temporaries:
     """Memory for the temporaries of all plans of one thread. Their runs follow each other, so that plans for however
     many sizes need as much as the largest of them.
 
     `forget_plans` lets go of the plans made so far: it is called before memory is replaced by larger memory, so that
     there are never both. Runs that go on `in_background` need memory of the driver's, which keeps it until the kernels
-    are done. As the status words are one memory, too, there is one `turn` for all these plans.
+    are done. As the status words are one memory, too, there is one `unread` for all these plans.
     """
 
     def __init__(self, device: Device, in_background: bool, forget_plans: Callable[[], None]) -> None:
         self.in_background = in_background
         self._device, self._forget_plans = device, forget_plans
         self._held: dict[str, Argument] = {}
-        self.turn: list[object] = [None]
+        self.unread = [False]
 
     def take(self, name: str, elements: int, dtype: np.dtype) -> Argument:
         """The memory for the temporary `name`, which the next plan gets, too."""
@@ -195,14 +222,14 @@ def make_plan(loaded: Loaded, sizes: Mapping[str, int], temporaries: Temporaries
     status = keep.get(STATUS)
     if status is not None:
         reset(device, status)
-        # Whose turn it was has to begin again: what its checks have said is gone.
-        temporaries.turn[0] = None
+        temporaries.unread[0] = False
     names = dict.fromkeys(launch.entry.name for _, launch in launches)
     programs = {name: build(device, loaded.sources[name], loaded.options) for name in names}
-    planned, uses = _planned_launches(loaded, launches, programs, keep)
+    kernels = _Kernels()
+    planned, uses = _planned_launches(loaded, launches, programs, keep, kernels)
     work = max((elements[name] for name in used), default=0)
     small = work <= SMALL_WORK and not temporaries.in_background and device.local_thread_queue is not None
-    plain = all(not o.copied and o.name not in loaded.fixed_outputs for o in outputs)
+    plain = not any(o.copied for o in outputs)
     small_outputs = {root: _small_output(device, output) for root, output in wanted.items()}
     held: dict[str, Argument] = {}
     for root, targets in uses.items():
@@ -220,10 +247,10 @@ def make_plan(loaded: Loaded, sizes: Mapping[str, int], temporaries: Temporaries
         _largest(loaded, elements), plain,
         plain and device.info.shared_pointers and (small or all(small_outputs.values())), status,
         [CHECK_HOLDS] * len(program.checks), {**keep, **held},
-        device.local_thread_queue if small else device.queue, small, tuple(programs.values()),
+        device.local_thread_queue if small else device.queue, small, kernels,
         [*programs.values()] if device.compiles_at_launch else [],
         {output.name: output for output in outputs if output.name not in loaded.fixed_outputs},
-        temporaries.turn,
+        temporaries.unread,
     )  # fmt: skip
 
 
@@ -247,7 +274,7 @@ def _fixed_memory(loaded: Loaded, outputs: Sequence[PlannedOutput]) -> dict[str,
 
 def _planned_launches(
     loaded: Loaded, launches: Sequence[tuple[Turn, Launch]], programs: Mapping[str, BuiltProgram],
-    keep: Mapping[str, Argument],
+    keep: Mapping[str, Argument], kernels: _Kernels,
 ) -> tuple[tuple[PlannedLaunch, ...], dict[str, list[Use]]]:  # fmt: skip
     """Kernels with all arguments set but those without memory of the plan's own, and where these go, by buffer."""
     uses: dict[str, list[Use]] = {}
@@ -256,7 +283,7 @@ def _planned_launches(
     few = FEW_ITEMS * info.compute_units if info.kind == "cpu" else 0
     for turn, launch in launches:
         # A kernel object of this launch alone: its preset arguments are nobody else's.
-        kernel = programs[launch.entry.name].new_kernel(launch.entry.name)
+        kernel = kernels.take(programs[launch.entry.name], launch.entry.name)
         for position, name in enumerate(launch.buffers):
             root = loaded.roots[turn.instead.get(name, name)]
             if root in keep:
@@ -297,11 +324,11 @@ def reset(device: Device, status: Argument) -> None:
     send(device, status)
 
 
-def take_turn(device: Device, plan: Plan, turn: object) -> None:
-    """Have another run see that its arguments may no longer be set, and that its status is gone."""
-    if plan.turn[0] is not None and plan.status is not None:
+def begin(device: Device, plan: Plan) -> None:
+    """Before a run: a run that was broken off may have left what its checks say."""
+    if plan.unread[0] and plan.status is not None:
         reset(device, plan.status)
-    plan.turn[0] = turn
+    plan.unread[0] = True
 
 
 def _planned_outputs(loaded: Loaded, sizes: Mapping[str, int]) -> tuple[PlannedOutput, ...]:

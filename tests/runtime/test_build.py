@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import linecache
+import os
+import signal
 import threading
 from pathlib import Path
 
@@ -9,12 +12,14 @@ import numpy as np
 import pyopencl as cl
 import pytest
 
+import lossc
 from lossc.ir.diagnostics import CompilerBug
 from lossc.runtime import build as build_module
 from lossc.runtime.build import BuiltProgram, build
 from lossc.runtime.cache import Cache, cache_folder
 from lossc.runtime.device import Device, from_context
 from lossc.runtime.memory import argument_for, fetch
+from lossc.runtime.prepared import MOST_PLANS
 
 ADD = """
 kernel void add(global const float *x, global float *y, float a) {
@@ -217,6 +222,56 @@ def test_threads_may_build_at_once(device: Device) -> None:
         thread.join()
     assert len({id(program) for program in programs.values()}) == 3
     assert all((run_add(device, program, 5) == 5).all() for program in programs.values())
+
+
+@pytest.mark.skipif(os.name != "posix", reason="this system has no such signals")
+def test_a_handler_in_the_middle_of_a_build_may_wait_for_a_thread_that_builds(
+    device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As for one in the middle of a step: the handler's own step waits for that."""
+    held, signalled, built = threading.Event(), [], []
+    from_source = build_module._from_source
+
+    def interrupted(device: Device, source: str, options: str) -> cl.Program:
+        if not signalled:
+            signalled.append(held.wait(20))
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+        return from_source(device, source, options)
+
+    lock = threading.Lock()
+
+    def build_holding() -> None:
+        with lock:
+            held.set()
+            built.append(build(device, ADD + "// another\n"))
+
+    def handler(*_: object) -> None:
+        built.append(lock.acquire(timeout=20))
+
+    monkeypatch.setattr(build_module, "_from_source", interrupted)
+    previous = signal.signal(signal.SIGUSR1, handler)
+    thread = threading.Thread(target=build_holding)
+    try:
+        thread.start()
+        program = build(device, ADD)
+    finally:
+        thread.join()
+        signal.signal(signal.SIGUSR1, previous)
+    assert signalled == [True]
+    assert built[1] is True
+    assert (run_add(device, program, 5) == 5).all()
+
+
+def test_kernels_of_plans_that_are_gone_are_used_again(device: Device) -> None:
+    """pyopencl generates Python for each new one, and keeps it."""
+    g = lossc.Graph()
+    g.set_outputs([g.input("x", (None,)) * 2])
+    fn = g.compile(device=device)
+    fn(x=np.ones(100, "f4"))
+    before = len(linecache.cache)
+    for size in range(100, 400):
+        assert (fn(x=np.full(size, 3, "f4"))[0] == 6).all()
+    assert len(linecache.cache) - before <= MOST_PLANS + 10
 
 
 BUILD_AND_RUN = """

@@ -1,4 +1,4 @@
-"""Programs that run behind another one: what they may read, and what an error leaves of them."""
+"""Programs that run one after another: what they may read, and what an error leaves of them."""
 
 from __future__ import annotations
 
@@ -53,15 +53,15 @@ def on_memory(text: str, device: Device, held: dict[str, Argument], status: Argu
 def test_what_follows_a_copy_reads_it(any_device: Device) -> None:
     """An output that is a view of an input is copied to its place when kernels are done: no kernel does it."""
     held = memory(any_device)
-    first, *behind = (on_memory(text, any_device, held) for text in (FIRST, A_COPY, LAST))
-    first.run((), behind=behind)
+    first, *others = (on_memory(text, any_device, held) for text in (FIRST, A_COPY, LAST))
+    first.run((), then=others)
     assert fetch(any_device, held["z"]).tolist() == [[1, 2], [3, 4]]
 
 
 def test_after_an_error_of_the_driver_nothing_of_a_run_is_left(any_device: Device) -> None:
     held = memory(any_device)
     status = argument_for(any_device, np.full(1, CHECK_HOLDS, "i4"), "readwrite")
-    first, behind = on_memory(FIRST, any_device, held), on_memory(CHECKED, any_device, held, status)
+    first, last = on_memory(FIRST, any_device, held), on_memory(CHECKED, any_device, held, status)
     launch, calls = first._enqueue, []
 
     def failing(*arguments: Any) -> None:
@@ -74,12 +74,12 @@ def test_after_an_error_of_the_driver_nothing_of_a_run_is_left(any_device: Devic
     status.array[...] = 3
     send(any_device, status)
     with pytest.raises(lossc.DeviceError, match="a kernel of first failed"):
-        first.run((), behind=[behind])
+        first.run((), then=[last])
     assert len(calls) == 2
     assert not first._of_thread.runs.plans
-    assert not behind._of_thread.runs.plans
+    assert not last._of_thread.runs.plans
     assert fetch(any_device, status).tolist() == [CHECK_HOLDS]
-    first.run((), behind=[behind])
+    first.run((), then=[last])
     assert fetch(any_device, held["y"]).tolist() == [-1, -2, -3, -4]
 
 
@@ -91,7 +91,7 @@ class Interrupt(Exception):
 def test_whatever_handlers_raise_all_of_it_is_done(any_device: Device, raised: type[BaseException]) -> None:
     """One handler a launch, and others when all are done."""
     held = memory(any_device)
-    first, *behind = (on_memory(text, any_device, held) for text in (FIRST, A_COPY, LAST))
+    first, *others = (on_memory(text, any_device, held) for text in (FIRST, A_COPY, LAST))
     launch, done = first._enqueue, []
 
     def signalled(*arguments: Any) -> None:
@@ -105,7 +105,7 @@ def test_whatever_handlers_raise_all_of_it_is_done(any_device: Device, raised: t
 
     first._enqueue = signalled
     with pytest.raises(raised, match="of a handler"):
-        first.run((), behind=behind, done=signalled_when_done)
+        first.run((), then=others, done=signalled_when_done)
     assert done == [[[1, 2], [3, 4]]] * 3
 
 
@@ -114,7 +114,7 @@ def test_handlers_that_raise_do_not_hide_that_a_check_failed(any_device: Device)
     held["x"].array[0] = -1
     send(any_device, held["x"])
     status = argument_for(any_device, np.full(1, CHECK_HOLDS, "i4"), "readwrite")
-    first, behind = on_memory(CHECKED, any_device, held, status), on_memory(A_COPY, any_device, held)
+    first, last = on_memory(CHECKED, any_device, held, status), on_memory(A_COPY, any_device, held)
     launch, done = first._enqueue, []
 
     def signalled(*arguments: Any) -> None:
@@ -123,18 +123,18 @@ def test_handlers_that_raise_do_not_hide_that_a_check_failed(any_device: Device)
 
     first._enqueue = signalled
     with pytest.raises(Interrupt):
-        first.run((), behind=[behind], done=lambda: done.append(True))
+        first.run((), then=[last], done=lambda: done.append(True))
     assert not done
     assert fetch(any_device, status).tolist() == [CHECK_HOLDS]
     first._enqueue = launch
     with pytest.raises(lossc.CheckFailed):
-        first.run((), behind=[behind], done=lambda: done.append(True))
+        first.run((), then=[last], done=lambda: done.append(True))
     assert not done
 
 
 def test_an_interrupt_while_binaries_are_stored_waits(any_device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
     held = memory(any_device)
-    first, behind = on_memory(FIRST, any_device, held), on_memory(A_COPY, any_device, held)
+    first, last = on_memory(FIRST, any_device, held), on_memory(A_COPY, any_device, held)
     store, stored, done = BuiltProgram.store, [], []
 
     def interrupted(program: BuiltProgram) -> None:
@@ -144,10 +144,10 @@ def test_an_interrupt_while_binaries_are_stored_waits(any_device: Device, monkey
             raise KeyboardInterrupt
 
     first._plan(first._of_thread.runs, (), None)
-    behind._plan(behind._of_thread.runs, (), None)
+    last._plan(last._of_thread.runs, (), None)
     monkeypatch.setattr(BuiltProgram, "store", interrupted)
     try:
-        first.run((), behind=[behind], done=lambda: done.append(True))
+        first.run((), then=[last], done=lambda: done.append(True))
     except KeyboardInterrupt:
         assert stored
     assert done
