@@ -112,13 +112,15 @@ class Parameters(Mapping[str, np.ndarray]):
 
     Who changes values that others may be reading, or reads several that belong together, holds the `lock`: a step of
     training, and while there are steps (`is_trained`) every run that reads parameters. `is_under_way` while a step is.
+    Arrays of parameters that no step keeps are never written to: a run without the lock may be reading them.
     """
 
     def __init__(self, seed: int = 0) -> None:
         self.seed = seed
         self._entries: dict[str, Parameter] = {}
         self.lock = threading.RLock()
-        self.is_trained = self.is_under_way = False
+        self.is_under_way = False
+        self._steps: dict[int, weakref.ref[object]] = {}
         _stores[id(self)] = self
 
     def __repr__(self) -> str:
@@ -131,10 +133,10 @@ class Parameters(Mapping[str, np.ndarray]):
             for name, entry in self._entries.items():
                 values = None if entry.array is None else self.live(name).copy()
                 entries[name] = replace(entry, array=values, arena=None)
-            return {"seed": self.seed, "_entries": entries, "is_trained": False, "is_under_way": False}
+            return {"seed": self.seed, "_entries": entries, "is_under_way": False}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state, lock=threading.RLock())
+        vars(self).update(state, lock=threading.RLock(), _steps={})
         _stores[id(self)] = self
 
     def __iter__(self) -> Iterator[str]:
@@ -162,14 +164,11 @@ class Parameters(Mapping[str, np.ndarray]):
         fresh = check_parameter(name, value, Type(entry.type.dtype, _expected_shape(entry, value)))
         with self.lock:
             self.check_at_rest()
-            if entry.array is None:
-                entry.array = fresh
+            if entry.arena is not None and self.is_trained:
+                entry.arena.write(name, fresh)
+                entry.arena.send()
             else:
-                if entry.arena is not None:
-                    entry.arena.receive()
-                entry.array[...] = fresh
-                if entry.arena is not None:
-                    entry.arena.send()
+                entry.array, entry.arena = fresh, None
 
     def update(self, values: Mapping[str, Any]) -> None:
         """Set several parameters, or none of them where one does not fit."""
@@ -181,12 +180,22 @@ class Parameters(Mapping[str, np.ndarray]):
             for name, value in values.items():
                 self[name] = value
 
+    @property
+    def is_trained(self) -> bool:
+        """Whether there is a step that may change them."""
+        return bool(self._steps)
+
+    def trained_by(self, step: object) -> None:
+        """From now on there is this step, until it is gone."""
+        steps, key = self._steps, id(step)
+        steps[key] = weakref.ref(step, lambda _: steps.pop(key, None))
+
     def check_at_rest(self) -> None:
         """Raise LirError in the middle of a step of this thread. Who asks holds the lock."""
         if self.is_under_way:
             raise LirError("a step of this graph is under way in this thread",
-                           "a signal handler may read parameters; to train, set, save or load, have it set a flag, and "
-                           "do that after the step")  # fmt: skip
+                           "a signal handler may read parameters; to train, compile a step, set, save or load, have it "
+                           "set a flag, and do that after the step")  # fmt: skip
 
     def entry(self, name: str) -> Parameter:
         """The entry itself. Raises LirError, with the nearest name."""
@@ -210,7 +219,10 @@ class Parameters(Mapping[str, np.ndarray]):
     def argument(self, name: str, device: Device) -> np.ndarray | Argument:
         """What a kernel on `device` reads: memory of the device itself where a step keeps the parameter there."""
         arena = self.entry(name).arena
-        return self.live(name) if arena is None or arena.device is not device else arena.part(name)
+        if arena is None or arena.device is not device:
+            return self.live(name)
+        arena.to_device()
+        return arena.part(name)
 
     def add(self, entry: Parameter) -> None:
         if entry.name in self._entries:

@@ -15,6 +15,7 @@ from training_examples import LABELS, X, network, same, values
 import lossc
 from lossc import nn, optim
 from lossc.runtime.device import Device
+from lossc.training.arena import Arena
 
 
 @pytest.mark.parametrize("optimizer", [optim.Adam(0.01), optim.SGD(0.1, momentum=0.9), optim.SGD(0.1)])
@@ -103,6 +104,34 @@ def test_a_copy_has_the_values_and_nothing_of_the_steps(any_device: Device) -> N
         assert {name: store[name].tolist() for name in store} == {name: before[name].tolist() for name in before}
         store.fill("net.0.weight", "zeros")
     assert not same(values(g), before)
+
+
+def test_what_is_half_loaded_is_not_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    g = network()
+    step = g.compile_step(optim.Adam())
+    step(x=X, labels=LABELS)
+    step.save(tmp_path / "one.safetensors")
+    before = values(g)
+    step(x=X, labels=LABELS)
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Arena, "send", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            step.load(tmp_path / "one.safetensors")
+    with pytest.raises(lossc.LirError, match="broken off"):
+        step(x=X, labels=LABELS)
+    (tmp_path / "bad.safetensors").write_bytes(b"")
+    with pytest.raises(lossc.LirError, match="not a safetensors file"):
+        step.load(tmp_path / "bad.safetensors")
+    with pytest.raises(lossc.LirError, match="broken off"):
+        step.save(tmp_path / "two.safetensors")
+    step.load(tmp_path / "one.safetensors")
+    assert same(values(g), before)
+    step(x=X, labels=LABELS)
+    assert step.count == 2
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ from training_examples import LABELS, X, network, same, values
 import lossc
 from lossc import optim
 from lossc.runtime.device import Device
+from lossc.training import arena
 from lossc.training.arena import segments_of
 
 
@@ -174,3 +177,92 @@ def test_other_threads_see_no_half_of_an_update(device: Device) -> None:
         thread.join()
     assert reads
     assert not torn
+
+
+@pytest.mark.parametrize("when", ["set", "taken"])
+def test_values_are_trained_on_though_an_interrupt_comes_before_the_device_has_them(
+    when: str, any_device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When a parameter is set, or when another step takes those that one has trained."""
+    send, graphs = arena.send, [network(), network()]
+
+    def interrupting(*arguments: Any) -> None:
+        monkeypatch.setattr(arena, "send", send)
+        raise KeyboardInterrupt
+
+    for g in graphs:
+        first, second = (g.compile_step(optim.SGD(0.1), device=any_device) for _ in range(2))
+        first(x=X, labels=LABELS)
+        name = next(iter(g.parameters))
+        values_set, is_interrupted = g.parameters[name] + 1, g is graphs[1]
+        if is_interrupted:
+            monkeypatch.setattr(arena, "send", interrupting)
+        if when == "set":
+            with pytest.raises(KeyboardInterrupt) if is_interrupted else nullcontext():
+                g.parameters[name] = values_set
+            first(x=X, labels=LABELS)
+        elif is_interrupted:
+            with pytest.raises(KeyboardInterrupt):
+                second(x=X, labels=LABELS)
+        second(x=X, labels=LABELS)
+    assert same(*map(values, graphs))
+
+
+def test_predictions_see_no_half_of_what_is_set() -> None:
+    """Also where no step has ever been."""
+    g = lossc.Graph()
+    w = g.param("w", np.zeros(1 << 20, "f4"))
+    g.set_outputs([w * 1.0])
+    predict, stop = g.compile(), threading.Event()
+
+    def change() -> None:
+        number = 0
+        while not stop.is_set():
+            number += 1
+            g.parameters["w"] = np.full(1 << 20, number, "f4")
+
+    thread = threading.Thread(target=change)
+    thread.start()
+    try:
+        assert all(seen.min() == seen.max() for seen in (predict()[0] for _ in range(60)))
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_predictions_wait_for_steps_while_there_are_some(device: Device) -> None:
+    g = network()
+    steps = [g.compile_step(optim.SGD(0.1), device=device) for _ in range(2)]
+    assert g.parameters.is_trained
+    steps[0](x=X, labels=LABELS)
+    steps.pop()
+    gc.collect()
+    assert g.parameters.is_trained
+    steps.clear()
+    gc.collect()
+    assert not g.parameters.is_trained
+    before = values(g)
+    g.parameters["net.0.weight"] = np.ones_like(before["net.0.weight"])
+    assert (g.parameters["net.0.weight"] == 1).all()
+    step = g.compile_step(optim.SGD(0.1), device=device)
+    step(x=X, labels=LABELS)
+    assert not same(values(g), before)
+
+
+def test_a_step_is_not_compiled_in_the_middle_of_another(device: Device) -> None:
+    """A handler's, by a learning rate here: it would take the parameters from where the update is about to write."""
+    g, refused, is_compiled = network(), [], False
+
+    def rate(count: int) -> float:
+        if not is_compiled:
+            return 0.1
+        with pytest.raises(lossc.LirError, match="a step of this graph is under way") as error:
+            g.compile_step(optim.SGD(0.1), device=device)
+        refused.append(error)
+        return 0.1
+
+    step = g.compile_step(optim.SGD(rate), device=device)
+    before, is_compiled = values(g), True
+    step(x=X, labels=LABELS)
+    assert refused
+    assert not same(values(g), before)

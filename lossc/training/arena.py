@@ -52,7 +52,8 @@ class Arena:
     """One array for tensors that are used together. It begins as zeros.
 
     Where the device reads the host's memory `array` is all there is. Elsewhere the device has a copy: `receive` and
-    `send` bring one side up to date; whoever runs a kernel that writes here sets `device_is_newer`.
+    `send` bring one side up to date. Who runs kernels that use it says so before (`to_device`), or where they write to it
+    (`to_kernels`).
     """
 
     def __init__(self, device: Device, dtype: str, segments: Mapping[str, Segment]) -> None:
@@ -61,13 +62,19 @@ class Arena:
         self.array = POOL.empty((self.size,), to_dtype(dtype))
         self.array[...] = 0
         self.argument: Argument = argument_for(device, self.array, "readwrite")
-        self.device_is_newer = False
+        self.device_is_newer = self.host_is_newer = False
         self._parts: dict[str, Argument] = {}
 
     def view(self, name: str) -> np.ndarray:
         """A segment of the host's array, in its own shape."""
         segment = self.segments[name]
         return self.array[segment.offset : segment.offset + segment.count].reshape(segment.shape)
+
+    def write(self, name: str, values: np.ndarray) -> None:
+        """Set a segment; `send` is to follow. Where an interrupt comes between, the next run sends it."""
+        self.receive()
+        self.host_is_newer = self.argument.copied
+        self.view(name)[...] = values
 
     def part(self, name: str) -> Argument:
         """The kernel argument for one segment."""
@@ -85,6 +92,16 @@ class Arena:
         region = self.argument.value.get_sub_region(offset * view.itemsize, view.nbytes)
         return Argument(region, view, (self.argument,), copied=True)
 
+    def to_device(self) -> None:
+        """Kernels are about to read it."""
+        if self.host_is_newer:
+            self.send()
+
+    def to_kernels(self) -> None:
+        """Kernels are about to read and write it."""
+        self.to_device()
+        self.device_is_newer = self.argument.copied
+
     def receive(self) -> None:
         """Bring the host's array up to date."""
         if self.device_is_newer:
@@ -94,3 +111,4 @@ class Arena:
     def send(self) -> None:
         """Bring the device's copy up to date with what the host has written."""
         send(self.device, self.argument)
+        self.host_is_newer = False

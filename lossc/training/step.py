@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from lossc.ir.types import Type
 from lossc.optim import Optimizer
 from lossc.parameters import Parameters
 from lossc.ready import ready_program
-from lossc.runtime.behind import BrokenOff
+from lossc.runtime.chain import BrokenOff
 from lossc.runtime.execute import Executable
 from lossc.runtime.memory import Argument
 from lossc.training.accumulate import Accumulator, checked_share
@@ -47,6 +47,16 @@ if TYPE_CHECKING:
     from lossc.reports.explain import KernelReport
 
 
+class Done(NamedTuple):
+    """What a step has done: updates, batches that wait for the next one, what those count together, and all batches
+    that something was drawn for."""
+
+    updates: int = 0
+    waiting: int = 0
+    shares: float = 0.0
+    drawn: int = 0
+
+
 class Step:
     """One step of training. `step(x=..., labels=...)` gives the loss as it was before the update (shape [1]), or a
     list where the graph has several outputs.
@@ -62,7 +72,7 @@ class Step:
         clip_value: float | None = None, accepted: Iterable[str] = (), device: Any = None, strategy: str | None = None,
     ) -> None:  # fmt: skip
         self.device = as_device(device)
-        self.optimizer, self.count = optimizer, 0
+        self.optimizer, self._done = optimizer, Done()
         check_limits(clip_norm, clip_value)
         self._store = parameters
         check_groups(optimizer, parameters)
@@ -91,18 +101,24 @@ class Step:
         self._inputs = Inputs([pair for pair in program.inputs if pair[0] not in parameters], accepted, self.device)
         self._executable = self._loaded(program, ready.sources, ready.options)
         self._draws = has_key(self._inputs.types)
-        self._seed, self._drawn = parameters.seed % 2**32, 0
+        self._seed = parameters.seed % 2**32
         self._accumulators: dict[str, Accumulator] = {}
-        self._batches, self._shares = 0, 0.0
         scales = {dtype: trained.update.gradient_scale for dtype, trained in self._trained.items()}
         self._clip = None if clip_norm is None else Clip(self.device, clip_norm, scales)
         self._is_broken_off = False
-        parameters.is_trained = True
-        self._take_parameters()
+        with parameters.lock:
+            parameters.check_at_rest()
+            parameters.trained_by(self)
+            self._take_parameters()
 
     def __repr__(self) -> str:
         inputs = ", ".join(f"{name}: {type_}" for name, type_ in self.inputs.items())
         return f"<Step {self.count} of {type(self.optimizer).__name__}({inputs}) on {self.device}>"
+
+    @property
+    def count(self) -> int:
+        """Updates done."""
+        return self._done.updates
 
     @property
     def inputs(self) -> dict[str, Type]:
@@ -124,18 +140,19 @@ class Step:
 
     def _update(self, share: float, inputs: Mapping[str, Any]) -> list[np.ndarray]:
         self._take_parameters()
-        behind = self._accumulating(share) if self._batches else []
+        done = self._done
+        then = self._accumulating(share) if done.waiting else []
         sources = {
-            dtype: self._accumulators[dtype].total if self._batches else trained.gradients
+            dtype: self._accumulators[dtype].total if done.waiting else trained.gradients
             for dtype, trained in self._trained.items()
         }
-        scale = 1.0 / (self._shares + share) if self._batches else 1.0
+        scale = 1.0 / (done.shares + share) if done.waiting else 1.0
         if self._clip is not None:
-            behind.append(self._clip.clipping(sources, scale))
+            then.append(self._clip.clipping(sources, scale))
         for dtype, trained in self._trained.items():
-            trained.update.prepare(self.count, None if self._clip else scale)
-            behind += trained.update.executables(sources[dtype])
-        return self._run(inputs, behind, (self.count + 1, 0, 0.0))
+            trained.update.prepare(done.updates, None if self._clip else scale)
+            then += trained.update.executables(sources[dtype])
+        return self._run(inputs, then, Done(done.updates + 1, 0, 0.0, done.drawn + 1))
 
     def accumulate(self, *, share: Any = 1.0, **inputs: Any) -> Any:
         """Compute loss and gradients of a batch; the next call of the step averages over all batches since the last
@@ -149,8 +166,8 @@ class Step:
 
     def _add(self, share: float, inputs: Mapping[str, Any]) -> list[np.ndarray]:
         self._take_parameters()
-        after = (self.count, self._batches + 1, self._shares + share)
-        return self._run(inputs, self._accumulating(share), after)
+        updates, waiting, shares, drawn = self._done
+        return self._run(inputs, self._accumulating(share), Done(updates, waiting + 1, shares + share, drawn + 1))
 
     def gradient(self, name: str) -> np.ndarray:
         """The gradient of a parameter by the last batch, also by one that was refused: a copy. Raises LirError for an
@@ -182,19 +199,20 @@ class Step:
         with self._store.lock:
             self._store.check_at_rest()
             self._check_whole()
-            if self._batches:
-                raise LirError(f"gradients of {self._batches} batches are accumulated, which no checkpoint holds",
+            if self._done.waiting:
+                raise LirError(f"gradients of {self._done.waiting} batches are accumulated, which no checkpoint holds",
                                "save after the step that uses them")  # fmt: skip
             tensors = {name: self._store.live(name) for name in self._store}
             for name in self.names:
                 for state, arena in self._of(name).state.items():
                     arena.receive()
                     tensors[state_key(state, name)] = arena.view(name)
-            progress = Progress(self.count, self._drawn, self._seed)
+            progress = Progress(self.count, self._done.drawn, self._seed)
             write_tensors(path, tensors, progress.about(type(self.optimizer).__name__))
 
     def load(self, path: str | PathLike[str]) -> None:
-        """Go on from a file that `save` wrote. Raises LirError where it does not fit; then nothing has changed."""
+        """Go on from a file that `save` wrote. Raises LirError where it does not fit; then nothing has changed. After
+        an interrupt in the middle the step refuses to go on until a file is loaded."""
         tensors, about = read_tensors(path)
         progress = progress_in(about, type(self.optimizer).__name__, path)
         states = {
@@ -204,16 +222,19 @@ class Step:
         }
         with self._store.lock:
             self._store.check_at_rest()
-            self._store.replace_all(parameters_in(tensors), path)
+            was_broken_off, self._is_broken_off = self._is_broken_off, True
+            try:
+                self._store.replace_all(parameters_in(tensors), path)
+            except LirError:
+                self._is_broken_off = was_broken_off
+                raise
             self._take_parameters()
             for (state, name), values in states.items():
-                self._of(name).state[state].view(name)[...] = values
+                self._of(name).state[state].write(name, values)
             for trained in self._trained.values():
                 for arena in trained.state.values():
-                    arena.device_is_newer = False
                     arena.send()
-            self.count, self._drawn, self._seed = progress.step, progress.batches, progress.seed
-            self._batches, self._shares = 0, 0.0
+            self._done, self._seed = Done(progress.step, drawn=progress.batches), progress.seed
             self._is_broken_off = False
 
     # --- looking inside ---
@@ -267,16 +288,14 @@ class Step:
     def _take_parameters(self) -> None:
         """Have the parameters live in the arenas of this step: another step may have taken them since."""
         for trained, entries in self._homes:
-            moved = False
-            for entry in entries:
-                if entry.arena is not trained.parameters:
-                    values = self._store.live(entry.name)
-                    trained.parameters.receive()
-                    entry.array, entry.arena = trained.parameters.view(entry.name), trained.parameters
-                    entry.array[...] = values
-                    moved = True
-            if moved:
-                trained.parameters.send()
+            home = trained.parameters
+            moved = [entry for entry in entries if entry.arena is not home]
+            for entry in moved:
+                home.write(entry.name, self._store.live(entry.name))
+            home.to_device()
+            # Last: where an interrupt came before, the values are still where they were.
+            for entry in moved:
+                entry.array, entry.arena = home.view(entry.name), home
 
     def _alone(self, work: Callable[[], list[np.ndarray]]) -> Any:
         """The results of a batch, with nobody else at the parameters."""
@@ -296,33 +315,36 @@ class Step:
 
     def _check_whole(self) -> None:
         if self._is_broken_off:
-            raise LirError("a step was broken off by an error of the device in the middle of its update",
-                           "load a checkpoint: parameters and state may be half new")  # fmt: skip
+            raise LirError("a step was broken off by an error of the device in the middle of its update, or `load` by "
+                           "an interrupt", "load a checkpoint: parameters and state may be half new")  # fmt: skip
 
     def _run(
-        self, inputs: Mapping[str, Any], behind: Sequence[Executable], after: tuple[int, int, float]
+        self, inputs: Mapping[str, Any], then: Sequence[Executable], after: Done
     ) -> list[np.ndarray]:  # fmt: skip
-        """Run loss and gradients on a batch, and behind them what reads the gradients in their arenas. `after` are the
-        updates, the batches that wait for one and their shares when that is done, whatever interrupts it."""
+        """Run loss and gradients on a batch, `then` what reads the gradients in their arenas. `after` is what is done
+        then, whatever interrupts it."""
         arrays: dict[str, np.ndarray | Argument] = self._inputs(inputs)
         if self._draws:
-            arrays.setdefault(DROPOUT_KEY, key_at(self._seed, self._drawn))
+            arrays.setdefault(DROPOUT_KEY, key_at(self._seed, self._done.drawn))
         for name in self._kept:
             arrays[name] = self._store.argument(name, self.device)
         executable = self._executable_for(arrays)
-        for trained in self._trained.values():
-            trained.gradients.device_is_newer = trained.gradients.argument.copied
-        drawn = self._drawn + 1
-        is_update = after[0] > self.count
+        is_update = after.updates > self._done.updates
+        if not self.device.info.shared_pointers:
+            for trained in self._trained.values():
+                for arena in trained.arenas if is_update else (trained.gradients,):
+                    arena.to_kernels()
+            for accumulator in self._accumulators.values():
+                accumulator.total.to_kernels()
 
         def done() -> None:
             if is_update:
                 for trained in self._trained.values():
                     trained.update.finish()
-            self.count, self._batches, self._shares, self._drawn = *after, drawn
+            self._done = after
 
         given = self._inputs.in_order(arrays, executable.free_inputs)
-        return executable.run(given, behind=behind, done=done)
+        return executable.run(given, then=then, done=done)
 
     def _executable_for(self, arrays: Mapping[str, np.ndarray | Argument]) -> Executable:
         """What runs loss and gradients on such a batch."""
@@ -339,7 +361,7 @@ class Step:
         for dtype, trained in self._trained.items():
             if dtype not in self._accumulators:
                 self._accumulators[dtype] = Accumulator(trained.gradients, self._status)
-        return [accumulator.adding(share, first=self._batches == 0) for accumulator in self._accumulators.values()]
+        return [accumulator.adding(share, first=self._done.waiting == 0) for accumulator in self._accumulators.values()]
 
     def _loaded(self, program: Program, sources: Mapping[str, str], options: str) -> Executable:
         """A program of loss and gradients, ready to run on the memory of this step."""

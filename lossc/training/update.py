@@ -70,8 +70,8 @@ def update_module(
 
 
 class Update:
-    """An optimizer's update over the arenas of one element type: executables to be launched behind the run that makes
-    the gradients, whose `status` words they look at."""
+    """An optimizer's update over the arenas of one element type: executables to be run after what makes the
+    gradients, whose `status` words they look at."""
 
     def __init__(
         self, device: Device, optimizer: Optimizer, ranges: Sequence[GroupRange], parameters: Arena,
@@ -128,8 +128,6 @@ class Update:
         found = self._executables.get(id(gradients))
         if found is None:
             found = self._executables[id(gradients)] = [self._executable(gradients, part) for part in self.ranges]
-        for arena in (self.parameters, *self.state.values()):
-            arena.device_is_newer = arena.argument.copied
         return found
 
     def finish(self) -> None:
