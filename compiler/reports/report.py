@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ...ir.integers import evaluate_integer
-from ...ir.program import Program, Step, Variant, choose_variant, largest_sizes, steps_of
+from ...ir.program import Program, Step, Variant, choose_variant, holds, largest_sizes, steps_of
 from ...ir.repeat import pieces
 from ...ir.schedule import Schedule
 from .. import Compiled
@@ -60,13 +60,22 @@ def sizes_of_turns(program: Program, step: Step, sizes: Mapping[str, int]) -> li
 
 
 def launches_saved(program: Program, sizes: Mapping[str, int] | None = None) -> int:
-    """How many launches fewer it takes that some steps are joined."""
+    """How many launches fewer it takes that some steps are joined, with `sizes` also that all are."""
     bound, saved = assumed_sizes(program, sizes), 0
+    together = variant_together(program, bound) if sizes else None
+    if together is not None:
+        alone = sum(len(choose_variant(step.variants, bound).launches) for step in program.steps)
+        return alone - len(together.launches)
     for several in program.beside:
         apart = (choose_variant(step.variants, bound) for step in steps_of(program, several))
         saved += sum(len(variant.launches) for variant in apart)
         saved -= len(choose_variant(several.variants, bound).launches)
     return saved
+
+
+def variant_together(program: Program, sizes: Mapping[str, int]) -> Variant | None:
+    """What does all steps in one launch at these sizes, if there is such a thing."""
+    return next((variant for variant in program.together if holds(variant.guard, sizes)), None)
 
 
 def total_counts(compiled: Compiled, sizes: Mapping[str, int] | None = None) -> dict[str, int]:

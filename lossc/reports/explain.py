@@ -11,7 +11,13 @@ from dataclasses import dataclass
 
 from lossc.compiler import Compiled
 from lossc.compiler.pipeline import run_passes
-from lossc.compiler.reports.report import ASSUMED_SIZE, assumed_sizes, exps_per_element, launches_saved
+from lossc.compiler.reports.report import (
+    ASSUMED_SIZE,
+    assumed_sizes,
+    exps_per_element,
+    launches_saved,
+    variant_together,
+)
 from lossc.compiler.reports.traffic import AGAIN, HANDED, LATER, KernelTraffic, Traffic, bytes_needed, moves_of, traffic
 from lossc.compiler.rewrite import Log
 from lossc.ir import kernel
@@ -100,9 +106,11 @@ def _report(compiled: Compiled, step: Step, given: Mapping[str, int] | None) -> 
     )  # fmt: skip
 
 
-def _variants(variants: Sequence[Variant], sizes: Mapping[str, int] | None = None) -> Iterator[str]:
+def _variants(
+    variants: Sequence[Variant], sizes: Mapping[str, int] | None = None, taken: Variant | None = None
+) -> Iterator[str]:  # fmt: skip
     """The variants with their conditions; with `sizes` the one that is taken then, in numbers."""
-    for variant in variants if sizes is None else (choose_variant(variants, sizes),):
+    for variant in variants if sizes is None else (taken or choose_variant(variants, sizes),):
         guard = "otherwise" if variant.guard is None else f"if {readable(variant.guard)}"
         guard = guard if sizes is None or len(variants) == 1 else f"{guard} (of {len(variants)} variants)"
         kernels = [
@@ -110,7 +118,7 @@ def _variants(variants: Sequence[Variant], sizes: Mapping[str, int] | None = Non
             + (f" in groups of {launch.kernel.local_size}" if launch.kernel.local_size > 1 else "")
             for launch in variant.launches
         ]
-        how = "; ".join(variant.launches[0].kernel.comment)
+        how = "; ".join(variant.launches[0].kernel.comment).replace(":;", ":")
         yield f"{guard}: {', then '.join(kernels)}{f': {how}' if how else ''}"
 
 
@@ -205,7 +213,7 @@ def explanation(
     dims = sorted({name for term in bytes_needed(compiled) for name in dim_names(term)})
     sizes = {**dict.fromkeys(dims, ASSUMED_SIZE), **(given or {})}
     where = f" at {', '.join(f'{name} = {sizes[name]}' for name in dims)}" if dims else ""
-    numbers, together = assumed_sizes(compiled.program, given) if given else None, compiled.program.together
+    numbers = assumed_sizes(compiled.program, given) if given else None
     parts = [
         f"@{compiled.program.name} for {compiled.device.name} ({compiled.device.platform}): "
         f"{counted(len(reports), 'fused kernel')}, {counted(launches, 'launch')}",
@@ -215,7 +223,7 @@ def explanation(
         *_section("rewritten", map(str, log.fired)),
         *_section("not rewritten", map(str, log.missed)),
         *_section("fused kernels", (line for report in reports for line in str(report).split("\n"))),
-        *_section("all of them in one launch", _variants(together, numbers) if together else ()),
+        *_section("all of them in one launch", _together(compiled.program, numbers)),
         *_section("side by side in one launch", _beside_one_another(compiled.program, numbers)),
         *_section("kept apart", _by_reason(compiled.outlined.refused)),
         *_section("converted inputs", (f"{name}: {what}" for name, what in (conversions or {}).items())),
@@ -223,8 +231,16 @@ def explanation(
     return "\n".join(parts)
 
 
+def _together(program: Program, sizes: Mapping[str, int] | None) -> Iterator[str]:
+    """What does all steps in one launch; with `sizes` only if it is taken then."""
+    taken = None if sizes is None else variant_together(program, sizes)
+    return iter(()) if sizes is not None and taken is None else _variants(program.together, sizes, taken)
+
+
 def _beside_one_another(program: Program, sizes: Mapping[str, int] | None) -> Iterator[str]:
     """The steps that are joined, and for which sizes."""
+    if sizes is not None and variant_together(program, sizes) is not None:
+        return
     for several in program.beside:
         yield f"{', '.join(step.name for step in steps_of(program, several))}:"
         for variant in several.variants if sizes is None else (choose_variant(several.variants, sizes),):

@@ -272,6 +272,20 @@ def test_a_description_that_is_no_json(lossc: Command, folder: Path, text: bytes
     assert message in done.err
 
 
+def test_explain_of_several_kernels_shows_one_launch_where_it_is_taken(lossc: Command, folder: Path) -> None:
+    """The labels that count are counted first: with few rows one work-item does both."""
+    text = (folder / "f.lir").read_text().replace("%x, %labels\n", "%x, %labels {ignore_index = -100}\n")
+    (folder / "ignoring.lir").write_text(text)
+    words = ("explain", "ignoring.lir", "--grad", "--device", "cpu-avx512", "--bind")
+    few, many = lossc(*words, "B=64"), lossc(*words, "B=8192")
+    assert (few.status, many.status) == (0, 0), few.err + many.err
+    assert "2 fused kernels, 1 launch\n" in few.out
+    assert "all of them in one launch:\n  if B >= 16" in few.out
+    assert "2 fused kernels, 3 launches\n" in many.out
+    assert "all of them in one launch" not in many.out
+    assert "all of them in one launch" in lossc(*words[:-1]).out
+
+
 def test_explain_as_json(lossc: Command) -> None:
     facts = json.loads(lossc("explain", "f.lir", "--grad", *PRESET, "--json").out)
     (kernel,) = facts["kernels"]
