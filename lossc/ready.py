@@ -19,7 +19,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -63,6 +63,15 @@ class Asked:
         return [_text(self.module), repr(self.info), self.strategy or "", *chosen]
 
 
+class Stored(NamedTuple):
+    """What an entry on disk holds: the fields of `Ready` by these names."""
+
+    program: Program
+    sources: dict[str, str]
+    options: str
+    overwrites: frozenset[tuple[str, str]]
+
+
 @dataclass(frozen=True)
 class Ready:
     """A program with the OpenCL C of its kernels by name, and the options to build it with. `overwrites` are pairs of
@@ -73,13 +82,12 @@ class Ready:
     sources: dict[str, str]
     options: str
     overwrites: frozenset[tuple[str, str]]
+    asked: Asked
     compiled: Compiled | None = None
-    asked: Asked | None = None
 
     @cached_property
     def levels(self) -> Compiled:
         """The program at every level below its module; one that was found is compiled for this."""
-        assert self.asked is not None
         return self.compiled or self.asked.compiled()
 
     @staticmethod
@@ -88,7 +96,7 @@ class Ready:
         from lossc.compiler.overwriting import overwrites
 
         shared = overwrites(compiled.outlined)
-        return Ready(compiled.program, dict(compiled.sources()), compiled.build_options, shared, compiled, asked)
+        return Ready(compiled.program, dict(compiled.sources()), compiled.build_options, shared, asked, compiled)
 
 
 def ready_program(
@@ -106,12 +114,13 @@ def found_or_made(asked: Asked, compiled: Callable[[], Compiled]) -> Ready:
         return Ready.of(compiled(), asked)
     key = cache_key([own, *asked.in_words()])
     entries = Cache(cache_folder("compiled"))
-    found = _unpickled(entries.get(key), Ready)
-    if found is None:
-        found = Ready.of(compiled(), asked)
-        lean = replace(found, program=as_run(found.program), compiled=None, asked=None)
-        entries.put(key, pickle.dumps(lean, protocol=5))
-    return replace(found, asked=asked)
+    stored = _unpickled(entries.get(key), Stored)
+    if stored is not None:
+        return Ready(*stored, asked)
+    made = Ready.of(compiled(), asked)
+    stored = Stored(as_run(made.program), made.sources, made.options, made.overwrites)
+    entries.put(key, pickle.dumps(stored, protocol=5))
+    return made
 
 
 def module_of_text(text: str, name: str, parse: Callable[[], Module]) -> Module:

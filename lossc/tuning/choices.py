@@ -37,13 +37,17 @@ class Choices:
         self._of_shapes: dict[Hashable, Chosen] = {}
         self._of_class: dict[Hashable, Chosen] = {}
 
-    def known(self, shapes: Hashable) -> Chosen | None:
-        """What was chosen for arrays of these shapes before."""
-        return self._of_shapes.get(shapes)
-
-    def choose(
-        self, shapes: Hashable, arrays: Mapping[str, Given], sizes: Mapping[str, int] | None = None
+    def of(
+        self, free: Mapping[str, Given], arrays: Callable[[], Mapping[str, Given]],
+        sizes: Mapping[str, int] | None = None,
     ) -> Chosen:  # fmt: skip
+        """What was chosen for inputs of these shapes before; `arrays` gives all that the program takes, to choose."""
+        shapes = tuple([(name, array.shape) for name, array in free.items()])
+        key = (shapes, tuple(sorted(sizes.items())) if sizes else ())
+        known = self._of_shapes.get(key)
+        return self._choose(key, arrays(), sizes) if known is None else known
+
+    def _choose(self, shapes: Hashable, arrays: Mapping[str, Given], sizes: Mapping[str, int] | None) -> Chosen:
         """What there is for the arrays, or else is the fastest with them; remembered by their `shapes`."""
         inputs = self._untuned.program.inputs
         bound = bind_dimensions(inputs, {name: arrays[name].shape for name, _ in inputs}, sizes)

@@ -43,13 +43,10 @@ class TunedFunction(CompiledFunction):
     def _executable_for(
         self, arrays: Mapping[str, np.ndarray | Argument], sizes: Mapping[str, int] | None
     ) -> Executable:  # fmt: skip
-        shapes = tuple([(name, array.shape) for name, array in arrays.items()])
-        key = (shapes, tuple(sorted(sizes.items())) if sizes else ())
-        chosen = self._choices.known(key)
-        if chosen is None:
-            order = self._executable.free_inputs
-            chosen = self._choices.choose(key, dict(zip(order, self._inputs.in_order(arrays, order))), sizes)
-        ready, executable = chosen
+        order = self._executable.free_inputs
+        ready, executable = self._choices.of(
+            arrays, lambda: dict(zip(order, self._inputs.in_order(arrays, order))), sizes
+        )
         if executable is not self._executable:
             # What a run that goes on has to say is said here, not lost.
             self._executable.settle()

@@ -25,11 +25,8 @@ class TunedStep(Step):
         self._choices = Choices(self._ready, self.device, self._loaded)
 
     def _executable_for(self, arrays: Mapping[str, np.ndarray | Argument]) -> Executable:
-        shapes = tuple([(name, array.shape) for name, array in arrays.items()])
-        chosen = self._choices.known(shapes)
-        if chosen is None:
-            order = self._executable.free_inputs
-            given = dict(zip(order, self._inputs.in_order(arrays, order)))
-            chosen = self._choices.choose(shapes, {**given, **self._live})
-        self._ready, executable = chosen
+        order = self._executable.free_inputs
+        self._ready, executable = self._choices.of(
+            arrays, lambda: {**dict(zip(order, self._inputs.in_order(arrays, order))), **self._live}
+        )
         return executable

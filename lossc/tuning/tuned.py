@@ -25,7 +25,6 @@ def tuned_program(untuned: Ready, device: Device, given: Sequence[Given], sizes:
     names = kernels_in_turn(untuned.program, sizes)
     if not names:
         return untuned
-    assert untuned.asked is not None
     asked = replace(untuned.asked, decisions={})
     key = program_key(device, asked, sizes, names)
     decisions = recall_decisions(key)

@@ -38,7 +38,6 @@ def test_the_same_training(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def made_up(untuned: Ready, device: Any, given: Any, sizes: dict[str, int]) -> Ready:
         asked.append(dict(sizes))
-        assert untuned.asked is not None
         names = [name for name, choice in untuned.levels.lowered.choices.items() if choice.strategy != "matmul"]
         decisions = {name: Decision(Candidate("row-item"), "a test") for name in names}
         decided = replace(untuned.asked, decisions=decisions)
