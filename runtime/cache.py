@@ -30,7 +30,8 @@ def cache_folder(name: str) -> Path:
     """The folder `name` of lossc's cache; it need not exist yet."""
     chosen = os.environ.get("LOSSC_CACHE_DIR")
     if chosen:
-        return Path(chosen).expanduser() / name
+        # Path.expanduser raises where there is no such user.
+        return Path(os.path.expanduser(chosen)) / name
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("lossc", appauthor=False)) / name

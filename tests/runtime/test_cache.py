@@ -241,3 +241,12 @@ def test_the_folder_is_the_users_choice(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert cache_folder("programs") == tmp_path / "programs"
     monkeypatch.delenv("LOSSC_CACHE_DIR")
     assert cache_folder("programs").parent.name == "lossc"
+
+
+def test_a_home_of_nobody_is_a_folder_like_any_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LOSSC_CACHE_DIR", "~nobody-of-that-name/x")
+    cache = Cache(cache_folder("programs"))
+    cache.put(KEY, PAYLOAD)
+    assert cache.get(KEY) == PAYLOAD
+    assert cache.folder == Path("~nobody-of-that-name/x/programs")
