@@ -165,9 +165,6 @@ def _function(row: Row) -> Loss:
         (value,) = plan.run(plan.program, arrays)
         return value if plan.reduced else value.reshape(plan.layout.result)
 
-    loss.__name__ = loss.__qualname__ = row.name
-    loss.__signature__ = row.signature  # type: ignore[attr-defined]
-    loss.__doc__ = row.help
     return loss
 
 

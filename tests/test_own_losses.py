@@ -49,6 +49,11 @@ def test_a_python_function() -> None:
     assert (smooth.__name__, smooth.__doc__) == ("smooth", "A square that becomes a line.")
 
 
+def test_a_text_says_what_it_takes() -> None:
+    assert F.function(MEAN_SQUARE).__doc__ == "square(x: f32[N], t: f32[N])"
+    assert F.function(lambda x: x.sum()).__doc__ is None
+
+
 def test_a_text_takes_any_size_and_converts_floats() -> None:
     square = F.function(MEAN_SQUARE)
     for count in (3, 5):

@@ -22,6 +22,8 @@ Loss = Callable[..., Any]
 def functions(make: Callable[[Row], Loss], minimum: Loss, module: str) -> dict[str, Loss]:
     """The functions of `module` by their names; `make` gives the one of a row."""
     found = {name: make(row) for name, row in LOSSES.items()}
+    for name, row in LOSSES.items():
+        found[name].__signature__, found[name].__doc__ = row.signature, row.help  # type: ignore[attr-defined]
     found["triplet_margin_with_distance_loss"] = triplets_by_distance(found, minimum)
     for name, function in found.items():
         function.__module__, function.__name__, function.__qualname__ = module, name, name

@@ -52,6 +52,13 @@ class OwnLoss:
         if any(parameter.kind not in _NAMED for parameter in self.signature.parameters.values()):
             raise LirError(f"{self.name}{self.signature}: every argument of a loss has a name of its own")
 
+    @property
+    def help(self) -> str | None:
+        """The docstring of the Python function, or what the graph takes."""
+        if self.signature is not None:
+            return self.definition.__doc__
+        return f"{self.name}({', '.join(f'{name}: {type_}' for name, type_ in self.inputs.items())})"
+
     def read(self, arguments: Sequence[Any], keywords: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments of a call by name, those with a default among them. Raises RefusedCall."""
         if self.signature is not None:

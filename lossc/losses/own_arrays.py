@@ -36,7 +36,7 @@ class OwnFunction:
     def __init__(self, definition: Definition) -> None:
         self.own = OwnLoss(definition)
         self.__name__ = self.__qualname__ = self.own.name
-        self.__doc__ = getattr(definition, "__doc__", None) if self.own.signature is not None else OwnFunction.__doc__
+        self.__doc__ = self.own.help
 
     def __call__(self, *arguments: Any, **keywords: Any) -> Any:
         program, arrays = self._prepare(arguments, keywords)

@@ -183,9 +183,6 @@ def _function(row: Row) -> Loss:
             return handle_torch_function(loss, given, *arguments, **keywords)
         return calls(values, settings, given, () if keywords else arguments)
 
-    loss.__name__ = loss.__qualname__ = row.name
-    loss.__signature__ = row.signature  # type: ignore[attr-defined]
-    loss.__doc__ = row.help
     keep_out_of_graphs(loss)
     return loss
 

@@ -70,7 +70,7 @@ def function(loss: Definition) -> Any:
         return Differentiable.apply(plan, *given)
 
     of_tensors.__name__ = of_tensors.__qualname__ = own.name
-    of_tensors.__doc__ = getattr(loss, "__doc__", None) if own.signature is not None else function.__doc__
+    of_tensors.__doc__ = own.help
     keep_out_of_graphs(of_tensors)
     return of_tensors
 
