@@ -17,8 +17,8 @@ from lossc.arrays import to_dtype
 from lossc.losses.errors import RefusedElementType, RefusedKind, Unsupported
 
 try:
-    # torch has no public way to ask for these.
-    from torch._C import _are_functorch_transforms_active, _disabled_torch_dispatch_impl, _has_storage
+    # torch has no public way to ask for these; its `jit.is_tracing` takes twice as long.
+    from torch._C import _are_functorch_transforms_active
     from torch._C import _is_tracing as is_tracing
     from torch._C._dynamo import eval_frame, guards
     from torch._C._functorch import is_functorch_wrapped_tensor
@@ -42,7 +42,7 @@ DTYPE_OF = {name: dtype for dtype, name in DTYPES.items()}
 
 PLAIN = (Tensor, torch.nn.Parameter)
 # What a class of tensors has that does not say how its operations are done.
-_NOTHING = _disabled_torch_dispatch_impl
+_NOTHING = vars(Tensor)["__torch_dispatch__"]
 
 
 def as_array(tensor: Tensor, shape: tuple[int, ...]) -> np.ndarray:
@@ -130,6 +130,14 @@ def check_upstreams(function: str, upstreams: Iterable[Tensor]) -> None:
         raise Unsupported(f"{function}: lossc.torch takes one incoming gradient at a time, found a batch of them",
                           f"leave out is_grads_batched=True and vectorize=True, or {instead}")  # fmt: skip
     _check_tangents(function, upstreams, instead)
+
+
+def _has_storage(tensor: Tensor) -> bool:
+    try:
+        tensor.untyped_storage()
+    except NotImplementedError:
+        return False
+    return True
 
 
 def _check_tangents(function: str, tensors: Iterable[Tensor], instead: str) -> None:
