@@ -3,7 +3,8 @@
 In: `slice`, `concat` or `pad`, a point, the scope there. Out: the value, with the statements it takes. A slice is a
 shifted index. What may lie beside its operand begins as what is there instead, and is replaced where the operand has
 elements: a vector that lies within it is loaded as one, the one or two that straddle its ends lane by lane. So no
-element is read that is not there, and an operand that has none is never read.
+element is read that is not there, and an operand that has none is never read. Where the place is a number, as in the
+last vector of a row, what cannot be is not emitted, and what must be is not asked.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from ...ir.function import Op, Value
+from ...ir.integers import INTEGER_OPERATIONS
 from ...ir.kernel import (
     Apply,
     Assign,
@@ -35,6 +37,8 @@ from ...ir.types import DimLike, is_float
 from ...ir.windows import offsets
 from .points import Coordinate, Lanes, Point, size_of, widen
 from .scope import Scope
+
+ALWAYS, NEVER = Const(True, "bool"), Const(False, "bool")
 
 
 class Emits(Protocol):
@@ -91,13 +95,18 @@ def window(emitter: Emits, op: Op, point: Point, scope: Scope) -> Expr:
     beside = _beside(op, dtype, width)
     if not branches:
         return beside
+    for branch in branches:
+        if branch.condition == ALWAYS and branch.mask is None:
+            scope.statements += branch.statements
+            return branch.value
     found = emitter.fresh(op.result.name, dtype, width)
     scope.statements.append(Declare(found, beside))
     for branch in branches:
         value = widen(branch.value, width)
         if branch.mask is not None:
             value = Apply("select", (widen(branch.mask, width), value, found), dtype, width)
-        scope.statements.append(If(branch.condition, (*branch.statements, Assign(found, value))))
+        statements = (*branch.statements, Assign(found, value))
+        scope.statements += statements if branch.condition == ALWAYS else [If(branch.condition, statements)]
     return found
 
 
@@ -149,18 +158,17 @@ def _value(emitter: Emits, place: Place, scope: Scope) -> Expr:
 def _branches(emitter: Emits, place: Place, scope: Scope) -> list[_Branch]:
     """What an operand gives where it has elements: as whole vectors, then lane by lane."""
     at, size = place.at, size_of(place.operand.type.shape[place.axis])
-    if not isinstance(at, Lanes) and at.width == 1:
-        return [_branch(emitter, place, scope, _both(_at_least(at, integer(0)), _below(at, size)))]
-    if not isinstance(at, Lanes):
+    if not isinstance(at, Lanes) and at.width > 1:
         return [_lane_by_lane(emitter, place, scope, at, None)]
-    if at.width == 1:
-        return [_branch(emitter, place, scope, _both(_at_least(at.base, integer(0)), _below(at.base, size)))]
-    end = add(at.base, integer(at.width))
-    whole = _both(_at_least(at.base, integer(0)), _at_least(size, end))
-    whole = emitter.let(scope, "whole", whole)
-    some = _both(_both(_below(integer(0), end), _below(at.base, size)), Apply("not", (whole,), "bool"))
-    wide = Apply("add", (widen(at.base, at.width), Iota("i64", at.width)), "i64", at.width)
-    return [_branch(emitter, place, scope, whole), _lane_by_lane(emitter, place, scope, wide, some)]
+    start, width = (at.base, at.width) if isinstance(at, Lanes) else (at, 1)
+    end = add(start, integer(width))
+    whole = emitter.let(scope, "whole", _both(_at_least(start, integer(0)), _at_least(size, end)))
+    found = [] if whole == NEVER else [_branch(emitter, place, scope, whole)]
+    some = _both(_both(_below(integer(0), end), _below(start, size)), _not(whole)) if width > 1 else NEVER
+    if some != NEVER:
+        lanes = Apply("add", (widen(start, width), Iota("i64", width)), "i64", width)
+        found.append(_lane_by_lane(emitter, place, scope, lanes, some))
+    return found
 
 
 def _branch(emitter: Emits, place: Place, scope: Scope, condition: Expr) -> _Branch:
@@ -192,13 +200,27 @@ def _moved(here: Coordinate, by: Expr) -> Coordinate:
     return here if by == integer(0) else Apply("add", (here, widen(by, here.width)), "i64", here.width)
 
 
+def _compared(op: str, a: Expr, b: Expr) -> Expr:
+    """A comparison of whole numbers; its truth where they are known. Of a constant condition drivers warn."""
+    if isinstance(a, Const) and isinstance(b, Const):
+        return Const(bool(INTEGER_OPERATIONS[op](int(a.value), int(b.value))), "bool", a.width)
+    return Apply(op, (a, b), "bool", a.width)
+
+
 def _at_least(a: Expr, b: Expr) -> Expr:
-    return Apply("ge", (a, b), "bool", a.width)
+    return _compared("ge", a, b)
 
 
 def _below(a: Expr, b: Expr) -> Expr:
-    return Apply("lt", (a, b), "bool", a.width)
+    return _compared("lt", a, b)
 
 
 def _both(a: Expr, b: Expr) -> Expr:
+    for known, other in ((a, b), (b, a)):
+        if isinstance(known, Const):
+            return other if known.value else known
     return Apply("and", (a, b), "bool", a.width)
+
+
+def _not(a: Expr) -> Expr:
+    return Const(not a.value, "bool", a.width) if isinstance(a, Const) else Apply("not", (a,), "bool", a.width)
