@@ -147,8 +147,8 @@ class CompiledFunction:
     Gradients are called `grad_<name>` there. `sizes={"B": 32}` binds dimensions that no input has.
 
     Inputs may be pyopencl arrays in the context of the device. `device_results=True` gives pyopencl arrays, too; where
-    all inputs are such arrays the call does not wait, and what fails in it is raised when a result is read or waited
-    for, or by the next call. From the first `compile_step` of a graph on, a call that reads its parameters waits.
+    all inputs are such arrays the call does not wait, and what fails in it is raised when a result is read by its
+    `get` or waited for, or by the next call. While a graph has a step, a call that reads its parameters waits.
     """
 
     def __init__(

@@ -55,7 +55,8 @@ class Pending:
 
 
 class DeviceArray(pyopencl.array.Array):
-    """A result on the device. `get`, `get_async`, `finish` and `map_to_host` raise the error of its run."""
+    """A result on the device. `get`, `get_async`, `finish` and `map_to_host` raise the error of its run; what takes its
+    memory, as `cl.enqueue_copy` or a kernel of the user's, does not."""
 
     pending: Pending | None = None
 

@@ -46,12 +46,15 @@ class _Lease:
     __slots__ = ("__array_interface__", "__weakref__", "_block", "_pool")
 
     def __init__(self, block: np.ndarray, pool: OutputPool):
-        self.__array_interface__ = block.__array_interface__
         self._block = block
-        self._pool = pool
+        self._pool: OutputPool | None = pool
+        self.__array_interface__ = block.__array_interface__
 
     def __del__(self) -> None:
-        self._pool._give_back(self._block)
+        # An interrupt may have come before there was one.
+        pool = getattr(self, "_pool", None)
+        if pool is not None:
+            pool._give_back(self._block)
 
 
 class OutputPool:
@@ -85,7 +88,7 @@ class OutputPool:
             memory = np.empty(nbytes + ALIGNMENT, np.uint8)
             return np.ndarray(shape, dtype, memory, -address_of(memory) % ALIGNMENT)
         size = _block_size(nbytes + PAGE)
-        block = self._taken(size)
+        block = self._idle_block(size)
         if block is None:
             block = _new_block(size)
         start = (apart_from + PAGE // 2) % PAGE // ALIGNMENT * ALIGNMENT if apart_from else 0
@@ -95,7 +98,7 @@ class OutputPool:
         """Lets go of every idle block."""
         self._idle.clear()
 
-    def _taken(self, nbytes: int) -> np.ndarray | None:
+    def _idle_block(self, nbytes: int) -> np.ndarray | None:
         """The idle block of this size that was used last, which is idle no more."""
         for block in reversed(list(self._idle.values())):
             if block.nbytes == nbytes and self._idle.pop(id(block), None) is not None:
@@ -129,10 +132,19 @@ def address_of(memory: Any) -> int:
         # A fourth of the time that NumPy takes to say it, for every array of a run of a few microseconds.
         return _addressof(_from_buffer(memory))
     except (TypeError, ValueError, BufferError):
-        # Of read-only and of empty arrays, and of element types that Python's buffers do not have.
+        if is_buffer(memory):
+            # Of a signal handler.
+            raise
         if not memory.flags.c_contiguous:
             raise CompilerBug(f"an array with strides {memory.strides} is taken for one in one piece") from None
         return memory.__array_interface__["data"][0]
+
+
+def is_buffer(array: np.ndarray) -> bool:
+    """Whether ctypes and pyopencl take the array: not if it is read-only, empty, in several pieces, or of a dtype that
+    Python's buffers do not have, such as bfloat16."""
+    flags = array.flags
+    return flags.c_contiguous and flags.writeable and array.nbytes > 0 and array.dtype.isbuiltin == 1
 
 
 def _block_size(nbytes: int) -> int:
@@ -188,12 +200,10 @@ def argument_for(device: Device, array: np.ndarray, access: Access = "read") -> 
         return Argument(placeholder.value, array, (placeholder,))
     if device.info.shared_pointers:
         svm = load_pyopencl().SVM
-        try:
+        if is_buffer(array):
             return Argument(svm(array), array)
-        except (ValueError, BufferError):
-            # pyopencl takes neither read-only arrays nor dtypes without a buffer protocol, such as bfloat16.
-            window = _writable_bytes(array)
-            return Argument(svm(window), array, (window,))
+        window = _writable_bytes(array)
+        return Argument(svm(window), array, (window,))
     argument = Argument(_buffer(device, nbytes), array, copied=True)
     if access != "write":
         cl = load_pyopencl()

@@ -70,7 +70,9 @@ class Prepared:
             found = {**dict(zip(self.free_inputs, shapes)), **{n: a.array.shape for n, a in fixed.items()}}
             bound = bind_dimensions(self.program.inputs, found, sizes)
             while len(plans) >= MOST_PLANS:
-                plans.pop(next(iter(plans)), None)
+                # A handler's run may let go of plans meanwhile.
+                for oldest in list(plans)[:1]:
+                    plans.pop(oldest, None)
             if runs.planning >= MOST_NESTED:
                 raise LirError(f"{MOST_NESTED} runs are begun, each in the middle of another",
                                "have signals come less often than their handler takes")  # fmt: skip

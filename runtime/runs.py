@@ -1,6 +1,6 @@
 """What the runs of one thread have of their own.
 
-In: a device. Out: `Runs`: plans by shapes, memory for their temporaries, pointers, and the run that was started and not
+In: a device. Out: `Runs`: plans by shapes, memory for their temporaries, and the run that was started and not
 waited for. A plan is for one run at a time: its kernel objects hold the arguments. So a run that begins in the middle
 of another of the same thread, in a signal handler or a finalizer, has all of this for itself.
 """
@@ -12,20 +12,18 @@ from typing import Any
 
 from .device import Device
 from .plan import Plan, Temporaries
-from .pointers import Pointers
 
 
 class Runs:
     """`busy` while a run uses this; `planning` counts the plans that are being made, one in the middle of another."""
 
-    __slots__ = ("_device", "_inner", "busy", "pending", "planning", "plans", "pointers", "temporaries")
+    __slots__ = ("_device", "_inner", "busy", "pending", "planning", "plans", "temporaries")
 
     def __init__(self, device: Device) -> None:
         self.busy, self.planning = False, 0
         self.plans: dict[Any, Plan] = {}
         self.temporaries = {where: Temporaries(device, where, self.plans.clear) for where in (False, True)}
         self.pending: Any = None
-        self.pointers = Pointers()
         self._device = device
         self._inner: Runs | None = None
 

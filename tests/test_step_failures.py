@@ -14,6 +14,7 @@ import lossc
 from lossc import nn, optim
 from lossc.runtime.device import Device
 from lossc.training import accumulate, update
+from lossc.training.checkpoint import Done
 
 
 def test_a_wrong_label_changes_no_parameter(any_device: Device) -> None:
@@ -259,6 +260,6 @@ def test_a_scale_that_was_not_sent_is_sent_again(device: Device, monkeypatch: py
         patch.setattr(update, "send", interrupted)
         with pytest.raises(KeyboardInterrupt):
             step(x=batch)
-    step._batches, step._shares = 0, 0.0
+    step._done = Done(step.count)
     step(x=batch)
     assert (before - g.parameters["w"]).tolist() == [0.25] * 4

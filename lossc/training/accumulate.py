@@ -68,9 +68,8 @@ class Accumulator:
         return Executable(ready.program, device, ready.sources, ready.options, read, {"result": self.total.argument})
 
     def adding(self, share: float, first: bool) -> Executable:
-        """What adds the gradients times `share`, to be launched behind the run that makes them; the first batch
+        """What adds the gradients times `share`, to be run after what makes them; the first batch
         replaces what was there."""
         self._share.array[()] = share
         send(self.total.device, self._share)
-        self.total.device_is_newer = self.total.argument.copied
         return self._begin if first else self._add

@@ -52,7 +52,7 @@ class Arena:
     """One array for tensors that are used together. It begins as zeros.
 
     Where the device reads the host's memory `array` is all there is. Elsewhere the device has a copy: `receive` and
-    `send` bring one side up to date. Who runs kernels that use it says so before (`to_device`), or where they write to it
+    `send` bring one side up to date. Who runs kernels that read it says so before (`to_device`), or that write to it
     (`to_kernels`).
     """
 

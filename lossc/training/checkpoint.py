@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike, fspath
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,6 +22,16 @@ from lossc.arrays import to_dtype
 from lossc.ir.diagnostics import LirError
 
 OPTIMIZER_PREFIX = "optimizer."
+
+
+class Done(NamedTuple):
+    """What a step has done: updates, batches that wait for the next one, what those count together, and all batches
+    that something was drawn for."""
+
+    updates: int = 0
+    waiting: int = 0
+    shares: float = 0.0
+    drawn: int = 0
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,7 @@ class Clip:
         return self._ready.levels
 
     def clipping(self, sources: Mapping[str, Arena], scale: float) -> Executable:
-        """What clips `scale` times the gradients in `sources`, to be launched behind the run that makes them."""
+        """What clips `scale` times the gradients in `sources`, to be run after what makes them."""
         self._scale.array[()] = scale
         send(self.device, self._scale)
         key = tuple(id(arena) for arena in sources.values())

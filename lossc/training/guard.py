@@ -1,7 +1,7 @@
 """What a failed check keeps from happening: an error in a batch changes no parameter, and no sum of gradients.
 
 In: the status words of the run that makes the gradients, in the device's memory. Out: a condition over them, as LIR:
-what is launched behind that run, before anybody has looked whether it failed, puts back what was there before.
+what is launched after that run, before anybody has looked whether it failed, puts back what was there before.
 """
 
 from __future__ import annotations

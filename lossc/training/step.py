@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,6 +30,7 @@ from lossc.runtime.execute import Executable
 from lossc.runtime.memory import Argument
 from lossc.training.accumulate import Accumulator, checked_share
 from lossc.training.checkpoint import (
+    Done,
     Progress,
     parameters_in,
     progress_in,
@@ -45,16 +46,6 @@ from lossc.training.trained import Trained, check_groups, make_arenas
 if TYPE_CHECKING:
     from lossc.compiler import Compiled
     from lossc.reports.explain import KernelReport
-
-
-class Done(NamedTuple):
-    """What a step has done: updates, batches that wait for the next one, what those count together, and all batches
-    that something was drawn for."""
-
-    updates: int = 0
-    waiting: int = 0
-    shares: float = 0.0
-    drawn: int = 0
 
 
 class Step:

@@ -29,6 +29,11 @@ class Trained:
     state: Mapping[str, Arena]
     update: Update
 
+    @property
+    def arenas(self) -> tuple[Arena, ...]:
+        """All that an update uses."""
+        return (self.parameters, self.gradients, *self.state.values())
+
 
 def check_groups(optimizer: Optimizer, parameters: Parameters) -> None:
     """Raise LirError where the optimizer has settings for a group that no parameter is in."""
