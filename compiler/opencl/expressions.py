@@ -6,6 +6,8 @@ in `helpers.py`.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from ...ir.diagnostics import CompilerBug
@@ -90,6 +92,9 @@ def _extreme(op: str, operands: list[str], dtype: str, width: int) -> str:
     # b where it is beyond a or NaN, else a: a NaN on either side stays. fmax would drop it.
     a, b = operands
     beyond = f"({b} {'>' if op == 'max' else '<'} {a})"
+    if width == 1 and dtype in ("i8", "u8", "i16"):
+        # Literals and results of arithmetic are ints in C: a call would be ambiguous.
+        return f"{beyond} ? {b} : {a}"
     if not is_float(dtype):
         return f"{op}({a}, {b})"
     if width == 1:
@@ -131,8 +136,14 @@ def literal(value: float | int | bool, dtype: str) -> str:
         if dtype == "i64":
             return "(-9223372036854775807L - 1L)" if number == -(2**63) else f"{number}L"
         return f"({number})" if number < 0 else str(number)
+    return _float_literal(float(value).hex(), dtype)
+
+
+@lru_cache(maxsize=1024)
+def _float_literal(value: str, dtype: str) -> str:
+    """The same of a float, given by its bits: a kernel has few of them, many times, and -0 is not 0."""
     kind, suffix = (np.float64, "") if dtype == "f64" else (np.float32, "f")
-    number = kind(value)
+    number = kind(float.fromhex(value))
     if np.isnan(number):
         return "(float)NAN" if suffix else "(double)NAN"
     if np.isinf(number):

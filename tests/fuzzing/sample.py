@@ -29,6 +29,8 @@ MOST_ELEMENTS = 12_000
 LARGEST_MATRIX = 2_000
 """Elements. The simulator takes seconds for a product of larger ones."""
 NAMES = "NCHW"
+NAMED = (0.25, 0.1)
+"""How often the first axis has a name in place of its size, and any other."""
 IGNORED = {"i32": -100, "i64": -100, "i8": -100, "u8": 0}
 """Integer types of labels, each with the one that is ignored."""
 
@@ -57,8 +59,15 @@ class Labels:
         return IGNORED[self.part.tensor.dtype]
 
 
+def reduced(x: Tensor, name: str, places: Axes, keepdims: bool = False) -> Tensor:
+    found = x.apply(name, axes=places)
+    if not keepdims:
+        return found
+    return found.reshape(tuple(1 if place in places else size for place, size in enumerate(x.shape)))
+
+
 class Sample:
-    """`floats` and `truths` are what there is so far; steps take of it and add to it."""
+    """`floats`, `truths` and `integers` are what there is so far; steps take of it and add to it."""
 
     def __init__(self, seed: int):
         self.random = random.Random(seed)
@@ -66,15 +75,16 @@ class Sample:
         self.sizes = self._choose_sizes()
         self.axes: Axes = tuple(range(len(self.sizes)))
         self.dims: tuple[DimLike, ...] = tuple(
-            named(name) if self.chance(0.1 if axis else 0.25) else size
+            named(name) if self.chance(NAMED[axis > 0]) else size
             for axis, (name, size) in enumerate(zip(NAMES, self.sizes))
         )
-        self.floats = [self._input("x", "f32", self.axes)]
+        self.floats = [self._float_input("x", self.axes)]
         if self.chance(0.5):
-            self.floats.append(self._input("y", "f32", self.axes))
+            self.floats.append(self._float_input("y", self.axes))
         for name in "uv"[: self.random.randint(0, 2)]:
-            self.floats.append(self._input(name, "f32", self._some_axes()))
+            self.floats.append(self._float_input(name, self._some_axes()))
         self.truths = [self._input("p", "bool", self._some_axes())] if self.chance(0.25) else []
+        self.integers: list[Part] = []
         self.labels = self._choose_labels() if self.chance(0.5) else None
         self.matrix = self._choose_matrix() if self.chance(0.3) else None
 
@@ -127,6 +137,13 @@ class Sample:
     def _input(self, name: str, dtype: str, axes: Axes) -> Part:
         return Part(self.builder.tensor(self.builder.input(name, Type(dtype, self.shape(axes)))), axes)
 
+    def _float_input(self, name: str, axes: Axes) -> Part:
+        """An input of f32, or of another type and widened or rounded."""
+        if not self.chance(0.15):
+            return self._input(name, "f32", axes)
+        given = self._input(name, self.one_of(("f16", "bf16", "f64", "i32", "u8")), axes)
+        return Part(given.tensor.cast("f32"), axes)
+
     # --- parts ---
 
     def shape(self, axes: Axes) -> tuple[DimLike, ...]:
@@ -173,10 +190,10 @@ class Sample:
         """At once, with axes of size 1 left and dropped, or one axis after the other."""
         rest = tuple(axis for place, axis in enumerate(part.axes) if place not in places)
         if rest and self.chance(0.2):
-            return Part(part.tensor._reduce(name, places, True).reshape(self.shape(rest)), rest)
+            return Part(reduced(part.tensor, name, places, True).reshape(self.shape(rest)), rest)
         if len(places) > 1 and self.chance(0.3):
-            return Part(part.tensor._reduce(name, places[-1:], False)._reduce(name, places[:-1], False), rest)
-        return Part(part.tensor._reduce(name, places, False), rest)
+            return Part(reduced(reduced(part.tensor, name, places[-1:]), name, places[:-1]), rest)
+        return Part(reduced(part.tensor, name, places), rest)
 
     def reduced(self, name: str, part: Part) -> Part:
         return self.reduce(name, part, self.some_places(part))
