@@ -7,7 +7,8 @@ float64 and a bound on the error of an evaluation in the declared dtypes. Standa
     error(sum a)   <= sum error(a) + min(n - 1, LAMBDA * sqrt(n)) * u * sum |a|
 
 u is the unit roundoff. The second line is the probabilistic bound for sums (Higham and Mary 2019): for LAMBDA = 6 it is
-missed once in 10^7, whatever the order. A truth value has an error where it could turn out the other way.
+missed once in 10^7, whatever the order. A truth value has an error where it could turn out the other way, and anything
+may come of an index that could be another.
 """
 
 from __future__ import annotations
@@ -119,8 +120,9 @@ def _evaluate(op: Op, known: dict[Value, Bounded], sizes: Mapping[str, int], uni
     elif op.name in WINDOWS:
         error = _window_error(context, definition.evaluate, operands)
     elif op.name == "gather":
-        assert operands[1].error is None, "an index must be exact"
         error = None if operands[0].error is None else evaluate(operands[0].error, operands[1].value)
+        if operands[1].error is not None:
+            error = _joined(error, np.where(operands[1].error > 0, math.inf, 0.0))
     elif op.name == "reduce_sum":
         error = _sum_error(op, operands[0], value, unit)
     elif definition.kind == "reduce":

@@ -32,9 +32,12 @@ def arrays(example: Example, kind: str) -> dict[str, Array]:
             made = _floats(generator, shape, kind)
         elif value.type.dtype == "bool":
             made = generator.integers(0, 2, shape)
-        else:
+        elif value.name[0] == "t":
             made = _labels(generator, shape, value.type.dtype, example.classes)
-        found[value.name] = np.asarray(made).astype(numpy_dtype(value.type.dtype))
+        else:
+            made = generator.integers(0 if value.type.dtype == "u8" else -3, 4, shape)
+        with np.errstate(over="ignore"):
+            found[value.name] = np.asarray(made).astype(numpy_dtype(value.type.dtype))
     return found
 
 

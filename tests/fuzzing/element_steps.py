@@ -122,7 +122,10 @@ def rename_axes(sample: Sample) -> None:
 
 def differentiate(sample: Sample) -> None:
     """A gradient by an input, which is a value like others."""
-    by = sample.one_of([part for part in sample.floats if part.tensor.value in sample.builder.inputs])
+    inputs = [part for part in sample.floats if part.tensor.value in sample.builder.inputs]
+    if not inputs:
+        return
+    by = sample.one_of(inputs)
     operands = (sample.pick().tensor.value, by.tensor.value)
     (gradient,) = sample.builder.emit_many("grad", operands, {"upstream": False}, ("inner",))
     sample.add(sample.builder.tensor(gradient), by.axes)

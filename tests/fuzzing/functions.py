@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+import math
+import random
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lossc.compiler.gradient import request_gradients
 from lossc.ir.function import Function, Module
-from lossc.ir.types import is_float
+from lossc.ir.types import dim_names, is_float
 
 from . import element_steps as element
 from . import row_steps as row
+from . import typed_steps as typed
 from . import window_steps as window
-from .sample import NAMES, Choice, Sample
+from .sample import MOST_ELEMENTS, NAMES, Choice, Sample
 
 STEPS = {
     element.apply_unary: 5, element.apply_binary: 8, element.apply_numbers: 5, element.compare: 2, element.select: 4,
     element.view: 3, element.rename_axes: 3, element.differentiate: 0.5, row.reduce: 8, row.sum_samples: 2,
     row.normalize: 3, row.mix_reductions: 2, row.use_extremes: 3, row.take_softmax_apart: 6, row.pick_by_label: 4,
     row.ignore_labels: 2, row.multiply_matrices: 2, row.call_composite: 4,
-    window.look_elsewhere: 3,
+    window.look_elsewhere: 3, typed.round_off: 2, typed.raise_to_power: 1.5, typed.count: 1.5,
+    typed.calculate_with_integers: 2, typed.pick_elsewhere: 2,
 }  # fmt: skip
 """Each with how often it is taken, beside the others."""
 LENGTHS = {2: 1, 4: 3, 6: 4, 9: 3, 13: 1}
 OUTPUTS = {1: 5, 2: 4, 3: 2, 4: 1}
+OTHER_SIZES = (0, 1, 2, 3, 8, 16, 31, 64, 100, 1000, 4097)
 GRADIENTS = {"none": 5, "all": 4, "some": 3, "upstream": 2, "second": 2}
 
 
@@ -39,6 +44,16 @@ class Example:
     @property
     def module(self) -> Module:
         return Module({self.function.name: self.function})
+
+    def resized(self, choose: random.Random) -> Example | None:
+        """The same with other sizes for what has a name; None where nothing has."""
+        named = {name for value in self.function.inputs for dim in value.type.shape for name in dim_names(dim)}
+        if not named:
+            return None
+        sizes = {name: choose.choice(OTHER_SIZES) if name in named else size for name, size in self.sizes.items()}
+        if math.prod(sizes.values()) > MOST_ELEMENTS:
+            return None
+        return replace(self, sizes=sizes, classes=max(1, min(self.classes, *(sizes[name] for name in named))))
 
 
 def make_example(seed: int) -> Example:
@@ -67,7 +82,7 @@ def _function(sample: Sample) -> Function:
 def _with_gradients(sample: Sample, function: Function) -> Function:
     floats = [value.name for value in function.inputs if is_float(value.type.dtype)]
     kind = _drawn(sample, GRADIENTS)
-    if kind == "none":
+    if kind == "none" or not floats:
         return function
     some = floats if kind == "all" else sample.random.sample(floats, sample.random.randint(1, len(floats)))
     first = request_gradients(function, some, of=0, upstream=kind == "upstream")

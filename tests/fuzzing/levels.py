@@ -3,7 +3,7 @@
 `passes` is the function after all passes against the function as it is written, both in the interpreter, and each pass
 against the one before; `simulator` is simulated kernels for a device of random figures, by a random choice of
 strategies; `intel` and `pocl` are the devices of those names, into fresh memory that holds NaN and into arrays that are
-given.
+given, and with other sizes than those of the first run.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ Run = Callable[[Arrays], list[Array]]
 ROUNDING = ("reassociate", "lower-activations", "share-divisors")
 EXTENDING = ("stabilize", "fuse-nll")
 """Passes that move roundings, and those that also say something where the original is no number."""
+OTHER_SIZES = 2
 GRADIENTS_FIRST = ("inline", "expand", "simplify", *AS_WRITTEN)
 """Which of several equal elements a gradient goes to is seen before simplifying or after."""
 
@@ -91,6 +92,7 @@ class Subject:
                     return run(given, self.poisoned_outputs(compiled))
 
                 yield from self.check_run(f"{level} ({how})", into_nan)
+                yield from self.check_sizes(f"{level} ({how})", run)
 
     def poisoned_outputs(self, compiled: Compiled) -> dict[str, Array]:
         """Arrays to write to, with nonsense in them."""
@@ -107,6 +109,17 @@ class Subject:
             if reference is not None:
                 found = run(arrays(self.example, kind))
                 yield from compared(f"{where}, {kind}", self.prepared, reference, found)
+
+    def check_sizes(self, where: str, run: Run) -> Iterator[str]:
+        """What was compiled once, with other sizes for what has a name."""
+        for _ in range(OTHER_SIZES):
+            other = self.example.resized(self.choose)
+            if other is None:
+                return
+            given = arrays(other, self.kinds[0])
+            reference = refer(self.prepared, given)
+            if reference is not None:
+                yield from compared(f"{where}, {dict(other.sizes)}", self.prepared, reference, run(given))
 
     def check_passes(self) -> Iterator[str]:
         """What the passes made of certain numbers. NaN and infinities are looked at pass by pass."""
