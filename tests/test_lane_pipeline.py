@@ -51,3 +51,23 @@ def test_inputs_wait_where_columns_are_neither_few_nor_many(columns: int, inputs
     launch, *_ = compiled.program.steps[0].variants[-1].launches
     waiting = [array.holds for array in launch.kernel.private_arrays]
     assert sum(value in schedule.function.inputs for value in waiting) == inputs
+
+
+OWN_LABEL = """func @f(%x: f32[N, 10, 40], %y: f32[N, 10, 40]) -> (%z: f32[N, 10, 40]) {
+  %best = argmax %x {axis = 1}
+  %picked = gather %x, %best {axis = 1}
+  %spread = broadcast %picked {dims = [0, 2], shape = [N, 10, 40]}
+  %difference = sub %spread, %x
+  %z = mul %difference, %y
+  return %z
+}"""
+
+
+@pytest.mark.parametrize("strategy", ["lane-pipeline", "pixel-item", "short-rows", "row-parts", "row-pipeline", None])
+def test_what_is_picked_where_the_row_itself_says(strategy: str | None) -> None:
+    """The pass that goes by it must know which it is: here the first one finds that out."""
+    random = np.random.default_rng(2)
+    x, y = random.standard_normal((2, 3, 10, 40)).astype(np.float32)
+    found = Runner(OWN_LABEL, None, strategy)(x=x, y=y)["z"]
+    picked = np.take_along_axis(x, x.argmax(1, keepdims=True), 1)
+    np.testing.assert_allclose(found, (picked - x) * y, rtol=1e-6)

@@ -152,7 +152,7 @@ def picked_in_passing(schedule: Schedule, stages: Sequence[Stage], columns: int)
         number = next((stage.number for stage in stages if stage.needs(source)), None)
         if not one_a_row or number is None or schedule.varies[op.operands[1]] != frozenset(schedule.rows):
             continue
-        in_time = number <= max(0, schedule.stage[op.result] - 1)
+        in_time = schedule.stage[op.operands[1]] <= number <= max(0, schedule.stage[op.result] - 1)
         if in_time and not any(stage.needs(op.result) for stage in stages[: number + 1]):
             found[op] = number
     return found
