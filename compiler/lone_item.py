@@ -102,7 +102,9 @@ def _divides_its_work(launch: Launch) -> bool:
     """Whether one work-item of a kernel does everything if it is the only one."""
     if launch.kernel.local_size != 1 or launch.kernel.local_arrays:
         return False
-    return launch.global_size == integer(1) or WorkItem("global_size") in set(expressions_in(launch.kernel.body))
+    return launch.global_size == integer(1) or any(
+        expression == WorkItem("global_size") for expression in expressions_in(launch.kernel.body)
+    )
 
 
 # --- all steps in one launch --------------------------------------------------------------------------------

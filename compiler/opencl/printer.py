@@ -120,20 +120,22 @@ class _Printer:
             for inner in walk_expressions(expression)
         ]
         found: dict[str, str] = {}
-        if any(e.dtype == "f64" for e in expressions) or any(b.dtype == "f64" for b in self.kernel.buffers):
+        if "f64" in {e.dtype for e in (*expressions, *self.kernel.buffers)}:
             found[""] = "#pragma OPENCL EXTENSION cl_khr_fp64 : enable"
         for e in expressions:
-            if isinstance(e, Reduce):
-                key = f"{e.op} {e.dtype} {e.operand.width}"
-                found.setdefault(key, reduce_helper(e.op, e.dtype, e.operand.width))
-            if isinstance(e, Apply) and e.op in HELPERS and e.width > 0:
-                found.setdefault(f"{e.op} {e.width}", HELPERS[e.op](e.width))
-            if isinstance(e, Apply) and e.op == "cast" and converts_by_halves(e.operands[0].dtype, e.dtype, e.width):
-                found.setdefault(f"f32_of_i64 {e.width}", f32_of_i64_helper(e.width))
-            if isinstance(e, Load) and self.storage[e.buffer] == "f16" and _is_loaded_by_bits(e):
-                found.setdefault(f"unpack_f16 {e.width}", f16_load_helper(e.width))
-            if isinstance(e, Load) and self.storage[e.buffer] == "bf16":
-                found.setdefault(f"round_bf16 {e.width}", bf16_helper(e.width))
+            match e:
+                case Apply(op="cast", operands=(operand,)) if converts_by_halves(operand.dtype, e.dtype, e.width):
+                    found.setdefault(f"f32_of_i64 {e.width}", f32_of_i64_helper(e.width))
+                case Apply(op=op) if op in HELPERS:
+                    found.setdefault(f"{op} {e.width}", HELPERS[op](e.width))
+                case Load(buffer=buffer) if self.storage[buffer] == "f16" and _is_loaded_by_bits(e):
+                    found.setdefault(f"unpack_f16 {e.width}", f16_load_helper(e.width))
+                case Load(buffer=buffer) if self.storage[buffer] == "bf16":
+                    found.setdefault(f"round_bf16 {e.width}", bf16_helper(e.width))
+                case Reduce(op=op, operand=operand):
+                    found.setdefault(f"{op} {e.dtype} {operand.width}", reduce_helper(op, e.dtype, operand.width))
+                case _:
+                    pass
         for statement in walk_statements(self.kernel.body):
             if isinstance(statement, Store) and self.storage[statement.buffer] in ("f16", "bf16"):
                 dtype, width = self.storage[statement.buffer], statement.value.width
