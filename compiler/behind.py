@@ -1,13 +1,11 @@
-"""What values are computed from, and what an exponent is."""
+"""What values are computed from."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from ..ir.function import Op, Value
 from ..ir.ops import VIEWS, read_here
-from .numbers import round_to
 
 
 def source(value: Value, producer: Mapping[Value, Op]) -> Value:
@@ -32,19 +30,3 @@ def behind(
         if op is not None and value not in stop:
             pending += op.operands if picked else read_here(op)
     return seen
-
-
-def shift_of(exponent: Value, producer: Callable[[Value], Op | None]) -> Op | None:
-    """The subtraction x - m in an exponent that is it, or (x - m) * c for a constant c > 0."""
-    op = producer(exponent)
-    if op is not None and op.name == "mul":
-        shifted = [x for x, factor in (op.operands, op.operands[::-1]) if _is_positive(producer(factor))]
-        op = producer(shifted[0]) if shifted else None
-    return op if op is not None and op.name == "sub" else None
-
-
-def _is_positive(op: Op | None) -> bool:
-    """Whether it is a constant above 0, and finite."""
-    if op is None or op.name != "constant":
-        return False
-    return 0 < round_to(op.attributes["value"], op.result.type.dtype) < math.inf

@@ -9,59 +9,55 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from ..ir.function import Function, Op, Value
-from ..ir.ops import COMPLEMENT, VIEWS
+from ..ir.ops import COMPLEMENT, EXTREMES, VIEWS
 from ..ir.types import is_float
 
 _KEEPS_SIGNS = frozenset({
-    "mul", "div", "neg", "abs", "max", "min", "select", "sqrt", "tanh", "erf", "expm1", "log1p", "gather",
-    "reduce_max", "reduce_min", *VIEWS,
+    "mul", "div", "neg", "abs", "max", "min", "select", "sqrt", "tanh", "erf", "expm1", "log1p", "gather", *EXTREMES,
+    *VIEWS,
 })  # fmt: skip
 """However an operand is rounded, what these give is 0, positive or negative as it was."""
-
-
 _ADDS_UP = frozenset({"add", "sub", "reduce_sum", "cast"})
 """Of what may cancel here, the roundings of each operand say whether anything is left."""
 _EDGE_AT_0 = frozenset({"sqrt", "log", "pow"})
 """Of these a number below 0 is none, however little it is below."""
 
 
-def shows_rounding(function: Function) -> frozenset[Value]:
-    """The values whose last bit decides somewhere, as of a product or quotient. A comparison with 0 or infinity does
-    not ask for that: but at the ends of its type a product is 0 or infinite however it is rounded, and keeps its
-    sign."""
-    return _shown(function)[1]
+@dataclass(frozen=True)
+class Shown:
+    """The values whose last bit decides somewhere. `rounding`: as of a product or quotient. x / 41 > 0 does not ask for
+    that, nor x / 41 < inf: at the ends of its type a quotient is 0 or infinite however it is rounded, and keeps its
+    sign. `sign`: as of a sum or difference, of which x - y > 0 asks, too, and sqrt(x - y): of terms that cancel, the
+    roundings say whether the rest is above 0, or is 0."""
+
+    rounding: frozenset[Value]
+    sign: frozenset[Value]
 
 
-def shows_sign(function: Function) -> frozenset[Value]:
-    """The values whose last bit decides somewhere, as of a sum or difference: of terms that cancel, the roundings say
-    whether the rest is above 0, or is 0."""
-    signs: set[Value] = set()
-    for op in reversed(function.ops):
-        if op.name in _EDGE_AT_0:
-            signs.add(op.operands[0])
-        elif op.name in _KEEPS_SIGNS | _ADDS_UP and not signs.isdisjoint(op.results):
-            signs.update(op.operands)
-    return _shown(function)[0] | signs
-
-
-def _shown(function: Function) -> tuple[frozenset[Value], frozenset[Value]]:
-    """The values whose last bit decides, and those that it decides of though no rounding changes their sign."""
+def shown_in(function: Function) -> Shown:
+    """What is shown of the values of a function, by what is computed of them."""
     numbers = {op.result: op.attributes["value"] for op in function.ops if op.name == "constant"}
-    shown: set[Value] = set()
-    shown_but_sign: set[Value] = set()  # of a value whose sign no rounding changes
+    rounding: set[Value] = set()
+    sign: set[Value] = set()
+    not_below_0: set[Value] = set()
     for op in reversed(function.ops):
         for index, operand in enumerate(op.operands):
             if _jumps(op):
                 edge = _edge(op, index, numbers)
-                shows, shows_but_sign = math.isfinite(edge), math.isfinite(edge) and edge != 0
+                shows_sign, shows_rounding = math.isfinite(edge), math.isfinite(edge) and edge != 0
             else:
-                shows = not shown.isdisjoint(op.results)
-                shows_but_sign = not shown_but_sign.isdisjoint(op.results) if op.name in _KEEPS_SIGNS else shows
-            shown.update([operand] if shows else [])
-            shown_but_sign.update([operand] if shows_but_sign else [])
-    return frozenset(shown), frozenset(shown_but_sign)
+                shows_sign = not sign.isdisjoint(op.results)
+                shows_rounding = not rounding.isdisjoint(op.results) if op.name in _KEEPS_SIGNS else shows_sign
+            sign.update([operand] if shows_sign else [])
+            rounding.update([operand] if shows_rounding else [])
+        if op.name in _EDGE_AT_0:
+            not_below_0.add(op.operands[0])
+        elif op.name in _KEEPS_SIGNS | _ADDS_UP and not not_below_0.isdisjoint(op.results):
+            not_below_0.update(op.operands)
+    return Shown(frozenset(rounding), frozenset(sign | not_below_0))
 
 
 def _edge(op: Op, index: int, numbers: Mapping[Value, float]) -> float:

@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ..ir.function import Function, Op, Value
-from ..ir.ops import COMPLEMENT, MIRRORED, VIEWS, is_pointwise
+from ..ir.ops import COMPLEMENT, EXTREMES, MIRRORED, VIEWS, is_pointwise
 from ..ir.types import Dim, DimLike, Shape, is_float
-from .behind import shift_of, source
+from .behind import source
+from .exponents import shift_of
 from .intervals import ANY, MOST_TERMS, RULES, Range, both, either, held, mul, of_type, square, total
 
 LOG1P_NEAR = (-0.5, 1.0)
@@ -141,7 +142,7 @@ class _Walk:
             return self._product(*op.operands)
         if op.name == "reduce_sum":
             return Range(1.0, MOST_TERMS) if self._counts_the_largest(op) and _reduces_some(op) else total(operands[0])
-        if op.name in ("reduce_max", "reduce_min") and _reduces_some(op):
+        if op.name in EXTREMES and _reduces_some(op):
             return operands[0]
         rule = RULES.get(op.name)
         return ANY if rule is None else rule(*operands)

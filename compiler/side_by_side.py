@@ -66,7 +66,7 @@ def side_by_side(
 
 def _may_join(
     steps: Sequence[Step], other: Step, buffers: Mapping[str, Buffer], shared: Collection[tuple[str, str]]
-) -> bool:  # fmt: skip
+) -> bool:
     several = (*steps, other)
     if len(several) > MOST_STEPS or math.prod(len(step.variants) for step in several) > MOST_VARIANTS:
         return False

@@ -9,37 +9,31 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from ...ir.function import Function, Op, Value
-from ...ir.ops import VIEWS, is_pointwise
+from ...ir.ops import EXTREMES, VIEWS, is_pointwise
 from ...ir.types import is_float, is_short
 from ..behind import source
 from ..intervals import Range
-from ..jumps import shows_sign
+from ..jumps import shown_in
 from ..ranges import LOG1P_NEAR, Ranges, counts_once, ranges_of
+from .conditional import joins_a_sum
 from .polynomials import LARGEST_SCALE, LEAST_LOG, LEAST_SCALE, SCALED
 
 LEAST_NORMAL = 2.0**-126
-
-
-EXTREMES = frozenset({"reduce_max", "reduce_min"})
 
 
 @dataclass(frozen=True)
 class Facts:
     """`spelling`: the kernel operation to use for an operation in place of its own name. `hits`: comparisons of a
     position with one number a row, and that number: true in one column of a row at the most. `open`: products,
-    negations and roundings whose single user takes them in: fused multiply-add, exp(-a), exp(c a), a store. What is
-    compared with a row's extreme is rounded as the extreme is: a row of one element is exactly its own maximum. So are
-    two products that may cancel, where that shows: sign(x w - t v) is 0 where they are equal, not the sign of what one
-    of them was rounded by."""
+    negations and roundings whose single user takes them in: fused multiply-add, exp(-a), exp(c a), a store; and what a
+    sum adds under a condition."""
 
     spelling: Mapping[Op, str]
     hits: Mapping[Value, Value]
     open: frozenset[Op]
 
 
-def facts_of(
-    function: Function, maxima: Mapping[Value, Value] | None = None, missing: Collection[Op] = ()
-) -> Facts:  # fmt: skip
+def facts_of(function: Function, maxima: Mapping[Value, Value] | None = None, missing: Collection[Op] = ()) -> Facts:
     """`maxima`: inputs that are the maxima of others; `missing`: maxima here that may miss a NaN for what other kernels
     make of them."""
     producer, users, ranges = function.producers(), function.users(), ranges_of(function, maxima)
@@ -52,6 +46,9 @@ def facts_of(
     hits = {op.result: row for op in function.ops if (row := _row_position(op, producer)) is not None}
     extremes = {op.result for op in function.ops if op.name in EXTREMES}
     cancelling = _cancelling_products(function, ranges)
+    # What is compared with a row's extreme is rounded as the extreme is: a row of one element is exactly its own
+    # maximum. So are two products that may cancel, where that shows: sign(x w - t v) is 0 where they are equal, not the
+    # sign of what one of them was rounded by.
     taken_in = [
         op for op in function.ops if op.results and _is_taken_in(op, function, producer, users, spelling)
         and not any(source(o, producer) in extremes for user in users.get(op.result, []) for o in user.operands)
@@ -97,6 +94,8 @@ def _is_taken_in(
     value, using = op.result, users.get(op.result, [])
     if op.name == "cast" and is_short(value.type.dtype):
         return value in function.outputs and not using  # a store rounds
+    if value not in function.outputs and joins_a_sum(op, producer, users):
+        return True
     if not is_float(value.type.dtype) or value in function.outputs or len(using) != 1:
         return False
     if op.name == "neg":
@@ -117,7 +116,7 @@ def _cancelling_products(function: Function, ranges: Ranges) -> frozenset[Op]:
     read from memory may be a product that another kernel rounded."""
     products = set(function.inputs)
     found: set[Op] = set()
-    shown = shows_sign(function)
+    shown = shown_in(function).sign
     for op in function.ops:
         if op.name in _PRODUCTS or (op.name in _HANDS_PRODUCTS_ON and not products.isdisjoint(op.operands)):
             products.add(op.result)
@@ -219,7 +218,7 @@ def _stays_in_rows(other: Op, op: Op) -> bool:
 
 def _takes_whole_rows(other: Op, op: Op) -> bool:
     """Whether a reduction is along all axes that another reduces, of values that lie as that one's."""
-    if other.name not in ("reduce_sum", "reduce_max", "reduce_min"):
+    if other.name not in ("reduce_sum", *EXTREMES):
         return False
     shape = op.operands[0].type.shape
     axes = [{axis % len(shape) for axis in each.attributes["axes"]} for each in (other, op)]

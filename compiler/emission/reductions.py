@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 
 from ...ir.function import Op, Value
 from ...ir.kernel import Apply, Assign, Declare, Expr, Reduce, Var
+from .conditional import with_added
 from .emit import Emitter, Scope
 from .monoids import Monoid, monoid_of
 from .points import widen
@@ -53,11 +55,15 @@ def accumulate(emitter: Emitter, scope: Scope, group: Accumulators, copy: int, m
     first = copy * group.turns % len(group.variables)
     own = group.variables[first : first + group.turns]
     variable = own[0]
-    value = widen(scope.known[group.value], variable.width)
-    if mask is not None:
-        chosen = Apply("select", (mask, value, group.monoid.neutral(value.width)), value.dtype, value.width)
-        value = emitter.let(scope, "masked", chosen)
-    joined = group.monoid.join(variable, value)
+    found = scope.known[group.value]
+    if group.monoid.combine == "add":
+        joined = with_added(partial(emitter.let, scope), variable, found, mask)
+    else:
+        value = widen(found, variable.width)
+        if mask is not None:
+            chosen = Apply("select", (mask, value, group.monoid.neutral(value.width)), value.dtype, value.width)
+            value = emitter.let(scope, "masked", chosen)
+        joined = group.monoid.join(variable, value)
     if group.turns > 1:
         joined = emitter.let(scope, "joined", joined)
     # The one that was joined to goes to the end: whose turn it is stays known without a counter.

@@ -12,13 +12,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...ir.function import Op, Value
-from ...ir.ops import COMPLEMENT, FREE, VIEWS
+from ...ir.ops import COMPLEMENT, EXTREMES, FREE, VIEWS
 from ...ir.types import is_short
 from ..behind import source
 from .groups import Group, Groups
 
-_EXTREMES = ("reduce_max", "reduce_min")
-_KEEP_BITS = {*FREE, *VIEWS, *COMPLEMENT, "iota", "gather", "neg", "abs", "sign", "max", "min", "select", "add", "sub",
+_KEEP_BITS = {*FREE, *VIEWS, *COMPLEMENT, "gather", "neg", "abs", "sign", "max", "min", "select", "add", "sub",
               "mul", "and", "or", "not", "isnan"}  # fmt: skip
 """Operations whose result is the same bits in every kernel: exact ones, and roundings that IEEE 754 defines."""
 
@@ -37,7 +36,7 @@ def _compared(groups: Groups, group: Group) -> Iterator[Value]:
             continue
         for compared, other in (op.operands, op.operands[::-1]):
             value, extreme = source(compared, producer), producer.get(source(other, producer))
-            if extreme is not None and extreme.name in _EXTREMES and extreme not in inside:
+            if extreme is not None and extreme.name in EXTREMES and extreme not in inside:
                 is_own = source(extreme.operands[0], producer) is value
                 if is_own and value in producer and producer[value] in inside:
                     yield value

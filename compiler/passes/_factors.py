@@ -6,8 +6,9 @@ import math
 
 from ...ir.function import Value
 from ...ir.types import is_short
+from ..numbers import Number, round_to
 from ..rewrite import Rebuild
-from ._match import Number, constant_of, round_to, same_value, softmax_total, view_of
+from ._match import constant_of, same_value, softmax_total, view_of
 
 _MOST_FACTORS = 8
 

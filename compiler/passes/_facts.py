@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from ...ir.function import Function, Op, Value
 from ...ir.ops import COMPLEMENT
 from ...ir.types import INTEGER_DTYPES
+from ..numbers import Number
 from ..ranges import bounds_of, is_never
-from ._match import Number
 
 _DEEPEST = 4
 

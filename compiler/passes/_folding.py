@@ -10,8 +10,9 @@ from ...ir.function import Op, Value
 from ...ir.op_meanings import Evaluation
 from ...ir.ops import PRIMITIVES
 from ...ir.types import is_float, numpy_dtype
+from ..numbers import Number, round_to
 from ..rewrite import Rebuild
-from ._match import Number, constant_of, expand, round_to, view_of
+from ._match import constant_of, expand, view_of
 
 POINTWISE = tuple(row.name for row in PRIMITIVES.values() if row.kind == "pointwise")
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from ...ir.function import Function, Value
 from ...ir.types import Dim, DimLike, Shape
-from ..behind import shift_of
+from ..exponents import shift_of
 from ..numbers import Number, round_to
 from ..rewrite import Rebuild
 

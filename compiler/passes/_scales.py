@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 
 from ...ir.function import Op, Value
+from ...ir.ops import EXTREMES
 from ..rewrite import Rebuild, Rules
 from ._factors import factors_of, has_small_and_more, is_moderate, is_small
 from ._match import constant_like, constant_of, is_constant, same_value, view_of
@@ -34,12 +35,12 @@ def factor_out_of_shift(op: Op, build: Rebuild) -> Value | None:
     moved = _scaled(build, view[0]) if view is not None else None
     if scaled is None or moved is None or constant_of(build, scaled[1]) != constant_of(build, moved[1]):
         return None
-    extreme = build.match(moved[0], "reduce_max", "reduce_min")
+    extreme = build.match(moved[0], *EXTREMES)
     repeat = build.producer(op.operands[1])
     if extreme is None or repeat is None or extreme.operands[0] is not scaled[0] or build.shows_sign(op.result):
         return None
     repeated = build.emit(repeat.name, moved[0], **repeat.attributes)
-    return build.emit("mul", build.emit("sub", scaled[0], repeated), scaled[1])
+    return _difference(build, scaled[0], repeated, scaled[1])
 
 
 def factor_out_of_difference(op: Op, build: Rebuild) -> Value | None:
@@ -49,12 +50,12 @@ def factor_out_of_difference(op: Op, build: Rebuild) -> Value | None:
         return None
     if build.shows_sign(op.result):
         return None
-    if not all(_is_met_once(build, operand) for operand in op.operands):
+    if not all(_is_met_once_beside_exponentials(build, operand) for operand in op.operands):
         return None
     # Beside a row's factor, c costs nothing (`small_factor_into_sum`).
     if all(has_small_and_more(build, factors_of(build, each)) for each, _ in (x, y)):
         return None
-    return build.emit("mul", build.emit("sub", x[0], y[0]), x[1])
+    return _difference(build, x[0], y[0], x[1])
 
 
 def factor_out_of_choice(op: Op, build: Rebuild) -> Value | None:
@@ -62,7 +63,7 @@ def factor_out_of_choice(op: Op, build: Rebuild) -> Value | None:
     condition, *arms = op.operands
     for index, (arm, other) in enumerate((arms, arms[::-1])):
         found = _scaled(build, arm)
-        if found is not None and is_constant(build, other, 0) and _is_met_once(build, arm):
+        if found is not None and is_constant(build, other, 0) and _is_met_once_beside_exponentials(build, arm):
             chosen = (found[0], other) if index == 0 else (other, found[0])
             return build.emit("mul", build.emit("select", condition, *chosen), found[1])
     return None
@@ -75,7 +76,7 @@ def factor_out_of_comparison(op: Op, build: Rebuild) -> Value | None:
     if found is None or number is None or abs(number) != math.inf:
         return None
     factor = constant_of(build, found[1])
-    if build.match(found[0], "reduce_max", "reduce_min") is None and not (factor is not None and factor <= 1):
+    if build.match(found[0], *EXTREMES) is None and not (factor is not None and factor <= 1):
         return None  # elements that a factor makes infinite are seen to be so
     return build.emit(op.name, found[0], op.operands[1])
 
@@ -87,7 +88,7 @@ def factor_out_of_sum(op: Op, build: Rebuild) -> Value | None:
         return None
     for y, inner in (product.operands, product.operands[::-1]):
         found = _scaled(build, inner)
-        if found is not None and _is_met_once(build, inner):
+        if found is not None and _is_met_once_beside_exponentials(build, inner):
             total = build.emit("reduce_sum", build.emit("mul", y, found[0]), axes=op.attributes["axes"])
             return build.emit("mul", total, _like(build, found[1], total))
     return None
@@ -105,6 +106,10 @@ def _scaled(build: Rebuild, value: Value) -> tuple[Value, Value] | None:
     return None
 
 
+def _difference(build: Rebuild, x: Value, y: Value, factor: Value) -> Value:
+    return build.emit("mul", build.emit("sub", x, y), factor)
+
+
 def _like(build: Rebuild, factor: Value, value: Value) -> Value:
     """The constant `factor`, digit for digit, in the shape of `value`."""
     constant = build.match(factor, "constant")
@@ -112,7 +117,7 @@ def _like(build: Rebuild, factor: Value, value: Value) -> Value:
     return constant_like(build, constant.attributes["value"], value)
 
 
-def _is_met_once(build: Rebuild, value: Value) -> bool:
+def _is_met_once_beside_exponentials(build: Rebuild, value: Value) -> bool:
     """Whether one operation reads `value`, beside exponentials."""
     if build.used_once(value):
         return True

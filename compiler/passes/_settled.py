@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from ...ir.function import Op, Value
 from ...ir.ops import is_pointwise
 from ...ir.types import DimLike, is_float, multiply_dims
+from ..numbers import Number, round_to
 from ._facts import Circuit, Facts
 from ._folding import fold
-from ._match import Number, axes_of, kept_axes, round_to
+from ._match import axes_of, kept_axes
 
 MOST_OPERATIONS = 64
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 from ...ir.function import Op, Value
-from ..behind import shift_of
+from ..exponents import shift_of
 from ..rewrite import NoMatch, Rebuild
 from ._match import axes_of, behind_guard, expand, is_constant, is_maximum_along, kept_axes, unmarked, view_of
 

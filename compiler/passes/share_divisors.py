@@ -20,7 +20,7 @@ from dataclasses import replace
 from ...ir.function import Function, Module, Value
 from ...ir.types import is_float
 from ..intervals import Range
-from ..jumps import shows_rounding
+from ..jumps import shown_in
 from ..ranges import LOG1P_NEAR, bounds_of
 from ..rewrite import Rebuild, map_functions
 from ._match import LARGEST_DIVISOR, LEAST_DIVISOR, is_constant
@@ -40,7 +40,7 @@ def _share(function: Function) -> Function:
         return function
     ranges = bounds_of(function)
     uses = Counter([*divisors, *_of_logarithms(function, ranges)])
-    shown = shows_rounding(function)
+    shown = shown_in(function).rounding
     exact = {op.operands[1] for op in function.ops if op.name == "div" and op.result in shown}
     shared = {d for d in divisors if uses[d] > 1 and ranges[d].within(LEAST_DIVISOR, LARGEST_DIVISOR)} - exact
     if not shared:

@@ -13,9 +13,8 @@ from ...ir.function import Op, Value
 from ...ir.ops import VIEWS
 from ...ir.schedule import Schedule
 from ..behind import source
+from ..numbers import Number
 from ..ranges import counts_once
-
-Number = float | int | bool
 
 
 def end_of_columns(schedule: Schedule, reductions: Sequence[Op]) -> Value | None:
