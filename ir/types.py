@@ -101,6 +101,24 @@ def subtract_dims(a: DimLike, b: DimLike) -> DimLike | None:
     return multiply_dims([factor - other, *map(named, names)]) if names == same and factor >= other else None
 
 
+def quotient_of_dims(dim: DimLike, divisors: Iterable[DimLike]) -> DimLike | None:
+    """`dim` divided by the product of the others; None where that is no dimension, or any is (0 / 0)."""
+    (factor, names), (other, others) = _parts(dim), _parts(multiply_dims(divisors))
+    left = list(names)
+    for name in others:
+        if name not in left:
+            return None
+        left.remove(name)
+    if other == 0 or factor % other:
+        return None
+    return multiply_dims([factor // other, *map(named, left)])
+
+
+def is_at_most(low: DimLike, high: DimLike) -> bool:
+    """Whether it is known that one size is no larger than another: 0 of any, N of 2*N; of N and M it is not."""
+    return subtract_dims(high, low) is not None
+
+
 def _parts(dim: DimLike) -> tuple[int, tuple[str, ...]]:
     return (dim, ()) if isinstance(dim, int) else (dim.factor, dim.names)
 

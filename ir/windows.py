@@ -15,7 +15,7 @@ import numpy as np
 from .diagnostics import Limitation, LirError
 from .op_meanings import Evaluation
 from .op_types import Attributes, check_axis, constant, slice_bounds
-from .types import DimLike, Type, add_dims, dim_names, subtract_dims
+from .types import DimLike, Type, add_dims, dim_names, is_at_most, subtract_dims
 
 NAMES = ("slice", "concat", "pad")
 
@@ -26,7 +26,7 @@ def slice_(types: tuple[Type, ...], attributes: Attributes) -> tuple[Type, ...]:
     start, stop = slice_bounds(x, attributes)
     found = f"a slice from {start} to {stop} of axis {axis} of {x}"
     for low, high in ((0, start), (start, stop), (stop, x.shape[axis])):
-        if not _is_within(low, high):
+        if not is_at_most(low, high):
             if dim_names(low) == dim_names(high):
                 raise LirError(f"{found}, which has size {x.shape[axis]}", code="LIR0033")
             raise Limitation(f"{found}: whether {low} is at most {high} is known only at run time",
@@ -73,13 +73,6 @@ def offsets(types: tuple[Type, ...], axis: int) -> list[DimLike]:
     for type_ in types[:-1]:
         found.append(_sum(found[-1], type_.shape[axis]))
     return found
-
-
-def _is_within(low: DimLike, high: DimLike) -> bool:
-    """Whether it is known that one place is not behind another."""
-    if isinstance(low, int) and isinstance(high, int):
-        return low <= high
-    return low == 0 or subtract_dims(high, low) is not None
 
 
 def _sum(a: DimLike, b: DimLike) -> DimLike:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from ...ir.function import Function, Op, Value
 from ...ir.ops import FREE, VIEWS, WINDOWS
 from ..costs import cost_of
-from .schedule import is_row_reduction, is_whole_reduction
 from .small_values import WORTH
 
 MOST_POINTS = 4
@@ -32,6 +31,7 @@ def looked_at(function: Function) -> set[Value]:
         own = frozenset(point for result in op.results for point in points.get(result, HERE)) or HERE
         # Windows that are not behind one another are as often parts: slices of what a layer gives.
         many = sum(len(point) > 1 for point in own) > MOST_POINTS
+        # As many as tell that there are too many: the sets of what is not stored do not grow.
         own = frozenset(sorted(own, key=lambda point: (len(point), point))[-MOST_POINTS - 1 :])
         if many and len(op.results) == 1 and not (op.name in FREE or op.name in VIEWS or _reduces(op)):
             (value,) = op.results
@@ -53,7 +53,7 @@ def _points_of_operand(op: Op, number: int, own: frozenset[Point]) -> frozenset[
 
 
 def _reduces(op: Op) -> bool:
-    return op.name == "matmul" or is_row_reduction(op) or is_whole_reduction(op)
+    return op.name == "matmul" or op.name.startswith("reduce_")
 
 
 def _behind_windows(function: Function) -> set[Value]:

@@ -5,8 +5,9 @@ and an entry of `launch` and `reshape` operations.
 
 The policy, greedy and in this order:
 1. What must exist in memory is a target: outputs, operands and results of matrix products, what regroups
-   elements, results of whole reductions, checks. Each target starts as a group of its own; its body is everything
-   it needs back to other targets. Cheap values are computed again in every group that needs them.
+   elements, results of whole reductions, checks; and what windows behind windows would compute at too many points
+   (`looked_at.py`), which no kernel that looks at it computes. Each target starts as a group of its own; its body is
+   everything it needs back to other targets. Cheap values are computed again in every group that needs them.
 2. Where no loop nest computes a target alone, since rows are reduced along one axis and then along another, the
    reductions along the first become targets, too.
 3. Groups that share a row reduction are merged if one loop nest serves both: loss and gradient come together first,
@@ -18,9 +19,7 @@ The policy, greedy and in this order:
 6. Small values with divisions or worse that a large kernel would compute at every element are stored by the kernel
    that has their operands.
 7. What is compared with an extreme of its own that another kernel took is a target, too (`compared.py`), and all this
-   is done once more.
-8. From the start, so is what windows behind windows would compute at too many points (`looked_at.py`); no kernel that
-   looks at it computes it.
+   is done again, until there is no more such.
 A merge is legal if no third group lies between, and `schedule_of` finds a schedule; it is made unless rows would do
 too much again (`repeated.py`). Reasons of refused merges are kept: `explain` prints them.
 """

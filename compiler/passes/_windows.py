@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from ...ir.function import Op, Value
 from ...ir.ops import is_pointwise
-from ...ir.types import DimLike, add_dims, is_short, subtract_dims
+from ...ir.types import DimLike, add_dims, is_at_most, is_short, subtract_dims
 from ...ir.windows import offsets
 from ..rewrite import Rebuild, Rules
 from ._match import constant_of, expand, view_of
@@ -38,17 +38,17 @@ def slice_of_pad(op: Op, build: Rebuild) -> Value | None:
     if inner is None:
         return None
     (x,) = inner.operands
-    (part,) = _parts(op, (x,), [inner.attributes["before"]]) or (None,)
-    if part is None:
+    parts = _parts(op, (x,), [inner.attributes["before"]])
+    if parts is None:
         return None
+    (part,) = parts
     value = inner.attributes["value"]
-    before, low, high, after = part
-    if low == high:
+    if part.is_empty:
         return build.constant(value, x.type.dtype, op.result.type.shape)
-    found = _sliced(build, x, op, low, high)
-    if before == after == 0:
+    found = _sliced(build, x, op, part.start, part.stop)
+    if part.before == part.after == 0:
         return found
-    return build.emit("pad", found, axis=op.attributes["axis"], before=before, after=after, value=value)
+    return build.emit("pad", found, axis=op.attributes["axis"], before=part.before, after=part.after, value=value)
 
 
 def slice_of_concat(op: Op, build: Rebuild) -> Value | None:
@@ -60,7 +60,8 @@ def slice_of_concat(op: Op, build: Rebuild) -> Value | None:
     parts = _parts(op, inner.operands, offsets(tuple(operand.type for operand in inner.operands), axis))
     if parts is None:
         return None
-    found = [_sliced(build, x, op, low, high) for x, (_, low, high, _) in zip(inner.operands, parts) if low != high]
+    found = [_sliced(build, x, op, part.start, part.stop) for x, part in zip(inner.operands, parts)
+             if not part.is_empty]  # fmt: skip
     if not found:
         return build.constant(0, op.result.type.dtype, op.result.type.shape)
     return found[0] if len(found) == 1 else build.emit("concat", *found, axis=axis)
@@ -202,35 +203,46 @@ def _sliced(build: Rebuild, x: Value, op: Op, start: DimLike, stop: DimLike) -> 
     return build.emit("slice", x, axis=axis, start=start, stop=stop)
 
 
-Part = tuple[DimLike, DimLike, DimLike, DimLike]
+class Part(NamedTuple):
+    """What a slice has of one operand: how much of the slice is before it, from where to where of the operand, and how
+    much comes after."""
+
+    before: DimLike
+    start: DimLike
+    stop: DimLike
+    after: DimLike
+
+    @property
+    def is_empty(self) -> bool:
+        return self.start == self.stop
 
 
 def _parts(op: Op, operands: Sequence[Value], starts: Sequence[DimLike]) -> list[Part] | None:
-    """Of each operand that begins at its place in what is cut: how much of the slice is before it, from where to where
-    the slice has it, and how much comes after; None where that is not known."""
+    """The parts of operands of which each begins at its place in what is cut; None where that is not known."""
     start, stop = op.attributes["start"], op.attributes["stop"]
     found: list[Part] = []
     for operand, own in zip(operands, starts):
         end = add_dims(own, operand.type.shape[op.attributes["axis"]])
         low, high = _largest(start, own), None if end is None else _least(stop, end)
-        if end is None or low is None or high is None:
+        if low is None or high is None:
             return None
-        if _least(high, low) == high:
-            found.append((0, 0, 0, 0))
+        if is_at_most(high, low):
+            found.append(Part(0, 0, 0, 0))
             continue
-        each = [subtract_dims(*pair) for pair in ((low, start), (low, own), (high, own), (stop, high))]
-        known = [dim for dim in each if dim is not None]
-        if len(known) < len(each):
+        before, first, last, after = (
+            subtract_dims(*pair) for pair in ((low, start), (low, own), (high, own), (stop, high))
+        )
+        if before is None or first is None or last is None or after is None:
             return None
-        found.append((known[0], known[1], known[2], known[3]))
+        found.append(Part(before, first, last, after))
     return found
 
 
 def _least(a: DimLike, b: DimLike) -> DimLike | None:
     """The smaller of two places, where that is known."""
-    if a == 0 or subtract_dims(b, a) is not None:
+    if is_at_most(a, b):
         return a
-    return b if b == 0 or subtract_dims(a, b) is not None else None
+    return b if is_at_most(b, a) else None
 
 
 def _largest(a: DimLike, b: DimLike) -> DimLike | None:
