@@ -29,7 +29,7 @@ from ..fused import Fused
 from ..rows.phases import phases_of
 from ..rows.rescalable import rescalable
 from ..rows.stages import stages_of
-from ..strategies import row_group, row_parts, row_split, rows_abreast
+from ..strategies import row_group, row_parts, row_split
 from .loads import bytes_of, passes_of, picks_of
 from .report import assumed_sizes, sizes_of_turns
 
@@ -279,10 +279,23 @@ def _nest(schedule: Schedule, variant: Variant, device: DeviceInfo, sizes: Mappi
         return ((PASS, 1), *columns)
     last, count = rows[-1]
     width = vector_width(schedule, device, schedule.axes[last])
-    together = min(count, rows_abreast(variant.strategy, width, len(stages_of(schedule))))
+    together = min(count, _rows_abreast(variant.strategy, width, len(stages_of(schedule))))
     if variant.strategy == "row-split" and columns:
         axis, length = columns[0]
         part = min(length, row_split.PART[device.kind])
         outside, columns[0] = [(axis, math.ceil(length / part))], (axis, part)
     rows[-1] = (last, math.ceil(count / together))
     return (*outside, *rows, (PASS, 1), *columns, (last, together))
+
+
+def _rows_abreast(strategy: str, width: int, stages: int) -> int:
+    """How many rows a strategy has in hand at a time, for vectors of `width` and so many passes."""
+    match strategy:
+        case "row-lanes" | "row-split" | "short-rows":
+            return width
+        case "row-pipeline":
+            return stages
+        case "lane-pipeline":
+            return 2 * width * stages
+        case _:
+            return 1

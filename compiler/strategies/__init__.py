@@ -14,9 +14,6 @@ elements of elementwise operands at that place before, and nobody reads those el
 `SUMS_ACROSS = ("cpu",)` says: on devices of these kinds it can do sums across the rows (`Schedule.across`), as
 `fusion/across.py` lets them be.
 
-`rows_abreast(width, stages)` says how many rows it has in hand at a time, for vectors of `width` and so many passes:
-one, where there is no such function. Traffic is counted by that.
-
 Adding a file adds a strategy: it is found by its name, joins the choice, the tuner's candidates and the agreement
 tests. One that reads figures of its own by `fused.setting(name, figure)` may say which others are worth measuring:
 
@@ -123,12 +120,6 @@ def _settings(name: str, fused: Fused, device: DeviceInfo) -> list[Mapping[str, 
     if device.kind == "cpu":
         told += [{"compute_units": 4 * device.compute_units}, {"vector_width": max(1, device.vector_width // 2)}]
     return told
-
-
-def rows_abreast(name: str, width: int, stages: int) -> int:
-    """How many rows the variants of a strategy have in hand at a time."""
-    rule = getattr(strategies().get(name), "rows_abreast", None)
-    return 1 if rule is None else rule(width, stages)
 
 
 def stores_once(name: str) -> bool:

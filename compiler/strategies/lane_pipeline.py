@@ -95,10 +95,6 @@ def applies(fused: Fused, device: DeviceInfo) -> str | None:
     return None
 
 
-def rows_abreast(width: int, stages: int) -> int:
-    return 2 * width * stages
-
-
 def cost(fused: Fused, device: DeviceInfo) -> float:
     """Where lanes are no neighbours in memory, fetching ahead what they gather is work for nothing (1.2 to 1.5)."""
     return (0.9 if row_lanes.lanes_are_inner(fused.schedule) else 1.4) * row_lanes.cost(fused, device)
@@ -183,7 +179,7 @@ class _Pipeline:
 
     def _arrays(self) -> list[PrivateArray]:
         waiting = [
-            PrivateArray(each.array, register_dtype(value.type.dtype), self.blocks[value] * self.pitch[value], value)
+            PrivateArray(each.array, register_dtype(value.type.dtype), self.blocks[value] * self.pitch[value], (value,))
             for value, each in self.waiting.items()
         ]
         return waiting + [PrivateArray(array, register_dtype(op.result.type.dtype), self.columns * self.width)

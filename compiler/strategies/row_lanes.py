@@ -10,7 +10,6 @@ from ...ir.function import Value
 from ...ir.kernel import (
     Expr,
     For,
-    PrivateArray,
     at_least,
     integer,
     register_dtype,
@@ -26,7 +25,7 @@ from ..emission.vectors import past_cache, vector_width
 from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, with_finish
 from ..rows.blocks import Block, LaneTrack, block_at, block_count, finish_block, lane_axis, visit_columns
 from ..rows.ownership import own_share
-from ..rows.stages import NO_LIMIT, Kept, Stage, inputs_read, waiting_values
+from ..rows.stages import FEW_PASSES, NO_LIMIT, Kept, Stage, arrays_of, bytes_of, inputs_read, waiting_values
 from ..rows.sweep import Work, waiting_rows, work_of
 from .row_item import items_for
 
@@ -40,10 +39,6 @@ def applies(fused: Fused, device: DeviceInfo) -> str | None:
     if not schedule.rows:
         return "it is a single row"
     return None
-
-
-def rows_abreast(width: int, stages: int) -> int:
-    return width
 
 
 def cost(fused: Fused, device: DeviceInfo) -> float:
@@ -85,7 +80,8 @@ def _variant(fused: Fused, device: DeviceInfo, width: int, guard: Expr | None, n
     length = multiply_dims([*(schedule.axes[a] for a in schedule.columns), width])
     items = items_for(blocks, length, device, least=1)
     own = own_share(emitter, scope, blocks, "blocks")
-    kept = waiting_values(emitter, fused.stages, length, PRIVATE_BYTES) if width > 1 else {}
+    keeps = width > 1 or len(fused.stages) > FEW_PASSES
+    kept = waiting_values(emitter, fused.stages, length, PRIVATE_BYTES) if keeps else {}
     kept |= inputs_read_again(emitter, fused.stages, kept, length, PRIVATE_BYTES) if width > 1 else {}
     sums = declare(emitter, scope, [op for stage in fused.stages for op in stage.sums], width, 1)
 
@@ -101,8 +97,7 @@ def _variant(fused: Fused, device: DeviceInfo, width: int, guard: Expr | None, n
     launch = kernel_and_launch(
         fused, emitter, f"_row_lanes{width}" + "_stream" * nontemporal, scope.statements, items,
         partials=partial_dtypes(fused), comment=(f"one row a lane, {width} rows at a time",),
-        private_arrays=[PrivateArray(each.array, register_dtype(v.type.dtype), length, v)
-                        for v, each in kept.items() if isinstance(length, int)],
+        private_arrays=arrays_of(kept, length) if isinstance(length, int) else [],
     )  # fmt: skip
     return with_finish(fused, device, launch, items, "row-lanes", guard)
 
@@ -115,7 +110,7 @@ def inputs_read_again(
     if not isinstance(length, int) or length == 0:
         return {}
     found: dict[Value, Kept] = {}
-    room = limit - sum(_size(value, length) for value in kept)
+    room = limit - bytes_of(kept, length)
     for value in emitter.schedule.function.inputs:
         first, *later = [stage.number for stage in stages if value in inputs_of(emitter, stage, kept)] or [0]
         if later and _size(value, length) <= room:

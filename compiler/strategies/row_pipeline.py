@@ -88,10 +88,6 @@ def applies(fused: Fused, device: DeviceInfo) -> str | None:
     return None
 
 
-def rows_abreast(width: int, stages: int) -> int:
-    return stages
-
-
 def cost(fused: Fused, device: DeviceInfo) -> float:
     """Short rows that start anywhere in a cache line overlap too little (1.05 to 1.3 from 72 to 100 columns)."""
     columns = fused.schedule.axes[row_item.column_axis(fused.schedule)]
@@ -188,7 +184,9 @@ class _Pipeline:
 
     def _arrays(self) -> list[PrivateArray]:
         return [
-            PrivateArray(each.array, register_dtype(value.type.dtype), self._copies(value) * self.pitch[value], value)
+            PrivateArray(
+                each.array, register_dtype(value.type.dtype), self._copies(value) * self.pitch[value], (value,)
+            )
             for value, each in self.kept.items()
         ]
 

@@ -65,10 +65,6 @@ def applies(fused: Fused, device: DeviceInfo) -> str | None:
     return None
 
 
-def rows_abreast(width: int, stages: int) -> int:
-    return width
-
-
 def cost(fused: Fused, device: DeviceInfo) -> float:
     """A little less than `row-lanes`, which takes what is not long: also where there are rows enough for all cores a
     long walk from row to row misses the cache at every step (8192 x 1000: 2.2 ms against 11). On a GPU neighbours read

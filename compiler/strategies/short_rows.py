@@ -76,10 +76,6 @@ def applies(fused: Fused, device: DeviceInfo) -> str | None:
     return None
 
 
-def rows_abreast(width: int, stages: int) -> int:
-    return width
-
-
 def cost(fused: Fused, device: DeviceInfo) -> float:
     """A vector of elements, and turning it."""
     schedule = fused.schedule
@@ -157,11 +153,11 @@ class _ShortRows:
 
     def _arrays(self) -> list[PrivateArray]:
         inputs = self.schedule.function.inputs
-        arrays = [PrivateArray(each.array, register_dtype(value.type.dtype), self.columns * self.width, value)
+        arrays = [PrivateArray(each.array, register_dtype(value.type.dtype), self.columns * self.width, (value,))
                   for value, each in self.kept.items() if value not in self.turned]  # fmt: skip
         for value, rows in self.turned.items():
             own, *between = rows.arrays
-            holds = value if value in inputs or value in self.kept else None
+            holds = (value,) if value in inputs or value in self.kept else ()
             arrays += [PrivateArray(own.name, own.dtype, own.size, holds), *between]
         return arrays
 
