@@ -2,28 +2,26 @@
 
 The Python graph API, the losses and the passes all build through here. The IR itself neither broadcasts nor
 promotes; the operators of `Tensor` insert explicit `broadcast`s where NumPy's rules allow them, and turn Python
-numbers into constants of the other operand's type.
+numbers into constants of the other operand's type. Where NumPy or torch have another word for what there is, it is
+taken where it can mean one thing only; others are refused with what to write.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
+from .arguments import Axes, as_python, broadcast_shapes, one_or_several, refuse_words, shape_of, words_of_reduction
 from .attributes import complete_attributes
 from .diagnostics import LirError, LosscError, Span, did_you_mean
 from .function import Function, Op, Value
 from .indexing import part_of
 from .op_types import count_axes_from_front
 from .ops import PRIMITIVES, OpDef
-from .types import DimLike, Shape, Type, is_float, is_short
-
-
-def as_python(value: Any) -> Any:
-    """A number of NumPy as Python's; anything else as it is."""
-    return value.item() if isinstance(value, (np.generic, np.ndarray)) and value.ndim == 0 else value
+from .other_words import notes_in_python, renamed_keywords
+from .types import DTYPES, DimLike, Shape, Type, dtype_of, is_float, is_short
 
 
 class Builder:
@@ -90,6 +88,13 @@ class Builder:
     def tensor(self, value: Value) -> Tensor:
         return Tensor(value, self)
 
+    def method(self, tensor: Tensor, name: str, known: Iterable[str] = ()) -> Callable[..., Any]:
+        """What `tensor.<name>` is where `Tensor` says nothing of it. Raises AttributeError, with what to write; `known`
+        are methods that there are beside those of `Tensor`."""
+        known = [*known, *(n for n in dir(tensor) if n[0] != "_")]
+        hint = "".join(f"; {note}" for note in notes_in_python(name, known))
+        raise AttributeError(f"a value of a graph has no `{name}`{hint}")
+
 
 def check_operand_count(name: str, operands: tuple[str, ...], found: int) -> None:
     """Raise LirError unless `found` operands fit the names (`x?` is optional, `x...` takes one or more)."""
@@ -102,19 +107,6 @@ def check_operand_count(name: str, operands: tuple[str, ...], found: int) -> Non
 
 def infer_types(definition: OpDef, operands: Sequence[Value], attributes: dict[str, Any]) -> tuple[Type, ...]:
     return definition.infer(tuple(operand.type for operand in operands), attributes)
-
-
-def broadcast_shapes(left: Shape, right: Shape) -> Shape:
-    """NumPy's broadcasting rule on shapes with names in them. Raises LirError."""
-    rank = max(len(left), len(right))
-    padded = [(1,) * (rank - len(shape)) + shape for shape in (left, right)]
-    result: list[DimLike] = []
-    for a, b in zip(*padded):
-        if a != b and 1 not in (a, b):
-            raise LirError(f"shapes [{', '.join(map(str, left))}] and [{', '.join(map(str, right))}] do not broadcast: "
-                           f"{a} against {b}", code="LIR0030")  # fmt: skip
-        result.append(b if a == 1 else a)
-    return tuple(result)
 
 
 class Tensor:
@@ -146,12 +138,25 @@ class Tensor:
     def rank(self) -> int:
         return self.value.type.rank
 
+    ndim = rank
+
     def _wrap(self, value: Value) -> Tensor:
         return Tensor(value, self.builder)
 
     def apply(self, name: str, *others: Tensor, **attributes: Any) -> Tensor:
         """The result of any primitive that has one, of this and `others`."""
         return self._wrap(self.builder.emit(name, self.value, *(other.value for other in others), **attributes))
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        if name.startswith("_") or name in ("value", "builder"):
+            raise AttributeError(name)
+        return self.builder.method(self, name)
+
+    def _tensor(self, other: Any) -> Tensor:
+        """An operand that is no number."""
+        if not isinstance(other, Tensor) and isinstance(as_python(other), (int, float)):
+            raise LirError("`@` multiplies matrices, found a number", "x * number")
+        return self._lift(other)
 
     def _lift(self, other: Any, dtype: str | None = None) -> Tensor:
         """A Python number as a constant of this tensor's shape; a tensor of the same builder as it is."""
@@ -228,6 +233,12 @@ class Tensor:
     def __abs__(self) -> Tensor:
         return self.apply("abs")
 
+    def __matmul__(self, other: Any) -> Tensor:
+        return self.apply("matmul", self._tensor(other))
+
+    def __rmatmul__(self, other: Any) -> Tensor:
+        return self._tensor(other).apply("matmul", self)
+
     def __rpow__(self, base: Any) -> Tensor:
         return self.binary("pow", base, True)
 
@@ -285,15 +296,39 @@ class Tensor:
     def stop_gradient(self) -> Tensor:
         return self.apply("stop_gradient")
 
+    detach = stop_gradient
+
     def maximum(self, other: Any) -> Tensor:
         return self.binary("max", other)
 
     def minimum(self, other: Any) -> Tensor:
         return self.binary("min", other)
 
+    def clip(self, low: Any = None, high: Any = None, **words: Any) -> Tensor:
+        """Between two bounds, either of which may be None."""
+        words = renamed_keywords(words, ())
+        low, high = words.pop("min", low), words.pop("max", high)
+        refuse_words("clip", words, "low and high")
+        bounded = self if low is None else self.maximum(low)
+        return bounded if high is None else bounded.minimum(high)
+
+    clamp = clip
+
     def cast(self, dtype: str) -> Tensor:
         """The same values as `dtype`; nothing is emitted where they have it already."""
         return self if self.dtype == dtype else self.apply("cast", dtype=dtype)
+
+    def astype(self, dtype: Any) -> Tensor:
+        """As `cast`, of what NumPy takes for an element type, too."""
+        if isinstance(dtype, str) and dtype in DTYPES:
+            return self.cast(dtype)
+        try:
+            found = dtype_of(np.dtype(dtype))
+        except TypeError:
+            found = None
+        if found is None:
+            raise LirError(f"unknown element type {dtype!r}", f"expected one of {', '.join(DTYPES)}", code="LIR0034")
+        return self.cast(found)
 
     def widen(self) -> Tensor:
         """Of a 16-bit float the f32: those are storage, arithmetic is in f32."""
@@ -318,11 +353,23 @@ class Tensor:
         shape = (*self.shape[:axis], size, *self.shape[axis:])
         return self.apply("broadcast", dims=dims, shape=shape)
 
-    def reshape(self, shape: Sequence[DimLike]) -> Tensor:
-        return self if tuple(shape) == self.shape else self.apply("reshape", shape=tuple(shape))
+    def reshape(self, *shape: DimLike | Sequence[DimLike]) -> Tensor:
+        """The elements in another shape, given as one sequence or size by size. One size may be -1: what is left."""
+        sizes = shape_of(self.type, one_or_several(shape))
+        return self if sizes == self.shape else self.apply("reshape", shape=sizes)
 
-    def transpose(self, permutation: Sequence[int] | None = None) -> Tensor:
-        return self.apply("transpose", permutation=tuple(permutation or range(self.rank)[::-1]))
+    def transpose(self, *permutation: int | Sequence[int] | None) -> Tensor:
+        """The axes in another order, given as one sequence or axis by axis; the other way round by default."""
+        order = tuple(axis for axis in one_or_several(permutation) if axis is not None)
+        return self.apply("transpose", permutation=order or tuple(range(self.rank)[::-1]))
+
+    @property
+    def T(self) -> Tensor:
+        """The transpose of a matrix."""
+        if self.rank != 2:
+            raise LirError(f"`.T` is of a matrix, found {self.type}", "x.transpose([...]) takes the order of the axes",
+                           code="LIR0030")  # fmt: skip
+        return self.transpose()
 
     def gather(self, indices: Tensor, axis: int) -> Tensor:
         """One element a position along `axis`; 0 where the index is out of range."""
@@ -369,9 +416,10 @@ class Tensor:
         """This value, whose derivative by each `x` is declared to be `derivative` (both of this shape)."""
         return self.apply("with_gradient", *(tensor for pair in pairs for tensor in pair))
 
-    def _reduce(self, name: str, axis: int | Sequence[int] | None, keepdims: bool) -> Tensor:
-        axes = range(self.rank) if axis is None else [axis] if isinstance(axis, int) else axis
-        axes = sorted({a % self.rank if -self.rank <= a < self.rank else a for a in axes})
+    def _reduce(self, name: str, axis: Axes, keepdims: bool, words: dict[str, Any]) -> Tensor:
+        named, keepdims = words_of_reduction(name, axis, keepdims, words)
+        wanted = range(self.rank) if named is None else named
+        axes = sorted({a % self.rank if -self.rank <= a < self.rank else a for a in wanted})
         if not axes:
             return self
         reduced = self.apply(name, axes=tuple(axes))
@@ -379,18 +427,20 @@ class Tensor:
             return reduced
         return reduced.reshape([1 if a in axes else dim for a, dim in enumerate(self.shape)])
 
-    def sum(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
-        return self._reduce("reduce_sum", axis, keepdims)
+    def sum(self, axis: Axes = None, keepdims: bool = False, **words: Any) -> Tensor:
+        return self._reduce("reduce_sum", axis, keepdims, words)
 
-    def amax(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
-        return self._reduce("reduce_max", axis, keepdims)
+    def amax(self, axis: Axes = None, keepdims: bool = False, **words: Any) -> Tensor:
+        return self._reduce("reduce_max", axis, keepdims, words)
 
-    def amin(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
-        return self._reduce("reduce_min", axis, keepdims)
+    def amin(self, axis: Axes = None, keepdims: bool = False, **words: Any) -> Tensor:
+        return self._reduce("reduce_min", axis, keepdims, words)
 
-    def mean(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
-        axes = range(self.rank) if axis is None else [axis] if isinstance(axis, int) else axis
-        return self.sum(axis, keepdims) / self.count(axes)
+    max, min = amax, amin
+
+    def mean(self, axis: Axes = None, keepdims: bool = False, **words: Any) -> Tensor:
+        axes, keepdims = words_of_reduction("mean", axis, keepdims, words)
+        return self.sum(axes, keepdims) / self.count(axes)
 
     def count(self, axes: Iterable[int] | None = None) -> Tensor | float:
         """The number of elements over `axes` (all by default): a Python float where the sizes are known."""

@@ -24,6 +24,7 @@ from .diagnostics import LirError, LosscError, did_you_mean
 from .function import Op, Value
 from .op_types import count_axes_from_front
 from .ops import PRIMITIVES, REQUIRED, Attribute, OpDef
+from .other_words import notes_in_text
 from .types import Type
 
 
@@ -92,23 +93,11 @@ ACTIVATIONS: tuple[str, ...] = (
 """Functions of each element of a layer's result: layers of one operand without an axis, and three primitives."""
 
 
-_MEAN = "a mean is reduce_sum, then div by the size: `dim` or `size`, cast to the element type"
-_IN_OTHER_WORDS: Mapping[str, str] = {
-    **dict.fromkeys(("mean", "reduce_mean", "average", "avg"), _MEAN),
-    **dict.fromkeys(("sum", "reduce_add"), "reduce_sum adds up along axes"),
-    **dict.fromkeys(("square", "sqr"), "a square is mul %x, %x"),
-}
-"""Operations that other languages have. Of the names that there are the nearest would compute something else."""
-
-
 def definition_of(name: str) -> OpDef | Composite:
     """The row of an operation. Raises LirError, with the nearest name, for an unknown one."""
     definition = PRIMITIVES.get(name) or COMPOSITES.get(name)
     if definition is None:
-        words = _IN_OTHER_WORDS.get(name)
-        raise LirError(f"unknown operation `{name}`",
-                       *([words] if words else did_you_mean(name, [*PRIMITIVES, *COMPOSITES])),
-                       code="LIR0022")  # fmt: skip
+        raise LirError(f"unknown operation `{name}`", *notes_in_text(name, [*PRIMITIVES, *COMPOSITES]), code="LIR0022")
     return definition
 
 

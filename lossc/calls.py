@@ -12,10 +12,12 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from lossc.ir.builder import Builder, Tensor, as_python, broadcast_shapes
+from lossc.ir.arguments import as_python, broadcast_shapes
+from lossc.ir.builder import Builder, Tensor
 from lossc.ir.composites import COMPOSITES, Composite, definition_of, make_op
 from lossc.ir.diagnostics import LirError, LosscError, did_you_mean
 from lossc.ir.ops import PRIMITIVES, OpDef
+from lossc.ir.other_words import renamed_keywords
 from lossc.ir.sample_weight import weigh_samples
 from lossc.ir.types import Shape
 
@@ -53,7 +55,8 @@ def call_operation(builder: Builder, name: str, arguments: Sequence[Any], keywor
     """
     definition = definition_of(name)
     arguments = [as_python(value) for value in arguments]
-    keywords = {key: _plain(value) for key, value in keywords.items()}
+    known = {operand.rstrip("?") for operand in definition.operands} | {*definition.attributes}
+    keywords = {key: _plain(value) for key, value in renamed_keywords(keywords, known).items()}
     weight = keywords.pop(SAMPLE_WEIGHT, None) if is_loss(definition) else None
     before = len(builder.ops)
     try:
@@ -67,6 +70,15 @@ def call_operation(builder: Builder, name: str, arguments: Sequence[Any], keywor
         # Constants and broadcasts made for a call that is refused go with it.
         del builder.ops[before:]
         raise
+
+
+def call_method(tensor: Tensor, name: str, arguments: Sequence[Any], keywords: Mapping[str, Any]) -> Result:
+    """`tensor.<name>(...)` as the operation of that name, with the tensor as its first operand. An axis may stand by
+    position behind a lone operand: `x.softmax(-1)`."""
+    definition = definition_of(name)
+    if definition.operands == ("x",) and "axis" in definition.attributes and len(arguments) == 1:
+        arguments, keywords = (), {"axis": arguments[0], **keywords}
+    return call_operation(tensor.builder, name, (tensor, *arguments), keywords)
 
 
 def _plain(value: Any) -> Any:
@@ -129,7 +141,7 @@ def as_operand(builder: Builder, operation: str, name: str, value: Any, like: Te
         return Tensor(builder.constant(value, dtype), builder)
     raise LirError(f"operand `{name}` of `{operation}` must be a value of the graph or a number, found "
                    f"{type(value).__module__}.{type(value).__qualname__}",
-                   "bring arrays in with g.input(name, shape) or g.param(name, array)")  # fmt: skip
+                   "bring arrays in with g.input(name, shape) or g.param(name, array), or as arguments")  # fmt: skip
 
 
 def _append(

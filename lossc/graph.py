@@ -7,19 +7,21 @@ what it returns is a `Tensor`, a value with NumPy's operators.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lossc.arrays import check_parameter, element_type
-from lossc.calls import Result, call_operation, help_text, operation_names
+from lossc.calls import Result, call_method, call_operation, help_text, operation_names
 from lossc.cut import part_of
 from lossc.initialize import declared_type, initialize_layers
-from lossc.ir.builder import Builder, Tensor, as_python
+from lossc.ir.arguments import as_python
+from lossc.ir.builder import Builder, Tensor
 from lossc.ir.diagnostics import LirError, did_you_mean
 from lossc.ir.function import Function, Module, Value
+from lossc.ir.other_words import notes_in_python
 from lossc.ir.printer import print_function, print_module
 from lossc.ir.signature import make_call
 from lossc.ir.types import Type, is_float
@@ -37,12 +39,27 @@ if TYPE_CHECKING:
 Outputs = Tensor | str | Sequence[Tensor | str] | Mapping[str, Tensor]
 
 
+NO_METHODS_OF_VALUES = frozenset({"grad", "dim"})
+"""Operations whose names mean something else as methods of torch's tensors."""
+
+
 class GraphBuilder(Builder):
     """The builder of a graph, which knows the graph: what is made from values alone may need its parameters."""
 
     def __init__(self, graph: Graph) -> None:
         super().__init__()
         self.graph = graph
+
+    def method(self, tensor: Tensor, name: str, known: Iterable[str] = ()) -> Callable[..., Any]:
+        """Every operation is a method of values, too: `x.softmax(axis=-1)` is `g.softmax(x, axis=-1)`."""
+        known = {*operation_names()} - NO_METHODS_OF_VALUES
+        if name not in known:
+            return super().method(tensor, name, sorted(known))
+
+        def operation(*operands: Any, **keywords: Any) -> Result:
+            return call_method(tensor, name, operands, keywords)
+
+        return _named(operation, name)
 
 
 class Graph:
@@ -166,15 +183,13 @@ class Graph:
             raise AttributeError(name)
         known = operation_names()
         if name not in known:
-            hint = "".join(f"; {note}" for note in did_you_mean(name, [n for n in dir(self) if n[0] != "_"]))
+            hint = "".join(f"; {note}" for note in notes_in_python(name, [n for n in dir(self) if n[0] != "_"]))
             raise AttributeError(f"a graph has no method or operation `{name}`{hint}")
 
         def operation(*operands: Any, **keywords: Any) -> Result:
             return call_operation(self._builder, name, operands, keywords)
 
-        operation.__name__ = operation.__qualname__ = name
-        operation.__doc__ = help_text(name)
-        return operation
+        return _named(operation, name)
 
     def __dir__(self) -> list[str]:
         return sorted({*super().__dir__(), *operation_names()})
@@ -344,6 +359,13 @@ class Graph:
             raise LirError("the graph has no outputs", "say g.set_outputs([...]) or g.compile(outputs=[...])")
         module, also = part_of(self._entry(), self._functions, chosen, also, training, every_check=outputs is None)
         return check_module(module), also
+
+
+def _named(operation: Callable[..., Any], name: str) -> Callable[..., Any]:
+    """The method that calls the operation `name`, with its help."""
+    operation.__name__ = operation.__qualname__ = name
+    operation.__doc__ = help_text(name)
+    return operation
 
 
 def _kind_of_function(tune: bool | None) -> type[CompiledFunction]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from lossc.ir.builder import Tensor, broadcast_shapes
+from lossc.ir.arguments import broadcast_shapes
+from lossc.ir.builder import Tensor
 from lossc.ir.composites import definition_of, make_op
 from lossc.ir.types import Shape, is_integer, multiply_dims
 

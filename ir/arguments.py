@@ -1,0 +1,70 @@
+"""What stands in the parentheses of the methods of a value: numbers of NumPy, shapes, axes, and words of torch.
+
+In: arguments as a user wrote them. Out: Python's numbers, shapes and axes, or a refusal that says what to write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from .diagnostics import LirError
+from .other_words import renamed_keywords
+from .types import DimLike, Shape, Type, quotient_of_dims
+
+Axes = int | Iterable[int] | None
+
+
+def as_python(value: Any) -> Any:
+    """A number of NumPy as Python's; anything else as it is."""
+    return value.item() if isinstance(value, (np.generic, np.ndarray)) and value.ndim == 0 else value
+
+
+def broadcast_shapes(left: Shape, right: Shape) -> Shape:
+    """NumPy's broadcasting rule on shapes with names in them. Raises LirError."""
+    rank = max(len(left), len(right))
+    padded = [(1,) * (rank - len(shape)) + shape for shape in (left, right)]
+    result: list[DimLike] = []
+    for a, b in zip(*padded):
+        if a != b and 1 not in (a, b):
+            raise LirError(f"shapes [{', '.join(map(str, left))}] and [{', '.join(map(str, right))}] do not broadcast: "
+                           f"{a} against {b}", code="LIR0030")  # fmt: skip
+        result.append(b if a == 1 else a)
+    return tuple(result)
+
+
+def one_or_several(items: Sequence[Any]) -> Sequence[Any]:
+    """The arguments, or those in the one that is a sequence itself."""
+    return items[0] if len(items) == 1 and isinstance(items[0], (list, tuple)) else items
+
+
+def shape_of(type_: Type, sizes: Sequence[DimLike]) -> Shape:
+    """The shape that is meant for the elements of `type_`: -1 stands for the size that the others leave."""
+    if -1 not in sizes:
+        return tuple(sizes)
+    others = [size for size in sizes if size != -1]
+    left = quotient_of_dims(type_.count, others) if len(others) == len(sizes) - 1 else None
+    if left is None:
+        raise LirError(f"{type_} has no shape [{', '.join(map(str, sizes))}]",
+                       "-1 stands once, for a size that the others leave over", code="LIR0030")  # fmt: skip
+    return tuple(left if size == -1 else size for size in sizes)
+
+
+def refuse_words(name: str, words: dict[str, Any], known: str) -> None:
+    """Raise TypeError for arguments that a method does not have."""
+    if words:
+        raise TypeError(f"`{name}` has no argument `{next(iter(words))}`: it takes {known}")
+
+
+def words_of_reduction(name: str, axis: Any, keepdims: bool, words: dict[str, Any]) -> tuple[list[int] | None, bool]:
+    """Over which axes to reduce and whether these stay, where torch's words stand beside ours. Raises LirError."""
+    words = renamed_keywords(words, ("axis", "keepdims"))
+    axis, keepdims = words.pop("axis", axis), words.pop("keepdims", keepdims)
+    refuse_words(name, words, "axis and keepdims")
+    if not (axis is None or isinstance(axis, (int, np.integer, Iterable))):
+        raise LirError(f"`{name}` is over axes, found {type(axis).__name__}", "the larger of two values is "
+                       "x.maximum(y), the smaller x.minimum(y)")  # fmt: skip
+    axes = axis if axis is None else [int(a) for a in ([axis] if isinstance(axis, (int, np.integer)) else axis)]
+    return axes, keepdims

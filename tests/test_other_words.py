@@ -1,0 +1,106 @@
+"""Methods by the names of NumPy and torch: they work where they can mean one thing, else errors say what to write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import lossc
+import lossc.functional as F
+from lossc.ir.other_words import operation_called
+from lossc.losses.table import LOSSES
+
+X = np.arange(24, dtype="f4").reshape(6, 4) / 8 - 1
+W = np.linspace(-1, 1, 12, dtype="f4").reshape(4, 3)
+OTHER = np.arange(24, dtype="f4").reshape(4, 6)
+
+# A method on values, and on arrays.
+SAME: dict[str, Callable[[Any], Any]] = {
+    "max": lambda x: x.max(), "max_of_rows": lambda x: x.max(1), "min": lambda x: x.min(axis=0),
+    "clip": lambda x: x.clip(0, 1), "np.clip": lambda x: np.clip(x, -0.5, 0.5), "np.sum": lambda x: np.sum(x),
+    "np.mean": lambda x: np.mean(x, axis=1), "np.max": lambda x: np.max(x), "T": lambda x: x.T,
+    "ndim": lambda x: x * x.ndim, "matmul": lambda x: x @ x.T, "reshape_sizes": lambda x: x.reshape(3, 8),
+    "reshape_rest": lambda x: x.reshape(-1, 12),
+    "flat": lambda x: x.reshape(-1), "reshape_list": lambda x: x.reshape([2, 12]),
+    "transpose_axes": lambda x: x.transpose(1, 0), "transpose": lambda x: x.transpose(),
+    "astype": lambda x: x.astype(np.float64), "astype_name": lambda x: x.astype("float32"),
+    "mean_kept": lambda x: x.mean(1, keepdims=True), "several_axes": lambda x: x.sum((0, 1)),
+    "numpy_axis": lambda x: x.sum(np.int64(1)),
+}  # fmt: skip
+
+# torch's, and what it is in NumPy.
+TORCH: dict[str, tuple[Callable[[Any], Any], Any]] = {
+    "dim": (lambda x: x.sum(dim=1), X.sum(1)),
+    "keepdim": (lambda x: x.mean(dim=0, keepdim=True), X.mean(0, keepdims=True)),
+    "clamp": (lambda x: x.clamp(min=0), X.clip(0)),
+    "clamp_both": (lambda x: x.clamp(-0.5, max=0.5), X.clip(-0.5, 0.5)),
+    "detach": (lambda x: x.detach(), X), "relu": (lambda x: x.relu(), X.clip(0)), "pow": (lambda x: x.pow(2), X**2),
+    "logsumexp": (lambda x: x.logsumexp(-1), np.log(np.exp(X).sum(1))),
+    "softmax": (lambda x: x.softmax(dim=1), np.exp(X) / np.exp(X).sum(1, keepdims=True)),
+    "graph": (lambda x: x.builder.graph.softmax(x, dim=1), np.exp(X) / np.exp(X).sum(1, keepdims=True)),
+}  # fmt: skip
+
+REFUSED: dict[str, tuple[Callable[[Any], Any], type[Exception], str]] = {
+    "max_of_two": (lambda x: x.max(x), lossc.LirError, r"x\.maximum\(y\)"),
+    "word": (lambda x: x.sum(ax=1), TypeError, "has no argument `ax`: it takes axis and keepdims"),
+    "clip_word": (lambda x: x.clip(lower=1), TypeError, "it takes low and high"),
+    "T": (lambda x: x[0].T, lossc.LirError, r"is of a matrix, found f32\[4\]"),
+    "no_rest": (lambda x: x.reshape(5, -1), lossc.LirError, r"has no shape \[5, -1\]"),
+    "two_rests": (lambda x: x.reshape(-1, -1), lossc.LirError, "-1 stands once"),
+    "times_number": (lambda x: x @ 2, lossc.LirError, r"x \* number"),
+    "times_array": (lambda x: x @ OTHER, lossc.LirError, "found ndarray"),
+    "array_times": (lambda x: OTHER @ x, lossc.LirError, "found ndarray"),
+    "astype": (lambda x: x.astype("foo"), lossc.LirError, "unknown element type 'foo'"),
+    "std": (lambda x: x.std(), AttributeError, r"write `\(\(x - x\.mean"),
+    "item": (lambda x: x.item(), AttributeError, "values have no elements"),
+    "backward": (lambda x: x.sum().backward(), AttributeError, "value_and_grad"),
+    "grad": (lambda x: x.grad, AttributeError, "gradients come from"),
+    "mistyped": (lambda x: x.sofmax(), AttributeError, "did you mean `softmax`"),
+    "torch_loss": (lambda x: x.binary_cross_entropy(x), AttributeError, "did you mean `bce_loss`"),
+    "of_a_graph": (lambda x: x.builder.graph.where(x > 0, x, 0), AttributeError, r"condition\.select\(a, b\)"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_methods_of_numpy(name: str) -> None:
+    expected = SAME[name](X)
+    found = F.function(SAME[name])(X)
+    np.testing.assert_allclose(found.reshape(np.shape(expected)), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", TORCH)
+def test_methods_of_torch(name: str) -> None:
+    method, expected = TORCH[name]
+    found = F.function(method)(X)
+    np.testing.assert_allclose(found.reshape(np.shape(expected)), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_matrices_multiply() -> None:
+    np.testing.assert_allclose(F.function(lambda x, w: x @ w)(X, W), X @ W, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_meant_says_what_to_write(name: str) -> None:
+    method, kind, message = REFUSED[name]
+    with pytest.raises(kind, match=message):
+        F.function(method)(X)
+
+
+def test_free_sizes_are_left_over() -> None:
+    x = lossc.Graph().input("x", ("B", 3, 4))
+    assert [str(dim) for dim in x.reshape(-1).shape] == ["12*B"]
+    assert [str(dim) for dim in x.reshape(x.shape[0], -1).shape] == ["B", "12"]
+    with pytest.raises(lossc.LirError, match="has no shape"):
+        x.reshape(5, -1)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_torchs_name_of_a_loss_leads_to_the_operation(name: str) -> None:
+    row, g = LOSSES[name], lossc.Graph()
+    if not hasattr(g, name):
+        assert operation_called(name, dir(g)) == row.operation
+        with pytest.raises(lossc.LirError, match=f"did you mean `{row.operation}`"):
+            lossc.parse(f"func @f(%x: f32[B]) -> (f32[B]) {{\n  %y = {name} %x\n  return %y\n}}\n")
