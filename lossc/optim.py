@@ -96,7 +96,7 @@ def _check_setting(what: str, name: str, value: Any) -> None:
 
 def _decays(optimizer: Any) -> bool:
     """Whether any group decays weights: else the update has no term for it."""
-    return bool(optimizer.weight_decay) or any(own.get("weight_decay") for own in optimizer.groups.values())
+    return bool(optimizer.weight_decay or [own for own in optimizer.groups.values() if own.get("weight_decay")])
 
 
 @dataclass(frozen=True)

@@ -105,7 +105,10 @@ class Executable(Prepared):
         self, runs: Runs, given: Sequence[Given], out: Mapping[str, Any] | None, sizes: Mapping[str, int] | None,
         then: Sequence[Executable], done: Callable[[], None] | None,
     ) -> list[Any]:  # fmt: skip
-        plan = self._plan(runs, given, sizes)
+        # What `_plan` asks again is asked here: it would be a call more in a run of a few microseconds.
+        plan = None if sizes or self.device.is_forked else runs.plans.get(tuple([value.shape for value in given]))
+        if plan is None:
+            plan = self._plan(runs, given, sizes)
         # From here on a run in the middle of this one, as of a signal handler, has plans of its own.
         runs.busy = True
         if plan.quick and not then and {*map(type, given)} == {np.ndarray} and self._may_be_short:

@@ -81,7 +81,7 @@ class Loaded:
 
 @dataclass(frozen=True)
 class PlannedOutput:
-    """One output of the program: the buffer behind it, and whether the caller gets a copy of that."""
+    """One output of the program: the buffer that it lies in, and whether the caller gets a copy of that."""
 
     name: str
     root: str

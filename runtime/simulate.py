@@ -53,8 +53,8 @@ def simulate(
         variant = _choose(turn.step, turn.sizes, (strategies or {}).get(turn.step.name))
         reachable = _allocate(variant.temporaries, memory, turn.sizes)
         for launch in variant.launches:
-            behind = tuple(turn.instead.get(name, name) for name in launch.buffers)
-            _launch(replace(launch, buffers=behind), reachable, turn.sizes, counts)
+            there = tuple(turn.instead.get(name, name) for name in launch.buffers)
+            _launch(replace(launch, buffers=there), reachable, turn.sizes, counts)
     _raise_failed_check(program, memory, bound)
     types = [type_ for _, type_ in program.outputs]
     return [_from_memory(memory[buffer], type_, bound) for type_, buffer in zip(types, program.output_buffers)]
@@ -123,12 +123,12 @@ def _launch(launch: Launch, memory: Arrays, sizes: Mapping[str, int], counts: Co
     missing = [buffer for buffer in launch.buffers if buffer not in memory]
     if missing:
         raise CompilerBug(f"kernel {launch.kernel.name} is given buffers that do not exist: {', '.join(missing)}")
-    behind = dict(zip(arguments, launch.buffers))
-    arrays = {argument: memory[buffer] for argument, buffer in behind.items()}
+    buffer_of = dict(zip(arguments, launch.buffers))
+    arrays = {argument: memory[buffer] for argument, buffer in buffer_of.items()}
     scalars = {name: evaluate_integer(value, sizes) for name, value in launch.scalars.items()}
     found = simulate_kernel(launch.kernel, arrays, scalars, evaluate_integer(launch.global_size, sizes))
     if counts is not None:
-        counts.add(found, behind)
+        counts.add(found, buffer_of)
 
 
 def _raise_failed_check(program: Program, memory: Arrays, sizes: Mapping[str, int]) -> None:

@@ -51,7 +51,7 @@ class Counts:
         return sum(self.bytes_loaded.values()) + sum(self.bytes_stored.values())
 
     def add(self, other: Counts, names: Mapping[str, str]) -> None:
-        """Add what one launch did; `names` are the buffers behind the kernel's arguments."""
+        """Add what one launch did; `names` are the buffers of the kernel's arguments."""
         for mine, its in (
             (self.loaded, other.loaded), (self.stored, other.stored),
             (self.bytes_loaded, other.bytes_loaded), (self.bytes_stored, other.bytes_stored),
@@ -231,7 +231,7 @@ class Memory:
         return np.broadcast_to(places, (self.items.size, *places.shape[1:]))
 
     def _items_at(self, places: Array, mask: Mask) -> tuple[Array, Array]:
-        """The work-item behind each of the active `places`, and the barriers that order it with others."""
+        """The work-item at each of the active `places`, and the barriers that order it with others."""
         item = np.broadcast_to(_as_rows(mask.of(self.items.ids), places.ndim), places.shape)
         epoch = self.items.epoch[self.items.groups[item]] if self.ordered else np.zeros_like(item)
         return item, epoch
