@@ -158,6 +158,9 @@ class _Body:
         try:
             definition = definition_of(name)
         except LosscError as error:
+            if name in self.interfaces:
+                raise LirError(f"unknown operation `{name}`", f"@{name} is a function: call @{name}(%x)",
+                               span=place, code="LIR0022") from None  # fmt: skip
             raise error.at(place) from None
         operands = self.operands(statement)
         attributes = read_attributes(statement.attributes, definition.attributes, self.source)

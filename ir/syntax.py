@@ -7,7 +7,7 @@ line went wrong. Nothing is looked up here: names and types get their meaning in
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -214,7 +214,7 @@ def read_line(line: Sequence[Token], source: Source) -> Record:
         at_end = error.token.type == "$END"
         found = "the end of the line" if at_end else f"`{token}`"
         span = span_of(source, token)
-        raise LirError(f"expected {_phrase(possible)}, found {found}", *_advice(line, token, at_end),
+        raise LirError(f"expected {_phrase(possible)}, found {found}", *_advice(line, token, at_end, possible),
                        span=Span(source, span.end, span.end + 1) if at_end else span,
                        code="LIR0010") from None  # fmt: skip
 
@@ -231,8 +231,15 @@ _HINTS = {
     "@": "a function is written @name, and a name begins with a letter or _",
     ";": "a statement ends where its line ends",
     "#": "a comment begins with //",
-    "/": "a comment begins with //",
+    "/": "a comment begins with //, and a quotient is div %a, %b",
     "'": 'strings stand in double quotes, "mean"',
+    "+": "there are no operators: a sum is add %a, %b",
+    "-": "there are no operators: a difference is sub %a, %b",
+    "^": "there are no operators: a power is pow %a, %b",
+    "<": "there are no operators: a comparison is lt %a, %b",
+    ">": "there are no operators: a comparison is gt %a, %b",
+    "&": "there are no operators: both are and %a, %b",
+    "|": "there are no operators: one of both is or %a, %b",
 }
 
 
@@ -279,9 +286,18 @@ def _phrase(terminals: set[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
 
 
-def _advice(line: Sequence[Token], found: Token, at_end: bool) -> list[str]:
+def _advice(line: Sequence[Token], found: Token, at_end: bool, possible: Container[str]) -> list[str]:
+    """What to write instead, for what people write who know other languages."""
     if found.type in ("FUNC", "KERNEL", "PARAM", "GRADIENT", "RETURN", "IMPORT") and found is not line[0]:
         return [f"`{found}` is a keyword"]
+    place = len(line) if at_end else next(number for number, token in enumerate(line) if token is found)
+    before = line[place - 1] if place else found
+    if before.type == "NAME" and "OPEN" in possible:
+        return [f"a type has its axes in brackets: {before}[B, 10], or {before}[] for one number"]
     if at_end and line[0].type in ("FUNC", "KERNEL"):
         return ["func @name(%x: f32[B, 10]) -> (f32[1]) {"]
+    if found.type == "LPAR" and before.type == "NAME":
+        return [f"operands stand without parentheses: {before} %x"]
+    if before.type == "EQUAL" and found.type in ("VALUE", "INT", "FLOAT") and line[0].type == "VALUE":
+        return ["an operation stands here, before its operands: %y = add %x, 1.0"]
     return []

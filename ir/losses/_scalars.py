@@ -23,4 +23,4 @@ def scalar(value: Scalar, x: Tensor, name: str) -> Scalar:
 def check_positive(value: Scalar, name: str, or_zero: bool = False) -> None:
     """Refuse a number that is not positive. A value of the run time is taken as it is."""
     if not isinstance(value, Tensor) and not (value >= 0 if or_zero else value > 0):
-        raise LirError(f"{name} must be {'at least 0' if or_zero else 'positive'}, found {value}", code="LIR0024")
+        raise LirError(f"{name} must be {'at least 0' if or_zero else 'positive'}, found {value}")

@@ -55,7 +55,7 @@ def js_div_loss(
     Source: J. Lin, Divergence measures based on the Shannon entropy (1991).
     """
     if not 0.0 <= beta <= 1.0:
-        raise LirError(f"beta must lie in [0, 1], found {beta}", code="LIR0024")
+        raise LirError(f"beta must lie in [0, 1], found {beta}")
     axis = _class_axis(p_logits, q_logits, axis)
     p = p_logits.widen()
     q = like(q_logits, p)
