@@ -15,6 +15,7 @@ from ..ir.diagnostics import CompilerBug
 from ..ir.function import Value
 from ..ir.kernel import (
     Apply,
+    Const,
     Expr,
     For,
     Iota,
@@ -22,6 +23,7 @@ from ..ir.kernel import (
     PrivateArray,
     Reduce,
     Splat,
+    Store,
     add,
     at_least,
     ceil_div,
@@ -34,7 +36,7 @@ from ..ir.kernel import (
 from ..ir.program import Buffer, Step, Variant
 from ..ir.target import DeviceInfo
 from ..ir.types import ITEM_SIZE, DimLike
-from .costs import COSTLY
+from .computed_early import computed_early, end_of_pass
 from .emission.addresses import index_at
 from .emission.emit import Emitter, Scope
 from .emission.points import Lanes, Point, size_of
@@ -43,9 +45,8 @@ from .emission.vectors import static_size, vector_width
 from .fused import Fused, dtypes_of, finish_launch, launch_of, partial_buffers, partial_dtypes, store_partials
 from .row_by_row import ends_of_rows, goes_row_by_row, only_rows_are_shared, row_axis
 from .rows.blocks import Block, LaneTrack, columns_below, finish_block, leave_out_rest, visit_columns
-from .rows.ends import end_of_columns
 from .rows.ownership import own_share
-from .rows.stages import Stage, stages_of
+from .rows.stages import stages_of
 from .rows.sweep import Row, Work, work_of
 from .rows.turned import Turned, turn_in, turn_out, turned
 from .strategies.row_item import items_for
@@ -109,9 +110,7 @@ class _BlockByBlock:
         for kernel in kernels:
             for value in (*kernel.schedule.function.inputs, *kernel.schedule.function.outputs):
                 self._turn(kernel, value)
-        self.early = {
-            kernel.name: {value: self._name_of_row(value) for value in _computed_early(kernel)} for kernel in kernels
-        }
+        self.early = computed_early(kernels, buffers, self._name_of_row)
 
     def _name_of_row(self, value: Value) -> str:
         return self.emitter.fresh(f"{value.name}_row", register_dtype(value.type.dtype)).name
@@ -132,11 +131,26 @@ class _BlockByBlock:
         for buffer, rows in self.turned.items():
             # What is only handed on never lies in rows.
             found += rows.arrays if self.buffers[buffer].role != "temporary" else rows.arrays[:1]
+        return found + self._early_arrays()
+
+    def _early_arrays(self) -> list[PrivateArray]:
+        found: list[PrivateArray] = []
         for kernel in self.kernels:
             columns = _elements([kernel.schedule.axes[axis] for axis in kernel.schedule.columns])
-            found += [PrivateArray(array, register_dtype(value.type.dtype), columns * self.width, value)
-                      for value, array in self.early[kernel.name].items()]  # fmt: skip
+            found += [PrivateArray(array, register_dtype(value.type.dtype), columns * self.width, (value,))
+                      for value, array in self.early[kernel.name].fills.items()]  # fmt: skip
         return found
+
+    def _prepare(self, scope: Scope, streamed: Sequence[str]) -> None:
+        """Fill what is read before anything is stored there: rows of no use go along with others."""
+        for buffer in streamed:
+            scope.statements += self.turned[buffer].prepare()
+        by_rows = {array for early in self.early.values() for array in early.of_rows.values()}
+        for array in self._early_arrays():
+            if array.name in by_rows:
+                place = self.emitter.fresh("place", "i64")
+                cleared = Store(array.name, place, Const(0, array.dtype, self.width))
+                scope.statements.append(For(place, integer(0), integer(array.size), integer(self.width), (cleared,)))
 
     def variant(self) -> Variant:
         emitter, scope, width = self.emitter, Scope(), self.width
@@ -148,8 +162,7 @@ class _BlockByBlock:
         sums = [declare(e, scope, [op for stage in stages_of(e.schedule) for op in stage.sums], width, 1)
                 for e in emitters]  # fmt: skip
         streamed = [buffer for buffer in self.turned if self.buffers[buffer].role != "temporary"]
-        for buffer in streamed:
-            scope.statements += self.turned[buffer].prepare()
+        self._prepare(scope, streamed)
 
         number, inside = emitter.fresh("block", "i64"), scope.inner()
         wanted = emitter.let(inside, "wanted", mul(number, integer(width)))
@@ -186,13 +199,13 @@ class _BlockByBlock:
         row, *others = schedule.rows
         (stage,) = stages_of(schedule)
         alone = Block({row: Lanes(base, self.width)}, base, self.width, fresh)
-        kept = {value: Row(array) for value, array in self.early[kernel.name].items()}
-        before = scope.inner()
-        end = end_of_columns(schedule, stage.reductions) if stage.targets == _reduced(stage) else None
-        ends = end is not None and schedule.varies[end] <= {row}
-        within = columns_below(emitter, before, end, alone, before) if end is not None and ends else None
-        if kept:
-            visit_columns(emitter, before, [LaneTrack(before, alone, Work(keep=kept), (), ())], within=within)
+        early = self.early[kernel.name]
+        filled = {value: Row(array) for value, array in early.fills.items()}
+        kept = {value: Row(array) for value, array in {**early.fills, **early.finds}.items()}
+        before, end = scope.inner(), end_of_pass(kernel)
+        within = None if end is None else columns_below(emitter, before, end, alone, before)
+        if filled:
+            visit_columns(emitter, before, [LaneTrack(before, alone, Work(keep=filled), (), ())], within=within)
         sizes = [schedule.axes[axis] for axis in others]
         abreast = _abreast(_elements(sizes[-1:])) if others else 1
         variables = [emitter.fresh("row", "i64") for _ in others]
@@ -205,8 +218,12 @@ class _BlockByBlock:
             if within is not None:
                 leave_out_rest(emitter, nest, groups)
             own = [group for group in sums if group.op in stage.element_sums]
-            work = work_of(stage, kept=kept)
-            tracks.append(LaneTrack(Scope(dict(nest.known), nest.statements), block, work, groups, own))
+            known = dict(nest.known)
+            for value, array in early.of_rows.items():
+                place = mul(at[others[-1]], integer(self.width))
+                loaded = Load(array, place, register_dtype(value.type.dtype), self.width)
+                known[value] = emitter.let(nest, value.name, loaded)
+            tracks.append(LaneTrack(Scope(known, nest.statements), block, work_of(stage, kept=kept), groups, own))
         visit_columns(emitter, nest, tracks, within=within)
         for track in tracks:
             for group in track.rows:
@@ -268,18 +285,3 @@ def _elements(sizes: Iterable[DimLike]) -> int:
 def _elements_in_row(kernel: Fused) -> int:
     schedule = kernel.schedule
     return _elements([schedule.axes[axis] for axis in schedule.looped - {row_axis(kernel)}])
-
-
-def _reduced(stage: Stage) -> list[Value]:
-    return [op.operands[0] for op in stage.reductions]
-
-
-def _computed_early(kernel: Fused) -> list[Value]:
-    """What is dear, and the same in every turn of the loops around the columns."""
-    schedule, row = kernel.schedule, row_axis(kernel)
-    if len(schedule.rows) == 1:
-        return []
-    dear = [op.result for op in schedule.function.ops
-            if (op.name == "gather" or op.name in COSTLY) and op.result.type.dtype != "bool"]  # fmt: skip
-    fixed = schedule.reduced | {row}
-    return [value for value in dear if schedule.varies[value] == fixed]

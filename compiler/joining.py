@@ -52,7 +52,7 @@ def one_kernel(name: str, kernels: Sequence[Kernel], comment: Sequence[str], sha
                 number = of_type[array.dtype] = of_type.get(array.dtype, 0) + 1
                 names[array.name] = shared.setdefault((array.dtype, number), names[array.name])
             there = arrays.get(names[array.name], array)
-            holds = array.holds if there is array else None
+            holds = array.holds if there is array else ()
             arrays[names[array.name]] = PrivateArray(names[array.name], array.dtype, max(array.size, there.size), holds)
         taken |= {*names.values()}
         body += [renamed(statement, names) for statement in kernel.body]

@@ -216,13 +216,13 @@ class LocalArray:
 
 @dataclass(frozen=True)
 class PrivateArray:
-    """Memory of one work-item: a row between two passes. `holds` is the value that it keeps from the pass that computes
-    it to later ones; printing forgets that."""
+    """Memory of one work-item: rows between two passes. `holds` are the values that it keeps, one after the other, from
+    the pass that computes one to later passes; printing forgets that."""
 
     name: str
     dtype: str
     size: int
-    holds: Value | None = field(default=None, compare=False, repr=False)
+    holds: tuple[Value, ...] = field(default=(), compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -260,10 +260,12 @@ def _asks_for_its_group(kernel: Kernel) -> bool:
 
 def operands_of(expression: Expr) -> tuple[Expr, ...]:
     match expression:
-        case Load(index=index):
-            return (index,)
+        case Var() | Const():
+            return ()
         case Apply(operands=operands):
             return operands
+        case Load(index=index):
+            return (index,)
         case Splat(operand=operand) | Reduce(operand=operand):
             return (operand,)
         case _:
@@ -295,9 +297,12 @@ def walk_statements(body: tuple[Stmt, ...]) -> Iterator[Stmt]:
 
 
 def walk_expressions(expression: Expr) -> Iterator[Expr]:
-    yield expression
-    for operand in operands_of(expression):
-        yield from walk_expressions(operand)
+    """The expression and all inside it, outer before inner, in order; for any depth."""
+    pending = [expression]
+    while pending:
+        inner = pending.pop()
+        yield inner
+        pending += operands_of(inner)[::-1]
 
 
 # --- scalar integer expressions, on their own ---------------------------------------------------------------

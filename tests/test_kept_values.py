@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from lossc.compiler import compile_module
 from lossc.compiler.fused import Fused
 from lossc.compiler.rows.stages import NO_LIMIT, inputs_read, stages_of, waiting_values
+from lossc.compiler.strategies import row_item, row_lanes
 from lossc.ir.parser import parse
 from lossc.ir.schedule import Schedule
 from lossc.ir.target import CPU_AVX512
+from lossc.runtime.simulate import simulate
 
 JENSEN_SHANNON = "js_div_loss %x, %y"
 DISTILLATION = "distillation_loss %x, %y {temperature = 2.0}"
@@ -77,3 +80,34 @@ def test_what_is_dear_to_compute_again_waits_where_there_is_room_for_one() -> No
 def test_what_costs_a_load_and_an_operation_is_computed_again() -> None:
     assert operations_kept(schedule_of("multi_margin_loss %x, %y", "i32[N]")) == []
     assert operations_kept(schedule_of("cross_entropy_loss %x, %y", "i32[N]")) == ["exp"]
+
+
+def chain_of_softmaxes(count: int, columns: int) -> str:
+    lines = [f"  %s{number + 1} = softmax %s{number}" for number in range(count)]
+    head = f"func @f(%s0: f32[N, {columns}]) -> (%s{count}: f32[N, {columns}]) {{"
+    return "\n".join([head, *lines, f"  return %s{count}", "}"])
+
+
+@pytest.mark.parametrize(
+    ("strategy", "columns", "limit"),
+    [("row-item", 2000, row_item.PRIVATE_BYTES), ("row-lanes", 300, row_lanes.PRIVATE_BYTES)],
+)
+def test_what_waits_in_turn_takes_the_same_place(strategy: str, columns: int, limit: int) -> None:
+    """Of a chain of softmaxes a pass needs what the one before it has kept: all fit into what is there for rows, and no
+    pass begins with the first of them."""
+    short, long = (
+        compile_module(parse(chain_of_softmaxes(count, columns)), CPU_AVX512, strategy) for count in (20, 40)
+    )
+    lengths = [sum(map(len, compiled.sources().values())) for compiled in (short, long)]
+    assert lengths[1] < 2.2 * lengths[0]
+    for variant in (variant for step in long.program.steps for variant in step.variants):
+        for kernel in (launch.kernel for launch in variant.launches):
+            assert sum(4 * array.size for array in kernel.private_arrays) <= limit
+            assert any(len(array.holds) > 10 for array in kernel.private_arrays)
+    x = np.random.default_rng(0).normal(size=(17, columns)).astype(np.float32)
+    wanted = x.astype(np.float64)
+    for _ in range(40):
+        power = np.exp(wanted - wanted.max(1, keepdims=True))
+        wanted = power / power.sum(1, keepdims=True)
+    (found,) = simulate(long.program, {"s0": x})
+    np.testing.assert_allclose(found, wanted, rtol=1e-5)

@@ -68,6 +68,6 @@ def bytes_of(value: Value, at: Value, sizes: Mapping[str, int]) -> int:
 def _kept(stages: Sequence[Stage], variant: Variant) -> dict[Value, int]:
     """The values that private and local arrays hold between passes, with the pass that computes them."""
     kernels = [launch.kernel for launch in variant.launches]
-    held = {array.holds for kernel in kernels for array in kernel.private_arrays if array.holds is not None}
-    held |= {value for kernel in kernels for array in kernel.local_arrays for value in array.holds}
+    arrays = [array for kernel in kernels for array in (*kernel.private_arrays, *kernel.local_arrays)]
+    held = {value for array in arrays for value in array.holds}
     return {value: next(stage.number for stage in stages if stage.needs(value)) for value in held}

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ...ir.function import Op, Value
-from ...ir.kernel import register_dtype
+from ...ir.kernel import PrivateArray, register_dtype
 from ...ir.schedule import Schedule
 from ...ir.types import ITEM_SIZE, DimLike
 from ..behind import behind
@@ -16,6 +16,8 @@ from .keeping import kept_between
 from .placing import places
 
 NO_LIMIT = 1 << 62
+FEW_PASSES = 8
+"""Passes of which each may compute everything anew, a number at a time: of a long chain that would be the square."""
 
 
 @dataclass(frozen=True)
@@ -111,27 +113,70 @@ def waiting_values(
 ) -> dict[Value, Kept]:  # fmt: skip
     """Element values that wait between passes (`keeping.py`).
 
-    Only where the length of a row is known, and as many as fit `limit` bytes: first what is dear to compute again.
+    Only where the length of a row is known, and as many as fit `limit` bytes, which is for passes that follow each
+    other: all of them, in places that are used again if need be, or else first what is dear to compute again.
     """
     if not isinstance(columns, int) or columns == 0:
         return {}
     schedule, room = emitter.schedule, limit
     found = kept_between(schedule, [stage.targets for stage in stages])
+    size = {value: columns * ITEM_SIZE[register_dtype(value.type.dtype)] for value in found}
+    if sum(size.values()) > limit:
+        in_turn = _in_turn(emitter, found, _readers(schedule, stages, found))
+        if bytes_of(in_turn, columns) <= limit:
+            return in_turn
     filled: dict[Value, int] = {}
     for value in sorted(found, key=lambda value: -cost_of(schedule.producer[value])):
-        size = columns * ITEM_SIZE[register_dtype(value.type.dtype)]
-        if size <= room:
-            room -= size
+        if size[value] <= room:
+            room -= size[value]
             filled[value] = found[value]
-    # A pass that begins from one value may have no use for another behind it.
+    return {
+        value: Kept(_name_of_row(emitter, value), filled[value], read)
+        for value, read in _readers(schedule, stages, filled).items()
+    }
+
+
+def bytes_of(kept: Mapping[Value, Kept], columns: int) -> int:
+    """What the arrays of waiting rows take."""
+    sizes = {each.array: ITEM_SIZE[register_dtype(value.type.dtype)] for value, each in kept.items()}
+    return columns * sum(sizes.values())
+
+
+def arrays_of(kept: Mapping[Value, Kept], columns: int) -> list[PrivateArray]:
+    """The arrays of waiting rows."""
+    held: dict[str, list[Value]] = {}
+    for value, each in kept.items():
+        held.setdefault(each.array, []).append(value)
+    return [PrivateArray(array, register_dtype(values[0].type.dtype), columns, tuple(values))
+            for array, values in held.items()]  # fmt: skip
+
+
+def _readers(schedule: Schedule, stages: Sequence[Stage], filled: Mapping[Value, int]) -> dict[Value, frozenset[int]]:
+    """The passes that read each value, of those that some read. A pass that begins from one value may have no use for
+    another behind it."""
     used = {stage.number: _used(schedule, stage, _before(filled, stage)) for stage in stages}
+    readers = {value: frozenset(n for n, values in used.items() if n > number and value in values)
+               for value, number in filled.items()}  # fmt: skip
+    return {value: read for value, read in readers.items() if read}
+
+
+def _in_turn(
+    emitter: Emitter, filled: Mapping[Value, int], readers: Mapping[Value, frozenset[int]]
+) -> dict[Value, Kept]:
+    """Each value in an array that no pass reads any more, if there is one."""
+    free_after: dict[tuple[str, str], int] = {}  # by array and type
     kept: dict[Value, Kept] = {}
-    for value, number in filled.items():
-        read = frozenset(n for n, values in used.items() if n > number and value in values)
-        if read:
-            name = emitter.fresh(f"{value.name}_row", register_dtype(value.type.dtype)).name
-            kept[value] = Kept(name, number, read)
+    for value in sorted(readers, key=lambda value: filled[value]):
+        dtype = register_dtype(value.type.dtype)
+        free = next((place for place, last in free_after.items() if place[1] == dtype and last < filled[value]), None)
+        array, _ = place = free or (_name_of_row(emitter, value), dtype)
+        free_after[place] = max(readers[value])
+        kept[value] = Kept(array, filled[value], readers[value])
     return kept
+
+
+def _name_of_row(emitter: Emitter, value: Value) -> str:
+    return emitter.fresh(f"{value.name}_row", register_dtype(value.type.dtype)).name
 
 
 def _before(filled: Mapping[Value, int], stage: Stage) -> set[Value]:

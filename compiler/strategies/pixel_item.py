@@ -95,7 +95,7 @@ def _in_registers(
 
 
 def _arrays(names: Mapping[Value, str], columns: int) -> list[PrivateArray]:
-    return [PrivateArray(name, register_dtype(v.type.dtype), columns, v) for v, name in names.items()]
+    return [PrivateArray(name, register_dtype(v.type.dtype), columns, (v,)) for v, name in names.items()]
 
 
 def _pass(

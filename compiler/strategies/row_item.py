@@ -13,7 +13,6 @@ from ...ir.function import Value
 from ...ir.kernel import (
     Expr,
     For,
-    PrivateArray,
     add,
     at_least,
     ceil_div,
@@ -21,7 +20,6 @@ from ...ir.kernel import (
     integer,
     maximum,
     minimum,
-    register_dtype,
 )  # fmt: skip
 from ...ir.program import Variant
 from ...ir.schedule import Schedule
@@ -35,7 +33,7 @@ from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, wi
 from ..rows.ownership import own_share, point_of
 from ..rows.picked import fetch_picked
 from ..rows.shared_lines import past_cache_over_lines, rows_together, sweep_over_lines
-from ..rows.stages import Kept, Stage, waiting_values
+from ..rows.stages import FEW_PASSES, Kept, Stage, arrays_of, waiting_values
 from ..rows.sweep import Track, sweep, waiting_rows, work_of
 from ..rows.values import RowValues
 
@@ -120,7 +118,8 @@ def _variant(
     together = rows_together(_length(schedule, axis), width) if realigns else 1
     own = own_share(emitter, scope, rows, together=together)
     stages = fused.stages
-    kept = waiting_values(emitter, stages, schedule.axes[axis], PRIVATE_BYTES) if width > 1 else {}
+    keeps = width > 1 or len(stages) > FEW_PASSES
+    kept = waiting_values(emitter, stages, schedule.axes[axis], PRIVATE_BYTES) if keeps else {}
     element_sums = [op for stage in stages for op in stage.element_sums]
     totals = declare(emitter, scope, element_sums, width, 1)
     rows_done = RowValues(emitter, scope, stages, row_axes, width, own.first, own.end)
@@ -142,8 +141,7 @@ def _variant(
     launch = kernel_and_launch(
         fused, emitter, f"_row_item{width}" + "_stream" * nontemporal, scope.statements, items,
         partials=partial_dtypes(fused), comment=(f"one work-item a row, vectors of {width} along it",),
-        private_arrays=[PrivateArray(each.array, register_dtype(v.type.dtype), _length(schedule, axis), v)
-                        for v, each in kept.items()] + rows_done.arrays,
+        private_arrays=[*(arrays_of(kept, _length(schedule, axis)) if kept else ()), *rows_done.arrays],
     )  # fmt: skip
     return with_finish(fused, device, launch, items, "row-item", guard)
 

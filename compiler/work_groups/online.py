@@ -67,7 +67,7 @@ def reduce_online(
     tile = scope.inner()
     layout = replace(along.layout, registers=TILE, looped=False, held=held_values(emitter, phase.stages))
     here = replace(along, layout=layout, start=sub(column, start), private_arrays=[], local_arrays=[], places={})
-    along.private_arrays += [replace(array, holds=None) for array in here.private_arrays]
+    along.private_arrays += [replace(array, holds=()) for array in here.private_arrays]
     work = work_of(first)
     older = {op: emitter.fresh("before", largest[op].dtype, width) for op in maxima}
     tile.statements += [Declare(older[op], largest[op]) for op in maxima]

@@ -67,7 +67,7 @@ class GroupRows:
             value, dtype = each.value, register_dtype(each.value.type.dtype)
             name = emitter.fresh(f"{value.name}_kept", dtype).name
             if layout.registers:
-                self.private_arrays.append(PrivateArray(name, dtype, layout.registers * layout.width, value))
+                self.private_arrays.append(PrivateArray(name, dtype, layout.registers * layout.width, (value,)))
             self.places[value] = name, local.get(value, "")
 
     def visit_row(
