@@ -28,7 +28,6 @@ LARGEST = 1e36
 POLES = ("constant", "div", "log", "log1p", "pow")
 """Operations that are infinite without any overflow."""
 JITTER = 2.0**-21
-TRIALS = 2
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ def refer(function: Function, arrays: Arrays) -> Reference | None:
     if single is None:
         return None
     others = [single, _evaluate(function, arrays, np.float32, flush=True)]
-    others += [_evaluate(function, arrays, np.float64, np.random.default_rng(trial)) for trial in range(TRIALS)]
+    others += [_evaluate(function, arrays, np.float64, direction) for direction in (1, -1)]
     values, allowed, certain = [], [], []
     for index, bound in enumerate(bounded):
         value, found = bound.value, [np.asarray(other[index]) for other in others if other is not None]
@@ -100,10 +99,14 @@ def _kind(values: Array) -> Array:
 
 
 def _evaluate(
-    function: Function, arrays: Arrays, dtype: type, jitter: np.random.Generator | None = None, flush: bool = False
+    function: Function, arrays: Arrays, dtype: type, direction: int = 0, flush: bool = False
 ) -> list[Array] | None:
-    """The outputs with floats of `dtype`, each result of arithmetic moved a little by `jitter`, and 0 below the normal
-    range with `flush`. None where f32 overflows."""
+    """The outputs with floats of `dtype`, each result of arithmetic moved a little in a `direction`, and 0 below the
+    normal range with `flush`. None where f32 overflows.
+
+    By the other direction each is moved the other way, and every 0 has the other sign: none is promised.
+    """
+    jitter = np.random.default_rng(0)
     sizes = bind_shapes(function, {name: array.shape for name, array in arrays.items()})
     known: dict[Value, Array] = {}
     for value in function.inputs:
@@ -117,10 +120,13 @@ def _evaluate(
                 found = np.asarray(known[result]).astype(dtype)
                 if flush:
                     found = np.where(np.abs(found) < SMALLEST_NORMAL, np.copysign(dtype(0), found), found)
-                if jitter is not None and (ULPS.get(op.name, 0) or op.name in ("reduce_sum", "matmul")):
-                    found = found * (1 + jitter.uniform(-JITTER, JITTER, found.shape))
+                if direction and (ULPS.get(op.name, 0) or op.name in ("reduce_sum", "matmul")):
+                    moved = jitter.uniform(JITTER / 2, JITTER, found.shape) * jitter.choice([-1, 1], found.shape)
+                    found = found * (1 + direction * moved)
+                if direction and op.name != "constant":
+                    found = np.where(found == 0, direction * 0.0, found)
                 known[result] = found
-                if jitter is None and op.name not in POLES and _overflows(op, found, known):
+                if not direction and op.name not in POLES and _overflows(op, found, known):
                     return None
     return [known[value] for value in function.outputs]
 
