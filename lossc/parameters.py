@@ -275,7 +275,7 @@ class Parameters(Mapping[str, np.ndarray]):
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write all values to a safetensors file, at once or not at all."""
-        from lossc.training.checkpoint import write_tensors
+        from lossc.tensor_files import write_tensors
 
         with self.lock:
             self.check_at_rest()
@@ -284,7 +284,7 @@ class Parameters(Mapping[str, np.ndarray]):
     def load(self, path: str | PathLike[str]) -> None:
         """Read all values from a safetensors file, also from one that a step saved. Raises LirError where one is
         missing, unknown or does not fit; then nothing has changed."""
-        from lossc.training.checkpoint import parameters_in, read_tensors
+        from lossc.tensor_files import parameters_in, read_tensors
 
         self.replace_all(parameters_in(read_tensors(path)[0]), path)
 

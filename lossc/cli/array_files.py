@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from lossc.ir.diagnostics import LirError, Source, Span, did_you_mean
-from lossc.training.checkpoint import read_tensors
+from lossc.tensor_files import read_tensors
 
 ARCHIVES = (".npz", ".safetensors")
 TABLES = (".csv", ".txt")
@@ -51,7 +51,11 @@ def read_array(source: str, wanted: str) -> np.ndarray | list[list[Number]]:
 def read_archive(path: Path) -> dict[str, np.ndarray]:
     """All arrays of an .npz or .safetensors file, by name."""
     check_readable(path)
-    if path.suffix.lower() == ".safetensors":
+    suffix = path.suffix.lower()
+    if suffix not in ARCHIVES:
+        raise LirError(f"cannot read {str(path)!r}: named arrays come from a {' or '.join(ARCHIVES)} file, found "
+                       f"{suffix or 'a name without an ending'}", code="LIR0015")  # fmt: skip
+    if suffix == ".safetensors":
         return read_tensors(path)[0]
     try:
         with np.load(path, allow_pickle=False) as archive:

@@ -28,17 +28,9 @@ from lossc.ready import ready_program
 from lossc.runtime.chain import BrokenOff
 from lossc.runtime.execute import Executable
 from lossc.runtime.memory import Argument
+from lossc.tensor_files import parameters_in, read_tensors, write_tensors
 from lossc.training.accumulate import Accumulator, checked_share
-from lossc.training.checkpoint import (
-    Done,
-    Progress,
-    parameters_in,
-    progress_in,
-    read_tensors,
-    state_in,
-    state_key,
-    write_tensors,
-)
+from lossc.training.checkpoint import Done, Progress, progress_in, state_in, state_key
 from lossc.training.clip import Clip, check_limits
 from lossc.training.guard import status_words
 from lossc.training.trained import Trained, check_groups, make_arenas
@@ -90,7 +82,7 @@ class Step:
             self._live[name], self._written[output] = trained.parameters.part(name), trained.gradients.part(name)
         self._kept = [name for name, _ in program.inputs if name in parameters and name not in self.names]
         self._inputs = Inputs([pair for pair in program.inputs if pair[0] not in parameters], accepted, self.device)
-        self._executable = self._loaded(program, ready.sources, ready.options)
+        self._executable = self._executable_of(program, ready.sources, ready.options)
         self._draws = has_key(self._inputs.types)
         self._seed = parameters.seed % 2**32
         self._accumulators: dict[str, Accumulator] = {}
@@ -354,6 +346,6 @@ class Step:
                 self._accumulators[dtype] = Accumulator(trained.gradients, self._status)
         return [accumulator.adding(share, first=self._done.waiting == 0) for accumulator in self._accumulators.values()]
 
-    def _loaded(self, program: Program, sources: Mapping[str, str], options: str) -> Executable:
+    def _executable_of(self, program: Program, sources: Mapping[str, str], options: str) -> Executable:
         """A program of loss and gradients, ready to run on the memory of this step."""
         return Executable(program, self.device, sources, options, self._live, self._written, self._status)
