@@ -121,7 +121,8 @@ def failed_check(
 ) -> FailedCheck:
     """What a failed `check` says: the rule, the first position that breaks it, and the value there."""
     index = tuple(map(int, np.unravel_index(position, shape))) if shape else ()
-    place = place_of(index)
+    # That nothing counts is said of a whole loss.
+    place = "" if attributes["code"] == "empty" else place_of(index)
     # Nine digits tell any two f32 apart.
     shown = f"{value:.9g}" if isinstance(value, (float, np.floating)) else value
     found = "" if value is None else f": found {shown}"

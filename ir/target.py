@@ -141,7 +141,18 @@ OCLGRIND = DeviceInfo(
     shared_pointers=False,
 )
 
-PRESETS = {"cpu_avx512": CPU_AVX512, "gpu_generic": GPU_GENERIC, "h200": H200, "oclgrind": OCLGRIND}
+
+class _Presets(dict[str, DeviceInfo]):
+    """By their names, which the command line writes with dashes."""
+
+    def __missing__(self, name: str) -> DeviceInfo:
+        known = str(name).replace("-", "_")
+        if known in self:
+            return self[known]
+        raise KeyError(f"no preset {name!r}: there are {', '.join(self)}")
+
+
+PRESETS = _Presets({"cpu_avx512": CPU_AVX512, "gpu_generic": GPU_GENERIC, "h200": H200, "oclgrind": OCLGRIND})
 
 
 _AT_LEAST_ONE = ("compute_units", "lanes", "max_work_group_size")

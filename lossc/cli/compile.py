@@ -38,12 +38,26 @@ class Level(str, Enum):
     cl = "cl"
 
 
+def _level(word: str) -> Level:
+    known = [level.value for level in Level]
+    if word not in known:
+        raise typer.BadParameter(f"expected one of {', '.join(known)}, found {word!r}")
+    return Level(word)
+
+
 def compile(
     file: options.Program,
     bind: options.BindToTune,
     output: options.Folder = None,
     emit: Annotated[
-        Level | None, typer.Option("--emit", help="Print this level: cl without -o.", show_default=False)
+        Level | None,
+        typer.Option(
+            "--emit",
+            help="Print this level: cl without -o.",
+            show_default=False,
+            parser=_level,
+            metavar=f"[{'|'.join(level.value for level in Level)}]",
+        ),
     ] = None,
     grad: options.Grad = False,
     wrt: options.Wrt = None,

@@ -20,7 +20,7 @@ from lossc.arrays import convert
 from lossc.ir.diagnostics import Diagnostic, LirError, did_you_mean
 from lossc.ir.function import Function, Value
 from lossc.ir.shapes import bind_dimensions
-from lossc.ir.types import dim_names
+from lossc.ir.types import dim_names, is_float
 
 from .array_files import ARCHIVES, READABLE, read_archive, read_array, read_number
 from .console import note
@@ -101,12 +101,24 @@ def converted(function: Function, given: Mapping[str, Given]) -> dict[str, np.nd
             continue
         found = given[value.name]
         try:
-            arrays[value.name], _ = convert(value.name, _in_rank(found.value, value.type.rank), value.type)
+            as_given = _in_rank(found.value, value.type.rank)
+            arrays[value.name], how = convert(value.name, as_given, value.type)
+            if how and is_float(value.type.dtype):
+                _say_what_overflows(value, found.origin, as_given, arrays[value.name])
         except LirError as error:
             problems += _placed(error, value, given)
     if problems:
         raise LirError(problems)
     return arrays
+
+
+def _say_what_overflows(value: Value, origin: str, given: Any, array: np.ndarray) -> None:
+    """A note on finite numbers that the element type of an input has not."""
+    beyond = np.isinf(array) & np.isfinite(np.asarray(given, np.float64))
+    if beyond.any():
+        found = np.asarray(given, np.float64)[beyond].flat[0]
+        note(f"input `{value.name}`: {found:g} from {origin} is beyond {value.type.dtype} and becomes infinite "
+             f"(numbers like that: {np.count_nonzero(beyond)})")  # fmt: skip
 
 
 def bound_sizes(

@@ -107,7 +107,7 @@ def _replay(
         # What the OpenCL compiler refuses is not lossc's text any more.
         named = [name for name in dumped.sources if re.search(rf"\b(?:kernel|void) {name}\b", str(error))]
         notes = tuple(f"the kernel is in {folder / 'kernels' / name}.cl" for name in named[-1:])
-        raise LirError([replace(d, notes=(*notes, *d.notes)) for d in error.diagnostics]) from None
+        raise LirError([replace(d, code=LirError.code, notes=(*notes, *d.notes)) for d in error.diagnostics]) from None
     except CheckFailed as error:
         raise LirError([_at_its_check(d, dumped.prepared.entry) for d in error.diagnostics]) from None
 

@@ -247,7 +247,9 @@ def _at_its_place(
         if len(view) == len(index) and all(i < size for i, size in zip(index, view)) and view != shape and shape:
             found = tuple(map(int, np.unravel_index(int(np.ravel_multi_index(index, view)), shape)))
             diagnostic = failure.diagnostic
-            message = diagnostic.message.removesuffix(place_of(index)) + place_of(found)
+            message = diagnostic.message
+            if message.endswith(place_of(index)):
+                message = message.removesuffix(place_of(index)) + place_of(found)
             return replace(failure, index=found, diagnostic=replace(diagnostic, message=message))
     return failure
 

@@ -201,6 +201,7 @@ def test_unreadable_arrays(lossc: Command, folder: Path, case: tuple[str, str]) 
         (("--bind", "B=4", "--strategy", "no-such"), "no strategy `no-such`"),
         (("--bind", "B=4", "--func", "g"), "no function @g"),
         (("--bind", "B=4", "--params", "nowhere.npz"), "nowhere.npz"),
+        (("--bind", "B=4", "--params", "x.npy"), "named arrays come from a .npz or .safetensors file, found .npy"),
     ],
 )
 def test_wrong_options(lossc: Command, words: tuple[str, ...], message: str) -> None:
@@ -229,6 +230,21 @@ def test_a_folder_that_cannot_be_written(lossc: Command, folder: Path, command: 
     assert done.status == 1
     assert "cannot write" in done.err
     assert (folder / "f.lir").read_text() == before
+
+
+def test_a_level_that_there_is_not(lossc: Command) -> None:
+    assert "'--emit': expected one of lir, grad," in lossc("compile", "f.lir", "--emit", "ptx").err
+
+
+def test_numbers_beyond_the_element_type_are_noted(lossc: Command, folder: Path) -> None:
+    x = np.load("x.npy").astype(np.float64)
+    x[0] = 1e300
+    x[1, 0] = np.inf
+    np.save("x.npy", x)
+    done = lossc("run", "f.lir", *GIVEN)
+    assert f"`x`: 1e+300 from x.npy is beyond f32 and becomes infinite (numbers like that: {x.shape[1]})" in done.err
+    np.save("x.npy", np.where(np.isinf(x), x, 1.0))
+    assert "beyond" not in lossc("run", "f.lir", *GIVEN).err
 
 
 # --- usage and devices --------------------------------------------------------------------------------------

@@ -180,6 +180,7 @@ def test_a_mistake_in_an_edited_kernel_is_the_users(lossc: Command, dumped: Path
     assert named is not None
     assert "no_such_thing" in Path(named[1]).read_text()
     assert "bug in lossc" not in done.err
+    assert "LIR0003" not in done.err
 
 
 def test_a_failed_check_in_a_dump(lossc: Command, dumped: Path) -> None:

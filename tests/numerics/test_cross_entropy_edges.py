@@ -166,7 +166,7 @@ class TestNothingLeft:
         np.testing.assert_array_equal(found["grad"], np.zeros((3, C)))
 
     def test_mean_of_ignored_rows_refused(self, device: Device) -> None:
-        with pytest.raises(LirError, match="at least one row that is not ignored"):
+        with pytest.raises(LirError, match=r"at least one row that is not ignored\n"):
             run(text('ignore_index = -100, empty = "error"'), device, x=self.X, t=self.T)
 
     def test_sum_and_none_of_ignored_rows(self, device: Device) -> None:
