@@ -3,6 +3,7 @@
 In: a compiled program and its inputs. Out: the same program, with the strategies that were the fastest.
 
     wanted      whether to
+    kernels     what there is to measure in a program
     search      which candidate is the fastest: pure, with a clock that tests replace
     trials      candidates of one fused kernel run beside the choice of the cost model, on real data
     copy_speed  how fast the device copies: nothing that moves as many bytes is faster

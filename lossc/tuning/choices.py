@@ -16,8 +16,9 @@ from lossc.ready import Ready
 from lossc.runtime.device import Device
 from lossc.runtime.execute import Executable, Given
 
+from .kernels import kernels_in_turn
 from .memory import class_of
-from .tuned import kernels_in_turn, tuned_program
+from .tuned import tuned_program
 
 MOST_SHAPES = 1024
 

@@ -26,7 +26,7 @@ class TunedFunction(CompiledFunction):
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)
-        self._choices = Choices(self._ready, self.device, self._loaded)
+        self._choices = Choices(self._ready, self.device, self._executable_of)
         # Held while a choice is in place: a run of other sizes would put its own there.
         self._running = threading.RLock()
 
@@ -53,5 +53,5 @@ class TunedFunction(CompiledFunction):
             self._ready, self._executable = ready, executable
         return executable
 
-    def _loaded(self, program: Program, sources: Mapping[str, str], options: str) -> Executable:
+    def _executable_of(self, program: Program, sources: Mapping[str, str], options: str) -> Executable:
         return Executable(program, self.device, sources, options)

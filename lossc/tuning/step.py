@@ -22,7 +22,7 @@ class TunedStep(Step):
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)
-        self._choices = Choices(self._ready, self.device, self._loaded)
+        self._choices = Choices(self._ready, self.device, self._executable_of)
 
     def _executable_for(self, arrays: Mapping[str, np.ndarray | Argument]) -> Executable:
         order = self._executable.free_inputs

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from lossc.ir.program import Program, turns
 from lossc.ready import Ready, found_or_made
 from lossc.runtime.device import Device
 from lossc.runtime.execute import Given
 
+from .kernels import kernels_in_turn
 from .memory import program_key, recall_decisions, remember_decisions
 
 
@@ -40,10 +40,3 @@ def tuned_program(untuned: Ready, device: Device, given: Sequence[Given], sizes:
         return Ready.of(tuned.compiled, asked)
     remember_decisions(key, tuned.decisions)
     return found_or_made(asked, lambda: tuned.compiled)
-
-
-def kernels_in_turn(program: Program, sizes: Mapping[str, int]) -> list[str]:
-    """The kernels with a launch of their own at these sizes: where one does all, none has a time, or candidates."""
-    fused = {step.name for step in program.steps}
-    apart = replace(program, beside=())
-    return list(dict.fromkeys(turn.step.name for turn in turns(apart, sizes) if turn.step.name in fused))

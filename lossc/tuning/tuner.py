@@ -20,10 +20,10 @@ from lossc.runtime.execute import Given
 from lossc.runtime.stopwatch import Clock
 
 from .copy_speed import copy_seconds
+from .kernels import kernels_in_turn
 from .memory import kernel_key, recall, remember, remembered, share_key, write
 from .search import Outcome, search
 from .trials import Trials
-from .tuned import kernels_in_turn
 
 SECONDS = 2.0
 LEAST_SHARE = 0.05

@@ -147,7 +147,7 @@ def test_the_next_process_compiles_nothing(cache: Path) -> None:
     assert told_again == told
     assert loaded == str(
         ["lossc.compiler", "lossc.compiler.decisions", "lossc.compiler.gradient", "lossc.compiler.lints",
-         "lossc.tuning", "lossc.tuning.choices", "lossc.tuning.function", "lossc.tuning.memory",
+         "lossc.tuning", "lossc.tuning.choices", "lossc.tuning.function", "lossc.tuning.kernels", "lossc.tuning.memory",
          "lossc.tuning.search", "lossc.tuning.tuned", "lossc.tuning.wanted"]
     )  # fmt: skip
 
