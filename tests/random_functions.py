@@ -101,9 +101,9 @@ class _Maker:
     def _reduce(self, x: Tensor) -> Tensor | None:
         if not x.rank:
             return None
-        name = "reduce_sum" if self.smooth else self.one_of(("reduce_sum", "reduce_sum", "reduce_max", "reduce_min"))
+        reduce = x.sum if self.smooth else self.one_of((x.sum, x.sum, x.amax, x.amin))
         axes = self.one_of([(axis,) for axis in range(x.rank)] + [tuple(range(x.rank))])
-        return x._reduce(name, axes, self.perhaps()) * self.one_of((0.25, 1.0, -0.3))
+        return reduce(axes, self.perhaps()) * self.one_of((0.25, 1.0, -0.3))
 
     def _gather(self, x: Tensor) -> Tensor | None:
         return x.gather(self.labels, 1) if x.shape == self.floats[0].shape else None
