@@ -37,7 +37,7 @@ def _same_dtype(types: tuple[Type, ...]) -> str:
         if other.dtype != first.dtype:
             raise _fail(
                 f"operands have different element types: {first} and {other}",
-                f"convert one of them: cast %x {{dtype = {first.dtype}}}",
+                f'convert one of them: cast %x {{dtype = {first.dtype}}}, in Python x.cast("{first.dtype}")',
                 code="LIR0031",
             )
     return first.dtype

@@ -70,8 +70,8 @@ def _as_array(name: str, value: Any, type_: Type) -> tuple[np.ndarray, bool]:
         typed = any(hasattr(item, "dtype") for item in value)
         return _literal(name, value, type_), not typed
     if is_device_array(value):
-        return _from_device(name, value), False
-    return _foreign(name, value, type_), False
+        return _from_device(f"input `{name}`", value), False
+    return _foreign(f"input `{name}`", value, f"input `{name}` has type {type_}"), False
 
 
 def unmasked(what: str, value: Any) -> np.ndarray:
@@ -79,7 +79,10 @@ def unmasked(what: str, value: Any) -> np.ndarray:
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         raise LirError(f"{what} is a masked array: a kernel reads all of its elements",
                        "pass weights that are 0 there, labels that are ignored, or .filled(...)")  # fmt: skip
-    return np.asarray(value)
+    if is_device_array(value):
+        return _from_device(what, value)
+    readable = any(hasattr(value, name) for name in ("__array_interface__", "__array__", "__dlpack__"))
+    return np.asarray(value) if isinstance(value, np.ndarray) or not readable else _foreign(what, value, what)
 
 
 def is_device_array(value: Any) -> bool:
@@ -87,10 +90,10 @@ def is_device_array(value: Any) -> bool:
     return hasattr(value, "base_data") and hasattr(value, "map_to_host")
 
 
-def _from_device(name: str, value: Any) -> np.ndarray:
+def _from_device(what: str, value: Any) -> np.ndarray:
     if value.queue is None or not value.flags.forc:
         lacks = "has no queue" if value.queue is None else "does not lie in one piece"
-        raise LirError(f"input `{name}`: the device array {lacks}", "pass array.with_queue(queue), or a copy")
+        raise LirError(f"{what}: the device array {lacks}", "pass array.with_queue(queue), or a copy")
     return np.asarray(value.get())
 
 
@@ -104,8 +107,8 @@ def _literal(name: str, value: Any, type_: Type) -> np.ndarray:
     return array
 
 
-def _foreign(name: str, value: Any, type_: Type) -> np.ndarray:
-    """Another library's array, in its own memory where that can be shared."""
+def _foreign(what: str, value: Any, declared: str) -> np.ndarray:
+    """Another library's array, in its own memory where that can be shared. Raises LirError."""
     kind = f"{type(value).__module__}.{type(value).__qualname__}"
     for attribute, read in (
         ("__array_interface__", np.asarray), ("__dlpack__", np.from_dlpack), ("__array__", np.asarray)
@@ -115,9 +118,10 @@ def _foreign(name: str, value: Any, type_: Type) -> np.ndarray:
                 return np.asarray(read(value))
             except (TypeError, ValueError, RuntimeError, BufferError, AttributeError) as error:
                 reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-                raise LirError(f"input `{name}`: the {kind} cannot be read as an array: {reason}",
-                               "move it to the host's memory as a NumPy array") from None  # fmt: skip
-    raise LirError(f"input `{name}` has type {type_}, found an object of type {kind}",
+                of_torch = ("lossc.torch has losses of tensors, with gradients",) if kind.startswith("torch.") else ()
+                raise LirError(f"{what}: the {kind} cannot be read as an array: {reason}",
+                               "move it to the host's memory as a NumPy array", *of_torch) from None  # fmt: skip
+    raise LirError(f"{declared}, found an object of type {kind}",
                    "pass a NumPy array, or anything with __array_interface__ or __dlpack__")  # fmt: skip
 
 

@@ -24,11 +24,12 @@ from typing import Any
 import numpy as np
 
 from lossc.arrays import unmasked
-from lossc.ir.diagnostics import CheckFailed, LirError, did_you_mean
+from lossc.ir.builder import Tensor
+from lossc.ir.diagnostics import CheckFailed, LirError
 from lossc.ir.types import Type, dtype_of, is_float
 from lossc.losses.calls import Calls
 from lossc.losses.errors import RefusedArgument, RefusedElementType, RefusedKind
-from lossc.losses.functions import functions
+from lossc.losses.functions import functions, notes_on_function
 from lossc.losses.own import Definition
 from lossc.losses.own_arrays import OwnFunction, named_by
 from lossc.losses.programs import LossProgram
@@ -138,6 +139,11 @@ def _array(row: Row, name: str, value: Any, like: np.ndarray | None) -> np.ndarr
     if isinstance(value, float) and like is not None:
         # A Python number has neither an element type nor a shape of its own.
         value = np.full(like.shape, value, like.dtype if is_float(_dtype(row, name, like)) else np.float32)
+    if isinstance(value, Tensor):
+        others = ", ".join(row.required[1:])
+        raise RefusedKind(f"{row.name}: {name} must be an array, found a value of a graph",
+                          f"values have it as a method: {row.tensors[0]}.{row.operation}({others})",
+                          "or lossc.nn as a class")  # fmt: skip
     array = unmasked(f"{row.name}: {name}", value)
     if array.flags.c_contiguous and array.flags.aligned and array.dtype.isnative:
         return array
@@ -222,5 +228,5 @@ globals().update(_FUNCTIONS)
 
 
 def __getattr__(name: str) -> Any:
-    hint = "".join(f"; {note}" for note in did_you_mean(name, _FUNCTIONS))
+    hint = "".join(f"; {note}" for note in notes_on_function(name, [*_FUNCTIONS, "function", "value_and_grad"]))
     raise AttributeError(f"module 'lossc.functional' has no attribute {name!r}{hint}")

@@ -10,12 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import Any
 
 from lossc.dropout import DROPOUT_KEY
 from lossc.graph import Graph
 from lossc.ir.builder import Tensor
 from lossc.ir.diagnostics import LirError, did_you_mean
 from lossc.losses.classes import *  # noqa: F403 (the names are those of the losses: as many as there are)
+from lossc.losses.classes import LOSSES
 from lossc.parameters import kaiming_uniform, uniform
 
 Layer = Callable[[Tensor], Tensor]
@@ -116,3 +118,12 @@ def activation_of(graph: Graph, activation: str | Layer) -> Layer:
         raise LirError(f"no activation `{activation}`", *did_you_mean(activation, known),
                        f"there are {', '.join(known)}")  # fmt: skip
     return getattr(graph, activation)
+
+
+def __getattr__(name: str) -> Any:
+    if name.startswith("__"):
+        raise AttributeError(name)
+    spelled = {known.replace("_", ""): known for known in ACTIVATIONS}.get(name.lower())
+    near = () if name == "CTCLoss" else did_you_mean(name, [*LOSSES, "Linear", "Sequential", "Dropout", "Mlp"])
+    hints = (f"an activation is a method of a value: x.{spelled}()",) if spelled else near
+    raise AttributeError("; ".join([f"lossc.nn has losses and Linear, Mlp, Sequential, Dropout, no `{name}`", *hints]))

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Protocol, TypedDict
+from dataclasses import dataclass, field, fields
+from typing import Any, Protocol, TypedDict, TypeVar
 
 from lossc.ir.builder import Tensor
-from lossc.ir.diagnostics import LirError
+from lossc.ir.diagnostics import LirError, did_you_mean
+from lossc.losses.errors import RefusedCall
 from lossc.training import schedules
 
 __all__ = ["SGD", "Adam", "AdamW", "Optimizer", "schedules"]
@@ -99,8 +100,23 @@ def _decays(optimizer: Any) -> bool:
     return bool(optimizer.weight_decay or [own for own in optimizer.groups.values() if own.get("weight_decay")])
 
 
+Made = TypeVar("Made")
+
+
+class _Settings:
+    """What an optimizer is made of: settings by names, of which unknown ones are refused with the nearest."""
+
+    def __new__(cls: type[Made], *arguments: Any, **keywords: Any) -> Made:
+        known = [field.name for field in fields(cls)]  # type: ignore[arg-type]
+        for name in keywords:
+            if name not in known:
+                near = ("did you mean `lr`?",) if name == "learning_rate" else did_you_mean(name, known)
+                raise RefusedCall(f"{cls.__name__} has no setting `{name}`", *near, f"it has {', '.join(known)}")
+        return object.__new__(cls)
+
+
 @dataclass(frozen=True)
-class SGD:
+class SGD(_Settings):
     """Gradient descent, with momentum where that is not 0.
 
     g' = g + weight_decay p;  b = momentum b + g';  p = p - lr b  (nesterov: p - lr (g' + momentum b))
@@ -141,7 +157,7 @@ class SGD:
 
 
 @dataclass(frozen=True)
-class Adam:
+class Adam(_Settings):
     """Adam (Kingma and Ba, 2015), as torch has it; t counts steps from 1.
 
     m = m + (g - m) (1 - beta1);  v = beta2 v + (1 - beta2) g^2
@@ -198,3 +214,10 @@ class AdamW(Adam):
 
     weight_decay: float = 1e-2
     decoupled: bool = True
+
+
+def __getattr__(name: str) -> Any:
+    if name.startswith("__"):
+        raise AttributeError(name)
+    hints = did_you_mean(name, __all__) or ("another one is a class with state, scalars and update: see Optimizer",)
+    raise AttributeError("; ".join([f"lossc.optim has SGD, Adam and AdamW, no `{name}`", *hints]))

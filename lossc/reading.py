@@ -9,6 +9,7 @@ from os import PathLike, fspath
 from pathlib import Path
 
 from lossc.graph import Graph
+from lossc.ir.diagnostics import LirError
 from lossc.ir.function import Module
 
 
@@ -21,6 +22,9 @@ def parse(
     `name` is what messages call the text, imports are relative to `directory`; `function` as for `load`.
     """
     from lossc.ready import module_of_text
+
+    if text.endswith(".lir") and len(text.split()) == 1:
+        raise LirError(f"expected a text in LIR, found the name of a file, {text!r}", f"lossc.load({text!r}) reads it")
 
     def module() -> Module:
         from lossc.ir.parser import parse as parse_module

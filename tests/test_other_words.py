@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +12,9 @@ import pytest
 
 import lossc
 import lossc.functional as F
+from lossc import nn, optim
 from lossc.ir.other_words import operation_called
+from lossc.ir.target import PRESETS
 from lossc.losses.table import LOSSES
 
 X = np.arange(24, dtype="f4").reshape(6, 4) / 8 - 1
@@ -104,3 +108,69 @@ def test_torchs_name_of_a_loss_leads_to_the_operation(name: str) -> None:
         assert operation_called(name, dir(g)) == row.operation
         with pytest.raises(lossc.LirError, match=f"did you mean `{row.operation}`"):
             lossc.parse(f"func @f(%x: f32[B]) -> (f32[B]) {{\n  %y = {name} %x\n  return %y\n}}\n")
+
+
+class OnlyDlpack:
+    """An array of another library that knows no other protocol."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.array = array
+
+    def __dlpack__(self, **keywords: Any) -> Any:
+        return self.array.__dlpack__(**keywords)
+
+    def __dlpack_device__(self) -> Any:
+        return self.array.__dlpack_device__()
+
+
+def test_arrays_by_dlpack_alone() -> None:
+    assert F.mse_loss(OnlyDlpack(X), OnlyDlpack(X + 1)) == F.mse_loss(X, X + 1)
+    assert F.function(lambda x: x.sum())(OnlyDlpack(X)) == F.function(lambda x: x.sum())(X)
+
+
+def test_a_list_beside_an_array_has_its_element_type() -> None:
+    np.testing.assert_allclose(F.function(lambda x, w: x * w)(X, [1.0, 2.0, 3.0, 4.0]), X * [1, 2, 3, 4], rtol=1e-6)
+
+
+def test_a_list_alone_is_f64() -> None:
+    assert F.function(lambda x: x * 2)([1.0, 2.0]).dtype == np.float64
+
+
+CALLS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
+    "a value": (lambda: F.function(lambda x: F.cross_entropy(x, x))(X), TypeError,
+                r"input\.cross_entropy_loss\(target\)"),
+    "own": (lambda: F.function(lambda x: F.function(lambda y: y.sum())(x))(X), TypeError, r"g\.call"),
+    "a file": (lambda: F.function("loss.lir"), lossc.LirError, r"lossc\.load\('loss\.lir'\)"),
+    "element types": (lambda: F.function(lambda x, y: x * y)(X, X.astype("f8")), lossc.LirError, r'x\.cast\("f32"\)'),
+    "integers": (lambda: F.mse_loss([1, 2], [1, 3]), lossc.LirError, "convert one to floats"),
+    "bools": (lambda: F.cross_entropy(X, X > 0), lossc.LirError, "is it one-hot"),
+    "bce_loss": (lambda: F.bce_loss, AttributeError, "did you mean `binary_cross_entropy`"),
+    "cross_entropy_loss": (lambda: F.cross_entropy_loss, AttributeError, "did you mean `cross_entropy`"),
+    "mse": (lambda: F.mse, AttributeError, "did you mean `mse_loss`"),
+    "grad": (lambda: F.grad, AttributeError, "did you mean `value_and_grad`"),
+    "a keyword": (lambda: nn.CrossEntropyLoss(label_smoth=0.1), TypeError, "CrossEntropyLoss.*\n.*`label_smoothing`"),
+    "an activation": (lambda: nn.LeakyReLU, AttributeError, r"x\.leaky_relu\(\)"),
+    "a layer": (lambda: nn.Conv2d, AttributeError, "Linear, Mlp, Sequential, Dropout, no `Conv2d`"),
+    "a class": (lambda: nn.CrosEntropyLoss, AttributeError, "did you mean `CrossEntropyLoss`"),
+    "no CTC": (lambda: nn.CTCLoss, AttributeError, "no `CTCLoss`$"),
+    "an optimizer": (lambda: optim.RMSprop, AttributeError, "no `RMSprop`; another one is a class"),
+    "a setting": (lambda: optim.AdamW(learning_rate=1), TypeError, "AdamW has no setting `learning_rate`\n.*`lr`"),
+    "a mistyped setting": (lambda: optim.Adam(weight_decy=1), TypeError, "did you mean `weight_decay`"),
+    "a preset": (lambda: PRESETS["cpu-avx"], KeyError, "there are cpu_avx512"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_first_guess_says_what_to_write(name: str) -> None:
+    call, kind, message = CALLS[name]
+    with pytest.raises(kind, match=message):
+        call()
+
+
+def test_a_preset_by_the_name_of_the_command_line() -> None:
+    assert PRESETS["cpu-avx512"] is PRESETS["cpu_avx512"]
+
+
+def test_optimizers_are_copied() -> None:
+    adam = optim.AdamW(3e-4, groups={"biases": {"lr": 1e-3}})
+    assert pickle.loads(pickle.dumps(adam)) == copy.deepcopy(adam) == adam

@@ -36,7 +36,9 @@ def classes(types: Types, settings: Settings) -> Layout:
     if distribution and settings.get("ignore_index", -100) not in (None, -100) and settings["ignore_index"] >= 0:
         raise RefusedArgument("ignore_index needs class labels, the target is a distribution")
     if not distribution and not is_integer(t_type.dtype):
-        raise RefusedArgument(f"a target is integer labels or a float distribution, found {t_type}", code="LIR0031")
+        raise RefusedArgument(f"a target is integer labels or a float distribution, found {t_type}",
+                              *(("is it one-hot? cast it to float",) if t_type.dtype == "bool" else ()),
+                              code="LIR0031")  # fmt: skip
     if not distribution and t != expected and not (len(x) == 1 and t == (1,)):
         _refuse_labels(x_name, x, t_type, expected)
     count = x[axis]

@@ -19,9 +19,10 @@ from lossc.calls import SAMPLE_WEIGHT, call_operation
 from lossc.graph import GraphBuilder
 from lossc.ir.builder import Builder, Tensor
 from lossc.ir.composites import COMPOSITES, Composite
-from lossc.ir.diagnostics import LirError
+from lossc.ir.diagnostics import LirError, did_you_mean
 from lossc.ir.function import Value
 from lossc.ir.losses._reduction import EMPTY, REDUCTIONS
+from lossc.losses.errors import RefusedCall
 from lossc.losses.stubs import HEAD, function_lines
 from lossc.losses.table import MORE_REDUCTIONS
 
@@ -168,7 +169,15 @@ def _class_of(composite: Composite) -> type[Loss]:
         choices["reduction"] += MORE_REDUCTIONS.get(composite.name, ())
 
     def __init__(self: Loss, *arguments: Any, **keywords: Any) -> None:
-        bound = signature.bind(*arguments, **keywords)
+        try:
+            bound = signature.bind(*arguments, **keywords)
+        except TypeError as error:
+            known = list(signature.parameters)
+            unknown = next((name for name in keywords if name not in known), None)
+            near = () if unknown is None else did_you_mean(unknown, known)
+            raise RefusedCall(
+                f"{class_name(composite.name)}: {error}", *near, f"it takes: {', '.join(known)}"
+            ) from None
         bound.apply_defaults()
         for name, accepted in choices.items():
             if bound.arguments[name] not in accepted:

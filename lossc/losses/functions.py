@@ -6,12 +6,12 @@ that are no rows are here, in terms of those that are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
-from lossc.ir.diagnostics import LirError
+from lossc.ir.diagnostics import LirError, did_you_mean
 from lossc.losses.errors import RefusedArgument, Unsupported
 from lossc.losses.row import Row
 from lossc.losses.table import LOSSES
@@ -28,6 +28,20 @@ def functions(make: Callable[[Row], Loss], minimum: Loss, module: str) -> dict[s
     for name, function in found.items():
         function.__module__, function.__name__, function.__qualname__ = module, name, name
     return {**found, "ctc_loss": ctc_loss}
+
+
+_OTHER_NAMES = {"grad": "value_and_grad", "jit": "function", "compile": "function"}
+
+
+def notes_on_function(name: str, known: Iterable[str]) -> tuple[str, ...]:
+    """What is probably meant by a function that there is not: an operation by its own name, or the nearest of those
+    that are known."""
+    known = list(known)
+    of_operations = {row.operation: row.name for row in reversed(LOSSES.values()) if row.operation not in LOSSES}
+    candidates = [name, f"{name}_loss", _OTHER_NAMES.get(name, "")]
+    found = [of_operations.get(candidate, candidate) for candidate in candidates]
+    meant = next((candidate for candidate in found if candidate in known), None)
+    return did_you_mean(name, known) if meant is None else (f"did you mean `{meant}`?",)
 
 
 def triplets_by_distance(losses: Mapping[str, Loss], minimum: Loss) -> Loss:

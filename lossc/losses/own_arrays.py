@@ -5,16 +5,17 @@ In: the definition. Out: a function of arrays, and its value with gradients.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from lossc.arrays import convert, unmasked
+from lossc.ir.builder import Tensor
 from lossc.ir.diagnostics import LirError
 from lossc.ir.shapes import bind_dimensions
 from lossc.ir.types import Type, dtype_of, is_float
-from lossc.losses.errors import RefusedArgument, RefusedElementType
+from lossc.losses.errors import RefusedArgument, RefusedElementType, RefusedKind
 from lossc.losses.own import SETTING, Definition, OwnLoss, is_one_number
 from lossc.losses.programs import LossProgram
 
@@ -28,6 +29,12 @@ def named_by(argnums: int | Sequence[int], function: str, known: Sequence[str]) 
     if not positions:
         raise LirError("argnums names no argument")
     return tuple(known[position] for position in positions)
+
+
+def _first_float(values: Iterable[Any]) -> np.dtype | None:
+    """The element type of the first array of floats."""
+    arrays = (value for value in values if isinstance(value, np.ndarray))
+    return next((a.dtype for a in arrays if is_float(dtype_of(a.dtype) or "")), None)
 
 
 class OwnFunction:
@@ -77,7 +84,13 @@ class OwnFunction:
             if name in own.inputs:
                 arrays[name], _ = convert(name, value, own.inputs[name])
             elif not isinstance(value, SETTING):
+                if isinstance(value, Tensor):
+                    raise RefusedKind(f"{own.name}: {name} must be an array, found a value of a graph",
+                                      "call the Python function itself, or g.call(graph, ...)")  # fmt: skip
                 arrays[name] = np.require(unmasked(f"{own.name}: {name}", value), requirements=("C", "A"))
+                if isinstance(value, (list, tuple)) and arrays[name].dtype == np.float64:
+                    # Python's numbers have no element type of their own.
+                    arrays[name] = arrays[name].astype(_first_float(values.values()) or np.float64)
         settings = {name: value for name, value in values.items() if name not in arrays}
         types = {name: Type(self._dtype(name, array), array.shape) for name, array in arrays.items()}
         program = own.program(types, settings)

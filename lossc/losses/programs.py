@@ -126,7 +126,8 @@ def result_dtype(row: Row, types: Types) -> str:
     floats = {types[name].dtype for name in row.decided_by if name in types and is_float(types[name].dtype)}
     if not floats or not (row.whole or is_float(types[row.tensors[0]].dtype)):
         shown = ", ".join(f"{name}: {types[name].dtype}" for name in row.decided_by if name in types)
-        raise RefusedElementType(f"{row.name} takes floats, found {shown}", code="LIR0031")
+        raise RefusedElementType(f"{row.name} takes floats, found {shown}", "convert one to floats",
+                                 code="LIR0031")  # fmt: skip
     if len(floats) == 1:
         return next(iter(floats))
     return "f64" if "f64" in floats else "f32"

@@ -33,10 +33,9 @@ except ImportError as error:
 from torch import Tensor, is_grad_enabled
 from torch.overrides import handle_torch_function, has_torch_function
 
-from lossc.ir.diagnostics import did_you_mean
 from lossc.ir.types import Type
 from lossc.losses.calls import Calls
-from lossc.losses.functions import functions
+from lossc.losses.functions import functions, notes_on_function
 from lossc.losses.row import Row
 from lossc.losses.warnings import warn
 from lossc.torch.autograd import Differentiable, Plan, bound_sizes, reduced_loss
@@ -196,7 +195,7 @@ def __getattr__(name: str) -> Any:
     try:
         return getattr(torch.nn.functional, name)
     except AttributeError:
-        hint = "".join(f"; {note}" for note in did_you_mean(name, [*_FUNCTIONS, *dir(torch.nn.functional)]))
+        hint = "".join(f"; {note}" for note in notes_on_function(name, [*_FUNCTIONS, *dir(torch.nn.functional)]))
         raise AttributeError(
             f"module 'lossc.torch' has no attribute {name!r}, nor has torch.nn.functional{hint}"
         ) from None
