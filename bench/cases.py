@@ -208,6 +208,7 @@ CASES = tuple(Case(loss, shape) for loss in LOSSES for shape in loss.shapes)
 REASONS: Mapping[str, str] = {
     "cross_entropy 8192x1000": "rows start inside cache lines: a ragged vector and a shared line in each.",
     "cross_entropy 8x21x256x256": "exponentials and bytes, about as long each, overlap only in part.",
+    "cross_entropy, distributions 16384x1024": "15 multiplier slots a vector, 16 cycles, beside a copy's 18.",
     "sigmoid_focal 16777216": "28 multiplier slots a vector (a division is 2), 34 cycles; a copy takes 18 to 30.",
     "log_cosh 16777216": "21 multiplier slots a vector (expm1 is 9), 26 cycles; a copy takes 18 to 30.",
     "soft_margin 16777216": "20 multiplier slots a vector (a division is 2), 25 cycles; a copy takes 18 to 30.",
