@@ -258,6 +258,9 @@ class Graph:
         Layers of `nn.Dropout` drop nothing; with `training` they do, by the input `dropout_key`.
         `device` is a name, a number, a Device, or a pyopencl context or queue; `strategy` is taken where it applies.
         With `tune` (default: what LOSSC_TUNE says) the first call with sizes of a class measures what is the fastest.
+
+        Raises LirError where a name or a setting is wrong, Limitation for what is not differentiated or does not fit
+        the device, and DeviceError where no device is found. The arrays of a call are checked in that call.
         """
         from lossc.gradients import check_inplace, differentiate
 
@@ -286,7 +289,7 @@ class Graph:
 
         The first output is what is minimised. Parameters, gradients and the optimizer's state stay on the device.
         With `clip_norm` gradients are scaled down where their norm over all parameters is larger; with `clip_value`
-        each element is kept between -clip_value and clip_value. `tune` as for `compile`.
+        each element is kept between -clip_value and clip_value. `tune` as for `compile`. Raises what `compile` raises.
         """
         module, _ = self._part(None, training=True)
         warn_once(module, self._told)
