@@ -31,6 +31,7 @@ from ..emission.reductions import Accumulators, declare, fold
 from ..emission.vectors import past_cache, vector_width
 from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, with_finish
 from ..rows.ownership import own_share, point_of
+from ..rows.pass_order import costly_values
 from ..rows.picked import fetch_picked
 from ..rows.shared_lines import past_cache_over_lines, rows_together, sweep_over_lines
 from ..rows.stages import FEW_PASSES, Kept, Stage, arrays_of, waiting_values
@@ -44,6 +45,12 @@ ROWS_AHEAD = 8
 UNROLL = 4
 PRIVATE_BYTES = 256 * 1024
 """The longest row kept between passes: a quarter of a second-level cache of 1 MiB."""
+SHORT_SUM = 0.3
+"""Of an element of a short row that is only added up: the driver's scalars beside vectors across the rows, which fetch
+every lane for itself, take 0.37 to 0.62 of the time (sums of 2 to 6; of products of 3 and 7), 1.05 (products of 5)."""
+SHORT_COSTLY = 1.6
+"""Times the steps of a short row with costly functions: for a few lanes they take as long as for all of them (sums of
+exponentials of 3 to 11: 1.8 to 3.7 of vectors across the rows)."""
 
 
 def applies(fused: Fused, device: DeviceInfo) -> str | None:
@@ -64,15 +71,26 @@ def column_axis(schedule: Schedule) -> int:
 
 def cost(fused: Fused, device: DeviceInfo) -> float:
     """Vectors along the row cost one step each, the last one as much as the others. A pass over a row costs half a
-    step more, for its horizontal reductions, and so do sums over what the rows give."""
+    step more, for its horizontal reductions, and so do sums over what the rows give. Rows shorter than a vector of the
+    device are apart: those that are only added up cost less, and costly functions of a few lanes as much as of all."""
     schedule = fused.schedule
     axis = column_axis(schedule)
     columns = schedule.axes[axis]
     length = max(1, columns) if isinstance(columns, int) else 256
     width = vector_width(schedule, device, columns)
     passes = len(fused.stages) + any(stage.row_sums for stage in fused.stages)
-    per_element = -(-length // width) / length if is_contiguous(schedule, axis) else 1.0
-    return per_element + 0.5 * passes / length
+    if not is_contiguous(schedule, axis):
+        return 1.0 + 0.5 * passes / length
+    along = (-(-length // width) + 0.5 * passes) / length
+    if device.kind == "gpu" or length >= device.vector_width:
+        return along
+    if costly_values(schedule):
+        return SHORT_COSTLY * along
+    return (
+        min(along, SHORT_SUM)
+        if passes == 1 and all(op.name == "reduce_sum" for op in schedule.row_reductions)
+        else along
+    )
 
 
 def is_contiguous(schedule: Schedule, axis: int) -> bool:
