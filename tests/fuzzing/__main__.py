@@ -9,6 +9,7 @@ import argparse
 import sys
 
 from .functions import make_example
+from .networks import make_network
 from .search import LEVELS, described, disagreement, smallest
 
 
@@ -18,11 +19,12 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=1000, help="how many functions")
     parser.add_argument("--start", type=int, default=0, help="the first seed")
     parser.add_argument("--at", action="append", choices=LEVELS, help="only there")
+    parser.add_argument("--networks", action="store_true", help="functions of matrix products")
     parser.add_argument("--whole", action="store_true", help="do not shrink")
     options = parser.parse_args()
     failed = 0
     for seed in range(options.start, options.start + options.seeds):
-        example = make_example(seed)
+        example = (make_network if options.networks else make_example)(seed)
         for level in options.at or LEVELS:
             found = disagreement(example, level)
             if found is not None:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ import pytest
 from fuzzing.arrays import arrays
 from fuzzing.functions import Example, make_example
 from fuzzing.levels import Subject
+from fuzzing.networks import make_network
 from fuzzing.reference import refer
 from fuzzing.search import described, disagreement, smallest
 from fuzzing.shrink import shrink
@@ -26,6 +27,7 @@ from lossc.ir.printer import print_module
 
 SEEDS = {"passes": 120, "simulator": 75, "intel": 30, "pocl": 6}
 """About a quarter of a minute a level on one core; a device builds kernels for each."""
+NETWORKS = {"passes": 12, "intel": 4}
 PARTS = 3
 
 
@@ -37,14 +39,31 @@ def test_random_functions_agree(level: str, part: int) -> None:
 
 @pytest.mark.parametrize("part", range(PARTS))
 def test_random_functions_agree_on_devices(part: int, device: Any) -> None:
-    check("pocl" if "portable" in str(device).lower() else "intel", part)
+    check(level_of(device), part)
+
+
+def test_random_networks_agree() -> None:
+    check_examples("passes", map(make_network, range(NETWORKS["passes"])))
+
+
+@pytest.mark.parametrize("device", ["intel"], indirect=True)
+def test_random_networks_agree_on_a_device(device: Any) -> None:
+    """The other one takes half a minute for each."""
+    check_examples("intel", map(make_network, range(NETWORKS["intel"])))
+
+
+def level_of(device: Any) -> str:
+    return "pocl" if "portable" in str(device).lower() else "intel"
 
 
 def check(level: str, part: int) -> None:
-    for seed in range(part, SEEDS[level], PARTS):
-        example = make_example(seed)
+    check_examples(level, map(make_example, range(part, SEEDS[level], PARTS)))
+
+
+def check_examples(level: str, examples: Iterable[Example]) -> None:
+    for example in examples:
         found = disagreement(example, level)
-        assert found is None, f"seed {seed}: {found}\n{described(smallest(example, level))}"
+        assert found is None, f"seed {example.seed}: {found}\n{described(smallest(example, level))}"
 
 
 def test_a_seed_is_a_function() -> None:
