@@ -113,7 +113,7 @@ def _in_place(product: Product, device: DeviceInfo, lanes: int, tile_rows: int) 
     if streams:
         steps, one_turn = IN_PLACE_TURN, False
     panels = max(1, min(-(-columns // (lanes * vectors)), IN_PLACE_KEPT // (tile_rows * lanes * vectors)))
-    sum_rows = tile_rows if one_turn or not isinstance(rows, int) else _whole_tiles(rows, tile_rows)
+    sum_rows = tile_rows if one_turn or not isinstance(rows, int) else _whole_tiles(max(rows, 1), tile_rows)
     return Tiling(tile_rows, lanes, vectors, panels, steps, sum_rows, one_turn, packs=False, streams=streams)
 
 

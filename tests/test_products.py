@@ -171,3 +171,12 @@ def test_two_transposes_in_front_of_a_product_undo_each_other(side: str) -> None
     }}""")
     (product,) = run_passes(module, ("simplify",)).entry.ops
     assert (product.attributes["transpose_left"], product.attributes["transpose_right"]) == (False, False)
+
+
+def test_no_rows_by_an_inner_size_with_a_name(device: Device) -> None:
+    source = """func @f(%x: f32[0, N], %w: f32[N, 33]) -> (f32[0, 33]) {
+      %z = matmul %x, %w
+      return %z
+    }"""
+    given = {"x": np.zeros((0, 40), np.float32), "w": np.ones((40, 33), np.float32)}
+    assert lossc.parse(source).compile(device=device)(**given)[0].shape == (0, 33)
