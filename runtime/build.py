@@ -14,7 +14,6 @@ import threading
 import warnings
 import weakref
 from collections.abc import Callable
-from concurrent.futures import Future
 from typing import TYPE_CHECKING, TypeVar
 
 from ..ir.diagnostics import CompilerBug, DeviceError
@@ -29,7 +28,7 @@ Result = TypeVar("Result")
 
 # Drivers have raced when several threads build at once, Python's warning filters are one for all threads, and so are
 # the names of what pyopencl generates for a kernel.
-_building = threading.Lock()
+_building = threading.RLock()
 _in_use: weakref.WeakValueDictionary[tuple[str, int], BuiltProgram] = weakref.WeakValueDictionary()
 
 
@@ -108,17 +107,27 @@ def _one_at_a_time(work: Callable[[], Result]) -> Result:
     if threading.current_thread() is not threading.main_thread():
         with _building:
             return work()
-    done: Future[Result] = Future()
+    found: list[Result] = []
+    errors: list[BaseException] = []
 
     def build_now() -> None:
         try:
             with _building:
-                done.set_result(work())
+                found.append(work())
         except BaseException as error:
-            done.set_exception(error)
+            errors.append(error)
 
-    threading.Thread(target=build_now, name="lossc builds").start()
-    return done.result()
+    builder = threading.Thread(target=build_now, name="lossc builds")
+    try:
+        builder.start()
+    except RuntimeError:
+        # When the process ends no thread begins any more.
+        build_now()
+    else:
+        builder.join()
+    if errors:
+        raise errors[0]
+    return found[0]
 
 
 def _found_or_built(

@@ -229,13 +229,14 @@ def test_a_handler_in_the_middle_of_a_build_may_wait_for_a_thread_that_builds(
     device: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As for one in the middle of a step: the handler's own step waits for that."""
-    held, signalled, built = threading.Event(), [], []
+    held, signalled, built, acquired = threading.Event(), [], [], []
     from_source = build_module._from_source
 
     def interrupted(device: Device, source: str, options: str) -> cl.Program:
         if not signalled:
+            thread.start()
             signalled.append(held.wait(20))
-            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGALRM)
         return from_source(device, source, options)
 
     lock = threading.Lock()
@@ -246,19 +247,18 @@ def test_a_handler_in_the_middle_of_a_build_may_wait_for_a_thread_that_builds(
             built.append(build(device, ADD + "// another\n"))
 
     def handler(*_: object) -> None:
-        built.append(lock.acquire(timeout=20))
+        acquired.append(lock.acquire(timeout=10))
 
     monkeypatch.setattr(build_module, "_from_source", interrupted)
-    previous = signal.signal(signal.SIGUSR1, handler)
+    previous = signal.signal(signal.SIGALRM, handler)
     thread = threading.Thread(target=build_holding)
     try:
-        thread.start()
         program = build(device, ADD)
     finally:
-        thread.join()
-        signal.signal(signal.SIGUSR1, previous)
-    assert signalled == [True]
-    assert built[1] is True
+        signal.signal(signal.SIGALRM, previous)
+    thread.join()
+    assert signalled == acquired == [True]
+    assert len(built) == 1
     assert (run_add(device, program, 5) == 5).all()
 
 
