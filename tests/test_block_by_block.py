@@ -11,7 +11,7 @@ from device_runs import Runner
 from functions import PLAIN, evaluate, passes
 
 from lossc.compiler import Compiled, compile_module
-from lossc.ir.kernel import Kernel, Let, walk_statements
+from lossc.ir.kernel import Kernel, Let, Load, expressions_of, walk_expressions, walk_statements
 from lossc.ir.parser import parse
 from lossc.ir.program import Program
 from lossc.ir.target import CPU_AVX512, GPU_GENERIC
@@ -152,6 +152,52 @@ def blocks(compiled: Compiled) -> list[Kernel]:
 def test_nothing_is_handed_on_in_memory() -> None:
     (kernel,) = blocks(compile_module(parse(LISTS.format(C=16)), CPU_AVX512))
     assert {buffer.name.partition(".")[0] for buffer in kernel.buffers} == {"x", "t", "g", "f_1", "check"}
+
+
+def lookups(kernel: Kernel) -> int:
+    """Loads of which every lane has a place of its own."""
+    return sum(isinstance(inner, Load) and inner.index.width > 1 for statement in walk_statements(kernel.body)
+               for expression in expressions_of(statement) for inner in walk_expressions(expression))  # fmt: skip
+
+
+def test_what_labels_pick_is_looked_up_once_for_all_kernels() -> None:
+    (kernel,) = blocks(compile_module(parse(LISTS.format(C=16)), CPU_AVX512))
+    assert lookups(kernel) == 1
+
+
+# The first kernel looks up as many labels as count in any row, the second all of them.
+PICKED = """func @f(%x: f32[N, 8], %t: i32[N, 8], %n: i32[N]) -> (%mine: f32[N, 8], %y: f32[N, 8]) {
+  %b = broadcast %x {shape = [N, 8, 8], dims = [0, 2]}
+  %g = gather %b, %t {axis = 2}
+  %a = broadcast %g {shape = [N, 8, 8], dims = [0, 1]}
+  %d = sub %a, %b
+  %over = relu %d
+  %i = iota {axis = 1, dtype = i32, shape = [N, 8, 8]}
+  %ends = broadcast %n {shape = [N, 8, 8], dims = [0]}
+  %counts = lt %i, %ends
+  %zero = constant {value = 0.0, dtype = f32, shape = [N, 8, 8]}
+  %kept = select %counts, %over, %zero
+  %mine = reduce_sum %kept {axes = [1]}
+  %repeated = broadcast %mine {shape = [N, 8, 8], dims = [0, 2]}
+  %products = mul %over, %repeated
+  %y = reduce_sum %products {axes = [2]}
+  return %mine, %y
+}"""
+
+
+def picked(rows: int) -> dict[str, np.ndarray]:
+    random = np.random.default_rng(rows)
+    return {**returned(rows), "t": random.integers(0, 8, (rows, 8)).astype(np.int32)}
+
+
+def test_what_was_looked_up_in_part_is_looked_up_again() -> None:
+    (kernel,) = blocks(compile_module(parse(PICKED), CPU_AVX512))
+    assert lookups(kernel) > 1
+    agree(PICKED, None, **picked(33))
+
+
+def test_what_was_looked_up_in_part_is_looked_up_again_on_devices(device: Device) -> None:
+    agree(PICKED, device, **picked(1000))
 
 
 ALL_ROWS = """func @f(%x: f32[N, 16]) -> (f32[N, 16]) {

@@ -114,10 +114,10 @@ def multilabel_margin_loss(x: Tensor, y: Tensor, *, reduction: str = "mean") -> 
     listed = places < (y < 0).select(places, 2**31 - 1).amin(1).insert_axis(1, classes)
     # Pairs are [N, place in the list, class]; nothing of that shape is stored.
     scores = x.insert_axis(1, classes)
-    z = 1 - (scores.gather(y, 2).insert_axis(2, classes) - scores)
-    of_class = (listed.insert_axis(2, classes) & ~(z <= 0)).select(z, 0).sum(1)
+    ahead = scores.gather(y, 2).insert_axis(2, classes) - scores
+    of_class = (listed.insert_axis(2, classes) & ~(ahead >= 1)).select(1 - ahead, 0).sum(1)
     hits = listed.insert_axis(2, classes) & is_label(scores, y, 2)
-    is_target = hits.cast("i32").amax(1) > 0
+    is_target = hits.cast("i32").sum(1) > 0
     return reduce_rows(given, is_target.select(0, of_class).sum(1) / x.count([1]), reduction)
 
 
