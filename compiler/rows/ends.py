@@ -27,8 +27,8 @@ def end_of_columns(schedule: Schedule, reductions: Sequence[Op]) -> Value | None
         return None
     operands = [op.operands[0] for op in reductions]
     for mask, end in _masks(schedule, schedule.columns[0], producer).items():
-        known: dict[Value, Number | None] = {mask: False}
-        if all(_number(operand, producer, known) == 0 for operand in operands):
+        known = _numbers_beyond(schedule, mask)
+        if all(known.get(operand) == 0 for operand in operands):
             return end
     return None
 
@@ -46,9 +46,9 @@ def end_of_reading(schedule: Schedule, value: Value, axis: int) -> Value | None:
     producer = schedule.function.producers()
     users = [op for op in schedule.function.ops if value in op.operands]
     for mask, end in _masks(schedule, axis, producer).items():
-        known: dict[Value, Number | None] = {mask: False}
+        known = _numbers_beyond(schedule, mask)
         if all(op.name == "select" and value is op.operands[1] and value is not op.operands[2]
-               and _number(op.operands[0], producer, known) is False for op in users):  # fmt: skip
+               and known.get(op.operands[0]) is False for op in users):  # fmt: skip
             return end
     return None
 
@@ -68,13 +68,13 @@ def _masks(schedule: Schedule, column: int, producer: Mapping[Value, Op]) -> dic
     return found
 
 
-def _number(value: Value, producer: Mapping[Value, Op], known: dict[Value, Number | None]) -> Number | None:
-    """What a value is in every column that does not count, given what is `known` there; None where that differs."""
-    if value not in known:
-        known[value] = None
-        if (op := producer.get(value)) is not None:
-            known[value] = _result(op, [_number(operand, producer, known) for operand in op.operands])
-    return known[value]
+def _numbers_beyond(schedule: Schedule, mask: Value) -> dict[Value, Number | None]:
+    """What values are in every column where `mask` does not hold; None where that differs."""
+    known: dict[Value, Number | None] = {mask: False}
+    for op in schedule.function.ops:
+        for result in op.results:
+            known.setdefault(result, _result(op, [known.get(operand) for operand in op.operands]))
+    return known
 
 
 def _result(op: Op, operands: Sequence[Number | None]) -> Number | None:
