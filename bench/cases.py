@@ -219,7 +219,7 @@ REASONS: Mapping[str, str] = {
     "js_div 16384x1024": "two exponentials and a logarithm are 29 cycles a vector, all of it is 47.",
     "distillation 2048x32000": "24 multiplier slots a vector (two exponentials are 18), 27 cycles; a copy takes 17.",
     "softcap + z + smoothing + weights 2048x32000": "27 multiplier slots a vector (tanh: 12); a copy takes 11 cycles.",
-    "multilabel_margin 65536x16": "3 to 7 vector operations for each pair of label and score, three times: no floor counts them.",
+    "multilabel_margin 65536x16": "three times 3 to 7 vector operations a pair of label and score, not in the floor.",
     "tversky 8x21x256x256": "targets are read again, from the second-level cache: 4 cycles a vector; a copy takes 18.",
     "dice 8x21x256x256": "the gradient waits for sums over a sample: logits are read twice, 2 exponentials an element.",
 }
