@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lossc.dropout import DROPOUT_KEY
 from lossc.graph import Graph
@@ -120,10 +120,15 @@ def activation_of(graph: Graph, activation: str | Layer) -> Layer:
     return getattr(graph, activation)
 
 
-def __getattr__(name: str) -> Any:
-    if name.startswith("__"):
-        raise AttributeError(name)
-    spelled = {known.replace("_", ""): known for known in ACTIVATIONS}.get(name.lower())
-    near = () if name == "CTCLoss" else did_you_mean(name, [*LOSSES, "Linear", "Sequential", "Dropout", "Mlp"])
-    hints = (f"an activation is a method of a value: x.{spelled}()",) if spelled else near
-    raise AttributeError("; ".join([f"lossc.nn has losses and Linear, Mlp, Sequential, Dropout, no `{name}`", *hints]))
+if not TYPE_CHECKING:
+    # A checker finds such names by itself.
+
+    def __getattr__(name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        spelled = {known.replace("_", ""): known for known in ACTIVATIONS}.get(name.lower())
+        near = () if name == "CTCLoss" else did_you_mean(name, [*LOSSES, "Linear", "Sequential", "Dropout", "Mlp"])
+        hints = (f"an activation is a method of a value: x.{spelled}()",) if spelled else near
+        raise AttributeError(
+            "; ".join([f"lossc.nn has losses and Linear, Mlp, Sequential, Dropout, no `{name}`", *hints])
+        )

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Protocol, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict, TypeVar
 
 from lossc.ir.builder import Tensor
 from lossc.ir.diagnostics import LirError, did_you_mean
@@ -216,8 +216,11 @@ class AdamW(Adam):
     decoupled: bool = True
 
 
-def __getattr__(name: str) -> Any:
-    if name.startswith("__"):
-        raise AttributeError(name)
-    hints = did_you_mean(name, __all__) or ("another one is a class with state, scalars and update: see Optimizer",)
-    raise AttributeError("; ".join([f"lossc.optim has SGD, Adam and AdamW, no `{name}`", *hints]))
+if not TYPE_CHECKING:
+    # A checker finds such names by itself.
+
+    def __getattr__(name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        hints = did_you_mean(name, __all__) or ("another one is a class with state, scalars and update: see Optimizer",)
+        raise AttributeError("; ".join([f"lossc.optim has SGD, Adam and AdamW, no `{name}`", *hints]))

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from lossc.arrays import to_dtype
+from lossc.ir.builder import Tensor as GraphTensor
 from lossc.losses.errors import RefusedElementType, RefusedKind, Unsupported
 
 try:
@@ -84,6 +85,9 @@ def _in_torch(function: str) -> str:
 
 def check_tensor(function: str, name: str, tensor: object) -> None:
     """Refuse what is no plain tensor in the host's memory."""
+    if isinstance(tensor, GraphTensor):
+        raise RefusedKind(f"{function}: {name} must be a torch.Tensor, found a value of a graph",
+                          "values have every loss as a method, and lossc.nn has it as a class")  # fmt: skip
     if not isinstance(tensor, Tensor):
         raise RefusedKind(f"{function}: {name} must be a torch.Tensor, found {type(tensor).__name__}",
                           "lossc.functional takes NumPy arrays")  # fmt: skip
