@@ -123,27 +123,26 @@ def schedule_of(function: Function, across: bool = False) -> Schedule | Refusal:
             return Refusal(f"reshape of {op.operands[0].type} to {op.result.type} regroups elements")
         join_axes(op, axes)
     found = _scheduled(function, axes, across)
-    if isinstance(found, Refusal) and _join_like_columns(function, axes):
-        together = _scheduled(function, axes, across)
-        return found if isinstance(together, Refusal) else together
-    return found
+    alike = _like_columns(function, axes) if isinstance(found, Refusal) else []
+    for slot, other in alike:
+        axes.join(slot, other)
+    together = _scheduled(function, axes, across) if alike else found
+    return found if isinstance(together, Refusal) else together
 
 
-def _join_like_columns(function: Function, axes: Axes) -> bool:
-    """Let reductions of the same rows, along columns of one size, run along one loop: sums of two tensors that nothing
-    else has in common. Whether there are such."""
+def _like_columns(function: Function, axes: Axes) -> list[tuple[Slot, Slot]]:
+    """Columns of one size, of reductions of the same rows, that may run along one loop: of sums of two tensors that
+    nothing else has in common."""
     first: dict[tuple[object, ...], list[Slot]] = {}
-    joined = False
+    found: list[tuple[Slot, Slot]] = []
     for op in filter(is_row_reduction, function.ops):
         value, reduced = op.operands[0], reduced_axes(op)
         columns = [(value, axis) for axis in reduced if value.type.shape[axis] != 1]
         rows = {axes.find((value, axis)) for axis in _long_axes(value) if axis not in reduced}
         alike = (frozenset(rows), *(value.type.shape[axis] for _, axis in columns))
-        for slot, other in zip(columns, first.setdefault(alike, columns)):
-            if axes.find(slot) != axes.find(other):
-                axes.join(slot, other)
-                joined = True
-    return joined
+        pairs = zip(columns, first.setdefault(alike, columns))
+        found += [(slot, other) for slot, other in pairs if axes.find(slot) != axes.find(other)]
+    return found
 
 
 def _scheduled(function: Function, axes: Axes, across: bool) -> Schedule | Refusal:
