@@ -162,6 +162,7 @@ CALLS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "an optimizer": (lambda: optim.RMSprop, AttributeError, "no `RMSprop`; another one is a class"),
     "a setting": (lambda: optim.AdamW(learning_rate=1), TypeError, "AdamW has no setting `learning_rate`\n.*`lr`"),
     "a mistyped setting": (lambda: optim.Adam(weight_decy=1), TypeError, "did you mean `weight_decay`"),
+    "a rule": (lambda: lossc.Graph().constant(1.0).huber_loss(2.0, delta=-1), lossc.LirError, "LIR0001.*positive"),
     "a preset": (lambda: PRESETS["cpu-avx"], KeyError, "there are cpu_avx512"),
 }  # fmt: skip
 

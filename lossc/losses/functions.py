@@ -37,7 +37,7 @@ def notes_on_function(name: str, known: Iterable[str]) -> tuple[str, ...]:
     """What is probably meant by a function that there is not: an operation by its own name, or the nearest of those
     that are known."""
     known = list(known)
-    of_operations = {row.operation: row.name for row in reversed(LOSSES.values()) if row.operation not in LOSSES}
+    of_operations = {row.operation: row.name for row in reversed([*LOSSES.values()]) if row.operation not in LOSSES}
     candidates = [name, f"{name}_loss", _OTHER_NAMES.get(name, "")]
     found = [of_operations.get(candidate, candidate) for candidate in candidates]
     meant = next((candidate for candidate in found if candidate in known), None)
