@@ -10,6 +10,9 @@ from ..types import is_float
 from ._reduction import as_given, like, reduce_loss, same_shape, weighted
 from ._scalars import check_positive, scalar
 
+# log cosh d = d^2 / 2 - d^4 / 12 + ...: the integral of the series of tanh.
+LOG_COSH_SERIES = (1 / 2, -1 / 12, 1 / 45, -17 / 2520, 31 / 14175, -691 / 935550)
+
 
 def mse_loss(x: Tensor, t: Tensor, weight: Tensor | None = None, *, reduction: str = "mean") -> Tensor:
     """Squared error, d^2 with d = x - t.
@@ -91,9 +94,16 @@ def log_cosh_loss(x: Tensor, t: Tensor, *, reduction: str = "mean") -> Tensor:
     # A sign that is not 0 at 0, so that second derivatives there are right, too.
     sign = (d < 0).select(d.constant(-1), 1)
     distance = sign * d
-    # (exp(-2 |d|) - 1) / 2: nothing cancels near d = 0, neither in the loss nor in tanh |d| = -half / (1 + half).
+    # (exp(-2 |d|) - 1) / 2: nothing cancels near d = 0 in tanh |d| = -half / (1 + half).
     half = (distance * -2).expm1() * 0.5
-    value = (distance + half.log1p()).with_gradient((d, sign * (-half / (half + 1))))
+    # In |d| + log1p(half) |d| does: near 0 the series is as exact, to 10^-6 of the loss, or 10^-14 in f64.
+    terms, bound = (6, 0.05) if d.dtype == "f64" else (3, 0.2)
+    square = d * d
+    near = square * LOG_COSH_SERIES[terms - 1]
+    for coefficient in LOG_COSH_SERIES[terms - 2 :: -1]:
+        near = square * (near + coefficient)
+    value = (distance < bound).select(near, distance + half.log1p())
+    value = value.with_gradient((d, sign * (-half / (half + 1))))
     return as_given(reduce_loss(value, reduction), x, reduction)
 
 

@@ -68,7 +68,7 @@ class BCELoss(Loss):
     ) -> Tensor: ...
 
 class BCEWithLogitsLoss(Loss):
-    """softplus(x) - x t; with pos_weight p: (1 - t) x + (1 + (p - 1) t) softplus(-x)."""
+    """softplus(x) - x t; with pos_weight p: (1 - t) softplus(x) + p t softplus(-x)."""
 
     def __init__(
         self,

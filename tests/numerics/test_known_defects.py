@@ -176,3 +176,19 @@ def test_triplet_has_gradients_for_all_three_inputs(device: Device) -> None:
     for name, expected in (("ga", near / near_length - far / far_length), ("gp", -near / near_length),
                            ("gn", far / far_length)):  # fmt: skip
         np.testing.assert_allclose(found[name], expected, rtol=1e-5, atol=1e-6, err_msg=name)
+
+
+def test_log_cosh_of_little_differences_is_their_square(device: Device) -> None:
+    """|d| + log1p(exp(-2 |d|)) - log 2 loses every digit of them."""
+    d = np.concatenate([np.geomspace(1e-15, 80, 1000), np.linspace(0.19, 0.22, 100)]).astype(np.float32)
+    source = """func @f(%x: f32[N], %t: f32[N]) -> (%each: f32[N]) {
+      %each = log_cosh_loss %x, %t {reduction = "none"}
+      return %each
+    }"""
+    found = run(source, device, x=d, t=np.zeros_like(d))["each"]
+    exact = d.astype(np.float64)
+    with np.errstate(over="ignore"):
+        # Of log1p(cosh d - 1) nothing cancels.
+        expected = np.log1p(2 * np.sinh(exact / 2) ** 2)
+    np.testing.assert_allclose(found, expected, rtol=2e-6)
+    np.testing.assert_array_equal(run(source, device, x=-d, t=np.zeros_like(d))["each"], found)
