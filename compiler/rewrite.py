@@ -19,11 +19,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..ir.builder import Builder, Tensor
+from ..ir.builder import Builder
 from ..ir.composites import COMPOSITES, make_op
 from ..ir.diagnostics import CompilerBug, Span
 from ..ir.function import Function, Module, Op, Value
 from ..ir.ops import PRIMITIVES
+from ..ir.tensor import Tensor
 from ..ir.types import is_short
 from .jumps import Shown, shown_in
 

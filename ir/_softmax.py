@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .builder import Tensor
+from .tensor import Tensor
 
 
 def shifted_exponentials(x: Tensor, axis: int) -> tuple[Tensor, Tensor]:

@@ -19,12 +19,13 @@ from typing import Any
 
 from . import layers, losses
 from .attributes import complete_attributes
-from .builder import Builder, Tensor, check_operand_count
+from .builder import Builder, check_operand_count
 from .diagnostics import LirError, LosscError, did_you_mean
 from .function import Op, Value
 from .op_types import count_axes_from_front
 from .ops import PRIMITIVES, REQUIRED, Attribute, OpDef
 from .other_words import notes_in_text
+from .tensor import Tensor
 from .types import Type
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 from ._softmax import shifted_exponentials
-from .builder import Tensor
 from .diagnostics import LirError
 from .op_types import check_axis
+from .tensor import Tensor
 from .types import Type, multiply_dims
 
 
@@ -75,7 +75,7 @@ _STREAM = 2**40
 
 def _positions(x: Tensor) -> Tensor:
     """The number of each element, in the order of memory, as i64."""
-    position, stride = x.builder.tensor(x.builder.constant(0, "i64", x.shape)), None
+    position, stride = Tensor(x.builder.constant(0, "i64", x.shape), x.builder), None
     for axis in reversed(range(x.rank)):
         along = x.iota(axis, "i64")
         position = position + (along if stride is None else along * stride)

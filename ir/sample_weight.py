@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .builder import Tensor
 from .diagnostics import LirError
 from .losses._reduction import WEIGHTS, check_reduction, divide, total
+from .tensor import Tensor
 from .types import is_integer
 
 Operands = Mapping[str, Tensor]

@@ -22,7 +22,6 @@ if _typing.TYPE_CHECKING:
     from lossc.arrays import empty
     from lossc.compiled import CompiledFunction
     from lossc.graph import Graph
-    from lossc.ir.builder import Tensor
     from lossc.ir.diagnostics import (
         CheckFailed,
         CompilerBug,
@@ -32,6 +31,7 @@ if _typing.TYPE_CHECKING:
         LirError,
         LosscError,
     )
+    from lossc.ir.tensor import Tensor
     from lossc.losses.warnings import LossWarning
     from lossc.reading import load, parse
     from lossc.runtime.device import Device
@@ -78,7 +78,7 @@ _HOMES = {
     "LossWarning": "losses.warnings",
     "LosscError": "ir.diagnostics",
     "Step": "training.step",
-    "Tensor": "ir.builder",
+    "Tensor": "ir.tensor",
     "empty": "arrays",
     "load": "reading",
     "parse": "reading",

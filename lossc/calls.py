@@ -13,12 +13,13 @@ from functools import partial
 from typing import Any
 
 from lossc.ir.arguments import as_python, broadcast_shapes
-from lossc.ir.builder import Builder, Tensor
+from lossc.ir.builder import Builder
 from lossc.ir.composites import COMPOSITES, Composite, definition_of, make_op
 from lossc.ir.diagnostics import LirError, LosscError, did_you_mean
 from lossc.ir.ops import PRIMITIVES, OpDef
 from lossc.ir.other_words import renamed_keywords
 from lossc.ir.sample_weight import weigh_samples
+from lossc.ir.tensor import Tensor
 from lossc.ir.types import Shape
 
 Result = Tensor | tuple[Tensor, ...]

@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 
 from lossc.arrays import unmasked
-from lossc.ir.builder import Tensor
 from lossc.ir.diagnostics import CheckFailed, LirError
+from lossc.ir.tensor import Tensor
 from lossc.ir.types import Type, dtype_of, is_float
 from lossc.losses.calls import Calls
 from lossc.losses.errors import RefusedArgument, RefusedElementType, RefusedKind

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from lossc.compiler.gradient import request_module_gradients
-from lossc.ir.builder import Tensor
 from lossc.ir.diagnostics import LirError, did_you_mean
 from lossc.ir.function import Function, Module, Value
+from lossc.ir.tensor import Tensor
 from lossc.ir.types import is_float
 from lossc.parameters import Parameters
 

@@ -18,12 +18,13 @@ from lossc.calls import Result, call_method, call_operation, help_text, operatio
 from lossc.cut import part_of
 from lossc.initialize import declared_type, initialize_layers
 from lossc.ir.arguments import as_python
-from lossc.ir.builder import Builder, Tensor
+from lossc.ir.builder import Builder
 from lossc.ir.diagnostics import LirError, did_you_mean
 from lossc.ir.function import Function, Module, Value
 from lossc.ir.other_words import notes_in_python
 from lossc.ir.printer import print_function, print_module
 from lossc.ir.signature import make_call
+from lossc.ir.tensor import Tensor
 from lossc.ir.types import Type, is_float
 from lossc.ir.verify import check_module, check_type
 from lossc.losses.warnings import warn_once

@@ -15,8 +15,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Protocol, TypedDict, TypeVar
 
-from lossc.ir.builder import Tensor
 from lossc.ir.diagnostics import LirError, did_you_mean
+from lossc.ir.tensor import Tensor
 from lossc.losses.errors import RefusedCall
 from lossc.training import schedules
 

@@ -16,10 +16,10 @@ from functions import PLAIN, build, evaluate, module_of, op, passes
 
 from lossc.compiler import compile_module
 from lossc.compiler.gradient import request_gradients
-from lossc.ir.builder import Tensor
 from lossc.ir.composites import COMPOSITES
 from lossc.ir.diagnostics import DeviceError
 from lossc.ir.function import Function
+from lossc.ir.tensor import Tensor
 from lossc.ir.types import is_float, numpy_dtype
 from lossc.runtime.device import Device, select
 from lossc.runtime.execute import Executable
@@ -129,7 +129,7 @@ def agree_twice(
         loss = _loss(name, {key: given[key] for key in inputs}, attributes)
         gradients = loss.builder.emit_many("grad", [loss.value, *(given[key].value for key in by)], {})
         products = [
-            (loss.builder.tensor(gradient) * given[f"along_{key}"]).sum() for gradient, key in zip(gradients, by)
+            (Tensor(gradient, loss.builder) * given[f"along_{key}"]).sum() for gradient, key in zip(gradients, by)
         ]
         return sum(products[1:], products[0])
 

@@ -9,10 +9,11 @@ import numpy as np
 
 from lossc.compiler.gradient import request_gradients
 from lossc.compiler.pipeline import run_passes
-from lossc.ir.builder import Builder, Tensor
+from lossc.ir.builder import Builder
 from lossc.ir.composites import make_op
 from lossc.ir.function import Function, Module
 from lossc.ir.interp import interpret
+from lossc.ir.tensor import Tensor
 from lossc.ir.types import Type, named
 
 Arrays = Mapping[str, np.ndarray]
@@ -28,7 +29,7 @@ def type_of(text: str) -> Type:
 def build(inputs: Mapping[str, str], body: Callable[..., Any], name: str = "main") -> Function:
     """A function of tensors as a Function; `body` returns one tensor or a tuple of them."""
     builder = Builder()
-    tensors = [builder.tensor(builder.input(key, type_of(text))) for key, text in inputs.items()]
+    tensors = [Tensor(builder.input(key, type_of(text)), builder) for key, text in inputs.items()]
     results = body(*tensors)
     results = results if isinstance(results, tuple) else (results,)
     return builder.function(name, [result.value for result in results])

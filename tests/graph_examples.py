@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 import lossc
-from lossc.ir.builder import Tensor
 from lossc.ir.interp import interpret
+from lossc.ir.tensor import Tensor
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from lossc.ir.builder import Builder, Tensor
+from lossc.ir.builder import Builder
 from lossc.ir.function import Function
+from lossc.ir.tensor import Tensor
 from lossc.ir.types import Type, named
 
 ROWS, COLUMNS = 3, 4
@@ -53,7 +54,7 @@ class _Maker:
         self.truths = [self.input("p", Type("bool", (rows,)))]
 
     def input(self, name: str, type_: Type) -> Tensor:
-        return self.builder.tensor(self.builder.input(name, type_))
+        return Tensor(self.builder.input(name, type_), self.builder)
 
     def one_of(self, choices: Iterable[Any]) -> Any:
         return self.random.choice(list(choices))

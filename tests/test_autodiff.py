@@ -12,11 +12,12 @@ from functions import PLAIN, arrays_for, assert_gradients, build, evaluate, op, 
 from lossc.compiler.gradient import request_gradients, request_module_gradients
 from lossc.compiler.passes.autodiff import VJP
 from lossc.compiler.pipeline import run_passes
-from lossc.ir.builder import Builder, Tensor
+from lossc.ir.builder import Builder
 from lossc.ir.diagnostics import LirError
 from lossc.ir.function import Function
 from lossc.ir.ops import PRIMITIVES
 from lossc.ir.parser import parse
+from lossc.ir.tensor import Tensor
 
 
 def test_every_primitive_has_a_row():
@@ -237,7 +238,7 @@ def test_an_unasked_gradient_costs_nothing():
 
 def test_gradient_by_a_value_in_between():
     builder = Builder()
-    x = builder.tensor(builder.input("x", build({"x": "f64[3]"}, lambda x: x).inputs[0].type))
+    x = Tensor(builder.input("x", build({"x": "f64[3]"}, lambda x: x).inputs[0].type), builder)
     middle = x * x
     loss = (middle * middle * x).sum()
     gradients = builder.emit_many("grad", [loss.value, middle.value, x.value], {}, ["by_middle", "by_x"])

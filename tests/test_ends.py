@@ -7,8 +7,8 @@ import pytest
 from device_runs import Runner
 from functions import build, module_of
 
-from lossc.ir.builder import Tensor
 from lossc.ir.printer import print_module
+from lossc.ir.tensor import Tensor
 from lossc.runtime.device import Device
 
 

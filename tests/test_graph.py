@@ -11,8 +11,8 @@ from graph_examples import SAMPLES, classifier, value_of
 
 import lossc
 from lossc.calls import operation_names
-from lossc.ir.builder import Tensor
 from lossc.ir.composites import COMPOSITES, composite_of
+from lossc.ir.tensor import Tensor
 from lossc.ir.types import Dim, named
 
 # --- inputs and names ---------------------------------------------------------------------------------------

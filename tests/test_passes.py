@@ -19,11 +19,12 @@ from lossc.compiler.passes import canonicalize as canonicalize_module
 from lossc.compiler.passes._match import round_to
 from lossc.compiler.pipeline import PIPELINES, UntilStable, find_pass, help_of, pass_names, run_passes
 from lossc.compiler.rewrite import Log, rewrite
-from lossc.ir.builder import Builder, Tensor
+from lossc.ir.builder import Builder
 from lossc.ir.diagnostics import CompilerBug, LirError
 from lossc.ir.function import Function, Module
 from lossc.ir.printer import equal_modules
 from lossc.ir.signature import make_call
+from lossc.ir.tensor import Tensor
 
 # Passes whose rules are all exact: they keep NaN, infinities and zeros where they are.
 EXACT = ("canonicalize", "cse", "dce", "drop-markers", "propagate-conditions", "expand", "inline", "autodiff")

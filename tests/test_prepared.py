@@ -11,9 +11,9 @@ import pytest
 from functions import build, evaluate, op, passes
 
 from lossc.compiler.gradient import request_gradients
-from lossc.ir.builder import Tensor
 from lossc.ir.diagnostics import LirError
 from lossc.ir.function import Function, Value
+from lossc.ir.tensor import Tensor
 
 NAN, INF = math.nan, math.inf
 

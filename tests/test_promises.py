@@ -19,7 +19,7 @@ LOSS = '''"""A loss that nobody else has."""
 
 from __future__ import annotations
 
-from ..builder import Tensor
+from ..tensor import Tensor
 from ._reduction import like, reduce_loss, same_shape
 
 

@@ -13,7 +13,7 @@ from random_functions import functions, inputs
 
 from lossc.compiler.intervals import ANY, Range
 from lossc.compiler.ranges import bounds_of, is_never, ranges_of
-from lossc.ir.builder import Tensor
+from lossc.ir.tensor import Tensor
 from lossc.ir.types import is_float
 
 

@@ -12,7 +12,7 @@ from functions import build, evaluate, module_of, op
 
 from lossc.compiler.pipeline import find_pass, run_passes
 from lossc.compiler.rewrite import Log
-from lossc.ir.builder import Tensor
+from lossc.ir.tensor import Tensor
 
 PASSES = ("canonicalize", "stabilize", "fuse-nll", "reassociate", "lower-activations", "drop-markers", "expand")
 
@@ -172,7 +172,7 @@ EXAMPLES: dict[str, Example] = {
         emit("matmul", x.transpose(), y.transpose(), transpose_left=True),
     ),
     "size_of_an_axis": lambda x, m, **_: (x.exp().size(0) + 0, x.exp().size(1), m.size(0)),
-    "known_size": lambda x, **_: x.builder.tensor(x.builder.emit("size", of=(3, 4))).cast("f64"),
+    "known_size": lambda x, **_: Tensor(x.builder.emit("size", of=(3, 4)), x.builder).cast("f64"),
     # stabilize
     "log_of_softmax": lambda x, **_: op("softmax", x).log(),
     "log_of_sigmoid": lambda x, **_: x.sigmoid().log(),

@@ -22,10 +22,11 @@ from test_gradients import LABELS, OPERATIONS, small_cases
 import lossc
 from lossc.compiler.passes.autodiff import VJP
 from lossc.compiler.pipeline import run_passes
-from lossc.ir.builder import Builder, Tensor
+from lossc.ir.builder import Builder
 from lossc.ir.function import Function, Module, Value
 from lossc.ir.interp import interpret
 from lossc.ir.parser import parse
+from lossc.ir.tensor import Tensor
 from lossc.ir.types import Type, is_float
 from lossc.runtime.device import Device
 

@@ -15,13 +15,13 @@ from lossc.compiler import compile_module
 from lossc.compiler.gradient import request_gradients
 from lossc.compiler.reports.traffic import traffic
 from lossc.compiler.strategies import strategies
-from lossc.ir.builder import Tensor
 from lossc.ir.diagnostics import Limitation, LirError
 from lossc.ir.function import Function
 from lossc.ir.kernel import Apply, Const, If, expressions_of, walk_expressions, walk_statements
 from lossc.ir.parser import parse
 from lossc.ir.printer import print_module
 from lossc.ir.target import CPU_AVX512, GPU_GENERIC
+from lossc.ir.tensor import Tensor
 from lossc.ir.types import dim_value, is_float, numpy_dtype
 from lossc.runtime.device import Device
 from lossc.runtime.simulate import simulate

@@ -19,11 +19,11 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
-from ...ir.builder import Tensor
 from ...ir.composites import COMPOSITES
 from ...ir.diagnostics import CompilerBug, LirError
 from ...ir.function import Function, Module, Op, Value
 from ...ir.ops import PRIMITIVES
+from ...ir.tensor import Tensor
 from ...ir.types import DimLike, add_dims, is_float, subtract_dims
 from ...ir.windows import offsets
 from ..rewrite import Rebuild, map_functions, with_operands

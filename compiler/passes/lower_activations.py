@@ -9,8 +9,8 @@ in it is left as it is. `tanh` and `erf` stay: one function each, of ours or of 
 
 from __future__ import annotations
 
-from ...ir.builder import Tensor
 from ...ir.function import Module, Op
+from ...ir.tensor import Tensor
 from ..rewrite import Log, Rebuild, has_grad, map_functions, rewrite
 
 

@@ -17,12 +17,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from ...ir.builder import Builder, Tensor
+from ...ir.builder import Builder
 from ...ir.diagnostics import Limitation
 from ...ir.function import Function, Module, Op, Value
 from ...ir.names import distinct, fresh
 from ...ir.ops import FREE, PRIMITIVES
 from ...ir.repeat import is_piece, make_repeat
+from ...ir.tensor import Tensor
 from ...ir.types import ITEM_SIZE, DimLike, dim_names, named
 from ..fusion.schedule import Axes, join_axes, reduced_axes
 from ..rewrite import with_names_of, without_dead

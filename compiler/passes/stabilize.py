@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import math
 
-from ...ir.builder import Tensor
 from ...ir.function import Module, Op, Value
+from ...ir.tensor import Tensor
 from ..rewrite import Log, NoMatch, Rebuild, Replacement, Rules, rewrite_module
 from ._match import constant_like, constant_of, expand, is_constant, view_of
 from ._softmax import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from .._softmax import shifted_exponentials
-from ..builder import Tensor
+from ..tensor import Tensor
 from ._labels import along_classes
 
 

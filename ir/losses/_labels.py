@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..builder import Tensor
 from ..diagnostics import LirError
 from ..op_types import class_axis
+from ..tensor import Tensor
 from ..types import Type, is_float, is_integer, numpy_dtype
 from ._reduction import WEIGHTS, as_given, like, reduce_loss
 

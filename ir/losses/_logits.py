@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..builder import Tensor
+from ..tensor import Tensor
 
 
 def binary_cross_entropy(x: Tensor, t: Tensor) -> Tensor:

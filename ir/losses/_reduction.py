@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..builder import Tensor
 from ..diagnostics import LirError
+from ..tensor import Tensor
 
 REDUCTIONS = ("mean", "sum", "none")
 WEIGHTS = "weights"

@@ -5,8 +5,8 @@ In: what a parameter of type `float | Tensor` was given. Out: something to calcu
 
 from __future__ import annotations
 
-from ..builder import Tensor
 from ..diagnostics import LirError
+from ..tensor import Tensor
 
 Scalar = Tensor | float
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..builder import Tensor
+from ..tensor import Tensor
 from ._logits import binary_cross_entropy
 from ._reduction import as_given, like, repeated, same_shape, weighted
 

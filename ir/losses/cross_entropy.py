@@ -8,9 +8,9 @@ from __future__ import annotations
 import math
 
 from .._softmax import shifted_exponentials
-from ..builder import Tensor
 from ..diagnostics import LirError
 from ..layers import linear
+from ..tensor import Tensor
 from ..types import is_float
 from ._distributions import distribution_rows, weigh_classes
 from ._labels import Labels, class_batch, not_equal, reduce_rows

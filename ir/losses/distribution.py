@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 from .._softmax import shifted_exponentials
-from ..builder import Tensor
 from ..diagnostics import LirError
 from ..op_types import class_axis
+from ..tensor import Tensor
 from ._reduction import REDUCTIONS, WEIGHTS, as_given, check_reduction, like, reduce_loss, same_shape, total
 from ._scalars import check_positive, scalar
 

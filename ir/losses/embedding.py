@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 from .._softmax import shifted_exponentials
-from ..builder import Tensor
 from ..diagnostics import LirError
+from ..tensor import Tensor
 from ..types import Type
 from ._reduction import as_given, clamp_at_zero, like, reduce_loss, same_shape, with_nan
 from ._scalars import check_positive, scalar

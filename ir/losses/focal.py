@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 from .._softmax import shifted_exponentials
-from ..builder import Tensor
 from ..diagnostics import LirError
+from ..tensor import Tensor
 from ..types import is_float
 from ._distributions import distribution_rows
 from ._labels import Labels, class_batch, only_labels, reduce_rows

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ..builder import Tensor
 from ..diagnostics import LirError
 from ..op_types import class_axis
+from ..tensor import Tensor
 from ..types import is_integer
 from ._labels import Labels, along_classes, class_batch, in_range, is_label, only_labels, reduce_rows
 from ._logits import binary_cross_entropy

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ..builder import Tensor
 from ..diagnostics import LirError
 from ..layers import softmax
+from ..tensor import Tensor
 from ..types import is_integer
 from ._labels import Labels, class_batch, is_label
 from ._reduction import as_given, like, reduce_loss, same_shape

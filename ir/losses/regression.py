@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from ..builder import Tensor
 from ..diagnostics import LirError
+from ..tensor import Tensor
 from ..types import is_float
 from ._reduction import as_given, like, reduce_loss, same_shape, weighted
 from ._scalars import check_positive, scalar

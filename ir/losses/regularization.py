@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..builder import Tensor
+from ..tensor import Tensor
 from ._reduction import as_given, reduce_loss
 
 

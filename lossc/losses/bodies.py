@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from lossc.ir.arguments import broadcast_shapes
-from lossc.ir.builder import Tensor
 from lossc.ir.composites import definition_of, make_op
+from lossc.ir.tensor import Tensor
 from lossc.ir.types import Shape, is_integer, multiply_dims
 
 Tensors = Mapping[str, Tensor]

@@ -17,11 +17,12 @@ from weakref import WeakKeyDictionary
 
 from lossc.calls import SAMPLE_WEIGHT, call_operation
 from lossc.graph import GraphBuilder
-from lossc.ir.builder import Builder, Tensor
+from lossc.ir.builder import Builder
 from lossc.ir.composites import COMPOSITES, Composite
 from lossc.ir.diagnostics import LirError, did_you_mean
 from lossc.ir.function import Value
 from lossc.ir.losses._reduction import EMPTY, REDUCTIONS
+from lossc.ir.tensor import Tensor
 from lossc.losses.errors import RefusedCall
 from lossc.losses.stubs import HEAD, function_lines
 from lossc.losses.table import MORE_REDUCTIONS
@@ -227,7 +228,7 @@ def _stub_lines() -> Iterator[str]:
     yield "from collections.abc import Mapping"
     yield "from typing import Any\n"
     yield "from numpy.typing import ArrayLike\n"
-    yield "from lossc.ir.builder import Tensor\n"
+    yield "from lossc.ir.tensor import Tensor\n"
     names = sorted(["Loss", *LOSSES])
     yield "__all__ = [\n" + "".join(f'    "{name}",\n' for name in names) + "]\n"
     yield "class Loss:"

@@ -6,7 +6,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from lossc.ir.builder import Tensor
+from lossc.ir.tensor import Tensor
 
 __all__ = [
     "BCELoss",

@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from lossc.graph import Graph
-from lossc.ir.builder import Tensor
 from lossc.ir.diagnostics import CheckFailed, Limitation, LirError, did_you_mean
+from lossc.ir.tensor import Tensor
 from lossc.ir.types import Type, is_float
 from lossc.kept import keep
 from lossc.losses.errors import RefusedCall, RefusedKind

@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from lossc.ir.builder import Builder, Tensor
+from lossc.ir.builder import Builder
 from lossc.ir.diagnostics import CompilerBug, LirError
 from lossc.ir.function import Function, Module, Value
+from lossc.ir.tensor import Tensor
 from lossc.ir.types import Type, is_float
 from lossc.losses.errors import RefusedArgument, RefusedElementType
 from lossc.losses.row import Row

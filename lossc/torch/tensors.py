@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from lossc.arrays import to_dtype
-from lossc.ir.builder import Tensor as GraphTensor
+from lossc.ir.tensor import Tensor as GraphTensor
 from lossc.losses.errors import RefusedElementType, RefusedKind, Unsupported
 
 try:

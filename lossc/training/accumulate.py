@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from lossc.arrays import to_dtype
-from lossc.ir.builder import Builder, Tensor
+from lossc.ir.builder import Builder
 from lossc.ir.diagnostics import CompilerBug, LirError
 from lossc.ir.function import Module
+from lossc.ir.tensor import Tensor
 from lossc.ir.types import Type, named
 from lossc.ready import ready_program
 from lossc.runtime.execute import Executable

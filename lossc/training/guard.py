@@ -10,8 +10,9 @@ from functools import reduce
 
 import numpy as np
 
-from lossc.ir.builder import Builder, Tensor
+from lossc.ir.builder import Builder
 from lossc.ir.program import CHECK_HOLDS, Program
+from lossc.ir.tensor import Tensor
 from lossc.ir.types import Type
 from lossc.runtime.device import Device
 from lossc.runtime.memory import Argument, argument_for

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lossc.arrays import to_dtype
-from lossc.ir.builder import Builder, Tensor
+from lossc.ir.builder import Builder
 from lossc.ir.diagnostics import LirError
 from lossc.ir.function import Module
+from lossc.ir.tensor import Tensor
 from lossc.ir.types import Type, named
 from lossc.ir.verify import check_module
 from lossc.optim import Optimizer

@@ -9,8 +9,9 @@ from __future__ import annotations
 import numpy as np
 
 from lossc.compiler import compile_module
-from lossc.ir.builder import Builder, Tensor
+from lossc.ir.builder import Builder
 from lossc.ir.function import Module
+from lossc.ir.tensor import Tensor
 from lossc.ir.types import Type, named
 from lossc.runtime.device import Device
 from lossc.runtime.stopwatch import Clock, Stopwatch, placed

@@ -11,8 +11,9 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from lossc.compiler.gradient import request_gradients
-from lossc.ir.builder import Builder, Tensor
+from lossc.ir.builder import Builder
 from lossc.ir.function import Function
+from lossc.ir.tensor import Tensor
 from lossc.ir.types import DimLike, Type, is_float, named
 
 from .signatures import ABSENT, build, composite, pairs_columns

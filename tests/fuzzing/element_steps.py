@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 
-from lossc.ir.builder import Tensor
+from lossc.ir.tensor import Tensor
 
 from .sample import Part, Sample
 
@@ -128,4 +128,4 @@ def differentiate(sample: Sample) -> None:
     by = sample.one_of(inputs)
     operands = (sample.pick().tensor.value, by.tensor.value)
     (gradient,) = sample.builder.emit_many("grad", operands, {"upstream": False}, ("inner",))
-    sample.add(sample.builder.tensor(gradient), by.axes)
+    sample.add(Tensor(gradient, sample.builder), by.axes)

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from lossc.compiler.gradient import request_gradients
-from lossc.ir.builder import Builder, Tensor
+from lossc.ir.builder import Builder
 from lossc.ir.composites import make_op
 from lossc.ir.function import Function
+from lossc.ir.tensor import Tensor
 from lossc.ir.types import Type, is_float, named
 
 from .functions import Example
@@ -61,7 +62,7 @@ class _Maker:
     def input(self, axes: tuple[int, ...]) -> Tensor:
         dtype = self.random.choice(NARROW) if self.chance(0.15) else "f32"
         type_ = Type(dtype, tuple(self.dims[axis] for axis in axes))
-        return self.builder.tensor(self.builder.input(f"a{len(self.builder.inputs)}", type_)).cast("f32")
+        return Tensor(self.builder.input(f"a{len(self.builder.inputs)}", type_), self.builder).cast("f32")
 
     def matrix(self, axes: list[int]) -> Matrix:
         first, second = axes
@@ -146,10 +147,10 @@ class _Maker:
 
     def loss(self, x: Tensor, axes: tuple[int, int]) -> Tensor:
         type_ = Type("i32", (self.dims[axes[0]],))
-        labels = self.builder.tensor(self.builder.input(f"t{len(self.builder.inputs)}", type_))
+        labels = Tensor(self.builder.input(f"t{len(self.builder.inputs)}", type_), self.builder)
         reduction = self.random.choice(("mean", "sum", "none"))
         return self.op("cross_entropy_loss", x, labels, reduction=reduction, ignore_index=-100)
 
     def op(self, name: str, *operands: Tensor, **attributes: Any) -> Tensor:
         values = [operand.value for operand in operands]
-        return self.builder.tensor(self.builder.append(make_op(name, values, attributes))[0])
+        return Tensor(self.builder.append(make_op(name, values, attributes))[0], self.builder)

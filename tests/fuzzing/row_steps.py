@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from lossc.ir.builder import Tensor
 from lossc.ir.composites import make_op
+from lossc.ir.tensor import Tensor
 
 from .sample import Axes, Part, Sample
 
@@ -248,4 +248,4 @@ def _add_loss(sample: Sample, loss: Tensor, axes: Axes) -> None:
 
 def _op(name: str, *operands: Tensor, **attributes: Any) -> Tensor:
     builder = operands[0].builder
-    return builder.tensor(builder.append(make_op(name, [operand.value for operand in operands], attributes))[0])
+    return Tensor(builder.append(make_op(name, [operand.value for operand in operands], attributes))[0], builder)

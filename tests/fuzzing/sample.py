@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from lossc.ir.builder import Builder, Tensor
+from lossc.ir.builder import Builder
+from lossc.ir.tensor import Tensor
 from lossc.ir.types import DimLike, Type, named
 
 Choice = TypeVar("Choice")
@@ -132,10 +133,10 @@ class Sample:
     def _choose_matrix(self) -> Tensor | None:
         if len(self.axes) != 2 or math.prod(self.sizes) > LARGEST_MATRIX:
             return None
-        return self.builder.tensor(self.builder.input("w", Type("f32", (self.one_of(WIDTHS), self.dims[1]))))
+        return Tensor(self.builder.input("w", Type("f32", (self.one_of(WIDTHS), self.dims[1]))), self.builder)
 
     def _input(self, name: str, dtype: str, axes: Axes) -> Part:
-        return Part(self.builder.tensor(self.builder.input(name, Type(dtype, self.shape(axes)))), axes)
+        return Part(Tensor(self.builder.input(name, Type(dtype, self.shape(axes))), self.builder), axes)
 
     def _float_input(self, name: str, axes: Axes) -> Part:
         """An input of f32, or of another type and widened or rounded."""

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from lossc.ir.builder import Builder, Tensor
+from lossc.ir.builder import Builder
 from lossc.ir.function import Function
+from lossc.ir.tensor import Tensor
 from lossc.ir.types import Type, dim_value, named, numpy_dtype
 
 from .sample import reduced
@@ -45,7 +46,7 @@ class _Maker:
         self.outputs: list[Tensor] = []
 
     def input(self, name: str, rank: int) -> Tensor:
-        return self.builder.tensor(self.builder.input(name, Type(self.random.choice(TYPES), self.dims[:rank])))
+        return Tensor(self.builder.input(name, Type(self.random.choice(TYPES), self.dims[:rank])), self.builder)
 
     def make(self) -> tuple[Function, dict[str, Array]]:
         for _ in range(self.random.choice(LENGTHS)):

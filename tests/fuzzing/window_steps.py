@@ -5,7 +5,7 @@ In: a sample. Out: the sample with one more part, of the shape that it began wit
 
 from __future__ import annotations
 
-from lossc.ir.builder import Tensor
+from lossc.ir.tensor import Tensor
 from lossc.ir.types import DimLike, add_dims
 
 from .sample import Part, Sample

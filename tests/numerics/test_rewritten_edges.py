@@ -13,8 +13,8 @@ from device_runs import Runner, agree
 from functions import build, evaluate, module_of, op
 
 from lossc.compiler.pipeline import run_passes
-from lossc.ir.builder import Tensor
 from lossc.ir.printer import print_module
+from lossc.ir.tensor import Tensor
 from lossc.ir.types import numpy_dtype
 
 COLUMNS = 49
