@@ -80,7 +80,9 @@ def computed_early(
                 early.fills[value] = name_of(value)
                 if value.type.rank == 2 and (end is None or below is not None):
                     filled.setdefault(number[value], _Filled(early.fills[value], below))
-            elif known is not None and schedule.where[value] == of_rows and known.below in (None, rows_below):
+            elif known is None or len(schedule.rows) > 2 or schedule.where[value] != of_rows:
+                continue
+            elif known.below in (None, rows_below):
                 early.of_rows[value] = known.array
     return found
 

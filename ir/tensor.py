@@ -64,6 +64,12 @@ class Tensor:
             raise AttributeError(name)
         return self.builder.method(self, name)
 
+    def __array_function__(self, function: Any, types: Any, operands: Any, keywords: Any) -> Any:
+        """NumPy's functions are methods of their names: `np.sum(x, axis=1)` is `x.sum(axis=1)`."""
+        if not (operands and operands[0] is self):
+            raise LirError(f"np.{function.__name__} knows no values of a graph", "write it with their methods")
+        return getattr(self, function.__name__)(*operands[1:], **keywords)
+
     def _tensor(self, other: Any) -> Tensor:
         """An operand that is no number."""
         if not isinstance(other, Tensor) and isinstance(as_python(other), (int, float)):
@@ -273,6 +279,9 @@ class Tensor:
     def transpose(self, *permutation: int | Sequence[int] | None) -> Tensor:
         """The axes in another order, given as one sequence or axis by axis; the other way round by default."""
         order = tuple(axis for axis in one_or_several(permutation) if axis is not None)
+        if permutation == (0, 1):
+            raise LirError("transpose(0, 1) changes nothing in NumPy, and swaps the axes in torch",
+                           "write x.T, or x itself")  # fmt: skip
         return self.apply("transpose", permutation=order or tuple(range(self.rank)[::-1]))
 
     @property
@@ -285,6 +294,9 @@ class Tensor:
 
     def gather(self, indices: Tensor, axis: int) -> Tensor:
         """One element a position along `axis`; 0 where the index is out of range."""
+        if not isinstance(indices, Tensor):
+            raise LirError(f"gather takes indices of the graph, found {type(indices).__name__}",
+                           "x.gather(indices, axis)")  # fmt: skip
         return self.apply("gather", indices, axis=axis)
 
     # Iteration would ask for x[0], x[1], ... until one is refused.

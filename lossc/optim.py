@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
+from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any, Protocol, TypedDict, TypeVar
 
 from lossc.ir.diagnostics import LirError, did_you_mean
@@ -107,9 +108,11 @@ class _Settings:
     """What an optimizer is made of: settings by names, of which unknown ones are refused with the nearest."""
 
     def __new__(cls: type[Made], *arguments: Any, **keywords: Any) -> Made:
-        known = [field.name for field in fields(cls)]  # type: ignore[arg-type]
+        # A class of the user's that is made of one of these may take what it likes.
+        accepted = [*signature(cls.__init__).parameters.values()][1:]
+        known = [parameter.name for parameter in accepted]
         for name in keywords:
-            if name not in known:
+            if name not in known and all(parameter.kind is not Parameter.VAR_KEYWORD for parameter in accepted):
                 near = ("did you mean `lr`?",) if name == "learning_rate" else did_you_mean(name, known)
                 raise RefusedCall(f"{cls.__name__} has no setting `{name}`", *near, f"it has {', '.join(known)}")
         return object.__new__(cls)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
+import sys
 import threading
 import warnings
 import weakref
@@ -104,7 +105,8 @@ def build(device: Device, source: str, options: str = "") -> BuiltProgram:
 def _one_at_a_time(work: Callable[[], Result]) -> Result:
     """What `work` gives, which builds. Handlers of signals come to the main thread, in the middle of anything, and may
     wait there for a thread that waits to build: so another one builds in its stead."""
-    if threading.current_thread() is not threading.main_thread():
+    # A thread that begins when the process ends does nothing, and who waits for it waits for ever.
+    if threading.current_thread() is not threading.main_thread() or sys.is_finalizing():
         with _building:
             return work()
     found: list[Result] = []

@@ -49,7 +49,7 @@ def test_inputs_wait_where_columns_are_neither_few_nor_many(columns: int, inputs
     compiled = compile_module(parse(TEXT.format(C=columns, P="64, 64")), CPU_AVX512)
     schedule = compiled.outlined.schedules["f_0"]
     launch, *_ = compiled.program.steps[0].variants[-1].launches
-    waiting = [array.holds for array in launch.kernel.private_arrays]
+    waiting = [value for array in launch.kernel.private_arrays for value in array.holds]
     assert sum(value in schedule.function.inputs for value in waiting) == inputs
 
 

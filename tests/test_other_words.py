@@ -32,6 +32,7 @@ SAME: dict[str, Callable[[Any], Any]] = {
     "max": lambda x: x.max(), "max_of_rows": lambda x: x.max(1), "min": lambda x: x.min(axis=0),
     "clip": lambda x: x.clip(0, 1), "np.clip": lambda x: np.clip(x, -0.5, 0.5), "np.sum": lambda x: np.sum(x),
     "np.mean": lambda x: np.mean(x, axis=1), "np.max": lambda x: np.max(x), "T": lambda x: x.T,
+    "np.reshape": lambda x: np.reshape(x, (3, 8)), "np.transpose": lambda x: np.transpose(x, (1, 0)),
     "ndim": lambda x: x * x.ndim, "matmul": lambda x: x @ x.T, "reshape_sizes": lambda x: x.reshape(3, 8),
     "reshape_rest": lambda x: x.reshape(-1, 12),
     "flat": lambda x: x.reshape(-1), "reshape_list": lambda x: x.reshape([2, 12]),
@@ -65,6 +66,11 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], type[Exception], str]] = {
     "array_times": (lambda x: OTHER @ x, lossc.LirError, "found ndarray"),
     "astype": (lambda x: x.astype("foo"), lossc.LirError, "unknown element type 'foo'"),
     "std": (lambda x: x.std(), AttributeError, r"write `\(\(x - x\.mean"),
+    "np.std": (lambda x: np.std(x), AttributeError, r"write `\(\(x - x\.mean"),
+    "np.where": (lambda x: np.where(x > 0, x, 0), AttributeError, r"condition\.select\(a, b\)"),
+    "np.stack": (lambda x: np.stack([x, x]), lossc.LirError, "np.stack knows no values of a graph"),
+    "transpose_of_torch": (lambda x: x.transpose(0, 1), lossc.LirError, "swaps the axes in torch"),
+    "gather_of_torch": (lambda x: x.gather(1, x), lossc.LirError, r"x\.gather\(indices, axis\)"),
     "item": (lambda x: x.item(), AttributeError, "values have no elements"),
     "backward": (lambda x: x.sum().backward(), AttributeError, "value_and_grad"),
     "grad": (lambda x: x.grad, AttributeError, "gradients come from"),
@@ -181,3 +187,12 @@ def test_a_preset_by_the_name_of_the_command_line() -> None:
 def test_optimizers_are_copied() -> None:
     adam = optim.AdamW(3e-4, groups={"biases": {"lr": 1e-3}})
     assert pickle.loads(pickle.dumps(adam)) == copy.deepcopy(adam) == adam
+
+
+def test_an_optimizer_of_the_users_own_has_settings_of_its_own() -> None:
+    class Warm(lossc.optim.SGD):
+        def __init__(self, warmup: int = 10, **others: Any) -> None:
+            super().__init__(lr=lambda step: min(1.0, (step + 1) / warmup), **others)
+
+    assert Warm(warmup=5, momentum=0.5).momentum == 0.5
+    assert Warm(warmup=4).scalars(1, "")["lr"] == 0.5
