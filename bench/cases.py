@@ -210,7 +210,7 @@ REASONS: Mapping[str, str] = {
     "cross_entropy 8x21x256x256": "exponentials and bytes, about as long each, overlap only in part.",
     "cross_entropy, distributions 16384x1024": "15 multiplier slots a vector, 16 cycles, beside a copy's 18.",
     "sigmoid_focal 16777216": "28 multiplier slots a vector (a division is 2), 34 cycles; a copy takes 18 to 30.",
-    "log_cosh 16777216": "21 multiplier slots a vector (expm1 is 9), 26 cycles; a copy takes 18 to 30.",
+    "log_cosh 16777216": "27 multiplier slots a vector (expm1 9, series near 0: 6); a copy takes 18 to 30 cycles.",
     "soft_margin 16777216": "20 multiplier slots a vector (a division is 2), 25 cycles; a copy takes 18 to 30.",
     "bce_with_logits 16777216": "18 multiplier slots a vector (a division is 2), 23 cycles; a copy takes 18 to 30.",
     "multilabel_soft_margin 16384x1024": "a division, which no floor counts, beside exponential and logarithm.",
