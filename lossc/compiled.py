@@ -204,28 +204,28 @@ class CompiledFunction:
         sizes: Mapping[str, int] | None = None, device_results: bool = False,
     ) -> Result:  # fmt: skip
         """The same as a call, with the inputs in one mapping."""
-        if self._of_store and self._parameters.is_trained:
-            # In another thread a step may be about to change some of them.
-            with self._parameters.lock:
-                results = self._run(inputs, out, sizes, device_results)
+        arrays = self._inputs(inputs)
+        if not self._of_store:
+            return self._run(inputs, arrays, out, sizes, device_results)
+        parameters = self._parameters
+        with parameters.lock:
+            for name in self._of_store:
+                if name not in arrays:
+                    arrays[name] = parameters.argument(name, self.device)
+            if parameters.is_trained:
+                # In another thread a step may be about to change some of them.
+                results = self._run(inputs, arrays, out, sizes, device_results)
                 if device_results:
                     self.device.queue.finish()
                 return results
-        return self._run(inputs, out, sizes, device_results)
-
-    def _arrays(self, inputs: Mapping[str, Any]) -> dict[str, np.ndarray | Argument]:
-        """What the program takes, by name. Raises LirError where some cannot be taken."""
-        arrays = self._inputs(inputs)
-        for name in self._of_store:
-            if name not in arrays:
-                arrays[name] = self._parameters.argument(name, self.device)
-        return arrays
+        # Where there was no step, none will write to these arrays: the first one takes copies.
+        return self._run(inputs, arrays, out, sizes, device_results)
 
     def _run(
-        self, inputs: Mapping[str, Any], out: Mapping[str, np.ndarray] | None, sizes: Mapping[str, int] | None,
-        device_results: bool,
+        self, inputs: Mapping[str, Any], arrays: Mapping[str, np.ndarray | Argument],
+        out: Mapping[str, np.ndarray] | None, sizes: Mapping[str, int] | None, device_results: bool,
     ) -> Result:  # fmt: skip
-        arrays = self._arrays(inputs)
+        """Run on `arrays`, which the program takes for the `inputs` and for the parameters."""
         executable = self._executable_for(arrays, sizes)
         given = self._inputs.in_order(arrays, executable.free_inputs)
         if self._inplace:

@@ -112,7 +112,7 @@ class Parameters(Mapping[str, np.ndarray]):
 
     Who changes values that others may be reading, or reads several that belong together, holds the `lock`: a step of
     training, and while there are steps (`is_trained`) every run that reads parameters. `is_under_way` while a step is.
-    Arrays of parameters that no step keeps are never written to: a run without the lock may be reading them.
+    Arrays of parameters are written to by steps alone: a run without the lock may be reading those that no step keeps.
     """
 
     def __init__(self, seed: int = 0) -> None:
@@ -164,11 +164,8 @@ class Parameters(Mapping[str, np.ndarray]):
         fresh = check_parameter(name, value, Type(entry.type.dtype, _expected_shape(entry, value)))
         with self.lock:
             self.check_at_rest()
-            if entry.arena is not None and self.is_trained:
-                entry.arena.write(name, fresh)
-                entry.arena.send()
-            else:
-                entry.array, entry.arena = fresh, None
+            # Not into the arena of a step, which takes them at its next turn: a run may be reading that.
+            entry.array, entry.arena = fresh, None
 
     def update(self, values: Mapping[str, Any]) -> None:
         """Set several parameters, or none of them where one does not fit."""

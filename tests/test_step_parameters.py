@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import threading
-from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from training_examples import LABELS, X, network, same, values
 import lossc
 from lossc import optim
 from lossc.runtime.device import Device
+from lossc.runtime.execute import Executable
 from lossc.training import arena
 from lossc.training.arena import segments_of
 
@@ -194,16 +194,15 @@ def test_values_are_trained_on_though_an_interrupt_comes_before_the_device_has_t
         first, second = (g.compile_step(optim.SGD(0.1), device=any_device) for _ in range(2))
         first(x=X, labels=LABELS)
         name = next(iter(g.parameters))
-        values_set, is_interrupted = g.parameters[name] + 1, g is graphs[1]
-        if is_interrupted:
-            monkeypatch.setattr(arena, "send", interrupting)
+        interrupted = second if when == "taken" else first
         if when == "set":
-            with pytest.raises(KeyboardInterrupt) if is_interrupted else nullcontext():
-                g.parameters[name] = values_set
-            first(x=X, labels=LABELS)
-        elif is_interrupted:
+            g.parameters[name] = g.parameters[name] + 1
+        if g is graphs[1]:
+            monkeypatch.setattr(arena, "send", interrupting)
             with pytest.raises(KeyboardInterrupt):
-                second(x=X, labels=LABELS)
+                interrupted(x=X, labels=LABELS)
+        if when == "set":
+            first(x=X, labels=LABELS)
         second(x=X, labels=LABELS)
     assert same(*map(values, graphs))
 
@@ -228,6 +227,62 @@ def test_predictions_see_no_half_of_what_is_set() -> None:
     finally:
         stop.set()
         thread.join()
+
+
+class MakingAStep:
+    """An input that turns into an array when it is asked to, and a step of the graph is made meanwhile."""
+
+    def __init__(self, g: lossc.Graph) -> None:
+        self.graph, self.steps = g, []
+
+    def __array__(self, *_: Any, **__: Any) -> np.ndarray:
+        self.steps.append(self.graph.compile_step(optim.SGD(0.1)))
+        return X
+
+
+def test_a_prediction_waits_for_the_first_step_though_it_began_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some parameters would be those before an update, others those after it."""
+    g = network()
+    predict, run, is_free = g.compile(), Executable.run, []
+
+    def look() -> None:
+        is_free.append(g.parameters.lock.acquire(blocking=False))
+        if is_free[-1]:
+            g.parameters.lock.release()
+
+    def watched(executable: Executable, *arguments: Any) -> Any:
+        watcher = threading.Thread(target=look)
+        watcher.start()
+        watcher.join()
+        return run(executable, *arguments)
+
+    monkeypatch.setattr(Executable, "run", watched)
+    batch = MakingAStep(g)
+    predict(x=batch, labels=LABELS)
+    assert len(batch.steps) == 1
+    assert is_free == [False]
+
+
+def test_predictions_see_all_or_nothing_of_what_is_set_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where no step has ever been."""
+    g = lossc.Graph()
+    first, second = (g.param(name, np.zeros(1, "f4")) for name in ("first", "second"))
+    g.set_outputs([first + second])
+    predict, argument, threads = g.compile(), g.parameters.argument, []
+
+    def setting(name: str, device: Device) -> Any:
+        found = argument(name, device)
+        if not threads:
+            ones = dict.fromkeys(g.parameters, np.ones(1, "f4"))
+            threads.append(threading.Thread(target=g.parameters.update, args=(ones,)))
+            threads[0].start()
+            threads[0].join(0.1)
+        return found
+
+    monkeypatch.setattr(g.parameters, "argument", setting)
+    assert predict()[0].tolist() == [0]
+    threads[0].join()
+    assert predict()[0].tolist() == [2]
 
 
 def test_predictions_wait_for_steps_while_there_are_some(device: Device) -> None:

@@ -34,8 +34,7 @@ class TunedFunction(CompiledFunction):
         self, inputs: Mapping[str, Any], out: Mapping[str, np.ndarray] | None = None,
         sizes: Mapping[str, int] | None = None, device_results: bool = False,
     ) -> Result:  # fmt: skip
-        # In this order: a step holds the parameters when an optimizer's learning rate looks at a prediction. Also where
-        # no step is there yet: another thread may make the first one in the middle of this run.
+        # In this order: a step holds the parameters when an optimizer's learning rate looks at a prediction.
         parameters = self._parameters.lock if self._of_store else nullcontext()
         with parameters, self._running:
             return super().run(inputs, out, sizes, device_results)
