@@ -11,28 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from ..ir.arithmetic import add, at_least, ceil_div, integer, minimum, mul, sub
 from ..ir.diagnostics import CompilerBug
 from ..ir.function import Value
-from ..ir.kernel import (
-    Apply,
-    Const,
-    Expr,
-    For,
-    Iota,
-    Load,
-    PrivateArray,
-    Reduce,
-    Splat,
-    Store,
-    add,
-    at_least,
-    ceil_div,
-    integer,
-    minimum,
-    mul,
-    register_dtype,
-    sub,
-)
+from ..ir.kernel import Apply, Const, Expr, For, Iota, Load, PrivateArray, Reduce, Splat, Store, register_dtype
 from ..ir.program import Buffer, Step, Variant
 from ..ir.target import DeviceInfo
 from ..ir.types import ITEM_SIZE, DimLike
@@ -45,11 +27,10 @@ from .emission.vectors import static_size, vector_width
 from .fused import Fused, dtypes_of, finish_launch, launch_of, partial_buffers, partial_dtypes, store_partials
 from .row_by_row import ends_of_rows, goes_row_by_row, only_rows_are_shared, row_axis
 from .rows.blocks import Block, LaneTrack, columns_below, finish_block, leave_out_rest, visit_columns
-from .rows.ownership import own_share
+from .rows.ownership import items_for, own_share
 from .rows.stages import stages_of
 from .rows.sweep import Row, Work, work_of
 from .rows.turned import Turned, turn_in, turn_out, turned
-from .strategies.row_item import items_for
 
 MOST_BYTES = 64 * 1024
 """Of private arrays, a sixteenth of a second-level cache of 1 MiB. Rows that need more are long enough for vectors

@@ -10,27 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..ir.kernel import (
-    Apply,
-    Expr,
-    For,
-    If,
-    Let,
-    Load,
-    PrivateArray,
-    Reduce,
-    Stmt,
-    Store,
-    Var,
-    add,
-    ceil_div,
-    div,
-    integer,
-    less,
-    minimum,
-    mul,
-    sub,
-)
+from ..ir.arithmetic import add, ceil_div, div, integer, less, minimum, mul, sub
+from ..ir.kernel import Apply, Expr, For, If, Let, Load, PrivateArray, Reduce, Stmt, Store, Var
 from .emission.emit import Scope
 from .emission.points import Lanes
 from .emission.vectors import narrowed

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from ..ir.arithmetic import index_var, integer
 from ..ir.function import Op, Value
 from ..ir.kernel import (
     Assign,
@@ -27,11 +28,9 @@ from ..ir.kernel import (
     Var,
     WorkItem,
     expressions_of,
-    index_var,
-    integer,
     walk_expressions,
     walk_statements,
-)  # fmt: skip
+)
 from ..ir.program import STATUS, Buffer, Launch, Variant
 from ..ir.schedule import Schedule
 from ..ir.target import DeviceInfo

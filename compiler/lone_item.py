@@ -12,17 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from ..ir.kernel import (
-    Apply,
-    Const,
-    Expr,
-    Store,
-    WorkItem,
-    both,
-    index_var,
-    integer,
-    less,
-)  # fmt: skip
+from ..ir.arithmetic import both, index_var, integer, less
+from ..ir.kernel import Apply, Const, Expr, Store, WorkItem
 from ..ir.program import Buffer, Launch, Step, Variant
 from ..ir.target import DeviceInfo
 from .emission.emit import Scope

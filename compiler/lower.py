@@ -10,9 +10,10 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from ..ir.arithmetic import add, div, integer, maximum, minimum, mul
 from ..ir.diagnostics import CompilerBug, Limitation
 from ..ir.function import Function, Op, Value
-from ..ir.kernel import Expr, add, div, integer, maximum, minimum, mul
+from ..ir.kernel import Expr
 from ..ir.names import distinct
 from ..ir.program import STATUS, Beside, Buffer, Check, Program, Repeat, Step, Variant, root_of
 from ..ir.repeat import PIECE_ROWS

@@ -11,23 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, TypeVar
 
-from ..ir.kernel import (
-    Apply,
-    AtomicMin,
-    Expr,
-    Load,
-    Prefetch,
-    Splat,
-    Store,
-    Var,
-    add,
-    index_var,
-    integer,
-    minimum,
-    mul,
-    walk_expressions,
-    walk_statements,
-)
+from ..ir.arithmetic import add, index_var, integer, minimum, mul
+from ..ir.kernel import Apply, AtomicMin, Expr, Load, Prefetch, Splat, Store, Var, walk_expressions, walk_statements
 from ..ir.program import CHECK_HOLDS, Launch
 
 Node = TypeVar("Node")

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..ir.arithmetic import add, mul
 from ..ir.function import Op, Value
-from ..ir.kernel import Apply, Assign, Const, Declare, Expr, Load, Var, add, mul, register_dtype
+from ..ir.kernel import Apply, Assign, Const, Declare, Expr, Load, Var, register_dtype
 from ..ir.types import DimLike
 from .emission.emit import Emitter, Scope
 from .emission.points import Coordinate, size_of, widen

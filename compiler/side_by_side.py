@@ -18,22 +18,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 
-from ..ir.kernel import (
-    Expr,
-    For,
-    Kernel,
-    Stmt,
-    Var,
-    WorkItem,
-    add,
-    both,
-    div,
-    index_var,
-    integer,
-    maximum,
-    mul,
-    walk_expressions,
-)
+from ..ir.arithmetic import add, both, div, index_var, integer, maximum, mul
+from ..ir.kernel import Expr, For, Kernel, Stmt, Var, WorkItem, walk_expressions
 from ..ir.names import fresh
 from ..ir.program import STATUS, Beside, Buffer, Launch, Step, Variant, root_of
 from ..ir.target import DeviceInfo

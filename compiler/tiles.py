@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ..ir.arithmetic import add, div, integer, minimum, mod, mul, sub
 from ..ir.kernel import (
     Apply,
     Assign,
@@ -29,13 +30,6 @@ from ..ir.kernel import (
     Stmt,
     Store,
     Var,
-    add,
-    div,
-    integer,
-    minimum,
-    mod,
-    mul,
-    sub,
 )
 from ..ir.target import DeviceInfo
 from .emission.emit import Emitter, Scope

@@ -12,11 +12,22 @@ from typing import Any
 
 import numpy as np
 
-from .arguments import Axes, as_python, broadcast_shapes, one_or_several, refuse_words, shape_of, words_of_reduction
+from .arguments import (
+    Axes,
+    as_python,
+    broadcast_shapes,
+    name_of_type,
+    one_or_several,
+    refuse_pair,
+    refuse_words,
+    shape_of,
+    words_of_reduction,
+)
 from .builder import Builder
 from .diagnostics import LirError
 from .function import Value
 from .indexing import part_of
+from .other_functions import refuse, torch_function_of_values, ufunc_of_values
 from .other_words import renamed_keywords
 from .types import DTYPES, DimLike, Shape, Type, dtype_of, is_float, is_short
 
@@ -25,8 +36,6 @@ class Tensor:
     """A value under construction, with NumPy's operators. `x == y` compares elements: use `is` for identity."""
 
     __hash__ = object.__hash__
-    # Or else NumPy, with an array on the left, would take a tensor for a number and combine it with each element.
-    __array_ufunc__ = None
 
     def __init__(self, value: Value, builder: Builder):
         self.value, self.builder = value, builder
@@ -67,8 +76,17 @@ class Tensor:
     def __array_function__(self, function: Any, types: Any, operands: Any, keywords: Any) -> Any:
         """NumPy's functions are methods of their names: `np.sum(x, axis=1)` is `x.sum(axis=1)`."""
         if not (operands and operands[0] is self):
-            raise LirError(f"np.{function.__name__} knows no values of a graph", "write it with their methods")
+            refuse(f"np.{function.__name__}")
         return getattr(self, function.__name__)(*operands[1:], **keywords)
+
+    def __array_ufunc__(self, function: Any, way: str, *operands: Any, **keywords: Any) -> Any:
+        """`np.exp(x)` and NumPy's numbers and arrays on the left, where NumPy would take a tensor for a number."""
+        return ufunc_of_values(self, function.__name__, way, operands, keywords)
+
+    @classmethod
+    def __torch_function__(cls, function: Any, types: Any, operands: Any = (), keywords: Any = None) -> Any:
+        """`torch.exp(x)`, and torch's tensors on the left."""
+        return torch_function_of_values(function.__name__, operands, keywords or {}, cls)
 
     def _tensor(self, other: Any) -> Tensor:
         """An operand that is no number."""
@@ -84,7 +102,7 @@ class Tensor:
             return other
         other = as_python(other)
         if not isinstance(other, (int, float, bool)):
-            raise LirError(f"expected a tensor or a number, found {type(other).__name__}",
+            raise LirError(f"expected a value of the graph or a number, found {name_of_type(other)}",
                            "bring arrays in with g.input(...) or g.buffer(...), or as arguments")  # fmt: skip
         return self._wrap(self.builder.constant(other, dtype or self.dtype, self.shape))
 
@@ -341,8 +359,10 @@ class Tensor:
         return self.apply("with_gradient", *(tensor for pair in pairs for tensor in pair))
 
     def _reduce(self, name: str, axis: Axes, keepdims: bool, words: dict[str, Any]) -> Tensor:
-        named, keepdims = words_of_reduction(name, axis, keepdims, words)
-        wanted = range(self.rank) if named is None else named
+        return self._reduced(name, *words_of_reduction(name, axis, keepdims, words))
+
+    def _reduced(self, name: str, over: Sequence[int] | None, keepdims: bool) -> Tensor:
+        wanted = range(self.rank) if over is None else over
         axes = sorted({a % self.rank if -self.rank <= a < self.rank else a for a in wanted})
         if not axes:
             return self
@@ -360,11 +380,19 @@ class Tensor:
     def amin(self, axis: Axes = None, keepdims: bool = False, **words: Any) -> Tensor:
         return self._reduce("reduce_min", axis, keepdims, words)
 
-    max, min = amax, amin
+    def max(self, axis: Axes = None, keepdims: bool = False, **words: Any) -> Tensor:
+        """As `amax`; torch's `dim=` is refused, which gives a pair there."""
+        refuse_pair("max", words)
+        return self.amax(axis, keepdims, **words)
+
+    def min(self, axis: Axes = None, keepdims: bool = False, **words: Any) -> Tensor:
+        """As `amin`; torch's `dim=` is refused, which gives a pair there."""
+        refuse_pair("min", words)
+        return self.amin(axis, keepdims, **words)
 
     def mean(self, axis: Axes = None, keepdims: bool = False, **words: Any) -> Tensor:
         axes, keepdims = words_of_reduction("mean", axis, keepdims, words)
-        return self.sum(axes, keepdims) / self.count(axes)
+        return self._reduced("reduce_sum", axes, keepdims) / self.count(axes)
 
     def count(self, axes: Iterable[int] | None = None) -> Tensor | float:
         """The number of elements over `axes` (all by default): a Python float where the sizes are known."""

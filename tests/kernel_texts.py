@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from lossc.ir.kernel import Kernel, at_least, index_var, integer, mul
+from lossc.ir.arithmetic import at_least, index_var, integer, mul
+from lossc.ir.kernel import Kernel
 from lossc.ir.kernel_text import parse_kernel
 from lossc.ir.program import Buffer, Check, Launch, Program, Step, Variant
 from lossc.ir.types import Type, named

@@ -20,7 +20,8 @@ from agreement.cases import Sizing, parse_case
 
 from lossc.compiler.opencl.printer import kernel_source
 from lossc.compiler.strategies import row_parts
-from lossc.ir.kernel import Barrier, For, If, Kernel, Stmt, Store, add, integer
+from lossc.ir.arithmetic import add, integer
+from lossc.ir.kernel import Barrier, For, If, Kernel, Stmt, Store
 from lossc.ir.program import Program
 from lossc.ir.target import GPU_GENERIC, KIB
 from lossc.runtime.device import select

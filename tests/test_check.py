@@ -8,6 +8,7 @@ import pytest
 from kernel_texts import ALL, GROUP_SUM, PRIVATE_ROW, ROW_CROSS_ENTROPY, changed, kernel
 
 from lossc.compiler.checks.kernel import check_kernel, kernel_problems
+from lossc.ir.arithmetic import index_var, integer
 from lossc.ir.diagnostics import CompilerBug
 from lossc.ir.kernel import (
     Apply,
@@ -23,8 +24,6 @@ from lossc.ir.kernel import (
     Store,
     Var,
     WorkItem,
-    index_var,
-    integer,
 )
 from lossc.ir.target import CPU_AVX512, GPU_GENERIC, OCLGRIND, PRESETS
 

@@ -8,8 +8,9 @@ import pytest
 from kernel_texts import sum_program
 
 from lossc.compiler.checks.program import check_program, program_problems
+from lossc.ir.arithmetic import index_var, integer
 from lossc.ir.diagnostics import CompilerBug
-from lossc.ir.kernel import Apply, Const, index_var, integer
+from lossc.ir.kernel import Apply, Const
 from lossc.ir.program import Buffer, Program, Step, Variant
 from lossc.ir.types import Type
 

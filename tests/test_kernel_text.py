@@ -14,6 +14,7 @@ from kernel_texts import ALL, GROUP_SUM, PRIVATE_ROW, kernel, sum_program
 
 from lossc.compiler.checks.kernel import kernel_problems
 from lossc.compiler.checks.program import program_problems
+from lossc.ir.arithmetic import integer
 from lossc.ir.diagnostics import CompilerBug, LirError
 from lossc.ir.kernel import (
     Apply,
@@ -39,7 +40,6 @@ from lossc.ir.kernel import (
     Store,
     Var,
     WorkItem,
-    integer,
 )
 from lossc.ir.kernel_ops import QUERIES, REDUCTIONS
 from lossc.ir.kernel_text import parse_kernel, parse_program, print_kernel, print_program

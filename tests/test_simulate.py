@@ -11,8 +11,9 @@ import pytest
 from kernel_runs import cross_entropy, f32, integers, rows, run_cross_entropy
 from kernel_texts import GROUP_SUM, PRIVATE_ROW, ROW_CROSS_ENTROPY, kernel
 
+from lossc.ir.arithmetic import integer
 from lossc.ir.diagnostics import CompilerBug, LirError
-from lossc.ir.kernel import Apply, BufferArgument, Expr, Kernel, Store, integer
+from lossc.ir.kernel import Apply, BufferArgument, Expr, Kernel, Store
 from lossc.ir.kernel_ops import KERNEL_OPERATIONS, application_type
 from lossc.ir.ops import PRIMITIVES
 from lossc.ir.program import CHECK_HOLDS

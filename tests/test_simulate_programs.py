@@ -10,8 +10,8 @@ import pytest
 from kernel_runs import rows
 from kernel_texts import kernel, sum_program
 
+from lossc.ir.arithmetic import add, index_var, integer
 from lossc.ir.diagnostics import CompilerBug, LirError
-from lossc.ir.kernel import add, index_var, integer
 from lossc.ir.program import Buffer, Launch, Program, Step, Variant
 from lossc.ir.types import Type, named
 from lossc.runtime.simulate import Counts, simulate

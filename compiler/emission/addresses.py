@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ...ir.arithmetic import add, integer, mul
 from ...ir.diagnostics import CompilerBug
 from ...ir.function import Value
-from ...ir.kernel import Apply, Expr, Iota, add, integer, mul
+from ...ir.kernel import Apply, Expr, Iota
 from ...ir.schedule import Schedule
 from .points import Lanes, Point, product, times, widen
 
@@ -17,9 +18,10 @@ from .points import Lanes, Point, product, times, widen
 def strides_of(schedule: Schedule, value: Value) -> list[tuple[int, Expr]]:
     """Each domain axis of a stored value with its distance in elements."""
     found: dict[int, Expr] = {}
+    shape = schedule.in_memory(value).type.shape
     for position, axis in enumerate(schedule.where[value]):
         if axis is not None:
-            found[axis] = product(value.type.shape[position + 1 :])
+            found[axis] = product(shape[position + 1 :])
     return list(found.items())
 
 
@@ -32,12 +34,20 @@ def lies_as_looped(schedule: Schedule, value: Value) -> bool:
 def index_of(schedule: Schedule, value: Value, point: Point) -> tuple[Expr, int]:
     """Where `value` lies in its buffer at `point`, and how many lanes it has there. A scalar index with several lanes
     means consecutive elements."""
-    return index_at(strides_of(schedule, value), point)
+    return index_at(strides_of(schedule, value), point, start_of(schedule, value))
 
 
-def index_at(strides: Sequence[tuple[int, Expr]], point: Point) -> tuple[Expr, int]:
-    """The same where the distances along axes of the domain are known."""
-    offset: Expr = integer(0)
+def start_of(schedule: Schedule, value: Value) -> Expr:
+    """Where the first element of `value` lies in its buffer: behind its first margin."""
+    if value not in schedule.margins:
+        return integer(0)
+    op = schedule.margins[value]
+    return product((op.attributes["before"], *op.result.type.shape[op.attributes["axis"] + 1 :]))
+
+
+def index_at(strides: Sequence[tuple[int, Expr]], point: Point, start: Expr | None = None) -> tuple[Expr, int]:
+    """The same where the distances along axes of the domain are known, and where the first element lies."""
+    offset: Expr = integer(0) if start is None else start
     lanes: list[Expr] = []
     width, contiguous, counts = 1, True, False
     for axis, stride in strides:

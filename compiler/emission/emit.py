@@ -10,29 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
+from ...ir.arithmetic import integer
 from ...ir.diagnostics import CompilerBug
 from ...ir.function import Op, Value
-from ...ir.kernel import (
-    Apply,
-    AtomicMin,
-    Const,
-    Expr,
-    If,
-    Iota,
-    Let,
-    Load,
-    Reduce,
-    Splat,
-    Store,
-    Var,
-    integer,
-    register_dtype,
-)  # fmt: skip
-from ...ir.ops import VIEWS, WINDOWS, read_here
+from ...ir.kernel import Apply, AtomicMin, Const, Expr, If, Iota, Let, Load, Reduce, Splat, Store, Var, register_dtype
+from ...ir.ops import REDUCTIONS, VIEWS, WINDOWS, read_here
 from ...ir.program import CHECK_HOLDS, STATUS
 from ...ir.schedule import Schedule
 from ...ir.types import DimLike, dim_names, is_integer
-from ..behind import behind
+from ..ancestors import ancestors
 from .addresses import index_of, strides_of
 from .facts import Facts
 from .folding import folded, fused_multiply_add, scaled
@@ -101,7 +87,7 @@ class Emitter:
         if index.width > 1:
             index = self.let(scope, "at", index)
         found = widen(scope.known[value], width)
-        aligned = self.aligned and width > 1 and index.width == 1
+        aligned = self.aligned and width > 1 and index.width == 1 and value not in self.schedule.margins
         scope.statements.append(Store(self.buffers[value], index, found, nontemporal and width > 1, aligned))
 
     # --- values ---
@@ -129,7 +115,7 @@ class Emitter:
             self._hoist((*read_here(op), *op.results), axes, point, scope)
         if self.moved:
             # What a window looks at elsewhere is the same here where it does not vary along the way there.
-            seen = behind(targets, self.producer, stop)
+            seen = ancestors(targets, self.producer, stop)
             for op in self.schedule.function.ops:
                 if op.results and op.result in seen:
                     self._hoist((*op.operands, op.result), axes | self.moved, point, scope)
@@ -175,7 +161,7 @@ class Emitter:
                 return self.gather(op, point, scope)
             case name if name in WINDOWS:
                 return window(self, op, point, scope)
-            case name if name.startswith("reduce_") or name == "matmul":
+            case name if name in REDUCTIONS or name == "matmul":
                 raise CompilerBug(f"%{op.result.name} must be known before what uses it")
         operands = [self.operand(operand, point, scope) for operand in op.operands]
         if (known := folded(op.name, operands)) is not None:

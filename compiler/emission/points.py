@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ...ir.kernel import Apply, Const, Expr, Iota, Splat, div, index_var, integer, mod, mul
+from ...ir.arithmetic import div, index_var, integer, mod, mul
+from ...ir.kernel import Apply, Const, Expr, Iota, Splat
 from ...ir.types import DimLike
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ...ir.kernel import Expr, at_least, register_dtype
+from ...ir.arithmetic import at_least
+from ...ir.kernel import Expr, register_dtype
 from ...ir.schedule import Schedule
 from ...ir.target import DeviceInfo
 from ...ir.types import ITEM_SIZE, DimLike, multiply_dims
@@ -38,7 +39,7 @@ def _nontemporal_from(schedule: Schedule, device: DeviceInfo, width: int, column
     outputs are aligned, so are rows whose pitch is a multiple of a line.
     """
     outputs = schedule.element_outputs
-    if not device.nontemporal_stores or not outputs or width == 1 or sum(map(cost_of, schedule.function.ops)) > LIGHT:
+    if schedule.margins or not device.nontemporal_stores or not outputs or width == 1 or sum(map(cost_of, schedule.function.ops)) > LIGHT:
         return None
     for value in outputs:
         order = [axis for axis in schedule.where[value] if axis is not None]

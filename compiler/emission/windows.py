@@ -13,24 +13,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from ...ir.arithmetic import add, integer, sub
 from ...ir.function import Op, Value
 from ...ir.integers import INTEGER_OPERATIONS
-from ...ir.kernel import (
-    Apply,
-    Assign,
-    Const,
-    Declare,
-    Expr,
-    If,
-    Iota,
-    Reduce,
-    Stmt,
-    Var,
-    add,
-    integer,
-    register_dtype,
-    sub,
-)
+from ...ir.kernel import Apply, Assign, Const, Declare, Expr, If, Iota, Reduce, Stmt, Var, register_dtype
 from ...ir.ops import WINDOWS, read_elsewhere
 from ...ir.schedule import Schedule
 from ...ir.types import DimLike, is_float
@@ -92,7 +78,7 @@ def window(emitter: Emits, op: Op, point: Point, scope: Scope) -> Expr:
             branches += _branches(emitter, Place(operand, axis, at, point), scope)
     dtype = register_dtype(op.result.type.dtype)
     width = max((branch.value.width for branch in branches), default=1)
-    beside = _beside(op, dtype, width)
+    beside = value_beside(op, dtype, width)
     if not branches:
         return beside
     for branch in branches:
@@ -133,7 +119,8 @@ def _starts(op: Op) -> list[DimLike]:
     return offsets(tuple(operand.type for operand in op.operands), op.attributes["axis"])
 
 
-def _beside(op: Op, dtype: str, width: int) -> Const:
+def value_beside(op: Op, dtype: str, width: int) -> Const:
+    """What is where no operand of a window is."""
     value = op.attributes.get("value", 0)
     if dtype == "bool":
         return Const(bool(value), dtype, width)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from ...ir.arithmetic import add, ceil_div, integer, minimum, mul, sub
 from ...ir.function import Op, Value
 from ...ir.kernel import (
     Apply,
@@ -26,14 +27,8 @@ from ...ir.kernel import (
     Stmt,
     Store,
     Var,
-    add,
-    ceil_div,
-    integer,
-    minimum,
-    mul,
     register_dtype,
-    sub,
-)  # fmt: skip
+)
 from ...ir.schedule import Schedule
 from ..emission.emit import Emitter, Scope
 from ..emission.points import Lanes, Point, product, size_of, split_rows, widen

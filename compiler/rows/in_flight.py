@@ -12,24 +12,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from ...ir.arithmetic import add, both, integer, less, sub
 from ...ir.function import Op, Value
-from ...ir.kernel import (
-    Apply,
-    Assign,
-    Const,
-    Declare,
-    Expr,
-    For,
-    If,
-    Stmt,
-    Var,
-    add,
-    both,
-    integer,
-    less,
-    register_dtype,
-    sub,
-)
+from ...ir.kernel import Apply, Assign, Const, Declare, Expr, For, If, Stmt, Var, register_dtype
 from ..emission.emit import Emitter, Scope
 from .stages import Stage
 

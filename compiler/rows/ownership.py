@@ -1,7 +1,7 @@
-"""Which rows are a work-item's own, and where a row lies.
+"""How many work-items take the rows, which rows are an item's own, and where a row lies.
 
-In: how many rows there are, or blocks of rows. Out: a share of neighbouring ones for each work-item of a launch, and
-the coordinates of a row from its number.
+In: how many rows there are, or blocks of rows. Out: the size of a launch, a share of neighbouring rows for each of its
+work-items, and the coordinates of a row from its number.
 """
 
 from __future__ import annotations
@@ -9,10 +9,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ...ir.kernel import Expr, WorkItem, add, ceil_div, integer, minimum, mul
+from ...ir.arithmetic import add, ceil_div, div, integer, maximum, minimum, mul
+from ...ir.kernel import Expr, WorkItem
+from ...ir.target import DeviceInfo
+from ...ir.types import DimLike
 from ..emission.emit import Emitter, Scope
 from ..emission.points import Point, size_of, split_rows
 from ..fused import work_item
+
+ITEM_ELEMENTS = 16384
+"""Elements an item has at least, in as many rows as that takes."""
+ROWS_AHEAD = 8
+"""Rows an item has at least where there are many: so that the next row can be fetched while one is computed."""
+
+
+def items_for(rows: Expr, columns: DimLike, device: DeviceInfo, least: int = ROWS_AHEAD) -> Expr:
+    """Work-items: each has rows enough to be worth a launch (`least` where there are many), and there are enough of
+    them for every core."""
+    wanted = maximum(integer(least), div(integer(ITEM_ELEMENTS), maximum(integer(1), size_of(columns))))
+    spread = maximum(integer(1), div(rows, integer(4 * device.compute_units)))
+    return maximum(integer(1), ceil_div(rows, minimum(wanted, spread)))
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ...ir.arithmetic import add, integer, minimum, sub
 from ...ir.function import Op, Value
-from ...ir.kernel import Expr, Prefetch, add, integer, minimum, sub
+from ...ir.kernel import Expr, Prefetch
+from ...ir.ops import REDUCTIONS
 from ...ir.schedule import Schedule
-from ..behind import behind
+from ..ancestors import ancestors
 from ..emission.emit import Emitter, Scope
 from ..emission.points import converted
 from .ownership import point_of
@@ -51,13 +53,13 @@ def fetch_picked(
 
 def _inputs_behind(schedule: Schedule, value: Value) -> list[Value]:
     """Those whose element at the same point the value hangs on: not what lies behind a slice, at another one."""
-    seen = behind([value], schedule.producer, picked=False)
+    seen = ancestors([value], schedule.producer, elsewhere=False)
     return [each for each in schedule.function.inputs if each in seen]
 
 
 def _has_own_place(schedule: Schedule, op: Op, rows: frozenset[int]) -> bool:
     """Whether each row picks one element, at a place that is read off the row and needs no pass over it."""
     producer, (_, indices) = schedule.producer, op.operands
-    names = {producer[value].name for value in behind([indices], producer) if value in producer}
+    names = {producer[value].name for value in ancestors([indices], producer) if value in producer}
     by_rows = all(schedule.varies[value] and schedule.varies[value] <= rows for value in (op.result, indices))
-    return by_rows and not any(name in ("gather", "matmul") or name.startswith("reduce_") for name in names)
+    return by_rows and names.isdisjoint(("gather", "matmul", *REDUCTIONS))

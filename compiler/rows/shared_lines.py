@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from math import gcd
 
-from ...ir.kernel import Expr, add, integer, less, mod, mul, sub
+from ...ir.arithmetic import add, integer, less, mod, mul, sub
+from ...ir.kernel import Expr
 from ...ir.target import DeviceInfo
 from ..emission.emit import Emitter, Scope
 from ..emission.reductions import Accumulators

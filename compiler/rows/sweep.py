@@ -10,30 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 
+from ...ir.arithmetic import add, div, integer, maximum, minimum, mod, mul, sub
 from ...ir.function import Op, Value
-from ...ir.kernel import (
-    Apply,
-    Const,
-    Expr,
-    For,
-    If,
-    Iota,
-    Load,
-    Prefetch,
-    Reduce,
-    Splat,
-    Stmt,
-    Store,
-    add,
-    div,
-    integer,
-    maximum,
-    minimum,
-    mod,
-    mul,
-    register_dtype,
-    sub,
-)  # fmt: skip
+from ...ir.kernel import Apply, Const, Expr, For, If, Iota, Load, Prefetch, Reduce, Splat, Stmt, Store, register_dtype
 from ..emission.emit import Emitter, Scope
 from ..emission.points import Lanes, Point, widen
 from ..emission.reductions import Accumulators, accumulate

@@ -10,24 +10,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from math import gcd
 
-from ...ir.kernel import (
-    Apply,
-    Const,
-    Expr,
-    If,
-    Iota,
-    Load,
-    Prefetch,
-    Splat,
-    Store,
-    add,
-    integer,
-    maximum,
-    minimum,
-    mod,
-    register_dtype,
-    sub,
-)  # fmt: skip
+from ...ir.arithmetic import add, integer, maximum, minimum, mod, sub
+from ...ir.kernel import Apply, Const, Expr, If, Iota, Load, Prefetch, Splat, Store, register_dtype
 from ...ir.ops import read_here
 from ..emission.addresses import lies_as_looped
 from ..emission.emit import Emitter, Scope

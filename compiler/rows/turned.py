@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ...ir.kernel import Apply, Const, Expr, For, Load, PrivateArray, Stmt, Store, add, integer, minimum, mul
+from ...ir.arithmetic import add, integer, minimum, mul
+from ...ir.kernel import Apply, Const, Expr, For, Load, PrivateArray, Stmt, Store
 from ..emission.emit import Emitter, Scope
 
 

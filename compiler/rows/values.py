@@ -10,24 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ...ir.arithmetic import add, integer, mod, sub
 from ...ir.function import Op, Value
-from ...ir.kernel import (
-    Apply,
-    Const,
-    Expr,
-    For,
-    If,
-    Iota,
-    Load,
-    PrivateArray,
-    Splat,
-    Store,
-    add,
-    integer,
-    mod,
-    register_dtype,
-    sub,
-)  # fmt: skip
+from ...ir.kernel import Apply, Const, Expr, For, If, Iota, Load, PrivateArray, Splat, Store, register_dtype
 from ...ir.ops import PRIMITIVES, VIEWS
 from ..costs import COSTLY
 from ..emission.emit import Emitter, Scope

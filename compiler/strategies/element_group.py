@@ -7,22 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...ir.kernel import (
-    Apply,
-    Const,
-    Expr,
-    For,
-    If,
-    Iota,
-    WorkItem,
-    add,
-    ceil_div,
-    div,
-    integer,
-    less,
-    mod,
-    mul,
-)  # fmt: skip
+from ...ir.arithmetic import add, ceil_div, div, integer, less, mod, mul
+from ...ir.kernel import Apply, Const, Expr, For, If, Iota, WorkItem
 from ...ir.program import Variant
 from ...ir.target import DeviceInfo
 from ..emission.emit import Emitter, Scope

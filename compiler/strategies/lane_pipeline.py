@@ -13,27 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from ...ir.arithmetic import add, at_least, integer, mod, mul, sub
 from ...ir.function import Op, Value
-from ...ir.kernel import (
-    Apply,
-    Assign,
-    Const,
-    Expr,
-    For,
-    If,
-    Load,
-    PrivateArray,
-    Reduce,
-    Store,
-    Var,
-    add,
-    at_least,
-    integer,
-    mod,
-    mul,
-    register_dtype,
-    sub,
-)  # fmt: skip
+from ...ir.kernel import Apply, Assign, Const, Expr, For, If, Load, PrivateArray, Reduce, Store, Var, register_dtype
 from ...ir.program import Variant
 from ...ir.schedule import Schedule
 from ...ir.target import DeviceInfo
@@ -54,11 +36,10 @@ from ..rows.blocks import (
     visit_columns,
 )
 from ..rows.in_flight import Carried, declare_carried, known_of, lags_of, pitch_of, steps
-from ..rows.ownership import own_share
+from ..rows.ownership import items_for, own_share
 from ..rows.stages import Kept, Stage, waiting_values
 from ..rows.sweep import Row, Work, work_of
 from . import row_lanes
-from .row_item import items_for
 
 SUMS_ACROSS = ("cpu",)
 PRIVATE_BYTES = 256 * 1024

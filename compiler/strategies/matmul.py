@@ -15,26 +15,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ...ir.kernel import (
-    Expr,
-    For,
-    If,
-    Load,
-    Stmt,
-    add,
-    at_least,
-    both,
-    ceil_div,
-    div,
-    divides,
-    integer,
-    less,
-    maximum,
-    minimum,
-    mod,
-    mul,
-    sub,
-)  # fmt: skip
+from ...ir.arithmetic import add, at_least, both, ceil_div, div, divides, integer, less, maximum, minimum, mod, mul, sub
+from ...ir.kernel import Expr, For, If, Load, Stmt
 from ...ir.program import Variant
 from ...ir.target import DeviceInfo
 from .. import dots

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ...ir.arithmetic import add, at_least, both, ceil_div, div, divides, integer, less, minimum, mod, mul, sub
 from ...ir.function import Op, Value
 from ...ir.kernel import (
     Apply,
@@ -28,20 +29,8 @@ from ...ir.kernel import (
     Store,
     Var,
     WorkItem,
-    add,
-    at_least,
-    both,
-    ceil_div,
-    div,
-    divides,
-    integer,
-    less,
-    minimum,
-    mod,
-    mul,
     register_dtype,
-    sub,
-)  # fmt: skip
+)
 from ...ir.program import Launch, Variant
 from ...ir.target import DeviceInfo
 from ...ir.types import ITEM_SIZE

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from ...ir.arithmetic import ceil_div, integer, mul
 from ...ir.function import Value
-from ...ir.kernel import For, PrivateArray, WorkItem, ceil_div, integer, mul, register_dtype
+from ...ir.kernel import For, PrivateArray, WorkItem, register_dtype
 from ...ir.program import Variant
 from ...ir.schedule import Schedule
 from ...ir.target import DeviceInfo

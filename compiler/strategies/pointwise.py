@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ...ir.kernel import Apply, Expr, WorkItem, add, at_least, div, integer, maximum, mul, sub
+from ...ir.arithmetic import add, at_least, div, integer, maximum, mul, sub
+from ...ir.kernel import Apply, Expr, WorkItem
 from ...ir.program import Variant
 from ...ir.target import DeviceInfo
 from ..emission.emit import Scope

@@ -9,28 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ...ir.arithmetic import add, at_least, integer
 from ...ir.function import Value
-from ...ir.kernel import (
-    Expr,
-    For,
-    add,
-    at_least,
-    ceil_div,
-    div,
-    integer,
-    maximum,
-    minimum,
-)  # fmt: skip
+from ...ir.kernel import Expr, For
 from ...ir.program import Variant
 from ...ir.schedule import Schedule
 from ...ir.target import DeviceInfo
-from ...ir.types import ITEM_SIZE, DimLike
+from ...ir.types import ITEM_SIZE
 from ..emission.emit import Emitter, Scope
 from ..emission.points import Point, product, size_of
 from ..emission.reductions import Accumulators, declare, fold
 from ..emission.vectors import past_cache, vector_width
 from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, with_finish
-from ..rows.ownership import own_share, point_of
+from ..rows.margins import store_margins
+from ..rows.ownership import items_for, own_share, point_of
 from ..rows.pass_order import costly_values
 from ..rows.picked import fetch_picked
 from ..rows.shared_lines import past_cache_over_lines, rows_together, sweep_over_lines
@@ -38,10 +30,7 @@ from ..rows.stages import FEW_PASSES, Kept, Stage, arrays_of, waiting_values
 from ..rows.sweep import Track, sweep, waiting_rows, work_of
 from ..rows.values import RowValues
 
-ITEM_ELEMENTS = 16384
-"""Elements an item has at least, in as many rows as that takes."""
-ROWS_AHEAD = 8
-"""Rows an item has at least where there are many: so that the next row can be fetched while one is computed."""
+MARGINS = True
 UNROLL = 4
 PRIVATE_BYTES = 256 * 1024
 """The longest row kept between passes: a quarter of a second-level cache of 1 MiB."""
@@ -152,6 +141,7 @@ def _variant(
             sweep_over_lines(emitter, inside, stage, row, own.end, row_axes, axis, width, UNROLL, totals)
         else:
             _pass(fused, emitter, inside, point, axis, width, stage, stages, kept, totals, nontemporal)
+        store_margins(emitter, inside, stage.element_outputs, point, axis, width)
         rows_done.emit(inside, point, stage, row)
     scope.statements.append(For(row, own.first, own.end, integer(1), tuple(inside.statements)))
     sums = {group.op: fold(emitter, scope, group, True) for group in (*totals, *rows_done.totals)}
@@ -168,14 +158,6 @@ def _length(schedule: Schedule, axis: int) -> int:
     size = schedule.axes[axis]
     assert isinstance(size, int)
     return size
-
-
-def items_for(rows: Expr, columns: DimLike, device: DeviceInfo, least: int = ROWS_AHEAD) -> Expr:
-    """Work-items: each has rows enough to be worth a launch (`least` where there are many), and there are enough of
-    them for every core."""
-    wanted = maximum(integer(least), div(integer(ITEM_ELEMENTS), maximum(integer(1), size_of(columns))))
-    spread = maximum(integer(1), div(rows, integer(4 * device.compute_units)))
-    return maximum(integer(1), ceil_div(rows, minimum(wanted, spread)))
 
 
 def _pass(

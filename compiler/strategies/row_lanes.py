@@ -6,14 +6,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from ...ir.arithmetic import at_least, integer
 from ...ir.function import Value
-from ...ir.kernel import (
-    Expr,
-    For,
-    at_least,
-    integer,
-    register_dtype,
-)
+from ...ir.kernel import Expr, For, register_dtype
 from ...ir.program import Variant
 from ...ir.schedule import Schedule
 from ...ir.target import DeviceInfo
@@ -24,10 +19,9 @@ from ..emission.reductions import Accumulators, declare, fold
 from ..emission.vectors import past_cache, vector_width
 from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, with_finish
 from ..rows.blocks import Block, LaneTrack, block_at, block_count, finish_block, lane_axis, visit_columns
-from ..rows.ownership import own_share
+from ..rows.ownership import items_for, own_share
 from ..rows.stages import FEW_PASSES, NO_LIMIT, Kept, Stage, arrays_of, bytes_of, inputs_read, waiting_values
 from ..rows.sweep import Work, waiting_rows, work_of
-from .row_item import items_for
 
 PRIVATE_BYTES = 64 * 1024
 

@@ -14,22 +14,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from math import gcd
 
+from ...ir.arithmetic import add, integer, less, mod, mul, sub
 from ...ir.function import Value
-from ...ir.kernel import (
-    Assign,
-    Const,
-    Expr,
-    PrivateArray,
-    Store,
-    Var,
-    add,
-    integer,
-    less,
-    mod,
-    mul,
-    register_dtype,
-    sub,
-)  # fmt: skip
+from ...ir.kernel import Assign, Const, Expr, PrivateArray, Store, Var, register_dtype
 from ...ir.program import Variant
 from ...ir.schedule import Schedule
 from ...ir.target import DeviceInfo
@@ -41,7 +28,8 @@ from ..emission.vectors import past_cache, vector_width
 from ..emission.windows import reads_beside
 from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, with_finish
 from ..rows.in_flight import Carried, declare_carried, known_of, lags_of, pitch_of, steps
-from ..rows.ownership import own_share, point_of
+from ..rows.margins import store_margins
+from ..rows.ownership import items_for, own_share, point_of
 from ..rows.pass_order import costly_values, order_of_passes
 from ..rows.stages import Stage, waiting_values
 from ..rows.sweep import Row, Track, Work, hits_of, sweep, work_of
@@ -49,6 +37,7 @@ from ..rows.sweep_aligned import sweep_aligned
 from ..rows.values import RowValues
 from . import row_item
 
+MARGINS = True
 SHORTEST = 64
 """Columns from which the loop is long enough to overlap anything."""
 ABREAST = 2
@@ -155,7 +144,7 @@ class _Pipeline:
     def variant(self, guard: Expr | None) -> Variant:
         fused, emitter, scope = self.fused, self.emitter, Scope()
         rows = product(self.schedule.axes[a] for a in self.row_axes)
-        items = row_item.items_for(rows, self.columns, self.device, max(ROWS_EACH, ELEMENTS_EACH // self.columns))
+        items = items_for(rows, self.columns, self.device, max(ROWS_EACH, ELEMENTS_EACH // self.columns))
         together = self.width // gcd(self.columns, self.width) if self.realigns else 1
         own = own_share(emitter, scope, rows, together=together)
         sums = declare(emitter, scope, [op for s in self.stages for op in s.element_sums], self.width, 1)
@@ -250,6 +239,7 @@ class _Pipeline:
                     value = fold(emitter, scope, group, True)
                     scope.statements.append(Assign(found.new, value))
                     track.row.known[group.op.result] = value
+            store_margins(emitter, scope, track.work.stores, track.point, self.axis, self.width)
             rows_done.emit(track.row, track.point, stage, rows[stage])
 
     def _known(self, carried: Sequence[Carried], stage: Stage) -> dict[Value, Expr]:

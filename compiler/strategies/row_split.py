@@ -9,19 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from ...ir.arithmetic import add, at_least, both, ceil_div, integer, minimum, mul
 from ...ir.function import Op
-from ...ir.kernel import (
-    Apply,
-    Expr,
-    Store,
-    add,
-    at_least,
-    both,
-    ceil_div,
-    integer,
-    minimum,
-    mul,
-)  # fmt: skip
+from ...ir.kernel import Apply, Expr, Store
 from ...ir.program import Buffer, Launch, Variant
 from ...ir.schedule import Schedule
 from ...ir.target import DeviceInfo

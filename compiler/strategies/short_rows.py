@@ -9,16 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from ...ir.arithmetic import at_least, both, integer
 from ...ir.function import Value
-from ...ir.kernel import (
-    Expr,
-    For,
-    PrivateArray,
-    at_least,
-    both,
-    integer,
-    register_dtype,
-)  # fmt: skip
+from ...ir.kernel import Expr, For, PrivateArray, register_dtype
 from ...ir.program import Variant
 from ...ir.schedule import Schedule
 from ...ir.target import DeviceInfo
@@ -38,12 +31,11 @@ from ..rows.blocks import (
     picked_in_passing,
     visit_columns,
 )
-from ..rows.ownership import own_share
+from ..rows.ownership import items_for, own_share
 from ..rows.stages import Stage, waiting_values
 from ..rows.sweep import Row, waiting_rows, work_of
 from ..rows.turned import turn_in, turn_out, turned
 from . import row_lanes
-from .row_item import items_for
 
 SHORTEST, LONGEST = 5, 20
 """Columns: 0.7 of the time of gathering at 10 and 1.1 at 4; 0.85 of that of vectors along the row at 16, 1.2 at 32."""

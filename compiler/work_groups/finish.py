@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ...ir.arithmetic import both, integer, maximum, minimum
 from ...ir.function import Op
-from ...ir.kernel import Apply, Expr, If, WorkItem, both, integer, maximum, minimum
+from ...ir.kernel import Apply, Expr, If, WorkItem
 from ...ir.program import Buffer, Launch, Variant
 from ...ir.target import DeviceInfo
 from ..emission.emit import Scope

@@ -16,23 +16,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from ...ir.arithmetic import add, integer, less, mod, mul, sub
 from ...ir.function import Op
-from ...ir.kernel import (
-    Apply,
-    Barrier,
-    Expr,
-    If,
-    Load,
-    LocalArray,
-    Reduce,
-    Store,
-    add,
-    integer,
-    less,
-    mod,
-    mul,
-    sub,
-)  # fmt: skip
+from ...ir.kernel import Apply, Barrier, Expr, If, Load, LocalArray, Reduce, Store
 from ...ir.target import DeviceInfo
 from ...ir.types import ITEM_SIZE
 from ..emission.emit import Emitter, Scope

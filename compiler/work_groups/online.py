@@ -14,28 +14,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from ...ir.arithmetic import ceil_div, integer, maximum, mul, sub
 from ...ir.function import Op
-from ...ir.kernel import (
-    Apply,
-    Assign,
-    Const,
-    Declare,
-    Expr,
-    For,
-    Var,
-    ceil_div,
-    integer,
-    maximum,
-    mul,
-    sub,
-)  # fmt: skip
+from ...ir.kernel import Apply, Assign, Const, Declare, Expr, For, Var
 from ..emission.emit import Emitter, Scope
 from ..emission.points import Point, widen
 from ..emission.reductions import Accumulators, declare
-from ..rows.phases import Phase, reference
+from ..rows.phases import Phase
 from ..rows.rescalable import Law
 from ..rows.sweep import Work, work_of
 from .meeting import Meeting
+from .parts import reference
 from .rows import GroupRows
 from .tiers import held_values
 

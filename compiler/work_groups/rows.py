@@ -11,23 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from ...ir.arithmetic import add, both, integer, less, mul
 from ...ir.function import Value
-from ...ir.kernel import (
-    Const,
-    Expr,
-    For,
-    If,
-    Load,
-    LocalArray,
-    PrivateArray,
-    Store,
-    add,
-    both,
-    integer,
-    less,
-    mul,
-    register_dtype,
-)  # fmt: skip
+from ...ir.kernel import Const, Expr, For, If, Load, LocalArray, PrivateArray, Store, register_dtype
 from ..emission.emit import Emitter, Scope
 from ..emission.points import Lanes, Point, widen
 from ..emission.reductions import Accumulators, accumulate
@@ -85,7 +71,7 @@ class GroupRows:
             column = emitter.let(scope, "column", add(first, integer(number * reach)))
             inner = scope.inner()
             self._visit(inner, {**point, self.axis: Lanes(column, layout.width)}, work, groups, keep, there, number)
-            self._under(scope, inner, self._ends_before(number, column))
+            self.under(scope, inner, self._ends_before(number, column))
         if layout.looped:
             column = emitter.fresh("column", "i64")
             inner = scope.inner()
@@ -100,10 +86,11 @@ class GroupRows:
             return self.inside
         return both(self.inside, less(column, self.stop))
 
-    def _under(self, scope: Scope, inner: Scope, condition: Expr | None) -> None:
+    def under(self, scope: Scope, inner: Scope, condition: Expr | None) -> None:
+        """What is done where a condition holds; None: always."""
         if condition is None:
             scope.statements += inner.statements
-        else:
+        elif inner.statements:
             scope.statements.append(If(condition, tuple(inner.statements)))
 
     def _visit(

@@ -20,7 +20,7 @@ from lossc.compiler.reports.report import (
 )
 from lossc.compiler.reports.traffic import AGAIN, HANDED, LATER, KernelTraffic, Traffic, bytes_needed, moves_of, traffic
 from lossc.compiler.rewrite import Log
-from lossc.ir import kernel
+from lossc.ir import arithmetic
 from lossc.ir.diagnostics import CompilerBug
 from lossc.ir.function import Value
 from lossc.ir.integers import evaluate_integer
@@ -94,7 +94,7 @@ def kernel_reports(compiled: Compiled, given: Mapping[str, int] | None = None) -
 
 def _report(compiled: Compiled, step: Step, given: Mapping[str, int] | None) -> KernelReport:
     schedule = compiled.outlined.schedules[step.name]
-    function, choice = schedule.function, compiled.lowered.choices[step.name]
+    function, choice = schedule.written, compiled.lowered.choices[step.name]
     sizes = assumed_sizes(compiled.program, given)
     usual, moves = choose_variant(step.variants, sizes), moves_of(compiled, step, sizes)
     return KernelReport(
@@ -127,8 +127,8 @@ def _number_of(size: Expr, sizes: Mapping[str, int] | None) -> str:
 
 
 _FOLDED: Mapping[str, Callable[[Expr, Expr], Expr]] = {
-    "add": kernel.add, "sub": kernel.sub, "mul": kernel.mul, "div": kernel.div, "mod": kernel.mod,
-    "min": kernel.minimum, "max": kernel.maximum,
+    "add": arithmetic.add, "sub": arithmetic.sub, "mul": arithmetic.mul, "div": arithmetic.div, "mod": arithmetic.mod,
+    "min": arithmetic.minimum, "max": arithmetic.maximum,
 }  # fmt: skip
 
 
@@ -309,6 +309,7 @@ def schedule_lines(schedule: Schedule) -> list[str]:
     values = [*schedule.function.inputs, *(result for op in schedule.function.ops for result in op.results)]
     for value in values:
         lines.append(f"%{value.name}: {_grain(schedule, value)}")
+    lines += [f"%{op.result.name}: %{value.name} with margins" for value, op in schedule.margins.items()]
     return lines
 
 

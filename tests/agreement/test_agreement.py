@@ -28,6 +28,7 @@ from agreement.selection import (
     operations,
 )
 from lossc.compiler.strategies import strategies
+from lossc.ir.arithmetic import sub
 from lossc.ir.diagnostics import DeviceError
 from lossc.ir.kernel import (
     Apply,
@@ -42,7 +43,6 @@ from lossc.ir.kernel import (
     Splat,
     Stmt,
     Store,
-    sub,
     walk_statements,
 )
 from lossc.ir.ops import PRIMITIVES

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lossc.ir.kernel import Apply, Const, index_var
+from lossc.ir.arithmetic import index_var
+from lossc.ir.kernel import Apply, Const
 from lossc.ir.parser import load, parse
 from lossc.ir.printer import equal_modules
 from lossc.ir.program_text import parse_program, print_program
