@@ -14,7 +14,7 @@ from typing import Any
 
 from ..ir.function import Op, Value
 from ..ir.program import Buffer
-from .behind import source
+from .ancestors import source
 from .costs import COSTLY
 from .fused import Fused
 from .row_by_row import ends_of_rows, row_axis

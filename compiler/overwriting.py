@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from ..ir.function import Op, Value
 from ..ir.ops import read_elsewhere
 from ..ir.schedule import Schedule
-from .behind import behind
+from .ancestors import ancestors
 from .fusion.outline import Outlined
 
 
@@ -61,8 +61,8 @@ def is_read_in_place(schedule: Schedule, launch: Op, old: Sequence[Value], new: 
     inside = dict(zip((*launch.operands, *launch.results), (*kernel.inputs, *kernel.outputs)))
     read, stored = inside[old[0]], inside[new]
     multiplied = schedule.matmul.operands if schedule.matmul is not None else ()
-    picked = behind([value for op in kernel.ops for value in read_elsewhere(op)], kernel.producers())
-    if read in multiplied or read in picked:
+    picked = ancestors([value for op in kernel.ops for value in read_elsewhere(op)], kernel.producers())
+    if read in multiplied or read in picked or stored in schedule.margins:
         return False
     # What does not run along all loops is read again by others.
     return schedule.where[read] == schedule.where[stored] and schedule.looped.issubset(schedule.where[read])

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from ..ir.function import Function, Op, Value
 from ..ir.ops import COMPLEMENT, EXTREMES, MIRRORED, VIEWS, is_pointwise
 from ..ir.types import Dim, DimLike, Shape, is_float
-from .behind import source
-from .exponents import shift_of
+from .ancestors import source
+from .exponents import shift_of, without_common_factor
 from .intervals import ANY, MOST_TERMS, RULES, Range, both, either, held, mul, of_type, square, total
 
 LOG1P_NEAR = (-0.5, 1.0)
@@ -169,6 +169,7 @@ class _Walk:
     def _is_its_maximum(self, value: Value, x: Value) -> bool:
         """Whether `value` is max(x), repeated along the axes over which it is taken."""
         behind, places = self._behind(value, self._in_place(value))
+        x, behind = without_common_factor(x, behind, self.producer.get)
         largest = self.producer.get(behind)
         if largest is None:
             return self.maxima.get(behind) is x
@@ -196,9 +197,11 @@ class _Walk:
         shifted = None if power is None or power.name != "exp" else shift_of(power.operands[0], self.producer.get)
         if shifted is None:
             return False
-        if not self._is_its_maximum(shifted.operands[1], shifted.operands[0]):
+        x, m = shifted.operands
+        if not self._is_its_maximum(m, x):
             return False
-        largest = self.producer.get(source(shifted.operands[1], self.producer))
+        _, m = without_common_factor(x, source(m, self.producer), self.producer.get)
+        largest = self.producer.get(m)
         return largest is not None and tuple(largest.attributes["axes"]) == tuple(op.attributes["axes"])
 
 

@@ -12,7 +12,7 @@ from ..ir.function import Value
 from ..ir.ops import WINDOWS, read_elsewhere
 from ..ir.program import Buffer
 from ..ir.types import DimLike
-from .behind import source
+from .ancestors import source
 from .fused import Fused
 from .rows.ends import end_of_reading
 
@@ -24,7 +24,7 @@ def row_axis(kernel: Fused) -> int:
 def goes_row_by_row(kernel: Fused) -> bool:
     """Whether a kernel reduces rows of sizes that are known, each in one pass and none with a look at others."""
     schedule = kernel.schedule
-    if schedule.matmul is not None or schedule.across or not schedule.reduced or not schedule.rows:
+    if schedule.matmul is not None or schedule.across or schedule.margins or not schedule.reduced or not schedule.rows:
         return False
     row = row_axis(kernel)
     along = {schedule.where[value][op.attributes["axis"] % value.type.rank] for op in schedule.function.ops

@@ -9,9 +9,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from ...ir.function import Function, Op, Value
-from ...ir.ops import EXTREMES, VIEWS, is_pointwise
+from ...ir.ops import EXTREMES, REDUCTIONS, VIEWS, is_pointwise
 from ...ir.types import is_float, is_short
-from ..behind import source
+from ..ancestors import source
 from ..intervals import Range
 from ..jumps import shown_in
 from ..ranges import LOG1P_NEAR, Ranges, counts_once, ranges_of
@@ -211,7 +211,7 @@ def _stays_in_rows(other: Op, op: Op) -> bool:
             return {before, after} <= {op.result.type.shape, thin}
         case "gather":
             return before == full and {other.attributes["axis"] % len(full)} == axes
-        case name if name.startswith("reduce_"):
+        case name if name in REDUCTIONS:
             return before == full and {axis % len(full) for axis in other.attributes["axes"]} == axes
     return False
 

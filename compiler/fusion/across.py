@@ -13,8 +13,9 @@ from dataclasses import replace
 
 from ...ir.function import Function, Op, Value
 from ...ir.names import fresh
+from ...ir.ops import REDUCTIONS
 from ...ir.types import DimLike, multiply_dims
-from ..behind import behind
+from ..ancestors import ancestors
 
 LONGEST_LINE = 4096
 """A work-item owns whole lines: longer ones would leave cores without work."""
@@ -91,9 +92,9 @@ def _waits(
     if last not in axes or len(axes) < 2:
         return False
     own = {slots[source][axis] for axis in axes}
-    seen = behind([source], producer)
+    seen = ancestors([source], producer)
     for maker in reversed(function.ops):
-        if maker.name.startswith("reduce_") and maker.result in seen:
+        if maker.name in REDUCTIONS and maker.result in seen:
             inside = maker.operands[0]
             reduced = [axis % inside.type.rank for axis in maker.attributes["axes"]]
             along = {slots[inside][axis] for axis in reduced}

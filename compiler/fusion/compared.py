@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from ...ir.function import Op, Value
 from ...ir.ops import COMPLEMENT, EXTREMES, FREE, VIEWS
 from ...ir.types import is_short
-from ..behind import source
+from ..ancestors import source
 from .groups import Group, Groups
 
 _KEEP_BITS = {*FREE, *VIEWS, *COMPLEMENT, "gather", "neg", "abs", "sign", "max", "min", "select", "add", "sub",

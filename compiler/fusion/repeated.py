@@ -8,7 +8,7 @@ columns, which is least in need of it) as long as the row reads the same anyway,
 from __future__ import annotations
 
 from ...ir.schedule import Schedule
-from ..behind import behind
+from ..ancestors import ancestors
 from ..costs import COSTLY
 
 
@@ -23,9 +23,9 @@ def too_much_again(schedule: Schedule) -> str | None:
     others = [*schedule.element_outputs, *checked, *(op.operands[0] for op in schedule.element_sums),
               *(op.operands[0] for op in schedule.row_reductions if op not in repeated)]  # fmt: skip
     # What is only picked from is not read at every element; what rows were reduced to is known.
-    read = behind(others, producer, reduced, picked=False)
+    read = ancestors(others, producer, reduced, elsewhere=False)
     for op in repeated:
-        summed = behind([op.operands[0]], producer, reduced, picked=False)
+        summed = ancestors([op.operands[0]], producer, reduced, elsewhere=False)
         made = (producer[value].name for value in summed - reduced if value in producer)
         costly = next((name for name in sorted(made) if name in COSTLY), None)
         if costly is not None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from ...ir.function import Value
 from ...ir.ops import FREE, PRIMITIVES
-from ..behind import behind
+from ..ancestors import ancestors
 from ..costs import cost_of
 from .groups import Group, Groups
 
@@ -52,7 +52,7 @@ def _hosts(groups: Groups, group: Group) -> Mapping[Group, list[Value]]:
         readers = [user for user in schedule.function.ops if op.result in user.operands]
         if readers and all(user.results and user.result in small for user in readers):
             continue
-        seen = behind([op.result], producer)
+        seen = ancestors([op.result], producer)
         owners = {groups.owner.get(groups.source(inputs[leaf])) for leaf in seen if leaf in inputs}
         hosts = {owner for owner in owners if owner is not None and owner is not group}
         if len(hosts) == 1 and sum(cost_of(producer[value]) for value in seen if value in producer) >= WORTH:

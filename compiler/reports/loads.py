@@ -15,7 +15,7 @@ from ...ir.ops import read_elsewhere
 from ...ir.program import Variant
 from ...ir.schedule import Schedule
 from ...ir.types import ITEM_SIZE, dim_value
-from ..behind import behind
+from ..ancestors import ancestors
 from ..rows.stages import Stage, stages_of
 
 
@@ -44,7 +44,7 @@ def passes_of(schedule: Schedule, variant: Variant) -> list[Pass]:
     for stage in stages:
         ready = reduced | {value for value, number in kept.items() if number < stage.number}
         own = [value for value, number in kept.items() if number == stage.number]
-        seen = behind([*stage.targets, *own], schedule.producer, ready, picked=False) - ready
+        seen = ancestors([*stage.targets, *own], schedule.producer, ready, elsewhere=False) - ready
         ops = tuple(op for op in schedule.function.ops if op.results and op.result in seen)
         found.append(Pass(ops, tuple(value for value in schedule.function.inputs if value in seen)))
     return found
@@ -56,7 +56,7 @@ def picks_of(schedule: Schedule) -> list[Pick]:
         for op in schedule.function.ops
         for operand in read_elsewhere(op)
         for value in schedule.function.inputs
-        if value in behind([operand], schedule.producer, picked=False)
+        if value in ancestors([operand], schedule.producer, elsewhere=False)
     ]
 
 

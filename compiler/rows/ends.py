@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ...ir.function import Op, Value
-from ...ir.ops import VIEWS
 from ...ir.schedule import Schedule
-from ..behind import source
-from ..numbers import Number
+from ..ancestors import source
+from ..numbers import Number, evaluate
 from ..ranges import counts_once
 
 
@@ -73,25 +72,5 @@ def _numbers_beyond(schedule: Schedule, mask: Value) -> dict[Value, Number | Non
     known: dict[Value, Number | None] = {mask: False}
     for op in schedule.function.ops:
         for result in op.results:
-            known.setdefault(result, _result(op, [known.get(operand) for operand in op.operands]))
+            known.setdefault(result, evaluate(op, [known.get(operand) for operand in op.operands]))
     return known
-
-
-def _result(op: Op, operands: Sequence[Number | None]) -> Number | None:
-    match op.name, operands:
-        case "constant", _:
-            return op.attributes["value"]
-        case name, (number,) if name in VIEWS or name == "cast":
-            return number
-        case "neg", (0,):
-            return 0
-        case "and", (a, b):
-            return False if a is False or b is False else None
-        case "select", (bool(condition), a, b):
-            return a if condition else b
-        case "select", (_, a, b):
-            return a if a is not None and a == b else None
-        case "add" | "sub", (0, 0):
-            return 0
-        case _:
-            return None

@@ -32,7 +32,7 @@ def kept_between(schedule: Schedule, targets: Sequence[Sequence[Value]]) -> dict
     that needs it. That pass computes it, since nothing on the way to it was needed earlier.
     """
     rows = _Rows(schedule)
-    needed = [rows.behind(wanted) for wanted in targets]
+    needed = [rows.ancestors(wanted) for wanted in targets]
     first: dict[Value, int] = {}
     for number, values in enumerate(needed):
         for value in values:
@@ -58,7 +58,7 @@ class _Rows:
         used = () if op is None else read_here(op)
         return [operand for operand in used if operand in self.elements]
 
-    def behind(self, wanted: Sequence[Value]) -> list[Value]:
+    def ancestors(self, wanted: Sequence[Value]) -> list[Value]:
         """The wanted values and everything that they are computed from."""
         found = dict.fromkeys(value for value in wanted if value in self.elements)
         pending = list(found)

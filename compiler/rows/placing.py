@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 
 from ...ir.function import Op, Value
 from ...ir.schedule import Schedule
-from ..behind import behind
+from ..ancestors import ancestors
 from ..costs import COSTLY
 
 Task = Op | Value
@@ -63,7 +63,7 @@ def _latest(schedule: Schedule) -> dict[Task, int]:
 
 def _reductions_behind(schedule: Schedule, value: Value) -> Iterable[Op]:
     """The row reductions that a value looks at, not those behind them."""
-    seen = behind([value], schedule.producer, {op.result for op in schedule.row_reductions})
+    seen = ancestors([value], schedule.producer, {op.result for op in schedule.row_reductions})
     return [op for op in schedule.row_reductions if op.result in seen]
 
 
@@ -72,5 +72,5 @@ def _inputs(schedule: Schedule, value: Value, number: int) -> set[Value]:
     known = {op.result for op in schedule.function.ops if op.name in COSTLY and schedule.stage[op.result] < number
              and schedule.varies[op.result] == schedule.looped}  # fmt: skip
     known.update(op.result for op in schedule.row_reductions)
-    seen = behind([value], schedule.producer, known, picked=False)
+    seen = ancestors([value], schedule.producer, known, elsewhere=False)
     return {v for v in schedule.function.inputs if v in seen and schedule.varies[v] == schedule.looped}

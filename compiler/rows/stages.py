@@ -9,7 +9,7 @@ from ...ir.function import Op, Value
 from ...ir.kernel import PrivateArray, register_dtype
 from ...ir.schedule import Schedule
 from ...ir.types import ITEM_SIZE, DimLike
-from ..behind import behind
+from ..ancestors import ancestors
 from ..costs import cost_of
 from ..emission.emit import Emitter
 from .keeping import kept_between
@@ -83,7 +83,7 @@ def _used(schedule: Schedule, stage: Stage, kept: Collection[Value] = ()) -> fro
     """Everything between what a pass computes and the row reductions that it looks at, or what is kept, which counts
     too."""
     known = {op.result for op in schedule.row_reductions}
-    return frozenset(behind(stage.targets, schedule.producer, known.union(kept)) - known)
+    return frozenset(ancestors(stage.targets, schedule.producer, known.union(kept)) - known)
 
 
 def inputs_read(
@@ -91,7 +91,7 @@ def inputs_read(
 ) -> list[Value]:  # fmt: skip
     """The inputs of which a pass reads every element, where it finds `kept` values and has others to `keep`."""
     known = {*kept, *(op.result for op in schedule.row_reductions)}
-    seen = behind([*stage.targets, *keep], schedule.producer, known, picked=False)
+    seen = ancestors([*stage.targets, *keep], schedule.producer, known, elsewhere=False)
     return [value for value in schedule.function.inputs if value in seen and schedule.varies[value] == schedule.looped]
 
 

@@ -1,4 +1,4 @@
-"""What values are computed from."""
+"""The ancestors of values in the graph of a function: what they are computed from."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from ..ir.ops import VIEWS, read_here
 
 
 def source(value: Value, producer: Mapping[Value, Op]) -> Value:
-    """The value behind operations that only repeat or rename it."""
+    """The value that `value` repeats or renames, through any number of views."""
     while (op := producer.get(value)) is not None and op.name in VIEWS:
         value = op.operands[0]
     return value
 
 
-def behind(
-    targets: Iterable[Value], producer: Mapping[Value, Op], stop: Collection[Value] = (), picked: bool = True
+def ancestors(
+    targets: Iterable[Value], producer: Mapping[Value, Op], stop: Collection[Value] = (), elsewhere: bool = True
 ) -> set[Value]:
-    """The targets and everything that they are computed from. Values of `stop` count, what is behind them does not;
-    what a gather picks from, or is behind a slice, only where `picked`: that is not the element at the same point."""
+    """The targets and everything that they are computed from: the backward slice. Values of `stop` count, their own
+    ancestors do not; without `elsewhere` only what is read at the same point, not what a gather or a window reads at
+    another one."""
     pending, seen = list(targets), set[Value]()
     while pending:
         value = pending.pop()
@@ -28,5 +29,5 @@ def behind(
         seen.add(value)
         op = producer.get(value)
         if op is not None and value not in stop:
-            pending += op.operands if picked else read_here(op)
+            pending += op.operands if elsewhere else read_here(op)
     return seen
