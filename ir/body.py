@@ -13,17 +13,23 @@ from typing import Any
 
 from lark import Token
 
-from .composites import Composite, definition_of, make_op
+from .composites import definition_of, make_op
 from .diagnostics import LirError, LosscError, Span, did_you_mean
 from .drafts import Broken, Draft, Problems
 from .function import Function, Op, Value
-from .literals import number, read_type, type_span
-from .operands import attribute_span, bind_keywords, read_attributes
-from .ops import OpDef
+from .literals import read_type, type_span
+from .operands import (
+    attribute_span,
+    bind_keywords,
+    numbers_as_attributes,
+    read_attributes,
+    typed_by_inputs,
+    typed_by_tensors,
+)
 from .repeat import ATTRIBUTES, make_repeat
 from .repeat import NAME as REPEAT
-from .signature import CALLED_BY, check_input_count, make_call, names_of_dimensions, substitute, unify
-from .syntax import OperandText, Return, Statement, span_of
+from .signature import CALLED_BY, make_call
+from .syntax import Return, Statement, span_of
 from .types import Type
 
 _NEAREST = 500  # how many of the latest names "did you mean" looks at
@@ -166,7 +172,7 @@ class _Body:
         attributes = read_attributes(statement.attributes, definition.attributes, self.source)
         if operands is None:
             return None
-        texts, operands, numbers = self.numbers_as_attributes(definition, statement.operands, operands)
+        texts, operands, numbers = numbers_as_attributes(definition, statement.operands, operands, self.source)
         if repeated := numbers.keys() & attributes.keys():
             name = sorted(repeated)[0]
             raise LirError(f"`{definition.name}` is given `{name}` twice, as an operand and as an attribute",
@@ -174,7 +180,7 @@ class _Body:
         attributes |= numbers
         places = {str(text.name): attribute_span(text, self.source) for text in statement.attributes}
         places.update((str(o.keyword), span_of(self.source, o.keyword)) for o in statement.operands if o.keyword)
-        values = self.materialize(operands, "f32" if name == "select" else None)
+        values = typed_by_tensors(operands, "f32" if name == "select" else None, self.source, self.ops)
         try:
             values, keywords = bind_keywords(definition, texts, values)
             return make_op(name, values, attributes | keywords, hints, span)
@@ -202,7 +208,8 @@ class _Body:
                 return self.repeat(function, operands, attributes, hints, span)
             if attributes:
                 raise LirError(f"`{kind}` takes no attributes", code="LIR0023")
-            return make_call(kind, function, self.materialize_for(function, operands), hints, span)
+            values = typed_by_inputs(function, operands, self.source, self.ops)
+            return make_call(kind, function, values, hints, span)
         except LosscError as error:
             raise error.at(span) from None
 
@@ -269,75 +276,11 @@ class _Body:
         else:
             self.outputs = tuple(value for value in values if value)
 
-    # --- operands and attributes ------------------------------------------------------------------------
-
     def operands(self, statement: Statement) -> list[Value | Token] | None:
         """Values, and literals as they stand; None if one is poisoned."""
         found = [self.value(o.value) if o.value.type == "VALUE" else o.value for o in statement.operands]
         known = [operand for operand in found if operand is not None]
         return known if len(known) == len(found) else None
-
-    def numbers_as_attributes(
-        self, definition: OpDef | Composite, texts: Sequence[OperandText], operands: Sequence[Value | Token]
-    ) -> tuple[list[OperandText], list[Value | Token], dict[str, Any]]:
-        """Literals that stand for an operand which may be an attribute as that, such as a margin; what comes after
-        them goes by its name."""
-        parameters = [operand.rstrip("?") for operand in definition.operands]
-        if not isinstance(definition, Composite) or len(texts) > len(parameters):
-            return [*texts], [*operands], {}
-        left, rest, numbers = [], [], {}
-        for position, (text, operand) in enumerate(zip(texts, operands)):
-            name = parameters[position] if text.keyword is None else str(text.keyword)
-            if isinstance(operand, Token) and name in definition.attributes:
-                numbers[name] = number(operand, self.source)
-                continue
-            if numbers and text.keyword is None:
-                text = replace(text, keyword=Token.new_borrow_pos("NAME", name, text.value))
-            left.append(text)
-            rest.append(operand)
-        return left, rest, numbers
-
-    def materialize(self, operands: Sequence[Value | Token], otherwise: str | None = None) -> list[Value]:
-        """Literals as constants, of the first tensor's shape and the first element type that is not bool, else of the
-        type `otherwise`."""
-        tensors = [operand.type for operand in operands if isinstance(operand, Value)]
-        numeric = next((type_.dtype for type_ in tensors if type_.dtype != "bool"), otherwise)
-        values = []
-        for operand in operands:
-            if isinstance(operand, Token):
-                dtype = "bool" if operand.type in ("TRUE", "FALSE") else numeric
-                if dtype is None or not tensors:
-                    raise LirError("no operand gives this number a type", "write a `constant`",
-                                   span=span_of(self.source, operand), code="LIR0027")  # fmt: skip
-                operand = self.constant(operand, Type(dtype, tensors[0].shape))
-            values.append(operand)
-        return values
-
-    def materialize_for(self, function: Function, operands: Sequence[Value | Token]) -> list[Value]:
-        """Literals in a call as constants of the type of the input that they stand for."""
-        check_input_count(function, len(operands))
-        known = [(value, operand) for value, operand in zip(function.inputs, operands) if isinstance(operand, Value)]
-        if len(known) == len(operands):
-            return [operand for _, operand in known]
-        sizes = unify(function.with_(inputs=tuple(value for value, _ in known)), [o.type for _, o in known])
-        values = []
-        for value, operand in zip(function.inputs, operands):
-            if isinstance(operand, Token):
-                if not names_of_dimensions([value]) <= sizes.keys():
-                    raise LirError(f"no operand gives this number the type {value.type} of %{value.name}",
-                                   "write a `constant`", code="LIR0027",
-                                   span=span_of(self.source, operand))  # fmt: skip
-                operand = self.constant(operand, substitute(value.type, sizes))
-            values.append(operand)
-        return values
-
-    def constant(self, token: Token, type_: Type) -> Value:
-        span, value = span_of(self.source, token), number(token, self.source)
-        if isinstance(value, bool) != (type_.dtype == "bool"):
-            raise LirError(f"{token} is not of element type {type_.dtype}", span=span, code="LIR0035")
-        attributes = {"value": value, "dtype": type_.dtype, "shape": type_.shape}
-        self.ops.append(make_op("constant", (), attributes, ("c",), span))
-        return self.ops[-1].result
 
 
 def _count(number: int, noun: str) -> str:

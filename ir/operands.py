@@ -1,22 +1,26 @@
-"""What stands behind the name of an operation: keyword operands and the attributes in braces.
+"""What stands behind the name of an operation: operands, also literals and keywords, and the attributes in braces.
 
-In: the records of a statement and the definition of its operation. Out: operands in the order of the
-definition and attributes as Python values, or a `LirError` with what is wrong. Kinds and ranges are checked
-with the operation.
+In: the records of a statement and the definition of its operation. Out: values in the order of the definition, the
+constants that literals become, and attributes as Python values; or a `LirError` with what is wrong. Kinds and ranges
+are checked with the operation.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from .composites import Composite, bind_operands
+from lark import Token
+
+from .composites import Composite, bind_operands, make_op
 from .diagnostics import Diagnostic, LirError, LosscError, Source, Span
-from .function import Value
-from .literals import Word, attribute_value
+from .function import Function, Op, Value
+from .literals import Word, attribute_value, number
 from .ops import Attribute, OpDef
+from .signature import check_input_count, names_of_dimensions, substitute, unify
 from .syntax import AttributeText, ListText, OperandText, span_of
-from .types import named
+from .types import Type, named
 
 
 def read_attributes(
@@ -71,3 +75,73 @@ def bind_keywords(
     ordered = [name for name in parameters if name in given]
     left_out = ordered != parameters[: len(ordered)]
     return [given[name] for name in ordered], {"operands": tuple(ordered)} if left_out else {}
+
+
+def numbers_as_attributes(
+    definition: OpDef | Composite, texts: Sequence[OperandText], operands: Sequence[Value | Token], source: Source
+) -> tuple[list[OperandText], list[Value | Token], dict[str, Any]]:  # fmt: skip
+    """Literals that stand for an operand which may be an attribute as that, such as a margin; what comes after
+    them goes by its name."""
+    parameters = [operand.rstrip("?") for operand in definition.operands]
+    if not isinstance(definition, Composite) or len(texts) > len(parameters):
+        return [*texts], [*operands], {}
+    left, rest, numbers = [], [], {}
+    for position, (text, operand) in enumerate(zip(texts, operands)):
+        name = parameters[position] if text.keyword is None else str(text.keyword)
+        if isinstance(operand, Token) and name in definition.attributes:
+            numbers[name] = number(operand, source)
+            continue
+        if numbers and text.keyword is None:
+            text = replace(text, keyword=Token.new_borrow_pos("NAME", name, text.value))
+        left.append(text)
+        rest.append(operand)
+    return left, rest, numbers
+
+
+def typed_by_tensors(
+    operands: Sequence[Value | Token], otherwise: str | None, source: Source, ops: list[Op]
+) -> list[Value]:
+    """Literals as constants that are appended to `ops`: of the first tensor's shape and the first element type that is
+    not bool, else of the type `otherwise`."""
+    tensors = [operand.type for operand in operands if isinstance(operand, Value)]
+    numeric = next((type_.dtype for type_ in tensors if type_.dtype != "bool"), otherwise)
+    values = []
+    for operand in operands:
+        if isinstance(operand, Token):
+            dtype = "bool" if operand.type in ("TRUE", "FALSE") else numeric
+            if dtype is None or not tensors:
+                raise LirError("no operand gives this number a type", "write a `constant`",
+                               span=span_of(source, operand), code="LIR0027")  # fmt: skip
+            operand = _constant(operand, Type(dtype, tensors[0].shape), source, ops)
+        values.append(operand)
+    return values
+
+
+def typed_by_inputs(
+    function: Function, operands: Sequence[Value | Token], source: Source, ops: list[Op]
+) -> list[Value]:
+    """Literals in a call as constants of the type of the input that they stand for."""
+    check_input_count(function, len(operands))
+    known = [(value, operand) for value, operand in zip(function.inputs, operands) if isinstance(operand, Value)]
+    if len(known) == len(operands):
+        return [operand for _, operand in known]
+    sizes = unify(function.with_(inputs=tuple(value for value, _ in known)), [o.type for _, o in known])
+    values = []
+    for value, operand in zip(function.inputs, operands):
+        if isinstance(operand, Token):
+            if not names_of_dimensions([value]) <= sizes.keys():
+                raise LirError(f"no operand gives this number the type {value.type} of %{value.name}",
+                               "write a `constant`", code="LIR0027",
+                               span=span_of(source, operand))  # fmt: skip
+            operand = _constant(operand, substitute(value.type, sizes), source, ops)
+        values.append(operand)
+    return values
+
+
+def _constant(token: Token, type_: Type, source: Source, ops: list[Op]) -> Value:
+    span, value = span_of(source, token), number(token, source)
+    if isinstance(value, bool) != (type_.dtype == "bool"):
+        raise LirError(f"{token} is not of element type {type_.dtype}", span=span, code="LIR0035")
+    attributes = {"value": value, "dtype": type_.dtype, "shape": type_.shape}
+    ops.append(make_op("constant", (), attributes, ("c",), span))
+    return ops[-1].result
