@@ -43,7 +43,8 @@ PASS = '''"""Negate twice: neg(neg(x)) = x, and nothing else."""
 from __future__ import annotations
 
 from ...ir.function import Module, Op, Value
-from ..rewrite import Log, Rebuild, map_functions, rewrite
+from ..functions import map_functions
+from ..rewrite import Log, Rebuild, rewrite
 
 
 def drop_double_negation(module: Module, log: Log | None = None) -> Module:

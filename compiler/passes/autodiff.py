@@ -26,7 +26,8 @@ from ...ir.ops import PRIMITIVES
 from ...ir.tensor import Tensor
 from ...ir.types import DimLike, add_dims, is_float, subtract_dims
 from ...ir.windows import offsets
-from ..rewrite import Rebuild, map_functions, with_operands
+from ..functions import map_functions, with_operands
+from ..rewrite import Rebuild
 from ._match import kept_axes
 from .inline import splice
 

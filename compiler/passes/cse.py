@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...ir.function import Function, Module, Op, Value
-from ..rewrite import has_grad, map_functions, rounds_gradient, with_operands
+from ..functions import has_grad, map_functions, rounds_gradient, with_operands
 
 COMMUTATIVE = frozenset({"add", "mul", "max", "min", "eq", "ne", "and", "or"})
 _EFFECTS = frozenset({"call", "launch", "repeat"})

@@ -9,7 +9,7 @@ Needed are the outputs, and whatever may refuse the run: `check`, calls, and los
 from __future__ import annotations
 
 from ...ir.function import Module
-from ..rewrite import map_functions, without_dead
+from ..functions import map_functions, without_dead
 
 
 def dce(module: Module) -> Module:

@@ -9,7 +9,8 @@ A function that still has a `grad` in it is left as it is.
 from __future__ import annotations
 
 from ...ir.function import Module, Op, Value
-from ..rewrite import Log, Rebuild, has_grad, map_functions, rewrite
+from ..functions import has_grad, map_functions
+from ..rewrite import Log, Rebuild, rewrite
 
 
 def drop_markers(module: Module, log: Log | None = None) -> Module:

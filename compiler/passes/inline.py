@@ -20,7 +20,8 @@ from ...ir.diagnostics import LirError, Span
 from ...ir.function import Function, Module, Op, Value
 from ...ir.signature import substitute, unify
 from ...ir.types import Dim, DimLike, bind_dim
-from ..rewrite import Rebuild, has_grad, with_names_of
+from ..functions import has_grad, with_names_of
+from ..rewrite import Rebuild
 
 
 def inline(module: Module) -> Module:

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from ...ir.function import Module, Op
 from ...ir.tensor import Tensor
-from ..rewrite import Log, Rebuild, has_grad, map_functions, rewrite
+from ..functions import has_grad, map_functions
+from ..rewrite import Log, Rebuild, rewrite
 
 
 def lower_activations(module: Module, log: Log | None = None) -> Module:

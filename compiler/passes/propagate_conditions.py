@@ -23,7 +23,8 @@ import heapq
 
 from ...ir.function import Function, Module, Op, Value
 from ...ir.ops import PRIMITIVES, is_pointwise
-from ..rewrite import ROUNDS, count_readers, map_functions, with_operands, without_dead
+from ..functions import count_readers, map_functions, with_operands, without_dead
+from ..rewrite import ROUNDS
 from ._facts import Circuit, Facts
 from ._settled import Settled
 

@@ -19,10 +19,11 @@ from dataclasses import replace
 
 from ...ir.function import Function, Module, Value
 from ...ir.types import is_float
+from ..functions import map_functions
 from ..intervals import Range
 from ..jumps import shown_in
 from ..ranges import LOG1P_NEAR, bounds_of
-from ..rewrite import Rebuild, map_functions
+from ..rewrite import Rebuild
 from ._match import LARGEST_DIVISOR, LEAST_DIVISOR, is_constant
 
 

@@ -25,8 +25,8 @@ from ...ir.ops import FREE, PRIMITIVES
 from ...ir.repeat import is_piece, make_repeat
 from ...ir.tensor import Tensor
 from ...ir.types import ITEM_SIZE, DimLike, dim_names, named
+from ..functions import with_names_of, without_dead
 from ..fusion.schedule import Axes, join_axes, reduced_axes
-from ..rewrite import with_names_of, without_dead
 
 
 def split_rows(module: Module) -> Module:

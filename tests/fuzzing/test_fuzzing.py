@@ -18,9 +18,9 @@ from fuzzing.networks import make_network
 from fuzzing.reference import refer
 from fuzzing.search import described, disagreement, smallest
 from fuzzing.shrink import shrink
+from lossc.compiler.functions import without_dead
 from lossc.compiler.passes import canonicalize as canonicalize_module
 from lossc.compiler.pipeline import run_passes
-from lossc.compiler.rewrite import without_dead
 from lossc.ir.function import Module, Op
 from lossc.ir.parser import parse
 from lossc.ir.printer import print_module
