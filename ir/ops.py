@@ -156,6 +156,9 @@ COMPLEMENT: Mapping[str, str] = {"eq": "ne", "ne": "eq", "lt": "ge", "ge": "lt",
 MIRRORED: Mapping[str, str] = {"eq": "eq", "ne": "ne", "lt": "gt", "gt": "lt", "le": "ge", "ge": "le"}
 """Comparisons, each with that of the operands in the other order."""
 
+REDUCTIONS = tuple(row.name for row in _TABLE if row.kind == "reduce")
+"""What makes one element of all along some axes."""
+
 EXTREMES = ("reduce_max", "reduce_min")
 """What gives one of the elements that it reduces, as it is."""
 

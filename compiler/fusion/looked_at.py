@@ -8,11 +8,12 @@ these points. Of d differences of neighbours, each of the one before, the first 
 from __future__ import annotations
 
 from ...ir.function import Function, Op, Value
-from ...ir.ops import FREE, VIEWS, WINDOWS
+from ...ir.ops import FREE, REDUCTIONS, VIEWS, WINDOWS
 from ..costs import cost_of
 from .small_values import WORTH
 
 MOST_POINTS = 4
+_REDUCES = ("matmul", *REDUCTIONS)
 
 Point = tuple[int, ...]
 """The windows on the way from a result, from the last to the first."""
@@ -33,7 +34,7 @@ def looked_at(function: Function) -> set[Value]:
         many = sum(len(point) > 1 for point in own) > MOST_POINTS
         # As many as tell that there are too many: the sets of what is not stored do not grow.
         own = frozenset(sorted(own, key=lambda point: (len(point), point))[-MOST_POINTS - 1 :])
-        if many and len(op.results) == 1 and not (op.name in FREE or op.name in VIEWS or _reduces(op)):
+        if many and len(op.results) == 1 and op.name not in (*FREE, *VIEWS, *_REDUCES):
             (value,) = op.results
             if value in behind or cost_of(op) >= WORTH:
                 found.add(value)
@@ -49,17 +50,13 @@ def _points_of_operand(op: Op, number: int, own: frozenset[Point]) -> frozenset[
         # What may lie beside its operand is computed as a whole vector, and lane by lane at the ends.
         turns = (number,) if op.name == "slice" else (number, -number)
         return frozenset((*point, turn) for point in own for turn in turns)
-    return HERE if op.name == "broadcast" or _reduces(op) else own
-
-
-def _reduces(op: Op) -> bool:
-    return op.name == "matmul" or op.name.startswith("reduce_")
+    return HERE if op.name in ("broadcast", *_REDUCES) else own
 
 
 def _behind_windows(function: Function) -> set[Value]:
     """What is computed from windows, on a way through no reduction."""
     found: set[Value] = set()
     for op in function.ops:
-        if op.name in WINDOWS or not (_reduces(op) or found.isdisjoint(op.operands)):
+        if op.name in WINDOWS or not (op.name in _REDUCES or found.isdisjoint(op.operands)):
             found.update(op.results)
     return found

@@ -11,11 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...ir.function import Op, Value
-from ...ir.ops import is_pointwise
+from ...ir.ops import REDUCTIONS, VIEWS, is_pointwise
 from ...ir.types import DimLike, is_float, multiply_dims
-from ..numbers import Number, round_to
+from ..numbers import Number, evaluate, round_to
 from ._facts import Circuit, Facts
-from ._folding import fold
 from ._match import axes_of, kept_axes
 
 MOST_OPERATIONS = 64
@@ -86,33 +85,23 @@ class Settled:
             (first, *_), rank = op.operands, len(shape)
             if where == "here" and op.name == "broadcast" and tuple(op.attributes["dims"]) == dims:
                 return [(first, "behind")]
-            reduces_here = where == "behind" and op.name.startswith("reduce_") and first.type.shape == shape
+            reduces_here = where == "behind" and op.name in REDUCTIONS and first.type.shape == shape
             if reduces_here and kept_axes(rank, axes_of(op.attributes["axes"], rank)) == dims:
                 return [(first, "here")]
         return [(operand, "free") for operand in op.operands]
 
     def _evaluate(self, op: Op, operands: Sequence[Known]) -> Known:
         match op.name:
-            case "constant":
-                return op.attributes["value"]
             case "dim":
                 return self._product([op.operands[0].type.shape[op.attributes["axis"]]])
             case "size":
                 return self._product(op.attributes["of"])
-            case "broadcast" | "reshape" | "transpose":
-                return operands[0]
             case "reduce_max" | "reduce_min":
                 return operands[0] if self._is_over_some(op) else None
             case "reduce_sum":
                 return self._total(op, operands[0])
-            case "select":
-                condition, a, b = operands
-                return (a if condition else b) if isinstance(condition, bool) else a if _same(a, b) else None
-        if not is_pointwise(op.name):
-            return None
-        if all(isinstance(operand, (bool, int, float)) for operand in operands):
-            return fold(op, list(operands))  # type: ignore[arg-type]
-        return _estimate(op, operands)
+        numbers = [operand for operand in operands if not isinstance(operand, AtLeastOne)]
+        return evaluate(op, numbers) if len(numbers) == len(operands) else _estimate(op, operands)
 
     def _product(self, sizes: Sequence[DimLike]) -> Known:
         # Where one of them is 0, the tensor that the condition chooses for has no elements.
@@ -136,12 +125,13 @@ class Settled:
         return self._product(sizes) if summand == 1 else None
 
 
-def _same(a: Known, b: Known) -> bool:
-    return a is not None and not isinstance(a, AtLeastOne) and a == b
-
-
 def _estimate(op: Op, operands: Sequence[Known]) -> Known:
     """0 times and 0 divided by something finite; sizes, their products, reciprocals and negatives stay finite."""
+    match op.name, operands:
+        case name, (size,) if name in VIEWS:
+            return size
+        case "select", (bool(condition), a, b):
+            return a if condition else b
     if any(operand is None for operand in operands) or op.result.type.dtype == "f16":
         return None
     unknown = [operand for operand in operands if isinstance(operand, AtLeastOne)]
