@@ -1,9 +1,17 @@
-"""Numbers as the types of tensors hold them."""
+"""Numbers as the types of tensors hold them, and what operations make of those.
+
+In: an operation, and of each operand the number that all its elements are, where that is known. Out: so of the result.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
+from ..ir.function import Op, Value
+from ..ir.op_meanings import Evaluation
+from ..ir.ops import PRIMITIVES, VIEWS, is_pointwise
 from ..ir.types import is_float, numpy_dtype
 
 Number = float | int | bool
@@ -29,3 +37,49 @@ def _round_to_bf16(number: float) -> float:
     bits = int(np.float32(number).view(np.uint32))
     bits = (bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000
     return float(np.uint32(bits).view(np.float32))
+
+
+def evaluate(op: Op, operands: Sequence[Number | None]) -> Number | None:
+    """The number that every element of the result is, or None where that is not known."""
+    match op.name, operands:
+        case "constant", _:
+            return op.attributes["value"]
+        case name, (number, *_) if name in VIEWS:
+            return number
+        case "and", _ if False in operands:
+            return False
+        case "select", (bool(condition), a, b):
+            return a if condition else b
+        case "select", (_, a, b):
+            return a if a is not None and a == b else None
+    numbers = [operand for operand in operands if operand is not None]
+    return fold(op, numbers) if is_pointwise(op.name) and len(numbers) == len(operands) else None
+
+
+def fold(op: Op, numbers: Sequence[Number]) -> Number | None:
+    """The number that a pointwise operation makes of numbers, as its type holds it; None where that is not defined."""
+    operands = [np.asarray(number, _evaluated_as(value)) for number, value in zip(numbers, op.operands)]
+    definition = PRIMITIVES[op.name]
+    assert definition.evaluate is not None
+    dtype = op.result.type.dtype
+    with np.errstate(all="ignore"):
+        if op.name == "cast":
+            folded = _cast(operands[0], dtype)
+        else:
+            folded = definition.evaluate(Evaluation(op.attributes, dtype, ()), *operands)
+    return None if folded is None else round_to(folded.item(), dtype)
+
+
+def _evaluated_as(value: Value) -> np.dtype:
+    # In f64 and rounded once: for + - * / and sqrt that is the correctly rounded result of the narrow type.
+    return np.dtype(np.float64) if is_float(value.type.dtype) else numpy_dtype(value.type.dtype)
+
+
+def _cast(operand: np.ndarray, dtype: str) -> np.ndarray | None:
+    if is_float(dtype):
+        return operand.astype(np.float64)
+    if dtype == "bool":
+        return operand != 0
+    limits = np.iinfo(numpy_dtype(dtype))
+    inside = np.isfinite(operand) and limits.min <= np.trunc(operand) <= limits.max
+    return np.trunc(operand).astype(numpy_dtype(dtype)) if inside else None

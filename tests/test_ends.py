@@ -30,6 +30,21 @@ def test_a_sum_ends_behind_any_number_of_steps(steps: int) -> None:
     np.testing.assert_array_equal(found, -np.where(np.arange(5) < length[:, None], x, 0).sum(1))
 
 
+def test_so_does_a_sum_of_what_is_made_of_zeros() -> None:
+    """A product of masked values is 0 where they are, and e^0 - 1 is."""
+
+    def body(x: Tensor, length: Tensor) -> Tensor:
+        kept = (x.iota(1, "i32") < length.insert_axis(1, 300)).select(x, 0)
+        return (kept * kept - kept.expm1()).sum(1)
+
+    text = print_module(module_of(build({"x": "f32[B, 300]", "length": "i32[B]"}, body)))
+    runner = Runner(text, None, "row-lanes")
+    assert "end_of_columns" in "".join(runner.compiled.sources().values())
+    x, length = np.full((40, 300), 0.5, "f4"), np.arange(40, dtype="i4") * 9 - 20
+    (found,) = runner(x=x, length=length).values()
+    np.testing.assert_allclose(found, (0.25 - np.expm1(0.5)) * np.clip(length, 0, 300), rtol=1e-5)
+
+
 def test_a_sum_ends_on_devices(device: Device) -> None:
     x = np.random.default_rng(0).normal(size=(40, 300)).astype("f4")
     length = np.arange(40, dtype="i4") * 9 - 20

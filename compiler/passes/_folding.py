@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import numpy as np
-
 from ...ir.function import Op, Value
-from ...ir.op_meanings import Evaluation
 from ...ir.ops import PRIMITIVES
-from ...ir.types import is_float, numpy_dtype
-from ..numbers import Number, round_to
+from ..numbers import Number, fold
 from ..rewrite import Rebuild
 from ._match import constant_of, expand, view_of
 
@@ -29,35 +23,6 @@ def fold_constants(op: Op, build: Rebuild) -> Value | None:
         numbers.append(number)
     folded = fold(op, numbers)
     return None if folded is None else build.constant(folded, op.result.type.dtype, op.result.type.shape)
-
-
-def fold(op: Op, numbers: Sequence[Number]) -> Number | None:
-    """The number that a pointwise operation makes of numbers, as its type holds it; None where that is not defined."""
-    operands = [np.asarray(number, _evaluated_as(value)) for number, value in zip(numbers, op.operands)]
-    definition = PRIMITIVES[op.name]
-    assert definition.evaluate is not None
-    dtype = op.result.type.dtype
-    with np.errstate(all="ignore"):
-        if op.name == "cast":
-            folded = _cast(operands[0], dtype)
-        else:
-            folded = definition.evaluate(Evaluation(op.attributes, dtype, ()), *operands)
-    return None if folded is None else round_to(folded.item(), dtype)
-
-
-def _evaluated_as(value: Value) -> np.dtype:
-    # In f64 and rounded once: for + - * / and sqrt that is the correctly rounded result of the narrow type.
-    return np.dtype(np.float64) if is_float(value.type.dtype) else numpy_dtype(value.type.dtype)
-
-
-def _cast(operand: np.ndarray, dtype: str) -> np.ndarray | None:
-    if is_float(dtype):
-        return operand.astype(np.float64)
-    if dtype == "bool":
-        return operand != 0
-    limits = np.iinfo(numpy_dtype(dtype))
-    inside = np.isfinite(operand) and limits.min <= np.trunc(operand) <= limits.max
-    return np.trunc(operand).astype(numpy_dtype(dtype)) if inside else None
 
 
 def compute_before_repeating(op: Op, build: Rebuild) -> Value | None:
