@@ -14,8 +14,8 @@ import sys
 import threading
 import warnings
 import weakref
-from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..ir.diagnostics import CompilerBug, DeviceError
 from .cache import Cache, cache_enabled, cache_folder, cache_key
@@ -59,12 +59,7 @@ class BuiltProgram:
             Cache(cache_folder("programs")).put(self._key, binary)
 
     def new_kernel(self, name: str) -> cl.Kernel:
-        """A kernel object that is nobody else's: the arguments set on one that threads share go to the wrong launch now
-        and then. It does not keep the program alive. Its arguments may be those of one that was given back."""
-        try:
-            return self._idle[name].pop()
-        except (KeyError, IndexError):
-            pass
+        """A kernel object, which does not keep the program alive."""
         cl = load_pyopencl()
         try:
             return _one_at_a_time(lambda: cl.Kernel(self.handle, name))
@@ -78,9 +73,37 @@ class BuiltProgram:
                 raise CompilerBug(f"the program has no kernel {name}") from error
             raise device_error(error, f"cannot make the kernel {name}") from error
 
+    def idle_kernel(self, name: str) -> cl.Kernel | None:
+        """One that was given back, with the arguments that it had."""
+        try:
+            return self._idle[name].pop()
+        except (KeyError, IndexError):
+            return None
+
     def give_back(self, name: str, kernel: cl.Kernel) -> None:
         """Nobody uses the kernel any more. For each new one pyopencl makes Python code, which stays for good."""
         self._idle.setdefault(name, []).append(kernel)
+
+
+class Kernels:
+    """Kernel objects, one for each program and name that is wanted. They are nobody else's until this is gone: the
+    arguments set on one that threads share go to the wrong launch now and then."""
+
+    def __init__(self, wanted: Sequence[tuple[BuiltProgram, str]]) -> None:
+        self._wanted = wanted
+        self.objects: list[Any] = [program.idle_kernel(name) for program, name in wanted]
+        if None in self.objects:
+            self.objects = _one_at_a_time(self._completed)
+
+    def _completed(self) -> list[Any]:
+        return [program.new_kernel(name) if kernel is None else kernel
+                for kernel, (program, name) in zip(self.objects, self._wanted)]  # fmt: skip
+
+    def __del__(self) -> None:
+        # An interrupt may have come before there were any, an error before there were all.
+        for kernel, (program, name) in zip(getattr(self, "objects", ()), self._wanted):
+            if kernel is not None:
+                program.give_back(name, kernel)
 
 
 def build(device: Device, source: str, options: str = "") -> BuiltProgram:

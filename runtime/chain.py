@@ -8,24 +8,25 @@ the others lives on, and half of what they do is worse than none.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from itertools import starmap
 from operator import length_hint
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from ..ir.diagnostics import CheckFailed, DeviceError
-from .binding import Given
-from .plan import Plan, begin, reset
+from .binding import Bound, Given
+from .outcome import handed_out, what_failed
+from .plan import Plan
 from .prepared import Prepared
-from .small import new_results, point
 
 MOST_INTERRUPTS = 4
 """Signals that are there at once, each with a handler that raises something, of which no half is done."""
 MOST_CHAINS = 16
 """Chains that a plan keeps. A step has three: what adds a batch, the first and others, and what updates."""
+
+NOTHING = Bound({}, [])
+"""What a program uses whose inputs and outputs are all fixed."""
 
 
 class BrokenOff(DeviceError):
@@ -53,8 +54,7 @@ def run_chain(
 ) -> list[Any]:
     """Run `first`, `then` the others. `done` is called when all have run and no check has failed; it may be called
     twice. Interrupts are raised afterwards. Raises BrokenOff, DeviceError, CheckFailed."""
-    run = _Run(first, plan, _chain(plan, then), done)
-    run.bind(given)
+    run = _Run(first, plan, given, _chain(plan, then), done)
     interrupts: list[BaseException] = []
     try:
         _to_the_end(run, interrupts, MOST_INTERRUPTS)
@@ -88,30 +88,16 @@ def _chain(plan: Plan, then: Sequence[Prepared]) -> Chain:
 class _Run:
     """All of it, under way."""
 
-    def __init__(self, first: Prepared, plan: Plan, chain: Chain, done: Callable[[], None] | None) -> None:
+    def __init__(
+        self, first: Prepared, plan: Plan, given: Sequence[Given], chain: Chain, done: Callable[[], None] | None
+    ) -> None:  # fmt: skip
         self.first, self.parts = first, chain.parts
         self.results: list[Any] = []
         self.failure: CheckFailed | None = None
-        self._programs = ((first, plan), *chain.followers)
+        bound = first._binding.bind(plan, given)
+        self._programs = ((first, plan, bound), *[(one, follower, NOTHING) for one, follower in chain.followers])
         self._done, self._finished = done, 0
         self._launches: list[Iterator[tuple[Any, ...]]] = [iter(part.calls) for part in chain.parts]
-        # Of the first program; what of it is handed out is known before it runs, or not.
-        self._arguments: Mapping[str, Given] = {}
-        self._is_handed_out = False
-
-    def bind(self, given: Sequence[Given]) -> None:
-        """Set the arguments of the first program."""
-        first, plan = self._programs[0]
-        if plan.plain and first.device.info.shared_pointers and {*map(type, given)} <= {np.ndarray}:
-            results, addresses = new_results(first, plan, given)
-            begin(first.device, plan)
-            if plan.addresses == addresses or point(plan, addresses, first._binding.pointers):
-                self.results, self._is_handed_out = results, True
-                self._arguments = dict(zip(first._loaded.free_buffers, given))
-                return
-        first._binding.settle(given)
-        self._arguments = arguments = first._binding.bind(plan, given)
-        first._binding.bind_fresh(plan, given, arguments, {})
 
     @property
     def launched(self) -> int:
@@ -127,26 +113,24 @@ class _Run:
             deque(starmap(self.first._enqueue, self._launches[self._finished]), 0)
             if not part.synchronous:
                 part.queue.finish()
-                for _, plan in programs:
+                for _, plan, _ in programs:
                     plan.save()
-            for one, plan in programs:
+            for one, plan, bound in programs:
                 if plan.status is not None and self.failure is None:
-                    self.failure = one._binding.what_failed(plan, self._arguments if one is self.first else {})
+                    self.failure = what_failed(one._loaded, plan, bound.arguments)
             if self.failure is not None:
                 break
-            for one, plan in programs:
-                if one is self.first:
-                    if not self._is_handed_out:
-                        self.results = one._binding.handed_out(plan, self._arguments, {})
-                elif plan.outputs:
-                    one._binding.handed_out(plan, {}, {})
+            for one, plan, bound in programs:
+                if plan.outputs:
+                    handed = handed_out(one._loaded, plan, bound)
+                    self.results = handed if one is self.first else self.results
             if self._finished == len(self.parts) - 1 and self._done is not None:
                 self._done()
             self._finished += 1
         if self.failure is not None:
-            for one, plan in self._programs[self.parts[self._finished].programs]:
+            for _, plan, _ in self._programs[self.parts[self._finished].programs]:
                 if plan.status is not None:
-                    reset(one.device, plan.status)
+                    plan.status.reset()
 
 
 def _to_the_end(run: _Run, interrupts: list[BaseException], more: int) -> None:

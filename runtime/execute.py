@@ -16,7 +16,8 @@ from ..ir.diagnostics import DeviceError, LirError, LosscError
 from .binding import Given, as_argument, on_the_host
 from .chain import run_chain
 from .memory import copy
-from .plan import Plan, reset
+from .outcome import failure, handed_out
+from .plan import Plan
 from .prepared import Prepared
 from .runs import Runs
 from .small import run_small, run_there
@@ -133,7 +134,7 @@ class Executable(Prepared):
 
         plan = self._plan(runs, given, sizes, in_background=True)
         runs.busy = True
-        arguments = self._binding.bind(plan, given)
+        arguments = self._binding.bind_inputs(plan, given)
         for fresh in plan.fresh:
             arguments[fresh.root] = argument = new_array(self.device, fresh.shape, fresh.dtype)
             for set_argument, position in fresh.uses:
@@ -150,24 +151,18 @@ class Executable(Prepared):
         pending = [getattr(as_argument(memory).array, "pending", None) for memory in arguments.values()]
         before = [run for run in pending if run is not None]
         if plan.status is not None or before:
-            run = self._of_thread.runs.pending = Pending(lambda: self._binding.failure(plan, arguments), before)
+            run = self._of_thread.runs.pending = Pending(lambda: failure(self._loaded, plan, arguments), before)
             for array in results:
                 array.pending = run
         return results
 
     def _run_alone(self, plan: Plan, given: Sequence[Given], out: Mapping[str, Any] | None) -> list[Any]:
-        binding = self._binding
-        binding.settle(given)
-        arguments = binding.bind(plan, given)
-        own = binding.checked(plan, out, arguments) if out else {}
-        arrays = binding.bind_fresh(plan, given, arguments, own)
+        bound = self._binding.bind(plan, given, out)
         self._launch(plan, wait=True)
-        failure = binding.failure(plan, arguments)
-        if failure is not None:
-            raise failure
-        if plan.plain and not out and self.device.info.shared_pointers:
-            return arrays
-        return binding.handed_out(plan, arguments, out or {})
+        failed = failure(self._loaded, plan, bound.arguments)
+        if failed is not None:
+            raise failed
+        return handed_out(self._loaded, plan, bound, out)
 
     def _launch(self, plan: Plan, wait: bool) -> None:
         queue = plan.queue
@@ -195,4 +190,4 @@ class Executable(Prepared):
             one._of_thread.runs.forget()
         for one in launched:
             if one._loaded.status is not None:
-                reset(self.device, one._loaded.status)
+                one._loaded.status.reset()

@@ -17,8 +17,10 @@ from .binding import Binding, Given
 from .device import Device, device_error
 from .drivers import load_pyopencl
 from .memory import Argument
-from .plan import Loaded, Plan, make_plan
+from .plan import Loaded, Plan
+from .planning import make_plan
 from .runs import OfThread, Runs
+from .status import StatusWords
 
 MOST_PLANS = 64
 MOST_NESTED = 8
@@ -28,7 +30,7 @@ class Prepared:
     """A program on one device, not run yet.
 
     `fixed_inputs` and `fixed_outputs` have memory, by name, for good: what lives on the device between calls; `status`
-    is memory for the words that checks write, for who reads them on the device. The caller neither passes these nor
+    are the words that checks write, for who reads them on the device. The caller neither passes these nor
     gets them back, may let an output write over an input where the program allows that, and calls from one thread at a
     time.
     """
@@ -36,7 +38,7 @@ class Prepared:
     def __init__(
         self, program: Program, device: Device, sources: Mapping[str, str], options: str,
         fixed_inputs: Mapping[str, Argument] | None = None, fixed_outputs: Mapping[str, Argument] | None = None,
-        status: Argument | None = None,
+        status: StatusWords | None = None,
     ):  # fmt: skip
         self.program, self.device = program, device
         self._loaded = Loaded(

@@ -11,7 +11,8 @@ import threading
 from typing import Any
 
 from .device import Device
-from .plan import Plan, Temporaries
+from .plan import Plan
+from .temporaries import Temporaries
 
 
 class Runs:

@@ -14,9 +14,7 @@ from typing import Any
 import numpy as np
 
 from .given_outputs import checked_outputs
-from .memory import ALIGNMENT, address_of
-from .plan import Plan, begin, reset
-from .pointers import Pointers
+from .plan import Plan
 from .prepared import Prepared
 
 
@@ -32,30 +30,14 @@ def run_small(
         arrays = [given_outputs[output.name] for output in plan.outputs]
         addresses = [*starts[: len(given)], *[start_of[output.name] for output in plan.outputs]]
     else:
-        arrays, addresses = new_results(executable, plan, given)
+        arrays, addresses = executable._binding.new_results(plan, given)
     return arrays if run_there(executable, plan, addresses) else None
-
-
-def new_results(executable: Prepared, plan: Plan, given: Sequence[Any]) -> tuple[list[np.ndarray], list[int]]:
-    """Arrays for what a plain plan hands out; the addresses of the inputs, then of these."""
-    arrays, addresses = [], [*map(address_of, given)]
-    for fresh in plan.fresh:
-        if fresh.small is not None:
-            array, address = fresh.small.take()
-        else:
-            array = executable._binding.new_array(plan, fresh, given)
-            address = address_of(array)
-        arrays.append(array)
-        addresses.append(address)
-    return arrays, addresses
 
 
 def run_there(executable: Prepared, plan: Plan, addresses: Sequence[int]) -> bool:
     """Run on memory at these addresses: of the inputs, then of the results. False where one cannot be taken, or where a
     check failed: the general way says which."""
-    begin(executable.device, plan)
-    # Allocators hand out the same memory from call to call, and kernels keep their arguments.
-    if plan.addresses != addresses and not point(plan, addresses, executable._binding.pointers):
+    if not executable._binding.point(plan, addresses):
         return False
     calls, enqueue = plan.calls, executable._enqueue
     try:
@@ -73,25 +55,7 @@ def run_there(executable: Prepared, plan: Plan, addresses: Sequence[int]) -> boo
         plan.queue.finish()
         raise
     status = plan.status
-    holds = status is None or status.array.tolist() == plan.status_holds
-    if not holds:
-        assert status is not None
-        reset(executable.device, status)
-    plan.unread[0] = False
-    return holds
-
-
-def point(plan: Plan, addresses: Sequence[int], pointers: Pointers) -> bool:
-    """Set the arguments of a plan to these addresses; False where one cannot be taken."""
-    inputs = len(plan.input_uses)
-    # Where an interrupt comes in the middle, it is not known what is set.
-    plan.addresses.clear()
-    for place, (address, uses) in enumerate(zip(addresses, (*plan.input_uses, *plan.result_uses))):
-        if uses:
-            if not address or (place >= inputs and address % ALIGNMENT):
-                return False
-            value = pointers[address]
-            for set_argument, position in uses:
-                set_argument(position, value)
-    plan.addresses.extend(addresses)
-    return True
+    if status is None or status.failed() is None:
+        return True
+    status.reset()
+    return False

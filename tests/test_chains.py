@@ -15,6 +15,7 @@ from lossc.runtime.build import BuiltProgram
 from lossc.runtime.device import Device
 from lossc.runtime.execute import Executable
 from lossc.runtime.memory import Argument, argument_for, fetch, send
+from lossc.runtime.status import StatusWords
 
 FIRST = """func @first(%x: f32[4]) -> (f32[4]) {
   %y = neg %x
@@ -43,7 +44,7 @@ def memory(device: Device) -> dict[str, Argument]:
     return {name: argument_for(device, array, "readwrite") for name, array in arrays.items()}
 
 
-def on_memory(text: str, device: Device, held: dict[str, Argument], status: Argument | None = None) -> Executable:
+def on_memory(text: str, device: Device, held: dict[str, Argument], status: StatusWords | None = None) -> Executable:
     compiled = compile_module(parse(text), device.info)
     read, written = ({name: held[name] for name, _ in values}
                      for values in (compiled.program.inputs, compiled.program.outputs))  # fmt: skip
@@ -60,7 +61,7 @@ def test_what_follows_a_copy_reads_it(any_device: Device) -> None:
 
 def test_after_an_error_of_the_driver_nothing_of_a_run_is_left(any_device: Device) -> None:
     held = memory(any_device)
-    status = argument_for(any_device, np.full(1, CHECK_HOLDS, "i4"), "readwrite")
+    status = StatusWords(any_device, argument_for(any_device, np.full(1, CHECK_HOLDS, "i4"), "readwrite"))
     first, last = on_memory(FIRST, any_device, held), on_memory(CHECKED, any_device, held, status)
     launch, calls = first._enqueue, []
 
@@ -71,14 +72,14 @@ def test_after_an_error_of_the_driver_nothing_of_a_run_is_left(any_device: Devic
         launch(*arguments)
 
     first._enqueue = failing
-    status.array[...] = 3
-    send(any_device, status)
+    status.memory.array[...] = 3
+    send(any_device, status.memory)
     with pytest.raises(lossc.DeviceError, match="a kernel of first failed"):
         first.run((), then=[last])
     assert len(calls) == 2
     assert not first._of_thread.runs.plans
     assert not last._of_thread.runs.plans
-    assert fetch(any_device, status).tolist() == [CHECK_HOLDS]
+    assert fetch(any_device, status.memory).tolist() == [CHECK_HOLDS]
     first.run((), then=[last])
     assert fetch(any_device, held["y"]).tolist() == [-1, -2, -3, -4]
 
@@ -113,7 +114,7 @@ def test_handlers_that_raise_do_not_hide_that_a_check_failed(any_device: Device)
     held = memory(any_device)
     held["x"].array[0] = -1
     send(any_device, held["x"])
-    status = argument_for(any_device, np.full(1, CHECK_HOLDS, "i4"), "readwrite")
+    status = StatusWords(any_device, argument_for(any_device, np.full(1, CHECK_HOLDS, "i4"), "readwrite"))
     first, last = on_memory(CHECKED, any_device, held, status), on_memory(A_COPY, any_device, held)
     launch, done = first._enqueue, []
 
@@ -125,7 +126,7 @@ def test_handlers_that_raise_do_not_hide_that_a_check_failed(any_device: Device)
     with pytest.raises(Interrupt):
         first.run((), then=[last], done=lambda: done.append(True))
     assert not done
-    assert fetch(any_device, status).tolist() == [CHECK_HOLDS]
+    assert fetch(any_device, status.memory).tolist() == [CHECK_HOLDS]
     first._enqueue = launch
     with pytest.raises(lossc.CheckFailed):
         first.run((), then=[last], done=lambda: done.append(True))

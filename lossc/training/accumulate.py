@@ -21,6 +21,7 @@ from lossc.ir.types import Type, named
 from lossc.ready import ready_program
 from lossc.runtime.execute import Executable
 from lossc.runtime.memory import Argument, argument_for, send
+from lossc.runtime.status import StatusWords
 from lossc.training.arena import Arena
 from lossc.training.guard import GRADIENT_STATUS, Guard
 
@@ -43,7 +44,7 @@ def add(gradient: Tensor, share: Tensor, total: Tensor) -> Tensor:
 class Accumulator:
     """The sum of an arena's contents over several batches. `status` are the words of the run that writes there."""
 
-    def __init__(self, gradients: Arena, status: Argument | None) -> None:
+    def __init__(self, gradients: Arena, status: StatusWords | None) -> None:
         self.total = Arena(gradients.device, gradients.dtype, gradients.segments)
         self._share = argument_for(gradients.device, np.zeros((), to_dtype(gradients.dtype)), "readwrite")
         read = {"gradient": gradients.argument, "share": self._share}
@@ -53,19 +54,19 @@ class Accumulator:
         self._add = self._program(add, {**read, "total": self.total.argument}, status)
 
     def _program(
-        self, formula: Callable[..., Tensor], read: Mapping[str, Argument], status: Argument | None
+        self, formula: Callable[..., Tensor], read: Mapping[str, Argument], status: StatusWords | None
     ) -> Executable:  # fmt: skip
         device, dtype, build = self.total.device, self.total.dtype, Builder()
         types = {name: Type(dtype, () if name == "share" else (named("P"),)) for name in read}
         tensors = {name: Tensor(build.input(name, type_), build) for name, type_ in types.items()}
         result = formula(**tensors)
         if status is not None:
-            result = Guard(build, status.array.size)(result, tensors["total"])
+            result = Guard(build, status.memory.array.size)(result, tensors["total"])
         function = build.function(f"accumulate_{formula.__name__}", [result.value], ("result",))
         ready = ready_program(Module({function.name: function}, function.name), device)
         if "total" in read and ("total", "result") not in ready.overwrites:
             raise CompilerBug("the sum of gradients reads what it has written over")
-        read = read if status is None else {**read, GRADIENT_STATUS: status}
+        read = read if status is None else {**read, GRADIENT_STATUS: status.memory}
         return Executable(ready.program, device, ready.sources, ready.options, read, {"result": self.total.argument})
 
     def adding(self, share: float, first: bool) -> Executable:

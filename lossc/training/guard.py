@@ -15,17 +15,18 @@ from lossc.ir.program import CHECK_HOLDS, Program
 from lossc.ir.tensor import Tensor
 from lossc.ir.types import Type
 from lossc.runtime.device import Device
-from lossc.runtime.memory import Argument, argument_for
+from lossc.runtime.memory import argument_for
+from lossc.runtime.status import StatusWords
 
 GRADIENT_STATUS = "gradients.status"
 """The input that holds them. No name of an optimizer's has a dot."""
 
 
-def status_words(program: Program, device: Device) -> Argument | None:
-    """Memory for the status words of a program; None where it checks nothing."""
+def status_words(program: Program, device: Device) -> StatusWords | None:
+    """The status words of a program, in memory of their own; None where it checks nothing."""
     if not program.checks:
         return None
-    return argument_for(device, np.full(len(program.checks), CHECK_HOLDS, np.int32), "readwrite")
+    return StatusWords(device, argument_for(device, np.zeros(len(program.checks), np.int32), "readwrite"))
 
 
 class Guard:

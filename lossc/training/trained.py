@@ -13,7 +13,7 @@ from lossc.ir.diagnostics import Limitation, LirError, did_you_mean
 from lossc.optim import Optimizer
 from lossc.parameters import Parameter, Parameters
 from lossc.runtime.device import Device
-from lossc.runtime.memory import Argument
+from lossc.runtime.status import StatusWords
 from lossc.training.arena import Arena, arena_alignment, segments_of
 from lossc.training.update import GroupRange, Update
 
@@ -46,7 +46,7 @@ def check_groups(optimizer: Optimizer, parameters: Parameters) -> None:
 
 def make_arenas(
     device: Device, optimizer: Optimizer, entries: Sequence[Parameter], shapes: Mapping[str, tuple[int, ...]],
-    clip_value: float | None, status: Argument | None,
+    clip_value: float | None, status: StatusWords | None,
 ) -> dict[str, Trained]:  # fmt: skip
     """By element type. `status` are the words that keep an update from happening. Raises Limitation for a type that
     parameters are not kept as."""

@@ -25,6 +25,7 @@ from lossc.ready import ready_program
 from lossc.runtime.device import Device
 from lossc.runtime.execute import Executable
 from lossc.runtime.memory import Argument, argument_for, copy, send
+from lossc.runtime.status import StatusWords
 from lossc.training.arena import Arena, arena_alignment, segments_of
 from lossc.training.guard import GRADIENT_STATUS, Guard
 
@@ -76,12 +77,12 @@ class Update:
 
     def __init__(
         self, device: Device, optimizer: Optimizer, ranges: Sequence[GroupRange], parameters: Arena,
-        state: Mapping[str, Arena], clip_value: float | None = None, status: Argument | None = None,
+        state: Mapping[str, Arena], clip_value: float | None = None, status: StatusWords | None = None,
     ) -> None:  # fmt: skip
         self.device, self.optimizer, self.ranges = device, optimizer, tuple(ranges)
         self.parameters, self.state = parameters, dict(state)
         dtype, names = parameters.dtype, tuple(optimizer.scalars(0, ranges[0].group))
-        checks = 0 if status is None else status.array.size
+        checks = 0 if status is None else status.memory.array.size
         module = update_module(optimizer, dtype, names, clip_value, checks)
         # In place, stores past the cache take 1.15 times as long (16M parameters, Adam, Intel's CPU runtime): the lines
         # that they store are in the cache already.
@@ -142,7 +143,7 @@ class Update:
         read: dict[str, Argument] = {name: scalars.part(name) for name in scalars.segments}
         read |= {GRADIENT_SCALE: self.gradient_scale, GRADIENT: gradients.range(part.start, part.stop)}
         if self._status is not None:
-            read[GRADIENT_STATUS] = self._status
+            read[GRADIENT_STATUS] = self._status.memory
         written: dict[str, Argument] = {}
         for name, arena in {PARAMETER: self.parameters, **self.state}.items():
             read[name] = arena.range(part.start, part.stop)

@@ -274,6 +274,24 @@ def test_kernels_of_plans_that_are_gone_are_used_again(device: Device) -> None:
     assert len(linecache.cache) - before <= MOST_PLANS + 10
 
 
+def test_the_kernels_of_a_plan_are_made_by_one_thread(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not by the main one, where handlers come."""
+    g = lossc.Graph()
+    x = g.input("x", (None, 33))
+    g.set_outputs([x.sum(1), x.sum(0), x * 2])
+    fn, new_kernel, makers = g.compile(device=device), BuiltProgram.new_kernel, []
+
+    def noted(program: BuiltProgram, name: str) -> cl.Kernel:
+        makers.append(threading.current_thread())
+        return new_kernel(program, name)
+
+    monkeypatch.setattr(BuiltProgram, "new_kernel", noted)
+    fn(x=np.ones((5000, 33), "f4"))
+    assert len(makers) > 1
+    assert len({*makers}) == 1
+    assert makers[0] is not threading.main_thread()
+
+
 BUILD_AND_RUN = """
 import json
 import numpy as np

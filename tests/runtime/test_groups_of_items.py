@@ -7,7 +7,7 @@ import pytest
 
 import lossc
 from lossc.runtime.device import Device
-from lossc.runtime.plan import FEW_ITEMS
+from lossc.runtime.planning import FEW_ITEMS
 
 AN_ITEM = 16384
 """Elements of a work-item of the strategy `pointwise`."""
