@@ -32,10 +32,10 @@ if _typing.TYPE_CHECKING:
         LosscError,
     )
     from lossc.ir.tensor import Tensor
-    from lossc.losses.warnings import LossWarning
     from lossc.reading import load, parse
     from lossc.runtime.device import Device
     from lossc.training.step import Step
+    from lossc.warnings import LossWarning
 
 __all__ = [
     "CheckFailed",
@@ -75,7 +75,7 @@ _HOMES = {
     "Graph": "graph",
     "Limitation": "ir.diagnostics",
     "LirError": "ir.diagnostics",
-    "LossWarning": "losses.warnings",
+    "LossWarning": "warnings",
     "LosscError": "ir.diagnostics",
     "Step": "training.step",
     "Tensor": "ir.tensor",
@@ -101,7 +101,28 @@ def __getattr__(name: str) -> _typing.Any:
         from importlib.metadata import version
 
         return version("lossc")
-    raise AttributeError(f"module 'lossc' has no attribute {name!r}")
+    raise AttributeError(f"module 'lossc' has no attribute {name!r}{_hint(name)}")
+
+
+_FOUND_ELSEWHERE = {
+    "function": "it is lossc.functional.function",
+    "value_and_grad": "it is lossc.functional.value_and_grad",
+    "grad": "gradients come from g.compile(grad=True) or lossc.functional.value_and_grad(loss)",
+    "compile": "a graph compiles: g.compile(), a Python function by lossc.functional.function(loss)",
+    "jit": "a Python function is compiled by lossc.functional.function(loss)",
+    "set_device": "a device is chosen by g.compile(device=...) or the environment variable LOSSC_DEVICE",
+}
+
+
+def _hint(name: str) -> str:
+    """Where something is that there is elsewhere, or the nearest name."""
+    from lossc.ir.diagnostics import did_you_mean
+    from lossc.losses.table import LOSSES
+
+    if name in LOSSES:
+        return f"; it is lossc.functional.{name}, and lossc.torch.{name} for tensors"
+    notes = (_FOUND_ELSEWHERE[name],) if name in _FOUND_ELSEWHERE else did_you_mean(name, [*__all__, *_MODULES])
+    return "".join(f"; {note}" for note in notes)
 
 
 def __dir__() -> list[str]:

@@ -14,19 +14,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lossc.arrays import convert, is_device_array, to_dtype
+from lossc.errors import RefusedCall
 from lossc.inplace import check_overwritable, overwrite
 from lossc.ir.diagnostics import DeviceError, LirError, did_you_mean
 from lossc.ir.function import Module
 from lossc.ir.program import Program
 from lossc.ir.target import PRESETS
 from lossc.ir.types import Type
-from lossc.losses.errors import RefusedCall
-from lossc.losses.warnings import LossWarning, warn
 from lossc.parameters import Parameters
 from lossc.ready import ready_program
 from lossc.runtime.device import Device, from_context, from_queue, select
 from lossc.runtime.execute import Executable
 from lossc.runtime.memory import Argument
+from lossc.warnings import LossWarning, warn
 
 if TYPE_CHECKING:
     from lossc.compiler import Compiled

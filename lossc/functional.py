@@ -24,11 +24,11 @@ from typing import Any
 import numpy as np
 
 from lossc.arrays import unmasked
+from lossc.errors import RefusedArgument, RefusedElementType, RefusedKind
 from lossc.ir.diagnostics import CheckFailed, LirError
 from lossc.ir.tensor import Tensor
 from lossc.ir.types import Type, dtype_of, is_float
 from lossc.losses.calls import Calls
-from lossc.losses.errors import RefusedArgument, RefusedElementType, RefusedKind
 from lossc.losses.functions import functions, notes_on_function
 from lossc.losses.own import Definition
 from lossc.losses.own_arrays import OwnFunction, named_by
@@ -36,7 +36,7 @@ from lossc.losses.programs import LossProgram
 from lossc.losses.row import Row
 from lossc.losses.shapes import Layout
 from lossc.losses.table import LOSSES
-from lossc.losses.warnings import warn, warn_once
+from lossc.warnings import warn, warn_once
 
 Loss = Callable[..., np.ndarray]
 

@@ -27,10 +27,10 @@ from lossc.ir.signature import make_call
 from lossc.ir.tensor import Tensor
 from lossc.ir.types import Type, is_float
 from lossc.ir.verify import check_module, check_type
-from lossc.losses.warnings import warn_once
 from lossc.naming import Dimension, as_shape, check_name
 from lossc.parameters import Initializer, Parameter, Parameters
 from lossc.tuning.wanted import tuning_wanted
+from lossc.warnings import warn_once
 
 if TYPE_CHECKING:
     from lossc.compiled import CompiledFunction
@@ -278,6 +278,9 @@ class Graph:
             # It need not be among what the outputs need.
             module, target = self._part(outputs, self._own(self._find(of)), training)
         found = differentiate(module, self.parameters, grad, target, upstream)
+        if isinstance(inplace, bool):
+            raise LirError(f"inplace names inputs whose arrays gradients are written over, found {inplace}",
+                           'write inplace="x", or a list of names')  # fmt: skip
         names = (inplace,) if isinstance(inplace, str) else tuple(inplace)
         check_inplace(names, found.names, self.parameters)
         return function(found.module, outputs=found.outputs, gradients=found.names, inplace=names, **known)

@@ -7,12 +7,14 @@ the graph's seed. Every loss is a class here, `nn.CrossEntropyLoss`, by the name
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lossc.dropout import DROPOUT_KEY
+from lossc.errors import RefusedCall
 from lossc.graph import Graph
 from lossc.ir.diagnostics import LirError, did_you_mean
 from lossc.ir.tensor import Tensor
@@ -22,10 +24,36 @@ from lossc.parameters import kaiming_uniform, uniform
 
 Layer = Callable[[Tensor], Tensor]
 
+Made = TypeVar("Made")
+
 ACTIVATIONS = ("relu", "leaky_relu", "elu", "silu", "gelu", "softplus", "sigmoid", "tanh")
 
 
-class Linear:
+class _Layer:
+    """A layer of a graph, which stands first in the parentheses: where it does not, what to write is said."""
+
+    def __new__(cls: type[Made], *arguments: Any, **keywords: Any) -> Made:
+        # A copy is made without arguments.
+        found = _wrong_arguments(cls, arguments, keywords) if arguments or keywords else ""
+        if found:
+            parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
+            needed = ", ".join(p.name for p in parameters if p.default is p.empty)
+            raise RefusedCall(f"{cls.__name__}: {found}", f"write nn.{cls.__name__}({needed})", code="LIR0025")
+        return object.__new__(cls)
+
+
+def _wrong_arguments(kind: type, arguments: Sequence[Any], keywords: Mapping[str, Any]) -> str:
+    """What is wrong with the arguments of a layer, or nothing."""
+    try:
+        given = inspect.signature(kind.__init__).bind(None, *arguments, **keywords).arguments
+    except TypeError as error:
+        return str(error)
+    expected = {"graph": Graph, "name": str}
+    wrong = [name for name in expected if name in given and not isinstance(given[name], expected[name])]
+    return f"its {wrong[0]} is {given[wrong[0]]!r}" if wrong else ""
+
+
+class Linear(_Layer):
     """x[..., in] -> x weight^T + bias, of shape [..., out].
 
     weight and bias are U(-1/sqrt(in), 1/sqrt(in)). `weight` ties the layer to a weight that is there already.
@@ -64,7 +92,7 @@ class Sequential:
         return x
 
 
-class Dropout:
+class Dropout(_Layer):
     """Drops each element with probability p and scales the others by 1 / (1 - p), in training steps only.
 
     A step draws a new mask for every batch, from the graph's seed and the number of batches so far, so that a training
@@ -88,7 +116,7 @@ class Dropout:
         return self.graph.dropout(x, key, p=self.p, stream=stream)
 
 
-class Mlp:
+class Mlp(_Layer):
     """Linear layers `<name>.0`, `<name>.1`, ... with an activation between them.
 
     `hidden` is the width of the hidden layer, or the widths of several. `activation` is relu, leaky_relu, elu, silu,
@@ -129,6 +157,8 @@ if not TYPE_CHECKING:
         spelled = {known.replace("_", ""): known for known in ACTIVATIONS}.get(name.lower())
         near = () if name == "CTCLoss" else did_you_mean(name, [*LOSSES, "Linear", "Sequential", "Dropout", "Mlp"])
         hints = (f"an activation is a method of a value: x.{spelled}()",) if spelled else near
+        if name in ("Softmax", "LogSoftmax"):
+            hints = ("a softmax is a method of a value: x.softmax(-1), x.log_softmax(-1)",)
         raise AttributeError(
             "; ".join([f"lossc.nn has losses and Linear, Mlp, Sequential, Dropout, no `{name}`", *hints])
         )

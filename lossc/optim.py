@@ -11,14 +11,14 @@ learning rates as functions of the step.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any, Protocol, TypedDict, TypeVar
 
+from lossc.errors import RefusedCall
 from lossc.ir.diagnostics import LirError, did_you_mean
 from lossc.ir.tensor import Tensor
-from lossc.losses.errors import RefusedCall
 from lossc.training import schedules
 
 __all__ = ["SGD", "Adam", "AdamW", "Optimizer", "schedules"]
@@ -115,6 +115,10 @@ class _Settings:
             if name not in known and all(parameter.kind is not Parameter.VAR_KEYWORD for parameter in accepted):
                 near = ("did you mean `lr`?",) if name == "learning_rate" else did_you_mean(name, known)
                 raise RefusedCall(f"{cls.__name__} has no setting `{name}`", *near, f"it has {', '.join(known)}")
+        first = arguments[0] if arguments and known[:1] == ["lr"] else 0.0
+        if isinstance(first, Iterable) and not isinstance(first, str) and not hasattr(first, "__float__"):
+            raise RefusedCall(f"{cls.__name__} takes its learning rate first, found {type(first).__name__}",
+                              f"the graph has its parameters: g.compile_step(optim.{cls.__name__}(lr))")  # fmt: skip
         return object.__new__(cls)
 
 

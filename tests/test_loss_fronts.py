@@ -18,7 +18,7 @@ import pytest
 import lossc
 import lossc.functional as F
 from lossc import nn, optim
-from lossc.losses.errors import RefusedElementType
+from lossc.errors import RefusedElementType
 from lossc.losses.stubs import stub
 from lossc.reports.explain import total_moved
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import math
 
+from lossc.errors import NothingThere, RefusedArgument, RefusedElementType
 from lossc.ir.diagnostics import LirError
 from lossc.ir.types import DimLike, Shape, Type, is_float, is_integer, named
-from lossc.losses.errors import NothingThere, RefusedArgument, RefusedElementType
 from lossc.losses.shapes import Layout, Settings, Sizes, Types, shown, sizes
 
 _N, _D = named("N"), named("D")

@@ -9,21 +9,22 @@ checkers: `python -m lossc.losses.classes` prints it, `make docs` writes it.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import chain, count
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from lossc.calls import SAMPLE_WEIGHT, call_operation
+from lossc.errors import RefusedCall
 from lossc.graph import GraphBuilder
 from lossc.ir.builder import Builder
 from lossc.ir.composites import COMPOSITES, Composite
-from lossc.ir.diagnostics import LirError, did_you_mean
+from lossc.ir.diagnostics import LirError
 from lossc.ir.function import Value
 from lossc.ir.losses._reduction import EMPTY, REDUCTIONS
+from lossc.ir.other_words import notes_on_argument
 from lossc.ir.tensor import Tensor
-from lossc.losses.errors import RefusedCall
 from lossc.losses.stubs import HEAD, function_lines
 from lossc.losses.table import MORE_REDUCTIONS
 
@@ -81,7 +82,7 @@ class Loss:
         return f"{type(self).__name__}({', '.join(f'{key}={value!r}' for key, value in self.settings.items())})"
 
     def __call__(self, *operands: Any, **keywords: Any) -> Tensor:
-        values = self.call_signature.bind(*operands, **keywords).arguments
+        values = _bound(f"{type(self).__name__}(...)", self.call_signature, operands, keywords).arguments
         first = next(iter(values.values()))
         if not isinstance(first, Tensor):
             raise LirError(f"a loss is called on values of a graph, found {type(first).__name__}",
@@ -151,6 +152,24 @@ def _signature(composite: Composite) -> inspect.Signature:
     return inspect.Signature(parameters)
 
 
+def _bound(
+    name: str, signature: inspect.Signature, arguments: Sequence[Any], keywords: Mapping[str, Any]
+) -> inspect.BoundArguments:  # fmt: skip
+    """The arguments by their names. Raises RefusedCall."""
+    try:
+        return signature.bind(*arguments, **keywords)
+    except TypeError as error:
+        known = list(signature.parameters)
+        takes = f"it takes: {', '.join(known)}"
+        unknown = next((key for key in keywords if key not in known), None)
+        if unknown is None:
+            raise RefusedCall(f"{name}: {error}", takes, code="LIR0025") from None
+        message = f"{name}: got an unexpected keyword argument {unknown!r}"
+        near = ("it stands where the loss is called: loss(x, t, sample_weight=w)",) if unknown == SAMPLE_WEIGHT else \
+            notes_on_argument(unknown, known)  # fmt: skip
+        raise RefusedCall(message, *near, takes, code="LIR0023") from None
+
+
 def _call_signature(composite: Composite) -> inspect.Signature:
     parameters = [
         inspect.Parameter(
@@ -170,15 +189,7 @@ def _class_of(composite: Composite) -> type[Loss]:
         choices["reduction"] += MORE_REDUCTIONS.get(composite.name, ())
 
     def __init__(self: Loss, *arguments: Any, **keywords: Any) -> None:
-        try:
-            bound = signature.bind(*arguments, **keywords)
-        except TypeError as error:
-            known = list(signature.parameters)
-            unknown = next((name for name in keywords if name not in known), None)
-            near = () if unknown is None else did_you_mean(unknown, known)
-            raise RefusedCall(
-                f"{class_name(composite.name)}: {error}", *near, f"it takes: {', '.join(known)}"
-            ) from None
+        bound = _bound(class_name(composite.name), signature, arguments, keywords)
         bound.apply_defaults()
         for name, accepted in choices.items():
             if bound.arguments[name] not in accepted:

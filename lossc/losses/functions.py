@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from lossc.errors import RefusedArgument, Unsupported
 from lossc.ir.diagnostics import LirError, did_you_mean
-from lossc.losses.errors import RefusedArgument, Unsupported
 from lossc.losses.row import Row
 from lossc.losses.table import LOSSES
 
@@ -30,7 +30,13 @@ def functions(make: Callable[[Row], Loss], minimum: Loss, module: str) -> dict[s
     return {**found, "ctc_loss": ctc_loss}
 
 
-_OTHER_NAMES = {"grad": "value_and_grad", "jit": "function", "compile": "function"}
+_OTHER_NAMES = {
+    "grad": "value_and_grad", "jit": "function", "compile": "function", "mae": "l1_loss", "mae_loss": "l1_loss",
+    "l1": "l1_loss", "crossentropy": "cross_entropy", "softmax_cross_entropy": "cross_entropy",
+    "logcosh": "log_cosh_loss",
+    "sparse_categorical_crossentropy": "cross_entropy", "categorical_crossentropy": "cross_entropy",
+    "sigmoid_binary_cross_entropy": "binary_cross_entropy_with_logits",
+}  # fmt: skip
 
 
 def notes_on_function(name: str, known: Iterable[str]) -> tuple[str, ...]:

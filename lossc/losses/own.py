@@ -11,15 +11,15 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from lossc.errors import RefusedCall, RefusedKind
 from lossc.graph import Graph
 from lossc.ir.diagnostics import CheckFailed, Limitation, LirError, did_you_mean
 from lossc.ir.tensor import Tensor
 from lossc.ir.types import Type, is_float
 from lossc.kept import keep
-from lossc.losses.errors import RefusedCall, RefusedKind
 from lossc.losses.programs import MOST_PROGRAMS, LossProgram
-from lossc.losses.warnings import warn_once
 from lossc.reading import parse
+from lossc.warnings import warn_once
 
 Definition = Graph | str | Callable[..., Any]
 

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from lossc.arrays import convert, unmasked
+from lossc.errors import RefusedArgument, RefusedElementType, RefusedKind
 from lossc.ir.diagnostics import LirError
 from lossc.ir.shapes import bind_dimensions
 from lossc.ir.tensor import Tensor
 from lossc.ir.types import Type, dtype_of, is_float
-from lossc.losses.errors import RefusedArgument, RefusedElementType, RefusedKind
 from lossc.losses.own import SETTING, Definition, OwnLoss, is_one_number
 from lossc.losses.programs import LossProgram
 

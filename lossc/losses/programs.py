@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from lossc.errors import RefusedArgument, RefusedElementType
 from lossc.ir.builder import Builder
 from lossc.ir.diagnostics import CompilerBug, LirError
 from lossc.ir.function import Function, Module, Value
 from lossc.ir.tensor import Tensor
 from lossc.ir.types import Type, is_float
-from lossc.losses.errors import RefusedArgument, RefusedElementType
 from lossc.losses.row import Row
 from lossc.losses.shapes import Layout, Types
 

@@ -16,15 +16,16 @@ from typing import Any
 
 import numpy as np
 
+from lossc.errors import OutOfRange, RefusedCall, RefusedKind, RefusedValue
 from lossc.ir.attributes import complete_attributes
-from lossc.ir.composites import definition_of
-from lossc.ir.diagnostics import CheckFailed, FailedCheck, LirError, did_you_mean
+from lossc.ir.composites import COMPOSITES, definition_of
+from lossc.ir.diagnostics import CheckFailed, FailedCheck, LirError
 from lossc.ir.interp import place_of
 from lossc.ir.losses._reduction import REDUCTIONS
 from lossc.ir.ops import Attribute
+from lossc.ir.other_words import notes_on_argument
 from lossc.losses import bodies, shapes
-from lossc.losses.errors import OutOfRange, RefusedCall, RefusedKind, RefusedValue
-from lossc.losses.warnings import warn
+from lossc.warnings import warn
 
 RETIRED = ("size_average", "reduce")
 """Arguments that torch has replaced by `reduction`."""
@@ -97,13 +98,18 @@ class Row:
         return tuple(name for name in self.signature.parameters if name not in others)
 
     @cached_property
+    def documented(self) -> str:
+        """The operation whose rules these are: that of its own name, where another one computes it."""
+        return self.name if self.name in COMPOSITES else self.operation
+
+    @cached_property
     def help(self) -> str:
         """The docstring of the function."""
-        function = getattr(definition_of(self.operation), "function", None)
-        text = inspect.getdoc(function) or ""
-        names = [operand.rstrip("?") for operand in definition_of(self.operation).operands]
+        definition = definition_of(self.documented)
+        text = inspect.getdoc(getattr(definition, "function", None)) or ""
+        names = [operand.rstrip("?") for operand in definition.operands]
         renamed = [f"`{name}` {theirs}" for name, theirs in zip(names, self.tensors) if name != theirs]
-        head = "" if self.name == self.operation else f"This is lossc's `{self.operation}`. "
+        head = "" if self.name == self.documented else f"This is lossc's `{self.documented}`. "
         tail = f"Above {', '.join(renamed)} here." if renamed else ""
         return f"{text}\n\n{head}{tail}".rstrip() + "\n"
 
@@ -141,10 +147,12 @@ class Row:
             bound = self.signature.bind(*arguments, **keywords)
         except TypeError as error:
             known = list(self.signature.parameters)
-            unknown = next((name for name in keywords if name not in known), None)
-            guess = () if unknown is None else did_you_mean(unknown, known)
-            raise RefusedCall(f"{self.name}() {error}", *guess, f"it takes: {', '.join(known)}",
-                              code="LIR0025" if unknown is None else "LIR0023") from None  # fmt: skip
+            takes = f"it takes: {', '.join(known)}"
+            unknown = [name for name in keywords if name not in known]
+            if not unknown:
+                raise RefusedCall(f"{self.name}() {error}", takes, code="LIR0025") from None
+            message = f"{self.name}() got an unexpected keyword argument {unknown[0]!r}"
+            raise RefusedCall(message, *notes_on_argument(unknown[0], known), takes, code="LIR0023") from None
         bound.apply_defaults()
         return list(bound.arguments.values())
 
@@ -190,6 +198,9 @@ class Row:
             with suppress(ValueError, RuntimeError):
                 # Of several numbers there is none, and the attribute takes no list.
                 value = value.item()
+        if getattr(value, "ndim", 0):
+            raise RefusedKind(f"{self.name}: {name} is one number, found an array of shape {[*value.shape]}",
+                              code="LIR0024")  # fmt: skip
         try:
             return complete_attributes(self.name, {name: self.attributes[name]}, {name: value})[name]
         except LirError as error:

@@ -15,10 +15,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lossc.errors import NothingThere, RefusedArgument, Unsupported
 from lossc.ir.diagnostics import LirError
 from lossc.ir.types import DimLike, Shape, Type, is_float, named
-from lossc.losses.errors import NothingThere, RefusedArgument, Unsupported
-from lossc.losses.warnings import warn
+from lossc.warnings import warn
 
 Sizes = tuple[int, ...]
 Types = Mapping[str, Type]

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from lossc.errors import RefusedValue
 from lossc.ir.diagnostics import CheckFailed
 from lossc.losses import bodies, shapes
 from lossc.losses import class_shapes as of_classes
-from lossc.losses.errors import RefusedValue
 from lossc.losses.row import Row
 
 _LABELS_AS_VALUES: Mapping[str, type[CheckFailed]] = {"label": RefusedValue}

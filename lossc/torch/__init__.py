@@ -37,7 +37,6 @@ from lossc.ir.types import Type
 from lossc.losses.calls import Calls
 from lossc.losses.functions import functions, notes_on_function
 from lossc.losses.row import Row
-from lossc.losses.warnings import warn
 from lossc.torch.autograd import Differentiable, Plan, bound_sizes, reduced_loss
 from lossc.torch.own import function as function
 from lossc.torch.tensors import (
@@ -51,6 +50,7 @@ from lossc.torch.tensors import (
     lie_plainly,
     likeness,
 )
+from lossc.warnings import warn
 
 MOST_USUAL = 4
 PATIENCE = 32

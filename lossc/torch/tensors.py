@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from lossc.arrays import to_dtype
+from lossc.errors import RefusedElementType, RefusedKind, Unsupported
 from lossc.ir.tensor import Tensor as GraphTensor
-from lossc.losses.errors import RefusedElementType, RefusedKind, Unsupported
 
 try:
     # torch has no public way to ask for these; its `jit.is_tracing` takes twice as long.

@@ -1,7 +1,8 @@
-"""Exceptions of `lossc.functional` and `lossc.torch`: lossc's own, which are torch's kinds as well.
+"""Errors that are torch's or Python's kinds of exception as well.
 
-torch raises IndexError, RuntimeError, NotImplementedError or TypeError where lossc raises LirError, a ValueError. Code
-that was written for torch catches these as it catches torch's; `except lossc.LirError` catches all of them.
+torch raises IndexError, RuntimeError, NotImplementedError or TypeError where lossc raises LirError, a ValueError, and
+Python raises TypeError for a wrong call. Code that was written for these catches ours as it catches theirs;
+`except lossc.LirError` catches all of them.
 """
 
 from __future__ import annotations
