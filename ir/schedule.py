@@ -24,7 +24,8 @@ class Schedule:
     `stage`: the pass over the row in which a value can be computed; a row reduction ends its pass. `across`: sums along
     the innermost axis of the rows, one for every column, which are only stored. `maxima`: inputs that another kernel
     has found as maxima of an input. `missing`: maxima that may miss a NaN: in all that the program makes of them it
-    comes back by itself."""
+    comes back by itself. `margins`: outputs that lie within a wider array, each with the `pad` that makes it, which is
+    no operation of `function`: what is beside a row is stored when the row is."""
 
     function: Function
     axes: tuple[DimLike, ...]
@@ -40,6 +41,19 @@ class Schedule:
     across: tuple[Op, ...] = ()
     maxima: Mapping[Value, Value] = field(default_factory=dict)
     missing: frozenset[Op] = frozenset()
+    margins: Mapping[Value, Op] = field(default_factory=dict)
+
+    @cached_property
+    def written(self) -> Function:
+        """The function with the margins of what it stores: the kernel as it reads in text."""
+        if not self.margins:
+            return self.function
+        outputs = (self.margins[v].result if v in self.margins else v for v in self.function.outputs)
+        return self.function.with_(ops=(*self.function.ops, *self.margins.values()), outputs=tuple(outputs))
+
+    def in_memory(self, value: Value) -> Value:
+        """A stored value as it lies in memory: with its margins."""
+        return self.margins[value].result if value in self.margins else value
 
     @cached_property
     def producer(self) -> Mapping[Value, Op]:

@@ -35,7 +35,8 @@ def _together(schedule: Schedule, axis: int) -> bool:
         present = [a for a in own if a in both]
         if present and (set(present) != both or own.index(axis) > own.index(axis + 1) or _between(own, axis)):
             return False
-    return not any(both & _indexed_axes(schedule, op) for op in schedule.function.ops)
+    ends = {schedule.where[value][op.attributes["axis"]] for value, op in schedule.margins.items()}
+    return not (both & ends or any(both & _indexed_axes(schedule, op) for op in schedule.function.ops))
 
 
 def _between(own: tuple[int | None, ...], axis: int) -> bool:

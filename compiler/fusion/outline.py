@@ -20,29 +20,26 @@ The policy, greedy and in this order:
    that has their operands.
 7. What is compared with an extreme of its own that another kernel took is a target, too (`compared.py`), and all this
    is done again, until there is no more such.
-A merge is legal if no third group lies between, and `schedule_of` finds a schedule; it is made unless rows would do
-too much again (`repeated.py`). Reasons of refused merges are kept: `explain` prints them.
+What may be merged is told in `merge.py`. Reasons of refused merges are kept: `explain` prints them.
 """
 
 from __future__ import annotations
 
-import heapq
-import itertools
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from ...ir.diagnostics import CompilerBug, Limitation, LirError
 from ...ir.function import Function, Module, Op, Value
 from ...ir.ops import LOOKING_ELSEWHERE
 from ...ir.schedule import Refusal, Schedule
-from ..emission.facts import nan_returns
 from .across import sum_lines_first
+from .axes import Axes, is_row_reduction, is_whole_reduction, join_axes, reduced_axes, slots_of
 from .compared import rounded_elsewhere
 from .groups import Group, Groups, Target
+from .launches import launched
 from .looked_at import looked_at
-from .repeated import too_much_again
-from .schedule import Axes, is_row_reduction, is_whole_reduction, join_axes, reduced_axes, schedule_of, slots_of
+from .merge import Refused, merge, merge_by_bytes, still_apart
+from .schedule import schedule_of
 from .small_values import store_small_values
 
 
@@ -77,13 +74,13 @@ def _outline_function(module: Module, function: Function, across: bool) -> Outli
     while True:
         groups = Groups(function, across, apart)
         _separate(groups, stored)
-        refusals: list[_Refused] = []
-        refusals += _merge(groups, groups.with_reductions_of)
-        refusals += _merge_by_bytes(groups)
+        refusals: list[Refused] = []
+        refusals += merge(groups, groups.with_reductions_of)
+        refusals += merge_by_bytes(groups)
         _store_shared_reductions(groups)
         store_small_values(groups)
         if (more := rounded_elsewhere(groups)) <= stored:
-            return _written(module, groups, _still_apart(groups, refusals))
+            return Outlined(*launched(module, groups), still_apart(groups, refusals))
         stored |= more
 
 
@@ -116,9 +113,6 @@ def _with_sizes(function: Function) -> Function:
         for op in function.ops
     ]  # fmt: skip
     return function.with_(ops=tuple(ops))
-
-
-# --- one group a target -------------------------------------------------------------------------------------
 
 
 def _separate(groups: Groups, stored: Iterable[Value]) -> None:
@@ -173,96 +167,6 @@ def _cut(groups: Groups, target: Target, refusal: Refusal) -> list[Value]:
     raise CompilerBug(f"`{maker.name}` alone has no schedule: {refusal.reason}", span=maker.span)
 
 
-# --- merging ------------------------------------------------------------------------------------------------
-
-Partners = Callable[[Group], Iterable[Group]]
-
-
-@dataclass(frozen=True)
-class _Refused:
-    """Two groups, by a target of each, and why they were not merged when that was tried."""
-
-    one: Target
-    other: Target
-    reason: str
-
-
-def _merge(groups: Groups, partners: Partners) -> list[_Refused]:
-    """Merge later groups into earlier ones wherever they have something in common and the result is one loop nest."""
-    refused: list[_Refused] = []
-    merged: set[Group] = set()
-    for host in sorted(groups.all, key=lambda group: group.number):
-        tried = -1
-        while True:
-            later = {other for other in partners(host) if other in merged and other.number > tried} - {host}
-            if not later:
-                break
-            other = min(later, key=lambda group: group.number)
-            tried = other.number
-            joined = _joined(groups, other, host, True)
-            if isinstance(joined, _Refused):
-                refused.append(joined)
-                continue
-            merged.discard(other)
-            host = joined
-        merged.add(host)
-    return refused
-
-
-def _merge_by_bytes(groups: Groups) -> list[_Refused]:
-    """Merge groups where one needs the other, or both read the same, those first that save most. What is read along two
-    loops is read twice: that pays only where a group's results need not be stored any more."""
-    refused: list[_Refused] = []
-    waiting: list[tuple[int, int, int, int, Group, Group]] = []
-
-    def offer(group: Group, partners: Iterable[Group]) -> None:
-        for other in dict.fromkeys(partners):
-            first, second = (other, group) if other.number < group.number else (group, other)
-            saved = groups.bytes_saved(first, second)
-            # Equal savings in the order of the program; the count keeps groups from being compared.
-            heapq.heappush(waiting, (-saved, second.number, first.number, next(count), first, second))
-
-    count = itertools.count()
-    for group in groups.all:
-        found = groups.partners(group)
-        offer(group, (other for other in found if other.number < group.number or not group.stored))
-    while waiting:
-        *_, first, second = heapq.heappop(waiting)
-        if first not in groups.all or second not in groups.all:
-            continue
-        joined = _joined(groups, first, second, groups.are_neighbours(first, second))
-        if isinstance(joined, _Refused):
-            refused.append(joined)
-        else:
-            offer(joined, groups.partners(joined))
-    return refused
-
-
-def _joined(groups: Groups, first: Group, second: Group, may_copy: bool) -> Group | _Refused:
-    """One group in place of two, or why not."""
-    reason = groups.obstacle(first, second)
-    joined = groups.joined(first, second, may_copy) if reason is None else Refusal(reason)
-    if isinstance(joined, Group) and joined.schedule is not None:
-        again = too_much_again(joined.schedule)
-        joined = joined if again is None else Refusal(again)
-    if isinstance(joined, Refusal):
-        return _Refused(first.targets[0], second.targets[0], joined.reason)
-    for group in (first, second):
-        groups.replace(group, joined)
-    return joined
-
-
-def _still_apart(groups: Groups, refusals: Iterable[_Refused]) -> tuple[str, ...]:
-    """The last refusal between any two of the groups that came of it."""
-    reasons: dict[tuple[Group, Group], str] = {}
-    for refusal in refusals:
-        one, other = groups.group_for(refusal.one), groups.group_for(refusal.other)
-        if one is not other:
-            pair = (one, other) if one.number < other.number else (other, one)
-            reasons[pair] = refusal.reason
-    return tuple(dict.fromkeys(f"{one} and {other} stay apart: {why}" for (one, other), why in reasons.items()))
-
-
 def _store_shared_reductions(groups: Groups) -> None:
     """A row reduction that several groups compute is stored by the first of them, or if that cannot, by one of its
     own."""
@@ -303,61 +207,3 @@ def _scheduled(found: Group | Refusal) -> Group:
     if isinstance(found, Refusal):
         raise CompilerBug(f"a fused kernel has no schedule: {found.reason}")
     return found
-
-
-# --- writing the module -------------------------------------------------------------------------------------
-
-
-def _written(module: Module, groups: Groups, refused: tuple[str, ...]) -> Outlined:
-    function = groups.function
-    base = re.sub("[^A-Za-z0-9_]", "_", function.name)
-    schedules: dict[str, Schedule] = {}
-    launches: list[Op] = []
-    views: dict[Value, list[Op]] = {}
-    for view in groups.views:
-        views.setdefault(view.operands[0], []).append(view)
-    _append_views(views, function.inputs, launches)
-    users = function.users()
-    missing = frozenset(op for op in function.ops if op.name == "reduce_max" and nan_returns(op, function, users))
-    for number, group in enumerate(groups.ordered()):
-        if group.schedule is None:
-            launches += group.ops
-            _append_views(views, group.stored, launches)
-            continue
-        name = f"{base}_{number}"
-        function_of_group = group.schedule.function.with_(name=name)
-        schedules[name] = replace(group.schedule, function=function_of_group, maxima=_maxima(groups, group),
-                                  missing=missing.intersection(function_of_group.ops))  # fmt: skip
-        launches.append(Op("launch", group.read, {"callee": name}, group.stored))
-        _append_views(views, group.stored, launches)
-    entry = function.with_(ops=tuple(launches))
-    others = [f for f in module.functions.values() if f.name != entry.name]
-    functions = (*others, *(schedule.function for schedule in schedules.values()), entry)
-    return Outlined(Module({f.name: f for f in functions}, entry.name), schedules, refused)
-
-
-def _maxima(groups: Groups, group: Group) -> Mapping[Value, Value]:
-    """The inputs of a kernel that another has computed as maxima of one of its inputs, and that run along the same
-    loops as that does, but for those that were reduced: the maxima of a square matrix may be read along either axis."""
-    assert group.schedule is not None
-    where, inputs = group.schedule.where, [*zip(group.schedule.function.inputs, group.read)]
-    found: dict[Value, Value] = {}
-    for value, original in inputs:
-        op = groups.producer.get(original)
-        if op is None or op.name != "reduce_max":
-            continue
-        reduced = reduced_axes(op)
-        for x, whole in inputs:
-            kept = tuple(axis for position, axis in enumerate(where[x]) if position not in reduced)
-            if whole is op.operands[0] and kept == where[value]:
-                found[value] = x
-    return found
-
-
-def _append_views(views: Mapping[Value, list[Op]], known: Iterable[Value], launches: list[Op]) -> None:
-    """Append the views of values that are in memory now, and the views of those."""
-    pending = list(known)
-    while pending:
-        for view in views.get(pending.pop(), ()):
-            launches.append(view)
-            pending.append(view.result)

@@ -1,132 +1,55 @@
 """Find the schedule of a set of operations that shall be one kernel, or the reason why there is none.
 
-In: a function of primitives (a kernel's body). Out: `Schedule` or `Refusal`. The analysis is one union-find over
-(value, axis) pairs: operations say which axes are the same loop.
+In: a function of primitives (a kernel's body). Out: `Schedule` or `Refusal`: the loops that the axes of its values are
+(`axes.py`), their order, what is reduced along which, and the rules that one loop nest must meet.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from ...ir.function import Function, Op, Value
-from ...ir.ops import FREE, WINDOWS, read_elsewhere
+from ...ir.ops import WINDOWS, read_elsewhere
 from ...ir.schedule import Refusal, Schedule
 from ...ir.types import DimLike
 from .across import sums_across
+from .axes import (
+    Axes,
+    Slot,
+    is_row_reduction,
+    is_unit_reshape,
+    is_whole_reduction,
+    join_axes,
+    long_axes,
+    reduced_axes,
+    values_in_order,
+)
 from .collapse import collapse
-
-Slot = tuple[Value, int]
-
-
-class Axes:
-    """Union-find of tensor axes. Axes of static size 1 take no part."""
-
-    def __init__(self) -> None:
-        self.parent: dict[Slot, Slot] = {}
-
-    def find(self, slot: Slot) -> Slot:
-        root = slot
-        while (above := self.parent.setdefault(root, root)) != root:
-            root = above
-        while self.parent[slot] != root:
-            self.parent[slot], slot = root, self.parent[slot]
-        return root
-
-    def join(self, a: Slot, b: Slot) -> None:
-        if a[0].type.shape[a[1]] != 1 and b[0].type.shape[b[1]] != 1:
-            self.parent[self.find(a)] = self.find(b)
-
-
-def is_unit_reshape(op: Op) -> bool:
-    """Whether a reshape only adds or drops axes of size 1."""
-    source, target = op.operands[0].type.shape, op.result.type.shape
-    return [d for d in source if d != 1] == [d for d in target if d != 1]
-
-
-def is_whole_reduction(op: Op) -> bool:
-    """Whether a reduction names every axis of its operand."""
-    return op.name.startswith("reduce_") and len(op.attributes["axes"]) == op.operands[0].type.rank
-
-
-def is_row_reduction(op: Op) -> bool:
-    return op.name.startswith("reduce_") and not is_whole_reduction(op)
-
-
-def reduced_axes(op: Op) -> tuple[int, ...]:
-    return tuple(axis % op.operands[0].type.rank for axis in op.attributes["axes"])
-
-
-def join_axes(op: Op, axes: Axes) -> None:
-    """Say which axes of the operands and results of one operation are the same loop."""
-    if op.name == "broadcast":
-        for axis, target in enumerate(op.attributes["dims"]):
-            axes.join((op.operands[0], axis), (op.result, target))
-    elif op.name == "transpose":
-        for axis, source in enumerate(op.attributes["permutation"]):
-            axes.join((op.operands[0], source), (op.result, axis))
-    elif op.name == "reshape":
-        pairs = zip(_long_axes(op.operands[0]), _long_axes(op.result))
-        for source, target in pairs:
-            axes.join((op.operands[0], source), (op.result, target))
-    elif is_row_reduction(op):
-        _join_kept(op.operands[0], reduced_axes(op), op.result, axes)
-    elif op.name == "gather":
-        _join_kept(op.operands[0], (op.attributes["axis"] % op.operands[0].type.rank,), op.result, axes)
-        for axis in range(op.result.type.rank):
-            axes.join((op.operands[1], axis), (op.result, axis))
-    elif op.name in WINDOWS:
-        for operand in op.operands:
-            for axis in range(operand.type.rank):
-                if axis != op.attributes["axis"]:
-                    axes.join((operand, axis), (op.result, axis))
-    elif op.name == "matmul":
-        left, right = op.operands
-        rows, inner_left = (1, 0) if op.attributes["transpose_left"] else (0, 1)
-        columns, inner_right = (0, 1) if op.attributes["transpose_right"] else (1, 0)
-        axes.join((left, rows), (op.result, 0))
-        axes.join((right, columns), (op.result, 1))
-        axes.join((left, inner_left), (right, inner_right))
-    elif op.name not in FREE and not is_whole_reduction(op):
-        values = [*op.operands, *op.results]
-        for value in values[1:]:
-            for axis in range(value.type.rank):
-                axes.join((values[0], axis), (value, axis))
-
-
-def slots_of(function: Function) -> Mapping[Value, tuple[Slot, ...]]:
-    """For each axis of each value, one that stands for all axes which are the same loop."""
-    axes = Axes()
-    for op in function.ops:
-        if op.name != "repeat":
-            join_axes(op, axes)
-    values = _values_in_order(function)
-    return {value: tuple(axes.find((value, axis)) for axis in range(value.type.rank)) for value in values}
-
-
-def _long_axes(value: Value) -> list[int]:
-    return [axis for axis, size in enumerate(value.type.shape) if size != 1]
-
-
-def _join_kept(operand: Value, removed: Iterable[int], result: Value, axes: Axes) -> None:
-    kept = [axis for axis in range(operand.type.rank) if axis not in removed]
-    for target, axis in enumerate(kept):
-        axes.join((operand, axis), (result, target))
+from .margins import refusal_of_margins, without_margins
 
 
 def schedule_of(function: Function, across: bool = False) -> Schedule | Refusal:
     """The schedule of `function`, whose operations are the body of one kernel. `across`: whether it may sum across its
     rows."""
+    found = _schedule_of(function, across, {})
+    if isinstance(found, Refusal) and (margins := (inside := without_margins(function))[1]):
+        within = _schedule_of(inside[0], False, margins)
+        return found if isinstance(within, Refusal) else within
+    return found
+
+
+def _schedule_of(function: Function, across: bool, margins: Mapping[Value, Op]) -> Schedule | Refusal:
     axes = Axes()
     for op in function.ops:
         if op.name == "reshape" and not is_unit_reshape(op):
             return Refusal(f"reshape of {op.operands[0].type} to {op.result.type} regroups elements")
         join_axes(op, axes)
-    found = _scheduled(function, axes, across)
+    found = _scheduled(function, axes, across, margins)
     alike = _like_columns(function, axes) if isinstance(found, Refusal) else []
     for slot, other in alike:
         axes.join(slot, other)
-    together = _scheduled(function, axes, across) if alike else found
+    together = _scheduled(function, axes, across, margins) if alike else found
     return found if isinstance(together, Refusal) else together
 
 
@@ -138,15 +61,15 @@ def _like_columns(function: Function, axes: Axes) -> list[tuple[Slot, Slot]]:
     for op in filter(is_row_reduction, function.ops):
         value, reduced = op.operands[0], reduced_axes(op)
         columns = [(value, axis) for axis in reduced if value.type.shape[axis] != 1]
-        rows = {axes.find((value, axis)) for axis in _long_axes(value) if axis not in reduced}
+        rows = {axes.find((value, axis)) for axis in long_axes(value) if axis not in reduced}
         alike = (frozenset(rows), *(value.type.shape[axis] for _, axis in columns))
         pairs = zip(columns, first.setdefault(alike, columns))
         found += [(slot, other) for slot, other in pairs if axes.find(slot) != axes.find(other)]
     return found
 
 
-def _scheduled(function: Function, axes: Axes, across: bool) -> Schedule | Refusal:
-    values = _values_in_order(function)
+def _scheduled(function: Function, axes: Axes, across: bool, margins: Mapping[Value, Op]) -> Schedule | Refusal:
+    values = values_in_order(function)
     order = _axis_order(function, values, axes)
     numbers = {root: number for number, root in enumerate(order)}
     where: dict[Value, tuple[int | None, ...]] = {}
@@ -158,23 +81,16 @@ def _scheduled(function: Function, axes: Axes, across: bool) -> Schedule | Refus
         if len(used) != len(set(used)):
             return Refusal(f"%{value.name} would run along one loop twice (a matrix and its transpose?)", True)
     sizes: list[DimLike] = [root[0].type.shape[root[1]] for root in order]
-    return collapse(_classify(function, where, sizes, across))
-
-
-def _values_in_order(function: Function) -> list[Value]:
-    values = list(function.inputs)
-    for op in function.ops:
-        values += op.results
-    return list(dict.fromkeys(values))
+    return collapse(_classify(function, where, sizes, across, margins))
 
 
 def _axis_order(function: Function, values: list[Value], axes: Axes) -> list[Slot]:
     """Loops from outer to inner: as the memory of the widest input or output lies, then the next, ..."""
     stored = (*function.inputs, *function.outputs)
     order: list[Slot] = []
-    for value in sorted(dict.fromkeys([*stored, *values]), key=lambda v: -len(_long_axes(v))):
+    for value in sorted(dict.fromkeys([*stored, *values]), key=lambda v: -len(long_axes(v))):
         position = 0
-        for axis in _long_axes(value):
+        for axis in long_axes(value):
             root = axes.find((value, axis))
             if root in order:
                 position = order.index(root) + 1
@@ -185,8 +101,9 @@ def _axis_order(function: Function, values: list[Value], axes: Axes) -> list[Slo
 
 
 def _classify(
-    function: Function, where: dict[Value, tuple[int | None, ...]], sizes: list[DimLike], may_sum_across: bool
-) -> Schedule | Refusal:
+    function: Function, where: dict[Value, tuple[int | None, ...]], sizes: list[DimLike], may_sum_across: bool,
+    margins: Mapping[Value, Op],
+) -> Schedule | Refusal:  # fmt: skip
     """Grains, stages, and the rules that one loop nest must meet."""
     varies = {value: frozenset(axis for axis in own if axis is not None) for value, own in where.items()}
     # Shape-only operations make values that repeat: what a value depends on is what its operands depend on.
@@ -249,8 +166,9 @@ def _classify(
         columns = _columns_without_reductions(looped, {varies[v] for v in used})
     rows = looped - columns
     schedule = Schedule(function, tuple(sizes), looped, columns, where, depends, stage, tuple(rows_reduced),
-                        tuple(whole), frozenset(finish), matmul, across)  # fmt: skip
-    return _refusal(schedule, varies, rows) or _with_full_outputs(schedule, varies)
+                        tuple(whole), frozenset(finish), matmul, across, margins=margins)  # fmt: skip
+    found = _refusal(schedule, varies, rows) or _with_full_outputs(schedule, varies)
+    return found if isinstance(found, Refusal) else refusal_of_margins(found) or found
 
 
 def _refuse_elsewhere(op: Op, stage: Mapping[Value, int], multiplied: Collection[Value]) -> Refusal | None:

@@ -216,8 +216,8 @@ def _moves(fused: Fused, variant: Variant, device: DeviceInfo, sizes: Mapping[st
     for name, values in buffers.items():
         yield from _reads(schedule, variant, loops, name, values)
     for value in schedule.function.outputs:
-        size = bytes_of(value, value, sizes)
-        yield Move(fused.buffers[value], WRITTEN, size, _formula(value, value))
+        stored = schedule.in_memory(value)
+        yield Move(fused.buffers[value], WRITTEN, bytes_of(stored, stored, sizes), _formula(stored, stored))
     for buffer in variant.temporaries:
         yield Move(buffer.name, HANDED, 2 * evaluate_integer(buffer.size, sizes) * ITEM_SIZE[buffer.dtype])
 

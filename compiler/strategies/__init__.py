@@ -14,6 +14,8 @@ elements of elementwise operands at that place before, and nobody reads those el
 `SUMS_ACROSS = ("cpu",)` says: on devices of these kinds it can do sums across the rows (`Schedule.across`), as
 `fusion/across.py` lets them be.
 
+`MARGINS = True` says: it stores rows within longer ones, and what is beside them (`Schedule.margins`).
+
 Adding a file adds a strategy: it is found by its name, joins the choice, the tuner's candidates and the agreement
 tests. One that reads figures of its own by `fused.setting(name, figure)` may say which others are worth measuring:
 
@@ -59,6 +61,8 @@ def _refusal(strategy: ModuleType, fused: Fused, device: DeviceInfo) -> str | No
         return "it has a matrix product" if multiplies else "it has no matrix product"
     if fused.schedule.across and device.kind not in getattr(strategy, "SUMS_ACROSS", ()):
         return "it sums across rows"
+    if fused.schedule.margins and not getattr(strategy, "MARGINS", False):
+        return "rows are stored with margins"
     return strategy.applies(fused, device)
 
 

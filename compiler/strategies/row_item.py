@@ -23,8 +23,8 @@ from ..emission.vectors import past_cache, vector_width
 from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, with_finish
 from ..rows.margins import store_margins
 from ..rows.ownership import items_for, own_share, point_of
-from ..rows.pass_order import costly_values
 from ..rows.picked import fetch_picked
+from ..rows.row_costs import fetched_apart
 from ..rows.shared_lines import past_cache_over_lines, rows_together, sweep_over_lines
 from ..rows.stages import FEW_PASSES, Kept, Stage, arrays_of, waiting_values
 from ..rows.sweep import Track, sweep, waiting_rows, work_of
@@ -34,12 +34,8 @@ MARGINS = True
 UNROLL = 4
 PRIVATE_BYTES = 256 * 1024
 """The longest row kept between passes: a quarter of a second-level cache of 1 MiB."""
-SHORT_SUM = 0.3
-"""Of an element of a short row that is only added up: the driver's scalars beside vectors across the rows, which fetch
-every lane for itself, take 0.37 to 0.62 of the time (sums of 2 to 6; of products of 3 and 7), 1.05 (products of 5)."""
-SHORT_COSTLY = 1.6
-"""Times the steps of a short row with costly functions: for a few lanes they take as long as for all of them (sums of
-exponentials of 3 to 11: 1.8 to 3.7 of vectors across the rows)."""
+USUAL_LENGTH = 256
+"""Of rows whose length has a name."""
 
 
 def applies(fused: Fused, device: DeviceInfo) -> str | None:
@@ -59,27 +55,23 @@ def column_axis(schedule: Schedule) -> int:
 
 
 def cost(fused: Fused, device: DeviceInfo) -> float:
-    """Vectors along the row cost one step each, the last one as much as the others. A pass over a row costs half a
-    step more, for its horizontal reductions, and so do sums over what the rows give. Rows shorter than a vector of the
-    device are apart: those that are only added up cost less, and costly functions of a few lanes as much as of all."""
+    """Vectors along the row cost one step each, the last one as much as the others, and so does what a row gives, for
+    each row by itself. Where columns are no neighbours in memory every lane fetches for itself."""
     schedule = fused.schedule
     axis = column_axis(schedule)
     columns = schedule.axes[axis]
-    length = max(1, columns) if isinstance(columns, int) else 256
+    length = max(1, columns) if isinstance(columns, int) else USUAL_LENGTH
     width = vector_width(schedule, device, columns)
-    passes = len(fused.stages) + any(stage.row_sums for stage in fused.stages)
-    if not is_contiguous(schedule, axis):
-        return 1.0 + 0.5 * passes / length
-    along = (-(-length // width) + 0.5 * passes) / length
-    if device.kind == "gpu" or length >= device.vector_width:
-        return along
-    if costly_values(schedule):
-        return SHORT_COSTLY * along
-    return (
-        min(along, SHORT_SUM)
-        if passes == 1 and all(op.name == "reduce_sum" for op in schedule.row_reductions)
-        else along
-    )
+    vectors = -(-length // width)
+    if not schedule.reduced:
+        along = vectors + 0.5 * len(fused.stages) + 0.5 * any(stage.row_sums for stage in fused.stages)
+        return along / length if is_contiguous(schedule, axis) else 1.0 + 0.5 / length
+    work = fused.row_costs
+    row = vectors * work.element + work.of_one_row(width)
+    row += length * work.memory / vector_width(schedule, device)
+    if width > 1:
+        row += length * fetched_apart(schedule, fused.stages, lambda value: _stride_is_one(schedule, value, axis))
+    return row / (length * work.step)
 
 
 def is_contiguous(schedule: Schedule, axis: int) -> bool:
@@ -141,7 +133,7 @@ def _variant(
             sweep_over_lines(emitter, inside, stage, row, own.end, row_axes, axis, width, UNROLL, totals)
         else:
             _pass(fused, emitter, inside, point, axis, width, stage, stages, kept, totals, nontemporal)
-        store_margins(emitter, inside, stage.element_outputs, point, axis, width)
+        store_margins(emitter, inside, stage.element_outputs, point, axis, vector_width(schedule, device))
         rows_done.emit(inside, point, stage, row)
     scope.statements.append(For(row, own.first, own.end, integer(1), tuple(inside.statements)))
     sums = {group.op: fold(emitter, scope, group, True) for group in (*totals, *rows_done.totals)}

@@ -53,7 +53,7 @@ def tune(
     for name in kernels_in_turn(compiled.program, sizes):
         fused = compiled.lowered.fused[name]
         options[name] = candidates(fused, device.info, compiled.strategy)
-        keys[name] = kernel_key(device, fused.schedule.function, sizes, options[name])
+        keys[name] = kernel_key(device, fused.schedule.written, sizes, options[name])
     shares = {name: share_key(device, key, keys.values()) for name, key in keys.items()}
     before = {name: found for name, key in keys.items() if (found := recall(key, options[name])) is not None}
     unfinished = {

@@ -1,0 +1,202 @@
+"""Rows that are stored within longer ones: gradients of losses of some columns, on every executor and strategy."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from device_runs import Runner, agree
+from functions import PLAIN, evaluate, passes
+
+import lossc
+from lossc.compiler import compile_module
+from lossc.compiler.reports.traffic import HANDED, traffic
+from lossc.compiler.strategies import strategies
+from lossc.ir.parser import parse
+from lossc.ir.printer import print_module
+from lossc.ir.target import CPU_AVX512, GPU_GENERIC, DeviceInfo
+from lossc.ir.types import dim_value, numpy_dtype
+from lossc.runtime.device import Device
+from lossc.runtime.simulate import Counts, simulate
+
+
+def loss_of_columns(columns: int | str, start: int | str, stop: int | str, loss: str = "", dtype: str = "f32") -> str:
+    """A loss of `x[:, start:stop]`, and its gradient by x."""
+    loss = loss or "%loss = cross_entropy_loss %y, %t"
+    return f"""func @f(%x: {dtype}[N, {columns}], %t: i32[N]) -> (%loss: f32[1], %g: {dtype}[N, {columns}]) {{
+      %y = slice %x {{axis = 1, start = {start}, stop = {stop}}}
+      {loss}
+      %g = grad %loss, %x
+      return %loss, %g
+    }}"""
+
+
+CASTED = """%wide = cast %y {dtype = f32}
+      %loss = cross_entropy_loss %wide, %t"""
+SUMS = """%s = softplus %y
+      %sum = reduce_sum %s {axes = [0, 1]}
+      %loss = reshape %sum {shape = [1]}"""
+OF_SOFTMAX = """%s = softmax %y
+      %loss = mse_loss %s, %t"""
+
+ONE_KERNEL = {
+    "in the middle": loss_of_columns(100, 13, 97),
+    "in front": loss_of_columns(100, 0, 84),
+    "at the end": loss_of_columns(100, 17, 100),
+    "of whole vectors": loss_of_columns(160, 32, 128),
+    "of whole lines, shifted": loss_of_columns(160, 33, 129),
+    "little margins": loss_of_columns(90, 1, 87),
+    "little rows": loss_of_columns(30, 20, 23),
+    "a vector": loss_of_columns(48, 9, 25),
+    "two columns": loss_of_columns(21, 5, 7),
+    "large margins": loss_of_columns(3000, 1490, 1507),
+    "long rows": loss_of_columns(70000, 21, 69000),
+    "thirds": loss_of_columns("3*C", "C", "2*C", OF_SOFTMAX).replace("%t: i32[N]", "%t: f32[N, C]"),
+    "doubles": loss_of_columns(70, 3, 68, "%loss = log_cosh_loss %y, %y", "f64").replace("loss: f32", "loss: f64"),
+    "halves": loss_of_columns(100, 13, 97, CASTED, "f16"),
+    "short floats": loss_of_columns(100, 13, 97, CASTED, "bf16"),
+    "no row reductions": loss_of_columns(100, 13, 97, SUMS),
+    "more axes": """func @f(%x: f32[N, 3, 50], %t: i32[N, 3]) -> (%loss: f32[1], %g: f32[N, 3, 50]) {
+      %y = slice %x {axis = 2, start = 9, stop = 41}
+      %loss = cross_entropy_loss %y, %t {axis = 2}
+      %g = grad %loss, %x
+      return %loss, %g
+    }""",
+    "a constant beside": """func @f(%x: f32[N, 50], %w: f32[N, 41]) -> (%p: f32[N, 80], %m: f32[N]) {
+      %y = slice %x {axis = 1, start = 9}
+      %s = softmax %y
+      %e = mul %s, %w
+      %p = pad %e {axis = 1, before = 7, after = 32, value = -1.5}
+      %m = reduce_sum %e {axes = [1]}
+      return %p, %m
+    }""",
+    "two results": """func @f(%x: f32[N, 50], %z: f32[N, 50]) -> (%p: f32[N, 53], %q: f32[N, 59]) {
+      %s = softmax %x
+      %e = mul %s, %z
+      %p = pad %s {axis = 1, before = 2, after = 1, value = 2.5}
+      %q = pad %e {axis = 1, before = 9}
+      return %p, %q
+    }""",
+}
+"""Functions that become one kernel, with the fewest bytes."""
+
+ELSEWHERE = {
+    "one column": loss_of_columns(21, 5, 6, SUMS),
+    "margins of pixels": """func @f(%x: f32[N, 9, 4, 6], %t: i32[N, 4, 6]) -> (%loss: f32[1], %g: f32[N, 9, 4, 6]) {
+      %y = slice %x {axis = 1, start = 1, stop = 7}
+      %loss = cross_entropy_loss %y, %t
+      %g = grad %loss, %x
+      return %loss, %g
+    }""",
+    "margins of rows": """func @f(%x: f32[12, 40]) -> (%loss: f32[1], %g: f32[12, 40]) {
+      %y = slice %x {axis = 0, start = 2, stop = 9}
+      %m = logsumexp %y {axis = 1}
+      %sum = reduce_sum %m {axes = [0]}
+      %loss = reshape %sum {shape = [1]}
+      %g = grad %loss, %x
+      return %loss, %g
+    }""",
+    "within and as it is": """func @f(%x: f32[N, 50]) -> (%s: f32[N, 50], %p: f32[N, 59]) {
+      %s = softmax %x
+      %p = pad %s {axis = 1, before = 9}
+      return %s, %p
+    }""",
+    "read as well": """func @f(%x: f32[N, 50], %z: f32[N, 59]) -> (%q: f32[N, 59], %p: f32[N, 59]) {
+      %s = softmax %x
+      %p = pad %s {axis = 1, before = 9}
+      %q = mul %p, %z
+      return %q, %p
+    }""",
+}
+"""Functions that store their margins in other ways."""
+
+CASES = {**ONE_KERNEL, **ELSEWHERE}
+
+
+def _given(text: str) -> list[dict[str, np.ndarray]]:
+    random, inputs = np.random.default_rng(3), parse(text).entry.inputs
+    found = []
+    for size in (1, 5, 33):
+        arrays = {}
+        for value in inputs:
+            shape = tuple(dim_value(dim, {"N": size, "C": 4 * size + 3}) for dim in value.type.shape)
+            draw = random.integers(0, 2, shape) if value.type.dtype == "i32" else random.normal(size=shape)
+            arrays[value.name] = draw.astype(numpy_dtype(value.type.dtype))
+        found.append(arrays)
+    return found
+
+
+def _bound(name: str) -> float:
+    return 1e-2 if name in ("halves", "short floats") else 5e-5
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_kernels_agree_with_the_interpreter(name: str, device: Device):
+    agree(Runner(CASES[name], device), CASES[name], _given(CASES[name]), _bound(name))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_everything_is_stored_whatever_lay_there(name: str, device: Device):
+    runner, arrays = Runner(CASES[name], device), _given(CASES[name])[-1]
+    assert runner.executable is not None
+    found = runner(**arrays)
+    there = {output: lossc.empty(array.shape, array.dtype) for output, array in found.items()}
+    for array in there.values():
+        array[:] = 77
+    runner.executable(arrays, out=there)
+    for output, array in there.items():
+        np.testing.assert_array_equal(array, found[output], err_msg=output)
+
+
+@pytest.mark.parametrize("name", ONE_KERNEL)
+@pytest.mark.parametrize("info", [CPU_AVX512, replace(GPU_GENERIC, has_f64=True)], ids=["cpu", "gpu"])
+def test_one_kernel_moves_the_fewest_bytes(name: str, info: DeviceInfo):
+    compiled = compile_module(parse(ONE_KERNEL[name]), info)
+    assert len(compiled.program.steps) == 1
+    found = traffic(compiled, {"N": 33, "C": 135})
+    # Of 33 rows some are still in the cache when their next pass begins, if they are not that long.
+    assert name == "long rows" or found.bytes - found.because(HANDED) == found.fewest
+
+
+@pytest.mark.parametrize("strategy", [name for name, module in strategies().items() if hasattr(module, "MARGINS")])
+@pytest.mark.parametrize("info", [CPU_AVX512, GPU_GENERIC], ids=["cpu", "gpu"])
+def test_simulated_kernels_of_every_strategy(strategy: str, info: DeviceInfo):
+    """In memory that is poisoned before."""
+    ran = set()
+    for name, text in CASES.items():
+        if "f64" in text and not info.has_f64:
+            continue
+        compiled = compile_module(parse(text), info, strategy)
+        arrays = _given(text)[1]
+        if strategy in {choice.strategy for choice in compiled.lowered.choices.values()}:
+            ran.add(name)
+            reference = passes(parse(text).entry, PLAIN)
+            for array, wanted in zip(simulate(compiled.program, arrays), evaluate(reference, arrays)):
+                np.testing.assert_allclose(array, wanted, rtol=_bound(name), atol=2e-6, err_msg=name)
+    assert ran & ONE_KERNEL.keys() or (strategy, info.kind) in (("row-item", "gpu"), ("row-pipeline", "gpu"))
+
+
+def test_loads_and_stores_are_those_of_the_certificate():
+    """A window is read once, a row with its margins stored once."""
+    compiled, counts = compile_module(parse(loss_of_columns(160, 32, 128)), CPU_AVX512), Counts()
+    arrays = _given(loss_of_columns(160, 32, 128))[-1]
+    simulate(compiled.program, arrays, counts=counts)
+    assert (counts.bytes_read["x"], counts.bytes_written["g"]) == (33 * 96 * 4, 33 * 160 * 4)
+    assert counts.bytes_stored["g"] == counts.bytes_written["g"]
+
+
+def test_a_strategy_without_margins_is_not_eligible():
+    compiled = compile_module(parse(loss_of_columns(30, 10, 20)), CPU_AVX512)
+    (choice,) = compiled.lowered.choices.values()
+    assert choice.against["short-rows"] == choice.against["row-lanes"] == "rows are stored with margins"
+
+
+def test_a_kernel_with_margins_reads_back():
+    """As text it is an ordinary kernel, whose last operation is `pad`."""
+    compiled = compile_module(parse(loss_of_columns(100, 13, 97)), CPU_AVX512)
+    text = print_module(compiled.outlined.module)
+    again = compile_module(parse(text), CPU_AVX512)
+    assert print_module(again.outlined.module) == text
+    (schedule,) = again.outlined.schedules.values()
+    assert [op.name for op in schedule.margins.values()] == ["pad"]
