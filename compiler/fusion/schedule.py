@@ -26,30 +26,31 @@ from .axes import (
     values_in_order,
 )
 from .collapse import collapse
-from .margins import refusal_of_margins, without_margins
+from .margins import refusal_of_margins, without_windows
 
 
 def schedule_of(function: Function, across: bool = False) -> Schedule | Refusal:
     """The schedule of `function`, whose operations are the body of one kernel. `across`: whether it may sum across its
     rows."""
     found = _schedule_of(function, across, {})
-    if isinstance(found, Refusal) and (margins := (inside := without_margins(function))[1]):
-        within = _schedule_of(inside[0], False, margins)
+    if isinstance(found, Refusal):
+        inside, windows = without_windows(function)
+        within = _schedule_of(inside, False, windows) if windows else found
         return found if isinstance(within, Refusal) else within
     return found
 
 
-def _schedule_of(function: Function, across: bool, margins: Mapping[Value, Op]) -> Schedule | Refusal:
+def _schedule_of(function: Function, across: bool, windows: Mapping[Value, Op]) -> Schedule | Refusal:
     axes = Axes()
     for op in function.ops:
         if op.name == "reshape" and not is_unit_reshape(op):
             return Refusal(f"reshape of {op.operands[0].type} to {op.result.type} regroups elements")
         join_axes(op, axes)
-    found = _scheduled(function, axes, across, margins)
+    found = _scheduled(function, axes, across, windows)
     alike = _like_columns(function, axes) if isinstance(found, Refusal) else []
     for slot, other in alike:
         axes.join(slot, other)
-    together = _scheduled(function, axes, across, margins) if alike else found
+    together = _scheduled(function, axes, across, windows) if alike else found
     return found if isinstance(together, Refusal) else together
 
 
@@ -68,7 +69,7 @@ def _like_columns(function: Function, axes: Axes) -> list[tuple[Slot, Slot]]:
     return found
 
 
-def _scheduled(function: Function, axes: Axes, across: bool, margins: Mapping[Value, Op]) -> Schedule | Refusal:
+def _scheduled(function: Function, axes: Axes, across: bool, windows: Mapping[Value, Op]) -> Schedule | Refusal:
     values = values_in_order(function)
     order = _axis_order(function, values, axes)
     numbers = {root: number for number, root in enumerate(order)}
@@ -81,7 +82,7 @@ def _scheduled(function: Function, axes: Axes, across: bool, margins: Mapping[Va
         if len(used) != len(set(used)):
             return Refusal(f"%{value.name} would run along one loop twice (a matrix and its transpose?)", True)
     sizes: list[DimLike] = [root[0].type.shape[root[1]] for root in order]
-    return collapse(_classify(function, where, sizes, across, margins))
+    return collapse(_classify(function, where, sizes, across, windows))
 
 
 def _axis_order(function: Function, values: list[Value], axes: Axes) -> list[Slot]:
@@ -102,7 +103,7 @@ def _axis_order(function: Function, values: list[Value], axes: Axes) -> list[Slo
 
 def _classify(
     function: Function, where: dict[Value, tuple[int | None, ...]], sizes: list[DimLike], may_sum_across: bool,
-    margins: Mapping[Value, Op],
+    windows: Mapping[Value, Op],
 ) -> Schedule | Refusal:  # fmt: skip
     """Grains, stages, and the rules that one loop nest must meet."""
     varies = {value: frozenset(axis for axis in own if axis is not None) for value, own in where.items()}
@@ -166,7 +167,7 @@ def _classify(
         columns = _columns_without_reductions(looped, {varies[v] for v in used})
     rows = looped - columns
     schedule = Schedule(function, tuple(sizes), looped, columns, where, depends, stage, tuple(rows_reduced),
-                        tuple(whole), frozenset(finish), matmul, across, margins=margins)  # fmt: skip
+                        tuple(whole), frozenset(finish), matmul, across, windows=windows)  # fmt: skip
     found = _refusal(schedule, varies, rows) or _with_full_outputs(schedule, varies)
     return found if isinstance(found, Refusal) else refusal_of_margins(found) or found
 

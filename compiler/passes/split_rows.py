@@ -26,7 +26,7 @@ from ...ir.repeat import is_piece, make_repeat
 from ...ir.tensor import Tensor
 from ...ir.types import ITEM_SIZE, DimLike, dim_names, named
 from ..functions import with_names_of, without_dead
-from ..fusion.schedule import Axes, join_axes, reduced_axes
+from ..fusion.axes import Axes, join_axes, reduced_axes
 
 
 def split_rows(module: Module) -> Module:
