@@ -10,15 +10,13 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ..ir.arithmetic import add, div, integer, maximum, minimum, mul
+from ..ir.arithmetic import integer, maximum, minimum
 from ..ir.diagnostics import CompilerBug, Limitation
 from ..ir.function import Function, Op, Value
-from ..ir.kernel import Expr
 from ..ir.names import distinct
 from ..ir.program import STATUS, Beside, Buffer, Check, Program, Repeat, Step, Variant, root_of
-from ..ir.repeat import PIECE_ROWS
 from ..ir.target import DeviceInfo
-from ..ir.types import ITEM_SIZE, DimLike, bind_dim, dim_names, multiply_dims
+from ..ir.types import ITEM_SIZE, bind_dim, dim_names
 from .block_by_block import block_by_block
 from .checks.kernel import check_kernel
 from .checks.program import check_program
@@ -28,7 +26,7 @@ from .fused import Fused
 from .fusion.outline import Outlined
 from .lone_item import joined, with_lone_item
 from .overwriting import is_read_in_place, overwrites
-from .pieces import move_to_piece
+from .pieces import elements_per_row, has_rows, rows_at_a_time, step_of_pieces
 from .side_by_side import side_by_side
 from .strategies import choose, lower_with, stores_once
 
@@ -195,31 +193,30 @@ class _Lowering:
         first, first_check = len(self.steps), len(self.checks)
         self.function(function)
         # A view of something cut is cut as well.
-        cut = {value for value in outside if _rows_in(value, step)}
+        cut = {value for value in outside if has_rows(value, step)}
         for value, source in views.items():
             cut |= {value} if source in cut else set()
-        row_elements = {self.names[value]: _per_row(value, step) for value in cut}
+        row_elements = {self.names[value]: elements_per_row(value.type.shape, step) for value in cut}
         pairs = tuple((self.names[old], self.names[new]) for old, new in waiting)
         held = [value for value in inside if value not in views]
-        bytes_a_row = [_bytes(_per_row(value, step), value) for value in held if _rows_in(value, step)]
-        fixed = [_bytes(size_of(multiply_dims(value.type.shape)), value) for value in held if not _rows_in(value, step)]
         budget = op.attributes["budget"] * KERNELS_LEAVE // 16 - self.scratch(self.steps[first:])
-        most = _rows_at_a_time(_total([integer(budget), *(mul(integer(-1), size) for size in fixed)]), bytes_a_row)
+        most = rows_at_a_time(budget, held, step)
         rows = size_of(op.attributes["rows"][0])
         for earlier in self.repeats:
             # What shares memory has as many rows.
             most = minimum(most, earlier.most) if earlier.rows == rows else most
-        self._share([self.names[value] for value in held if _rows_in(value, step)])
+        self._share([self.names[value] for value in held if has_rows(value, step)])
         self.repeats.append(Repeat(rows, most, step, start, pairs))
         number = len(self.repeats) - 1
         # A check is of all rows, and shows what is still there after the last piece.
-        checked = {check.slot: _elements_per_row(check.shape, step) for check in self.checks[first_check:]}
+        checked = {check.slot: elements_per_row(check.shape, step) for check in self.checks[first_check:]}
         self.checks[first_check:] = [
             replace(check, shape=tuple(bind_dim(dim, {step: op.attributes["rows"][0]}) for dim in check.shape),
                     value_buffer=check.value_buffer if check.value_buffer in row_elements else None)
             for check in self.checks[first_check:]
         ]  # fmt: skip
-        self.steps[first:] = [_moved(inner, number, start, row_elements, checked) for inner in self.steps[first:]]
+        inside_pieces = self.steps[first:]
+        self.steps[first:] = [step_of_pieces(s, number, start, row_elements, checked) for s in inside_pieces]
 
     def _share(self, names: Sequence[str]) -> None:
         """Have the temporaries `names` of a repeat lie where those of a repeat before it lay: the same pieces of rows,
@@ -235,46 +232,6 @@ class _Lowering:
             place = self.buffers[other]
             self.buffers[other] = replace(place, size=maximum(place.size, mine.size))
             self.buffers[name] = replace(mine, alias_of=other)
-
-
-def _moved(step: Step, repeat: int, start: str, row_elements: Mapping[str, Expr], checked: Mapping[int, Expr]) -> Step:
-    variants = (
-        replace(variant, launches=tuple(move_to_piece(launch, start, row_elements, checked)
-                                        for launch in variant.launches))
-        for variant in step.variants
-    )  # fmt: skip
-    return replace(step, variants=tuple(variants), repeat=repeat)
-
-
-def _rows_at_a_time(budget: Expr, bytes_a_row: Sequence[Expr]) -> Expr:
-    """As many rows as have their temporaries within the budget, a multiple of PIECE_ROWS and no fewer than that."""
-    unit = integer(PIECE_ROWS)
-    each = mul(unit, maximum(integer(1), _total(bytes_a_row)))
-    return mul(unit, maximum(integer(1), div(maximum(integer(0), budget), each)))
-
-
-def _bytes(elements: Expr, value: Value) -> Expr:
-    return mul(elements, integer(ITEM_SIZE[value.type.dtype]))
-
-
-def _total(terms: Iterable[Expr]) -> Expr:
-    total: Expr = integer(0)
-    for term in terms:
-        total = add(total, term)
-    return total
-
-
-def _rows_in(value: Value, step: str) -> bool:
-    return any(step in dim_names(dim) for dim in value.type.shape)
-
-
-def _per_row(value: Value, step: str) -> Expr:
-    """How many elements of a value belong to one row."""
-    return _elements_per_row(value.type.shape, step)
-
-
-def _elements_per_row(shape: tuple[DimLike, ...], step: str) -> Expr:
-    return size_of(bind_dim(multiply_dims(shape), {step: 1}))
 
 
 def _results(function: Function) -> list[Value]:

@@ -1,24 +1,72 @@
-"""Launches of a repeated function: their kernels find one piece of the rows in buffers that hold all of them.
+"""Steps of a repeated function: how many rows a piece has, and how kernels find one in buffers that hold all rows.
 
-In: a launch whose kernel takes each buffer as if it began with the piece. Out: the same launch with a scalar argument,
-the piece's first row, and with every index into such a buffer, and every position that a check reports, moved on by the
+In: a step whose kernels take each buffer as if it began with the piece. Out: the same step with a scalar argument, the
+piece's first row, and with every index into such a buffer, and every position that a check reports, moved on by the
 rows before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, TypeVar
 
-from ..ir.arithmetic import add, index_var, integer, minimum, mul
+from ..ir.arithmetic import add, div, index_var, integer, maximum, minimum, mul
+from ..ir.function import Value
 from ..ir.kernel import Apply, AtomicMin, Expr, Load, Prefetch, Splat, Store, Var, walk_expressions, walk_statements
-from ..ir.program import CHECK_HOLDS, Launch
+from ..ir.program import CHECK_HOLDS, Launch, Step
+from ..ir.repeat import PIECE_ROWS
+from ..ir.types import ITEM_SIZE, DimLike, bind_dim, dim_names, multiply_dims
+from .emission.points import size_of
 
 Node = TypeVar("Node")
 
 
-def move_to_piece(launch: Launch, start: str, row_elements: Mapping[str, Expr], checked: Mapping[int, Expr]) -> Launch:
+def has_rows(value: Value, step: str) -> bool:
+    """Whether a value of a repeated function has the rows of a piece, which are `step`."""
+    return any(step in dim_names(dim) for dim in value.type.shape)
+
+
+def elements_per_row(shape: tuple[DimLike, ...], step: str) -> Expr:
+    """How many elements of a shape belong to one row."""
+    return size_of(bind_dim(multiply_dims(shape), {step: 1}))
+
+
+def rows_at_a_time(budget: int, held: Sequence[Value], step: str) -> Expr:
+    """As many rows as have what is `held` of them within a budget of bytes, beside what is held of no row: a multiple
+    of PIECE_ROWS and no fewer than that."""
+    of_rows = [_bytes(elements_per_row(v.type.shape, step), v) for v in held if has_rows(v, step)]
+    fixed = [_bytes(size_of(multiply_dims(v.type.shape)), v) for v in held if not has_rows(v, step)]
+    left = _total([integer(budget), *(mul(integer(-1), size) for size in fixed)])
+    unit = integer(PIECE_ROWS)
+    each = mul(unit, maximum(integer(1), _total(of_rows)))
+    return mul(unit, maximum(integer(1), div(maximum(integer(0), left), each)))
+
+
+def _bytes(elements: Expr, value: Value) -> Expr:
+    return mul(elements, integer(ITEM_SIZE[value.type.dtype]))
+
+
+def _total(terms: Iterable[Expr]) -> Expr:
+    total: Expr = integer(0)
+    for term in terms:
+        total = add(total, term)
+    return total
+
+
+def step_of_pieces(
+    step: Step, repeat: int, start: str, row_elements: Mapping[str, Expr], checked: Mapping[int, Expr]
+) -> Step:
+    """`step` as one of `repeat`, with its launches moved to the piece that begins with row `start`."""
+    variants = (
+        replace(variant, launches=tuple(_move_to_piece(launch, start, row_elements, checked)
+                                        for launch in variant.launches))
+        for variant in step.variants
+    )  # fmt: skip
+    return replace(step, variants=tuple(variants), repeat=repeat)
+
+
+def _move_to_piece(launch: Launch, start: str, row_elements: Mapping[str, Expr], checked: Mapping[int, Expr]) -> Launch:
     """`launch` with indices into the buffers of `row_elements` moved on by `start` rows of so many elements, and so the
     positions in the status words of `checked`."""
     moved = {
