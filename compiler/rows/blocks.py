@@ -18,7 +18,6 @@ from ...ir.kernel import (
     Const,
     Declare,
     Expr,
-    For,
     Iota,
     Load,
     Prefetch,
@@ -35,6 +34,7 @@ from ..emission.points import Lanes, Point, product, size_of, split_rows, widen
 from ..emission.reductions import Accumulators, accumulate
 from .ends import end_of_columns
 from .stages import Stage
+from .strips import ColumnLoop, Strips
 from .sweep import Work, lockstep, visit
 
 COLUMNS_PICKED = 64
@@ -142,7 +142,7 @@ def picked_in_passing(schedule: Schedule, stages: Sequence[Stage], columns: int)
         if op.name != "gather" or schedule.varies[op.operands[0]] != schedule.looped:
             continue
         source, _ = op.operands
-        axis = schedule.where[source][op.attributes["axis"] % source.type.rank]
+        axis = schedule.axis_of(op, source)
         one_a_row = schedule.varies[op.result] == frozenset(schedule.rows) and axis == schedule.columns[0]
         number = next((stage.number for stage in stages if stage.needs(source)), None)
         if not one_a_row or number is None or schedule.varies[op.operands[1]] != frozenset(schedule.rows):
@@ -168,18 +168,18 @@ def visit_columns(
     for variable, a in zip(variables, schedule.columns):
         flat = add(mul(flat, size_of(schedule.axes[a])), variable)
     column = dict(zip(schedule.columns, variables))
+    sizes = [schedule.axes[a] for a in schedule.columns]
+    strips = Strips(emitter, sizes, [group for track in tracks for group in (*track.rows, *track.sums)])
     statements: list[Stmt] = []
     for first in range(0, len(tracks), vectors):
-        abreast = [_visited(emitter, track, column, flat, vectors, nontemporal)
+        abreast = [_visited(emitter, track, column, flat, vectors, nontemporal, strips)
                    for track in tracks[first : first + vectors]]  # fmt: skip
         statements += lockstep([inner.statements for inner in abreast])
         statements += _summed_across(emitter, tracks[first : first + vectors], abreast, flat)
-    body = tuple(statements)
-    bounds: list[tuple[Expr, Expr]] = [(integer(0), size_of(schedule.axes[a])) for a in schedule.columns]
+    bounds: list[tuple[Expr, Expr]] = [(integer(0), size_of(size)) for size in sizes]
     bounds[0] = within or _counting(emitter, scope, tracks) or bounds[0]
-    for variable, (start, stop) in reversed(list(zip(variables, bounds))):
-        body = (For(variable, start, stop, integer(1), body),)
-    scope.statements += body
+    loops = [ColumnLoop(variable, *bound, size) for variable, bound, size in zip(variables, bounds, sizes)]
+    scope.statements += strips.loops(loops, tuple(statements))
 
 
 def _counting(emitter: Emitter, scope: Scope, tracks: Sequence[LaneTrack]) -> tuple[Expr, Expr] | None:
@@ -217,8 +217,9 @@ def columns_below(emitter: Emitter, scope: Scope, end: Value, block: Block, row:
 
 
 def _visited(
-    emitter: Emitter, track: LaneTrack, column: Mapping[int, Expr], flat: Expr, vectors: int, nontemporal: bool
-) -> Scope:
+    emitter: Emitter, track: LaneTrack, column: Mapping[int, Expr], flat: Expr, vectors: int, nontemporal: bool,
+    strips: Strips,
+) -> Scope:  # fmt: skip
     """One pass at one column."""
     inner = Scope(dict(track.row.known))
     here = {**track.block.point, **column}
@@ -226,9 +227,9 @@ def _visited(
         index, _ = emitter.index(value, here)
         inner.statements.append(Prefetch(emitter.buffers[value], add(index, integer(distance)), 2))
     place = add(mul(flat, integer(track.block.width * vectors)), integer(track.vector * track.block.width))
-    visit(emitter, inner, here, track.work, track.rows, nontemporal=nontemporal, column=place)
+    visit(emitter, inner, here, track.work, [*map(strips.inside, track.rows)], nontemporal=nontemporal, column=place)
     for group in track.sums:
-        accumulate(emitter, inner, group, track.vector, track.block.fresh)
+        accumulate(emitter, inner, strips.inside(group), track.vector, track.block.fresh)
     for pick in track.picks:
         source, position = pick.op.operands
         emitter.compute([source], here, inner)
