@@ -27,17 +27,18 @@ from ..ir.kernel import (
     Store,
     Var,
     WorkItem,
-    expressions_of,
-    walk_expressions,
+    expressions_in,
     walk_statements,
 )
 from ..ir.program import STATUS, Buffer, Launch, Variant
 from ..ir.schedule import Schedule
 from ..ir.target import DeviceInfo
+from ..ir.types import multiply_dims
 from .emission.emit import Emitter, Scope
 from .emission.facts import Facts, facts_of
 from .emission.monoids import for_many_parts, monoid_of, partial_dtype
 from .emission.points import converted
+from .rows.row_costs import RowCosts, row_costs
 from .rows.stages import Stage, stages_of
 
 
@@ -63,6 +64,12 @@ class Fused:
     @cached_property
     def stages(self) -> list[Stage]:
         return stages_of(self.schedule)
+
+    @cached_property
+    def row_costs(self) -> RowCosts:
+        """Where rows are reduced."""
+        columns = multiply_dims([self.schedule.axes[axis] for axis in self.schedule.columns])
+        return row_costs(self.emitter(), self.stages, columns)
 
     def emitter(self) -> Emitter:
         return Emitter(self.schedule, self.facts, self.buffers, self.slots, self.reserved)
@@ -118,18 +125,14 @@ def launch_of(
 
 def _memory_and_names(body: Sequence[Stmt]) -> tuple[set[str], set[str], set[str]]:
     """The buffers read, the buffers written, and the variables named in a body."""
+    written = {statement.buffer for statement in walk_statements(body) if isinstance(statement, (Store, AtomicMin))}
     read: set[str] = set()
-    written: set[str] = set()
     names: set[str] = set()
-    for statement in walk_statements(tuple(body)):
-        if isinstance(statement, (Store, AtomicMin)):
-            written.add(statement.buffer)
-        for expression in expressions_of(statement):
-            for inner in walk_expressions(expression):
-                if isinstance(inner, Load):
-                    read.add(inner.buffer)
-                elif isinstance(inner, Var):
-                    names.add(inner.name)
+    for expression in expressions_in(body):
+        if isinstance(expression, Load):
+            read.add(expression.buffer)
+        elif isinstance(expression, Var):
+            names.add(expression.name)
     return read, written, names
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
+from functools import cache
 from typing import Any, TypeVar
 
 from ..ir.kernel import (
@@ -18,8 +19,7 @@ from ..ir.kernel import (
     Stmt,
     Var,
     WorkItem,
-    expressions_of,
-    walk_expressions,
+    expressions_in,
     walk_statements,
 )
 from ..ir.names import distinct
@@ -73,12 +73,6 @@ def views_are_written(launches: Sequence[Launch], buffers: Mapping[str, Buffer])
     return any(len(names[root]) > 1 for root in written)
 
 
-def expressions_in(body: tuple[Stmt, ...]) -> Iterator[Expr]:
-    for statement in walk_statements(body):
-        for expression in expressions_of(statement):
-            yield from walk_expressions(expression)
-
-
 def variables_of(body: tuple[Stmt, ...]) -> Iterator[Var]:
     for statement in walk_statements(body):
         for field in fields(statement):
@@ -92,25 +86,52 @@ def variables_of(body: tuple[Stmt, ...]) -> Iterator[Var]:
 
 def renamed(node: Node, names: Mapping[str, str]) -> Node:
     """A statement or expression with other names for its variables and private arrays."""
-    named = "name" if isinstance(node, Var) else "buffer"
-    name = vars(node).get(named)
-    return _rebuilt(node, lambda part: renamed(part, names), {} if name is None else {named: names.get(name, name)})
+
+    def other(part: Any) -> Any:
+        named = "name" if isinstance(part, Var) else "buffer"
+        name = vars(part).get(named)
+        return _rebuilt(part, rebuilt, {named: names[name]} if name in names else {})
+
+    rebuilt = _once_each(other)
+    return rebuilt(node)
 
 
 def with_items(node: Node, others: Mapping[WorkItem, Expr]) -> Node:
     """A statement or expression with other expressions in place of what it asks of its work-item."""
-    if isinstance(node, WorkItem):
-        return others.get(node, node)  # type: ignore[return-value]
-    return _rebuilt(node, lambda part: with_items(part, others), {})
+
+    def other(part: Any) -> Any:
+        return others.get(part, part) if isinstance(part, WorkItem) else _rebuilt(part, rebuilt, {})
+
+    rebuilt = _once_each(other)
+    return rebuilt(node)
 
 
-def _rebuilt(node: Node, other: Callable[[Any], Any], own: Mapping[str, Any]) -> Node:
-    """A node with other nodes in place of those that it has, and these fields of its own."""
+def _once_each(change: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """A change of nodes that is made once of a node that stands in several places, as long expressions do."""
+    changed: dict[int, Any] = {}
+
+    def once(node: Any) -> Any:
+        if id(node) not in changed:
+            changed[id(node)] = change(node)
+        return changed[id(node)]
+
+    return once
+
+
+def _rebuilt(node: Any, other: Callable[[Any], Any], own: Mapping[str, Any]) -> Any:
+    """A node with other nodes in place of those that it has, and these fields of its own; itself if none is another."""
     changes = dict(own)
-    for field in fields(node):  # type: ignore[arg-type]
-        value = getattr(node, field.name)
+    for name in _fields_of(type(node)):
+        value = getattr(node, name)
         if isinstance(value, tuple):
-            changes[field.name] = tuple(other(item) if is_dataclass(item) else item for item in value)
-        elif is_dataclass(value):
-            changes[field.name] = other(value)
-    return replace(node, **changes) if changes else node  # type: ignore[type-var]
+            parts = tuple([other(item) if is_dataclass(item) else item for item in value])
+            if any(new is not old for new, old in zip(parts, value)):
+                changes[name] = parts
+        elif is_dataclass(value) and (part := other(value)) is not value:
+            changes[name] = part
+    return replace(node, **changes) if changes else node
+
+
+@cache
+def _fields_of(kind: type) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind))

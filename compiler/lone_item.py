@@ -13,13 +13,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from ..ir.arithmetic import both, index_var, integer, less
-from ..ir.kernel import Apply, Const, Expr, Store, WorkItem
+from ..ir.kernel import Apply, Const, Expr, Store, WorkItem, expressions_in
 from ..ir.program import Buffer, Launch, Step, Variant
 from ..ir.target import DeviceInfo
 from .emission.emit import Scope
 from .emission.vectors import elements_of
 from .fused import Fused, finish_whole, kernel_and_launch, partial_name
-from .joining import expressions_in, one_kernel, variables_of, views_are_written
+from .joining import one_kernel, variables_of, views_are_written
 
 MOST_ELEMENTS = 16384
 """Elements of a domain up to which one work-item does it all: as many as an item has elsewhere, so that f32 sums are as

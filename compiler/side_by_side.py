@@ -13,20 +13,19 @@ one before it has ended.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import product
 
 from ..ir.arithmetic import add, both, div, index_var, integer, maximum, mul
-from ..ir.kernel import Expr, For, Kernel, Stmt, Var, WorkItem, walk_expressions
+from ..ir.kernel import Expr, For, Kernel, Stmt, Var, WorkItem, expressions_in, walk_expressions
 from ..ir.names import fresh
 from ..ir.program import STATUS, Beside, Buffer, Launch, Step, Variant, root_of
 from ..ir.target import DeviceInfo
-from .joining import expressions_in, one_kernel, variables_of, views_are_written, with_items
+from .guards import NOTHING, Known
+from .joining import one_kernel, variables_of, views_are_written, with_items
 
-MOST_STEPS, MOST_VARIANTS = 4, 8
-"""Steps that a launch does, and choices of their variants: each is a kernel more, and takes its time to build."""
+MOST_STEPS = 4
+"""Steps that a launch does."""
 WHOLE, ITEM = WorkItem("global_size"), WorkItem("global_id")
 
 
@@ -54,11 +53,15 @@ def _may_join(
     steps: Sequence[Step], other: Step, buffers: Mapping[str, Buffer], shared: Collection[tuple[str, str]]
 ) -> bool:
     several = (*steps, other)
-    if len(several) > MOST_STEPS or math.prod(len(step.variants) for step in several) > MOST_VARIANTS:
+    if len(several) > MOST_STEPS:
         return False
     if not all(step.repeat is None and any(map(_is_one_launch, step.variants)) for step in several):
         return False
-    return not any(_waits(other, step, buffers, shared) for step in steps)
+    if any(_waits(other, step, buffers, shared) for step in steps):
+        return False
+    # Each choice is a kernel more. So many do not multiply: together they are as long as those of the steps.
+    joined = [chosen for chosen in _choices(several) if all(map(_is_one_launch, chosen))]
+    return len(joined) <= max(len(step.variants) for step in several)
 
 
 def _waits(later: Step, step: Step, buffers: Mapping[str, Buffer], shared: Collection[tuple[str, str]]) -> bool:
@@ -91,13 +94,29 @@ def _is_one_launch(variant: Variant) -> bool:
     return kernel.local_size == 1 and not kernel.local_arrays and queries <= {WHOLE, ITEM}
 
 
+def _choices(steps: Sequence[Step]) -> list[tuple[Variant, ...]]:
+    """The choices of a variant for each step that some sizes take: those whose guards can hold together, where none
+    before does. Sizes that several steps have in common leave few of all."""
+    found: list[tuple[tuple[Variant, ...], Known]] = [((), NOTHING)]
+    for step in steps:
+        longer: list[tuple[tuple[Variant, ...], Known]] = []
+        for chosen, before in found:
+            for variant in step.variants:
+                known = before.and_where(variant.guard)
+                if known.is_possible and not any(known.implies(earlier) for _, earlier in longer):
+                    longer.append(((*chosen, variant), known))
+        found = longer
+    return [chosen for chosen, _ in found]
+
+
 def _variants(name: str, first: int, steps: Sequence[Step], buffers: Mapping[str, Buffer]) -> Iterator[Variant]:
     """Of all choices, in the order of the steps' own: the first whose guards hold is what each step would take."""
     last = first + len(steps) - 1
-    for number, chosen in enumerate(product(*(step.variants for step in steps))):
+    choices = _choices(steps)
+    for number, chosen in enumerate(choices):
         launches = tuple(launch for variant in chosen for launch in variant.launches)
         guard: Expr | None = None
-        for variant in chosen:
+        for variant in chosen if number + 1 < len(choices) else ():
             guard = both(guard, variant.guard)
         if all(map(_is_one_launch, chosen)) and not views_are_written(launches, buffers):
             launches = (_one_launch(f"{name}_{first}_to_{last}_beside{number}", launches),)

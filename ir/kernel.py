@@ -33,7 +33,7 @@ Beside the pointwise primitives, `apply` knows:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from .function import Value
@@ -247,13 +247,7 @@ class Kernel:
 
 def _asks_for_its_group(kernel: Kernel) -> bool:
     """Whether a kernel's answers depend on how work-items are grouped."""
-    queries = {
-        inner.query
-        for statement in walk_statements(kernel.body)
-        for expression in expressions_of(statement)
-        for inner in walk_expressions(expression)
-        if isinstance(inner, WorkItem)
-    }
+    queries = {expression.query for expression in expressions_in(kernel.body) if isinstance(expression, WorkItem)}
     return bool(queries & {"local_id", "group_id", "group_count"})
 
 
@@ -287,7 +281,7 @@ def expressions_of(statement: Stmt) -> tuple[Expr, ...]:
             return ()
 
 
-def walk_statements(body: tuple[Stmt, ...]) -> Iterator[Stmt]:
+def walk_statements(body: Iterable[Stmt]) -> Iterator[Stmt]:
     """Every statement, outer before inner, in order."""
     for statement in body:
         yield statement
@@ -302,3 +296,10 @@ def walk_expressions(expression: Expr) -> Iterator[Expr]:
         inner = pending.pop()
         yield inner
         pending += operands_of(inner)[::-1]
+
+
+def expressions_in(body: Iterable[Stmt]) -> Iterator[Expr]:
+    """Every expression in statements, with all inside it, in order."""
+    for statement in walk_statements(body):
+        for expression in expressions_of(statement):
+            yield from walk_expressions(expression)

@@ -11,7 +11,7 @@ from device_runs import Runner
 from functions import PLAIN, evaluate, passes
 
 from lossc.compiler import Compiled, compile_module
-from lossc.ir.kernel import Kernel, Let, Load, expressions_of, walk_expressions, walk_statements
+from lossc.ir.kernel import Kernel, Let, Load, expressions_in, walk_statements
 from lossc.ir.parser import parse
 from lossc.ir.program import Program
 from lossc.ir.target import CPU_AVX512, GPU_GENERIC
@@ -156,8 +156,7 @@ def test_nothing_is_handed_on_in_memory() -> None:
 
 def lookups(kernel: Kernel) -> int:
     """Loads of which every lane has a place of its own."""
-    return sum(isinstance(inner, Load) and inner.index.width > 1 for statement in walk_statements(kernel.body)
-               for expression in expressions_of(statement) for inner in walk_expressions(expression))  # fmt: skip
+    return sum(isinstance(each, Load) and each.index.width > 1 for each in expressions_in(kernel.body))
 
 
 def test_what_labels_pick_is_looked_up_once_for_all_kernels() -> None:

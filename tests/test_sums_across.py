@@ -10,7 +10,7 @@ from functions import PLAIN, evaluate, passes
 
 from lossc.compiler import Compiled, compile_module
 from lossc.compiler.fusion.across import LONGEST_LINE, MOST_COLUMNS
-from lossc.ir.kernel import Apply, expressions_of, walk_expressions, walk_statements
+from lossc.ir.kernel import Apply, expressions_in
 from lossc.ir.parser import parse
 from lossc.ir.target import CPU_AVX512, GPU_GENERIC
 from lossc.runtime.device import Device
@@ -149,9 +149,7 @@ def _of_gradient(compiled: Compiled) -> list[Apply]:
     """The operations of the kernel that stores the gradient."""
     (kernel, *_) = [kernel for kernel in compiled.program.kernels
                     if any(buffer.name == "g" and buffer.access == "write" for buffer in kernel.buffers)]  # fmt: skip
-    found = (inner for statement in walk_statements(kernel.body) for expression in expressions_of(statement)
-             for inner in walk_expressions(expression))  # fmt: skip
-    return [inner for inner in found if isinstance(inner, Apply)]
+    return [each for each in expressions_in(kernel.body) if isinstance(each, Apply)]
 
 
 def test_a_quotient_for_each_class_is_not_computed_at_each_pixel() -> None:

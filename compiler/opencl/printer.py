@@ -32,8 +32,7 @@ from ...ir.kernel import (
     Store,
     Var,
     WorkItem,
-    expressions_of,
-    walk_expressions,
+    expressions_in,
     walk_statements,
 )  # fmt: skip
 from ...ir.types import ITEM_SIZE
@@ -113,12 +112,7 @@ class _Printer:
         return f"{hint}__attribute__((reqd_work_group_size({self.kernel.local_size}, 1, 1)))\n"
 
     def helpers(self) -> list[str]:
-        expressions = [
-            inner
-            for statement in walk_statements(self.kernel.body)
-            for expression in expressions_of(statement)
-            for inner in walk_expressions(expression)
-        ]
+        expressions = [*expressions_in(self.kernel.body)]
         found: dict[str, str] = {}
         if "f64" in {e.dtype for e in (*expressions, *self.kernel.buffers)}:
             found[""] = "#pragma OPENCL EXTENSION cl_khr_fp64 : enable"
