@@ -112,7 +112,7 @@ def _attribute(composite: Composite, name: str) -> str:
 
 
 def _names(composite: Composite) -> str:
-    functions = [f"`F.{row.name}`" for row in LOSSES.values() if row.operation == composite.name]
+    functions = [f"`F.{row.name}`" for row in LOSSES.values() if row.documented == composite.name]
     return f"Also {', '.join([*functions, f'`nn.{class_name(composite.name)}`'])}."
 
 

@@ -5,7 +5,7 @@ In: arguments as a user wrote them. Out: Python's numbers, shapes and axes, or a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,13 @@ Axes = int | Iterable[int] | None
 def as_python(value: Any) -> Any:
     """A number of NumPy as Python's; anything else as it is."""
     return value.item() if isinstance(value, (np.generic, np.ndarray)) and value.ndim == 0 else value
+
+
+def name_of_type(value: Any) -> str:
+    """The class of a value with the package that it comes from: there are tensors of several."""
+    kind = type(value)
+    package = kind.__module__.partition(".")[0]
+    return kind.__name__ if package in ("builtins", "numpy") else f"{package}.{kind.__name__}"
 
 
 def broadcast_shapes(left: Shape, right: Shape) -> Shape:
@@ -56,6 +63,14 @@ def refuse_words(name: str, words: dict[str, Any], known: str) -> None:
     """Raise TypeError for arguments that a method does not have."""
     if words:
         raise TypeError(f"`{name}` has no argument `{next(iter(words))}`: it takes {known}")
+
+
+def refuse_pair(name: str, words: Mapping[str, Any]) -> None:
+    """Raise LirError for `max` and `min` over torch's `dim`, where torch gives values and indices: `[0]` behind it
+    would be the first row here."""
+    if "dim" in words:
+        raise LirError(f"x.{name}(dim=...) is two tensors in torch, of values and of indices",
+                       f"the values are x.a{name}(dim=...)")  # fmt: skip
 
 
 def words_of_reduction(name: str, axis: Any, keepdims: bool, words: dict[str, Any]) -> tuple[list[int] | None, bool]:

@@ -33,6 +33,12 @@ _OPERATIONS: Mapping[str, str] = {
     "softmax_cross_entropy": "cross_entropy_loss",
 }  # fmt: skip
 
+_NOTHING_LIKE_IT = frozenset({
+    "sin", "cos", "tan", "sinh", "cosh", "ceil", "round", "trunc", "sort", "argsort", "topk", "median", "cumsum",
+    "cumprod", "prod", "unique", "one_hot", "einsum", "roll", "flip", "diff",
+})  # fmt: skip
+"""What NumPy and torch have and nothing here is like. Of the names that there are the nearest mean something else."""
+
 _NO_ELEMENTS = "while a graph is built its values have no elements; g.compile(outputs=[x]) makes a function of arrays"
 _BY_COMPILE = "gradients come from g.compile(grad=True), g.compile_step(...) or lossc.functional.value_and_grad(...)"
 _ABOUT_VALUES: Mapping[str, str] = {
@@ -46,7 +52,8 @@ _EXPRESSIONS: Mapping[str, str] = {
     "expand_dims": "x[:, None]", "squeeze": "x[:, 0]", "flatten": "x.reshape(-1)", "ravel": "x.reshape(-1)",
     "swapaxes": "x.transpose([1, 0])", "expand": "x.broadcast_to(shape)", "repeat": "x.broadcast_to(shape)",
     "tile": "x.broadcast_to(shape)", "numel": "x.count()", "dot": "x @ w", "mm": "x @ w", "rsqrt": "1 / x.sqrt()",
-    "norm": "(x * x).sum(axis).sqrt()", "var": "((x - x.mean(axis, keepdims=True)) ** 2).mean(axis)",
+    "stack": "x[None].concat(y[None], axis=0)", "norm": "(x * x).sum(axis).sqrt()",
+    "var": "((x - x.mean(axis, keepdims=True)) ** 2).mean(axis)",
     "std": "((x - x.mean(axis, keepdims=True)) ** 2).mean(axis).sqrt()", "log2": "x.log() / math.log(2)",
     "log10": "x.log() / math.log(10)", "all": 'x.cast("f32").min() > 0', "any": 'x.cast("f32").max() > 0',
 }  # fmt: skip
@@ -64,6 +71,8 @@ def notes_in_text(name: str, known: Iterable[str]) -> tuple[str, ...]:
     known = list(known)
     if name in _IN_TEXT:
         return (_IN_TEXT[name],)
+    if name in _NOTHING_LIKE_IT:
+        return ()
     found = operation_called(name, known)
     return did_you_mean(name, known) if found is None else (f"did you mean `{found}`?",)
 
@@ -71,6 +80,8 @@ def notes_in_text(name: str, known: Iterable[str]) -> tuple[str, ...]:
 def notes_in_python(name: str, known: Iterable[str]) -> tuple[str, ...]:
     """What to write for a method of a value or a graph that somebody calls `name`."""
     known = list(known)
+    if name in _NOTHING_LIKE_IT:
+        return ()
     if name in _ABOUT_VALUES:
         return (_ABOUT_VALUES[name],)
     if name in _EXPRESSIONS:
@@ -80,6 +91,25 @@ def notes_in_python(name: str, known: Iterable[str]) -> tuple[str, ...]:
 
 
 _KEYWORDS: Mapping[str, str] = {"dim": "axis", "keepdim": "keepdims"}
+
+_ARGUMENTS: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(("logits", "pred", "preds", "prediction", "predictions", "y_pred", "output", "outputs", "scores"),
+                    ("input", "logits", "x", "probs", "log_probs")),
+    **dict.fromkeys(("label", "labels", "targets", "truth", "y", "y_true"), ("target", "t", "y")),
+    "target": ("t", "y"), "input": ("logits", "x", "probs", "log_probs"), "dim": ("axis",), "axis": ("dim",),
+    "learning_rate": ("lr",), "weights": ("weight",), "class_weight": ("weight",), "smoothing": ("label_smoothing",),
+}  # fmt: skip
+"""Arguments of losses elsewhere, and what they may be called here."""
+
+
+def notes_on_argument(name: str, known: Iterable[str]) -> tuple[str, ...]:
+    """What is probably meant by an argument that there is not."""
+    known = list(known)
+    if name == "sample_weight":
+        # The nearest name is the weight of classes.
+        return ("weigh what reduction='none' gives, or build a graph, whose losses take it",)
+    meant = next((other for other in _ARGUMENTS.get(name, ()) if other in known), None)
+    return did_you_mean(name, known) if meant is None else (f"did you mean `{meant}`?",)
 
 
 def renamed_keywords(keywords: Mapping[str, Any], known: Container[str]) -> dict[str, Any]:

@@ -12,12 +12,12 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from lossc.ir.arguments import as_python, broadcast_shapes
+from lossc.ir.arguments import as_python, broadcast_shapes, one_or_several
 from lossc.ir.builder import Builder
 from lossc.ir.composites import COMPOSITES, Composite, definition_of, make_op
-from lossc.ir.diagnostics import LirError, LosscError, did_you_mean
+from lossc.ir.diagnostics import LirError, LosscError
 from lossc.ir.ops import PRIMITIVES, OpDef
-from lossc.ir.other_words import renamed_keywords
+from lossc.ir.other_words import notes_on_argument, renamed_keywords
 from lossc.ir.sample_weight import weigh_samples
 from lossc.ir.tensor import Tensor
 from lossc.ir.types import Shape
@@ -55,6 +55,8 @@ def call_operation(builder: Builder, name: str, arguments: Sequence[Any], keywor
     broadcast. A loss takes `sample_weight` beside its operands. Raises LirError.
     """
     definition = definition_of(name)
+    if definition.operands and definition.operands[-1].endswith("..."):
+        arguments = one_or_several(arguments)
     arguments = [as_python(value) for value in arguments]
     known = {operand.rstrip("?") for operand in definition.operands} | {*definition.attributes}
     keywords = {key: _plain(value) for key, value in renamed_keywords(keywords, known).items()}
@@ -79,6 +81,9 @@ def call_method(tensor: Tensor, name: str, arguments: Sequence[Any], keywords: M
     definition = definition_of(name)
     if definition.operands == ("x",) and "axis" in definition.attributes and len(arguments) == 1:
         arguments, keywords = (), {"axis": arguments[0], **keywords}
+    if name == "argmax" and tensor.rank > 1 and not arguments and not keywords:
+        raise LirError("argmax without an axis is that of all elements in NumPy and torch, and of the last axis in LIR",
+                       "write x.argmax(-1), or x.reshape(-1).argmax()")  # fmt: skip
     return call_operation(tensor.builder, name, (tensor, *arguments), keywords)
 
 
@@ -113,7 +118,7 @@ def bind_arguments(
             values[key] = value
         elif key not in definition.attributes or key == "operands":
             known = [*names, *(attribute for attribute in definition.attributes if attribute != "operands")]
-            raise LirError(f"`{name}` has no operand or attribute `{key}`", *did_you_mean(key, known),
+            raise LirError(f"`{name}` has no operand or attribute `{key}`", *notes_on_argument(key, known),
                            f"it takes: {', '.join(dict.fromkeys(known))}", code="LIR0023")  # fmt: skip
         else:
             attributes[key] = value
@@ -142,7 +147,7 @@ def as_operand(builder: Builder, operation: str, name: str, value: Any, like: Te
         return Tensor(builder.constant(value, dtype), builder)
     raise LirError(f"operand `{name}` of `{operation}` must be a value of the graph or a number, found "
                    f"{type(value).__module__}.{type(value).__qualname__}",
-                   "bring arrays in with g.input(name, shape) or g.param(name, array), or as arguments")  # fmt: skip
+                   "bring arrays in with g.input(...) or g.buffer(...), or as arguments")  # fmt: skip
 
 
 def _append(

@@ -424,17 +424,17 @@ def multilabel_soft_margin_loss(
     reduce: bool | None = None,
     reduction: str = "mean",
 ) -> np.ndarray:
-    """softplus(x) - x t; with pos_weight p: (1 - t) softplus(x) + p t softplus(-x).
+    """The mean over classes of binary cross-entropy with logits.
 
-    Formula: w (softplus(x) - x t), or w ((1 - t) softplus(x) + p t softplus(-x)) with pos_weight p.
-    Shapes: x, t: [...]; weight and pos_weight broadcast to x. Result: [1], or [...] unreduced.
-    Rules: the mean divides by the number of elements, never by weights. Finite for every finite x.
-    Gradient: by x: w (sigmoid(x) - t), or w ((1 - t) sigmoid(x) - p t sigmoid(-x)); by t: -w x, or
-        w (p softplus(-x) - softplus(x)); by weight: the unweighted loss; by pos_weight: w t softplus(-x).
-    Kink: none; the derivative at x = 0 is 0.5 - t.
-    Source: torch.nn.functional.binary_cross_entropy_with_logits.
+    Formula: 1 / C sum_c w[c] (softplus(x[c]) - x[c] t[c]).
+    Shapes: x, t: [C], [N, C] or [N, C, d...], the class axis elsewhere with `axis`; weight: [C]. Result: [1], or
+        unreduced one element a row.
+    Rules: the mean divides by the number of rows, the mean over classes by C, never by weights.
+    Gradient: by x: w[c] (sigmoid(x[c]) - t[c]) / C; by t: -w[c] x[c] / C; by weight: the mean of its class.
+    Kink: none.
+    Source: torch.nn.functional.multilabel_soft_margin_loss.
 
-    This is lossc's `bce_with_logits_loss`. Above `x` input, `t` target here.
+    Above `x` input, `t` target here.
     """
 
 def triplet_margin_loss(

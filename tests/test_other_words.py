@@ -39,7 +39,13 @@ SAME: dict[str, Callable[[Any], Any]] = {
     "transpose_axes": lambda x: x.transpose(1, 0), "transpose": lambda x: x.transpose(),
     "astype": lambda x: x.astype(np.float64), "astype_name": lambda x: x.astype("float32"),
     "mean_kept": lambda x: x.mean(1, keepdims=True), "several_axes": lambda x: x.sum((0, 1)),
-    "numpy_axis": lambda x: x.sum(np.int64(1)),
+    "numpy_axis": lambda x: x.sum(np.int64(1)), "np.exp": lambda x: np.exp(x), "np.log1p": lambda x: np.log1p(abs(x)),
+    "np.maximum": lambda x: np.maximum(x, 0), "np.minimum_of_number": lambda x: np.minimum(0.5, x),
+    "np.power": lambda x: np.power(2.0, x), "np.subtract": lambda x: np.subtract(np.float32(1), x),
+    "np.negative": lambda x: np.negative(x), "np.absolute": lambda x: np.abs(x), "np.sign": lambda x: np.sign(x),
+    "np.matmul": lambda x: np.matmul(x, x.T), "np.amin": lambda x: np.amin(x, axis=0),
+    "np.logical_and": lambda x: np.logical_and(x > -0.5, np.less(x, 0.5)).astype("f4"), "argmax": lambda x: (
+        x.argmax(1).astype("f4") + np.argmax(x, axis=1).astype("f4")),
 }  # fmt: skip
 
 # torch's, and what it is in NumPy.
@@ -68,7 +74,17 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], type[Exception], str]] = {
     "std": (lambda x: x.std(), AttributeError, r"write `\(\(x - x\.mean"),
     "np.std": (lambda x: np.std(x), AttributeError, r"write `\(\(x - x\.mean"),
     "np.where": (lambda x: np.where(x > 0, x, 0), AttributeError, r"condition\.select\(a, b\)"),
-    "np.stack": (lambda x: np.stack([x, x]), lossc.LirError, "np.stack knows no values of a graph"),
+    "np.stack": (lambda x: np.stack([x, x]), lossc.LirError, r"np\.stack knows no values of a graph\n.*x\[None\]\.con"),
+    "np.concatenate": (lambda x: np.concatenate([x, x]), lossc.LirError, r"write x\.concat\(y, axis=0\)"),
+    "np.sin": (lambda x: np.sin(x), AttributeError, "no `sin`$"),
+    "np.square": (lambda x: np.square(x), AttributeError, r"write `x \*\* 2`"),
+    "out": (lambda x: np.exp(x, out=np.zeros((6, 4))), lossc.LirError, r"np\.exp of a value of a graph takes no `out`"),
+    "reduce": (lambda x: np.add.reduce(x), lossc.LirError, r"np\.add\.reduce knows no values"),
+    "argmax": (lambda x: x.argmax(), lossc.LirError, r"write x\.argmax\(-1\), or x\.reshape\(-1\)\.argmax\(\)"),
+    "np.argmax": (lambda x: np.argmax(x), lossc.LirError, "that of all elements in NumPy and torch"),
+    "max_and_indices": (lambda x: x.max(dim=1)[0], lossc.LirError, r"x\.amax\(dim=\.\.\.\)"),
+    "min_and_indices": (lambda x: x.min(dim=1), lossc.LirError, r"two tensors in torch"),
+    "array_in_a_loss": (lambda x: x.cross_entropy_loss(x, weight=OTHER), lossc.LirError, r"g\.buffer"),
     "transpose_of_torch": (lambda x: x.transpose(0, 1), lossc.LirError, "swaps the axes in torch"),
     "gather_of_torch": (lambda x: x.gather(1, x), lossc.LirError, r"x\.gather\(indices, axis\)"),
     "item": (lambda x: x.item(), AttributeError, "values have no elements"),
@@ -148,6 +164,18 @@ def test_a_list_alone_is_f64() -> None:
     assert F.function(lambda x: x * 2)([1.0, 2.0]).dtype == np.float64
 
 
+front: Any = lossc
+
+
+def value() -> Any:
+    return lossc.Graph().input("x", (None, 4))
+
+
+def written_over(inplace: Any) -> Any:
+    x = value()
+    return x.builder.graph.compile(outputs=[x.sum()], grad=["x"], inplace=inplace)
+
+
 CALLS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "a value": (lambda: F.function(lambda x: F.cross_entropy(x, x))(X), TypeError,
                 r"input\.cross_entropy_loss\(target\)"),
@@ -168,6 +196,25 @@ CALLS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "an optimizer": (lambda: optim.RMSprop, AttributeError, "no `RMSprop`; another one is a class"),
     "a setting": (lambda: optim.AdamW(learning_rate=1), TypeError, "AdamW has no setting `learning_rate`\n.*`lr`"),
     "a mistyped setting": (lambda: optim.Adam(weight_decy=1), TypeError, "did you mean `weight_decay`"),
+    "logits": (lambda: F.cross_entropy(logits=X, labels=X), TypeError, "LIR0023.*'logits'\n.*did you mean `input`"),
+    "labels": (lambda: F.cross_entropy(X, labels=X), TypeError, "'labels'\n.*did you mean `target`"),
+    "dim": (lambda: F.cross_entropy(X, X, dim=1), TypeError, "did you mean `axis`"),
+    "weights of samples": (lambda: F.cross_entropy(X, X, sample_weight=X[:, 0]), TypeError,
+                           "what reduction='none' gives"),
+    "weights of samples of a class": (lambda: nn.CrossEntropyLoss(sample_weight=1), TypeError, "loss is called"),
+    "labels of a graph": (lambda: value().cross_entropy_loss(labels=value()), lossc.LirError, "did you mean `target`"),
+    "labels of a class": (lambda: nn.CrossEntropyLoss()(value(), labels=1), TypeError, "LIR0023.*\n.*`target`"),
+    "an array as a number": (lambda: F.huber_loss(X, X, delta=X), TypeError, r"one number, found .* \[6, 4\]$"),
+    "a layer as in torch": (lambda: nn.Linear(10, 5), TypeError, r"nn\.Linear\(graph, name, in_features, out"),
+    "a layer without a name": (lambda: nn.Linear(lossc.Graph(), 10, 5, 5), TypeError, "its name is 10"),
+    "dropout as in torch": (lambda: nn.Dropout(0.5), TypeError, r"its graph is 0\.5\n.*nn\.Dropout\(graph\)"),
+    "softmax": (lambda: nn.Softmax, AttributeError, r"x\.softmax\(-1\)"),
+    "parameters": (lambda: optim.Adam(lossc.Graph().parameters, lr=0.1), TypeError, r"compile_step\(optim\.Adam"),
+    "mae": (lambda: F.mae, AttributeError, "did you mean `l1_loss`"),
+    "a loss of lossc": (lambda: front.cross_entropy, AttributeError, r"it is lossc\.functional\.cross_entropy"),
+    "jit": (lambda: front.jit, AttributeError, r"lossc\.functional\.function"),
+    "a mistyped name": (lambda: front.Grpah, AttributeError, "did you mean `Graph`"),
+    "inplace": (lambda: written_over(True), lossc.LirError, 'write inplace="x"'),
     "a rule": (lambda: lossc.Graph().constant(1.0).huber_loss(2.0, delta=-1), lossc.LirError, "LIR0001.*positive"),
     "a preset": (lambda: PRESETS["cpu-avx"], KeyError, "there are cpu_avx512"),
 }  # fmt: skip
@@ -178,6 +225,16 @@ def test_a_first_guess_says_what_to_write(name: str) -> None:
     call, kind, message = CALLS[name]
     with pytest.raises(kind, match=message):
         call()
+
+
+def test_values_join_in_a_list() -> None:
+    found = F.function(lambda x: x.builder.graph.concat([x, x], axis=0))(X)
+    np.testing.assert_array_equal(found, np.concatenate([X, X]))
+
+
+def test_layers_are_copied() -> None:
+    layer = nn.Linear(lossc.Graph(), "fc", 4, 3)
+    assert copy.copy(layer).weight is layer.weight
 
 
 def test_a_preset_by_the_name_of_the_command_line() -> None:

@@ -9,7 +9,7 @@ checkers: `python -m lossc.losses.classes` prints it, `make docs` writes it.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain, count
 from typing import Any

@@ -199,8 +199,8 @@ class Row:
                 # Of several numbers there is none, and the attribute takes no list.
                 value = value.item()
         if getattr(value, "ndim", 0):
-            raise RefusedKind(f"{self.name}: {name} is one number, found an array of shape {[*value.shape]}",
-                              code="LIR0024")  # fmt: skip
+            raise RefusedKind(f"attribute `{name}` of `{self.name}` takes one number, found an array of shape "
+                              f"{[*value.shape]}", code="LIR0024")  # fmt: skip
         try:
             return complete_attributes(self.name, {name: self.attributes[name]}, {name: value})[name]
         except LirError as error:

@@ -109,3 +109,37 @@ def test_what_it_does_not_take_is_refused_by_name() -> None:
             ours.function(scaled)(X, setting)
     with pytest.raises(lossc.LirError, match="use their operators and methods"):
         ours.function(lambda x: X)(X)
+
+
+FUNCTIONS: dict[str, Any] = {
+    "exp": lambda x, t: torch.exp(x - t), "clamp": lambda x, t: torch.clamp(x, min=0), "abs": lambda x, t: abs(x) + t,
+    "mean": lambda x, t: torch.mean(x * t, dim=1), "kept": lambda x, t: torch.sum(x, dim=1, keepdim=True) * t,
+    "maximum": lambda x, t: torch.maximum(x, t), "largest": lambda x, t: torch.max(x), "of two": lambda x, t:
+    torch.amax(x, 1), "log_softmax": lambda x, t: torch.nn.functional.log_softmax(x, dim=1),
+    "relu": lambda x, t: torch.nn.functional.relu(x, inplace=False), "logsumexp": lambda x, t: x.logsumexp(dim=1),
+    "by name": lambda x, t: torch.exp(input=x), "pow": lambda x, t: torch.pow(torch.sigmoid(x), 2) @ t.T,
+    "mse_loss": lambda x, t: torch.nn.functional.mse_loss(x, t, reduction="none"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions_of_torch_are_methods_of_values(name: str) -> None:
+    function = FUNCTIONS[name]
+    torch.testing.assert_close(ours.function(function)(X, T), function(X, T))
+
+
+REFUSED_FUNCTIONS: dict[str, tuple[Any, str]] = {
+    "a pair": (lambda x: torch.max(x, dim=1)[0], r"x\.amax\(dim"), "by position": (lambda x: torch.min(x, 1), "amin"),
+    "cat": (lambda x: torch.cat([x, x]), r"torch\.cat knows .*\n.*x\.concat\(y, axis=0\)"),
+    "a loss": (lambda x: torch.nn.functional.cross_entropy(x, x), "did you mean `cross_entropy_loss`"),
+    "a tensor on the left": (lambda x: X * x, "found torch.Tensor\n.*as arguments"),
+    "a tensor on the right": (lambda x: x * X, "found torch.Tensor\n.*as arguments"),
+    "where": (lambda x: torch.where(x > 0, x, 0), r"condition\.select"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED_FUNCTIONS)
+def test_functions_of_torch_that_cannot_be_meant_say_what_to_write(name: str) -> None:
+    function, message = REFUSED_FUNCTIONS[name]
+    with pytest.raises((lossc.LirError, AttributeError), match=message):
+        ours.function(function)(X)
