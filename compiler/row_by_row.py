@@ -24,10 +24,10 @@ def row_axis(kernel: Fused) -> int:
 def goes_row_by_row(kernel: Fused) -> bool:
     """Whether a kernel reduces rows of sizes that are known, each in one pass and none with a look at others."""
     schedule = kernel.schedule
-    if schedule.matmul is not None or schedule.across or schedule.margins or not schedule.reduced or not schedule.rows:
+    if schedule.matmul is not None or schedule.across or schedule.windows or not schedule.reduced or not schedule.rows:
         return False
     row = row_axis(kernel)
-    along = {schedule.where[value][op.attributes["axis"] % value.type.rank] for op in schedule.function.ops
+    along = {schedule.axis_of(op, value) for op in schedule.function.ops
              for value in (*read_elsewhere(op), *(op.results if op.name in WINDOWS else ()))}  # fmt: skip
     sizes = [schedule.axes[axis] for axis in schedule.looped - {row}]
     return schedule.stages == 1 and row not in along and all(isinstance(size, int) for size in sizes)

@@ -24,8 +24,8 @@ class Schedule:
     `stage`: the pass over the row in which a value can be computed; a row reduction ends its pass. `across`: sums along
     the innermost axis of the rows, one for every column, which are only stored. `maxima`: inputs that another kernel
     has found as maxima of an input. `missing`: maxima that may miss a NaN: in all that the program makes of them it
-    comes back by itself. `margins`: outputs that lie within a wider array, each with the `pad` that makes it, which is
-    no operation of `function`: what is beside a row is stored when the row is."""
+    comes back by itself. `windows`: inputs and outputs that lie within a wider array, each with the `slice` or `pad`
+    that says where, which is no operation of `function`: what is beside a row is stored when the row is."""
 
     function: Function
     axes: tuple[DimLike, ...]
@@ -41,19 +41,31 @@ class Schedule:
     across: tuple[Op, ...] = ()
     maxima: Mapping[Value, Value] = field(default_factory=dict)
     missing: frozenset[Op] = frozenset()
-    margins: Mapping[Value, Op] = field(default_factory=dict)
+    windows: Mapping[Value, Op] = field(default_factory=dict)
 
     @cached_property
     def written(self) -> Function:
-        """The function with the margins of what it stores: the kernel as it reads in text."""
-        if not self.margins:
+        """The function of whole arrays: the kernel as it reads in text."""
+        if not self.windows:
             return self.function
-        outputs = (self.margins[v].result if v in self.margins else v for v in self.function.outputs)
-        return self.function.with_(ops=(*self.function.ops, *self.margins.values()), outputs=tuple(outputs))
+        slices = (op for op in self.windows.values() if op.name == "slice")
+        inputs, outputs = (tuple(map(self.in_memory, values)) for values in (self.function.inputs, self.function.outputs))
+        ops = (*slices, *self.function.ops, *self.margins.values())
+        return self.function.with_(inputs=inputs, ops=ops, outputs=outputs)
+
+    @cached_property
+    def margins(self) -> Mapping[Value, Op]:
+        """The outputs with something beside them, each with its `pad`."""
+        return {value: op for value, op in self.windows.items() if op.name == "pad"}
 
     def in_memory(self, value: Value) -> Value:
-        """A stored value as it lies in memory: with its margins."""
-        return self.margins[value].result if value in self.margins else value
+        """The array that an input or output lies in: itself, or a wider one."""
+        op = self.windows.get(value)
+        return value if op is None else op.operands[0] if op.name == "slice" else op.result
+
+    def axis_of(self, op: Op, value: Value) -> int | None:
+        """The axis of the domain that is the `axis` of an operation, as it is one of `value`'s; None for size 1."""
+        return self.where[value][op.attributes["axis"] % value.type.rank]
 
     @cached_property
     def producer(self) -> Mapping[Value, Op]:

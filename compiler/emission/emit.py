@@ -151,7 +151,7 @@ class Emitter:
             case "constant":
                 return Const(op.attributes["value"], dtype)
             case "iota":
-                axis = self.schedule.where[op.result][op.attributes["axis"] % op.result.type.rank]
+                axis = self.schedule.axis_of(op, op.result)
                 return Const(0, dtype) if axis is None else self.let(scope, "i", coordinate_value(point[axis], dtype))
             case "size":
                 return product(op.attributes["of"])

@@ -101,7 +101,7 @@ def axes_moved(schedule: Schedule) -> frozenset[int]:
     ops = schedule.function.ops
     if not any(op.name in WINDOWS for op in ops):
         return frozenset()
-    found = {schedule.where[v][op.attributes["axis"] % v.type.rank] for op in ops for v in read_elsewhere(op)}
+    found = {schedule.axis_of(op, v) for op in ops for v in read_elsewhere(op)}
     return frozenset(axis for axis in found if axis is not None)
 
 
@@ -109,7 +109,7 @@ def reads_beside(schedule: Schedule, axis: int) -> bool:
     """Whether lanes before the first or behind the last place along `axis` would read what is not there: windows and
     gathers along other axes load what they look at where they stand."""
     picks = [op for op in schedule.function.ops if op.name == "gather" and axis in schedule.varies[op.operands[0]]]
-    along = [schedule.where[op.operands[0]][op.attributes["axis"] % op.operands[0].type.rank] for op in picks]
+    along = [schedule.axis_of(op, op.operands[0]) for op in picks]
     return bool(axes_moved(schedule)) or any(picked != axis for picked in along)
 
 

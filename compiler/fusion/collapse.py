@@ -35,7 +35,7 @@ def _together(schedule: Schedule, axis: int) -> bool:
         present = [a for a in own if a in both]
         if present and (set(present) != both or own.index(axis) > own.index(axis + 1) or _between(own, axis)):
             return False
-    ends = {schedule.where[value][op.attributes["axis"]] for value, op in schedule.margins.items()}
+    ends = {schedule.where[value][op.attributes["axis"]] for value, op in schedule.windows.items()}
     return not (both & ends or any(both & _indexed_axes(schedule, op) for op in schedule.function.ops))
 
 
@@ -49,7 +49,7 @@ def _indexed_axes(schedule: Schedule, op: Op) -> set[int | None]:
     """The axes along which it matters to an operation where it is."""
     values = (*op.results, *op.operands) if op.name in WINDOWS else op.results if op.name == "iota" else ()
     values = read_elsewhere(op) if op.name == "gather" else values
-    return {schedule.where[value][op.attributes["axis"] % value.type.rank] for value in values}
+    return {schedule.axis_of(op, value) for value in values}
 
 
 def _joined(schedule: Schedule, axis: int) -> Schedule:

@@ -62,7 +62,7 @@ def _masks(schedule: Schedule, column: int, producer: Mapping[Value, Op]) -> dic
         maker = producer.get(number)
         if maker is None or maker.name != "iota" or not counts_once(maker) or column in schedule.varies[end]:
             continue
-        if schedule.where[number][maker.attributes["axis"] % number.type.rank] == column:
+        if schedule.axis_of(maker, number) == column:
             found[op.result] = end
     return found
 

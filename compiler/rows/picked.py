@@ -36,7 +36,7 @@ def fetch_picked(
         if op.name != "gather" or not _has_own_place(schedule, op, frozenset(row_axes)):
             continue
         source, indices = op.operands
-        axis = schedule.where[source][op.attributes["axis"] % source.type.rank]
+        axis = schedule.axis_of(op, source)
         picked = [value for value in _inputs_behind(schedule, source)
                   if value not in passed and {axis} < schedule.varies[value]]  # fmt: skip
         if axis is None or not picked:
