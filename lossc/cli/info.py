@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Annotated, Any
@@ -120,7 +121,8 @@ def _facts(definition: OpDef | Composite) -> dict[str, Any]:
 def _describe(definition: OpDef | Composite) -> None:
     say(_signature(definition))
     say("")
-    say(definition.help)
+    # A loss has its formula, shapes, rules, gradient, kink and source there.
+    say(definition.help if isinstance(definition, OpDef) else inspect.getdoc(definition.function) or definition.help)
     say("")
     say(f"kind: {definition.kind}, {'a primitive' if isinstance(definition, OpDef) else 'made of primitives'}")
     marks = [(operand.rstrip("?."), "optional" if operand.endswith("?") else "any number" if operand.endswith("...")

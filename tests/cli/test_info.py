@@ -62,6 +62,13 @@ def test_every_operation_is_described(lossc: Command, name: str) -> None:
             assert attribute in [entry["name"] for entry in facts["attributes"]]
 
 
+def test_a_loss_is_described_in_full(lossc: Command) -> None:
+    found = lossc("ops", "cross_entropy_loss").out
+    for field in ("Formula", "Shapes", "Rules", "Gradient", "Kink", "Source"):
+        assert f"\n{field}: " in found
+    assert "A label out of range refuses the run" in found
+
+
 def test_the_operands_of_an_operation(lossc: Command) -> None:
     facts = json.loads(lossc("ops", "cross_entropy_loss", "--json").out)
     assert [(entry["name"], entry["optional"]) for entry in facts["operands"]] == [
