@@ -9,7 +9,10 @@ from __future__ import annotations
 import io
 import os
 import re
+import struct
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -105,7 +108,10 @@ def _path_and_key(source: str, wanted: str) -> tuple[Path, str]:
 
 
 # What NumPy raises for files that are damaged or something else than their name says.
-_NUMPY_TROUBLE = (OSError, ValueError, EOFError, SyntaxError, TypeError, AttributeError, KeyError, zipfile.BadZipFile)
+_NUMPY_TROUBLE = (
+    OSError, ValueError, EOFError, SyntaxError, TypeError, AttributeError, KeyError, IndexError, OverflowError,
+    RuntimeError, MemoryError, struct.error, tokenize.TokenError, zlib.error, zipfile.BadZipFile,
+)  # fmt: skip
 
 
 def _read_npy(path: Path) -> np.ndarray:

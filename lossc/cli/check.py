@@ -139,6 +139,8 @@ def slope_error(
 
 def _position(function: Function, of: str | None) -> int:
     names = function.names_of_outputs
+    if not names:
+        raise LirError(f"@{function.name} returns nothing: there is nothing to check", span=function.span)
     if of is not None and of not in names:
         raise LirError(f"@{function.name} has no output `{of}`", f"outputs: {', '.join(names)}", span=function.span)
     return names.index(of) if of is not None else 0

@@ -161,6 +161,9 @@ FILES = {
     "empty": ("x=empty.npy", "empty.npy"),
     "cut off": ("x=short.npy", "short.npy"),
     "objects": ("x=objects.npy", "Python objects"),
+    "open bracket": ("x=bracket.npy", "bracket.npy"),
+    "no compressed data": ("x=data.npz", "data.npz"),
+    "unknown compression": ("x=method.npz", "method.npz"),
     "no zip": ("x=text.npz", "text.npz"),
     "no safetensors": ("text.safetensors", "text.safetensors"),
     "no such array": ("x=all.npz:xx", "did you mean `x`?"),
@@ -181,6 +184,14 @@ def test_unreadable_arrays(lossc: Command, folder: Path, case: tuple[str, str]) 
     (folder / "empty.csv").write_bytes(b"\n")
     (folder / "short.npy").write_bytes((folder / "x.npy").read_bytes()[:200])
     np.save("objects.npy", np.array([{}], dtype=object), allow_pickle=True)
+    (folder / "bracket.npy").write_bytes((folder / "x.npy").read_bytes().replace(b")", b" ", 1))
+    np.savez_compressed("data.npz", x=np.ones(1000))
+    packed = (folder / "data.npz").read_bytes()
+    place = packed.index(b"x.npy") + len(b"x.npy") + 24
+    (folder / "data.npz").write_bytes(packed[:place] + b"\xff" * 8 + packed[place + 8 :])
+    # The method stands behind the signature, two versions and the flags, in the folder of the archive at its end.
+    place = packed.index(b"PK\1\2") + 10
+    (folder / "method.npz").write_bytes(packed[:place] + b"\x63" + packed[place + 1 :])
     word, words = case
     extra = ("--input", "x=x.npy") if word == "all.npz" else ()
     done = lossc("run", "f.lir", "--input", word, *extra)

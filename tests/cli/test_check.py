@@ -95,3 +95,11 @@ def test_a_wrong_kernel_is_found(lossc: Command, monkeypatch: pytest.MonkeyPatch
 )
 def test_relative_error(found: list[float], expected: list[float], error: float) -> None:
     assert relative_difference(np.array(found), np.array(expected)) == error
+
+
+def test_a_program_without_results_has_nothing_to_check(lossc: Command, tmp_path: Path) -> None:
+    path = tmp_path / "nothing.lir"
+    path.write_text("func @f(%x: f32[3]) -> () {\n  return\n}\n")
+    done = lossc("check", str(path))
+    assert done.status == 1
+    assert "@f returns nothing: there is nothing to check" in done.err
