@@ -8,9 +8,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from ...ir.function import Function, Value
+from ...ir.function import Function, Op, Value
 from ...ir.types import Dim, DimLike, Shape
-from ..exponents import shift_of
+from ..exponents import shift_of, without_common_factor
 from ..numbers import Number, round_to
 from ..rewrite import Rebuild
 
@@ -160,7 +160,8 @@ def is_maximum_along(build: Rebuild, repeated: Value, x: Value, axes: Sequence[i
     view = view_of(build, repeated)
     if view is None or view[1] != kept_axes(x.type.rank, axes):
         return False
-    largest = build.match(unmarked(build, behind_guard(build, unmarked(build, view[0]))), "reduce_max")
+    x, behind = without_common_factor(unmarked(build, x), unmarked(build, view[0]), build.producer)
+    largest = build.match(unmarked(build, behind_guard(build, unmarked(build, behind))), "reduce_max")
     if largest is None or axes_of(largest.attributes["axes"], x.type.rank) != axes:
         return False
     return unmarked(build, largest.operands[0]) is unmarked(build, x)
@@ -180,10 +181,15 @@ def behind_guard(build: Rebuild, value: Value) -> Value:
 def is_softmax_power(build: Rebuild, value: Value) -> bool:
     """Whether `value` is exp(x - max(x)) along some axes: between 0 and 1, unless it is NaN."""
     power = build.match(value, "exp")
-    shifted = shift_of(power.operands[0], build.producer) if power is not None else None
-    view = view_of(build, shifted.operands[1]) if shifted is not None else None
-    largest = build.match(view[0], "reduce_max") if view is not None else None
-    if shifted is None or largest is None:
+    return power is not None and is_below_maximum(build, shift_of(power.operands[0], build.producer))
+
+
+def is_below_maximum(build: Rebuild, difference: Op | None) -> bool:
+    """Whether a difference is x - max(x) along some axes: not above 0, unless it is NaN."""
+    view = view_of(build, difference.operands[1]) if difference is not None else None
+    if difference is None or view is None:
         return False
-    x, repeated = shifted.operands
-    return is_maximum_along(build, repeated, x, largest.attributes["axes"])
+    x, repeated = difference.operands
+    _, behind = without_common_factor(x, view[0], build.producer)
+    largest = build.match(behind, "reduce_max")
+    return largest is not None and is_maximum_along(build, repeated, x, largest.attributes["axes"])

@@ -3,6 +3,9 @@ left where nothing but an exponential meets them, which takes a factor into its 
 
 Before:  %s = mul %x, %c ; %m = reduce_max %s ; %d = sub %s, (broadcast %m) ; %e = exp %d
 After:   %m = reduce_max %x ; %d = sub %x, (broadcast %m) ; %s = mul %d, %c ; %e = exp %s
+
+Of a constant c < 1 the power of two stays behind: x - m may overflow where x * c - m * c does not. A product with a
+power of two is not rounded, and is one operation with the subtraction.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from ...ir.function import Op, Value
 from ...ir.ops import EXTREMES
 from ..rewrite import Rebuild, Rules
 from ._factors import factors_of, has_small_and_more, is_moderate, is_small
-from ._match import constant_like, constant_of, is_constant, same_value, view_of
+from ._match import constant_like, constant_of, is_below_maximum, is_constant, same_value, view_of
 
 _FLOATS = ("f32", "f64")
 """In 16 bits a product is rounded, where registers have 32."""
@@ -29,8 +32,27 @@ def factor_out_of_extreme(op: Op, build: Rebuild) -> Value | None:
     return build.emit("mul", extreme, _like(build, found[1], extreme))
 
 
+def factor_out_of_masked_shift(op: Op, build: Rebuild) -> Value | None:
+    """x * c - max(x) * c = (x - max(x)) * c for a constant c > 0, where that may be -inf  extends (overflows)"""
+    # It is compared with -inf: what overflows counts as what is masked, and makes no NaN. Two exponentials an element
+    # leave no room for a further product: it would take 1.05 of the time of distillation.
+    return _shift(op, build, power=False) if _may_be_masked(build, op.result) else None
+
+
+def _may_be_masked(build: Rebuild, value: Value) -> bool:
+    """Whether `value` is compared with -inf."""
+    operands = [operand for reader in build.readers(value) if reader.name == "eq" for operand in reader.operands]
+    producer = build.original.producers() if operands else {}
+    makers = [producer[operand] for operand in operands if operand in producer]
+    return any(maker.name == "constant" and maker.attributes["value"] == -math.inf for maker in makers)
+
+
 def factor_out_of_shift(op: Op, build: Rebuild) -> Value | None:
-    """x * c - max(x) * c = (x - max(x)) * c for a constant c > 0; so with min  extends (overflows)"""
+    """x * c - max(x) * c = (x * p - max(x) * p) * (c / p), p the power of two up to a constant c > 0 and 1  extends"""
+    return _shift(op, build, power=True)
+
+
+def _shift(op: Op, build: Rebuild, power: bool) -> Value | None:
     scaled, view = _scaled(build, op.operands[0]), view_of(build, op.operands[1])
     moved = _scaled(build, view[0]) if view is not None else None
     if scaled is None or moved is None or constant_of(build, scaled[1]) != constant_of(build, moved[1]):
@@ -39,12 +61,18 @@ def factor_out_of_shift(op: Op, build: Rebuild) -> Value | None:
     repeat = build.producer(op.operands[1])
     if extreme is None or repeat is None or extreme.operands[0] is not scaled[0] or build.shows_sign(op.result):
         return None
-    repeated = build.emit(repeat.name, moved[0], **repeat.attributes)
-    return _difference(build, scaled[0], repeated, scaled[1])
+    kept = _power_up_to(build, scaled[1]) if power else 1.0
+    if kept == constant_of(build, scaled[1]):
+        return None
+    x, largest = (_times(build, value, kept) for value in (scaled[0], moved[0]))
+    difference = build.emit("sub", x, build.emit(repeat.name, largest, **repeat.attributes))
+    if kept == 1:
+        return build.emit("mul", difference, scaled[1])
+    return _times(build, difference, float(constant_of(build, scaled[1]) or 0) / kept)
 
 
 def factor_out_of_difference(op: Op, build: Rebuild) -> Value | None:
-    """x * c - y * c = (x - y) * c for a constant c > 0, where else only exponentials read x * c  extends (overflows)"""
+    """x * c - y * c = (x - y) * c for a constant c > 0, where else only exponentials read x * c  extends"""
     x, y = (_scaled(build, operand) for operand in op.operands)
     if x is None or y is None or not same_value(build, x[1], y[1]) or op.operands[0] is op.operands[1]:
         return None
@@ -55,7 +83,11 @@ def factor_out_of_difference(op: Op, build: Rebuild) -> Value | None:
     # Beside a row's factor, c costs nothing (`small_factor_into_sum`).
     if all(has_small_and_more(build, factors_of(build, each)) for each, _ in (x, y)):
         return None
-    return _difference(build, x[0], y[0], x[1])
+    # By c < 1 it would overflow more often, but not the difference of two numbers that are not above 0.
+    below = all(is_below_maximum(build, build.match(value, "sub")) for value in (x[0], y[0]))
+    if _power_up_to(build, x[1]) < 1 and not below:
+        return None
+    return build.emit("mul", build.emit("sub", x[0], y[0]), x[1])
 
 
 def factor_out_of_choice(op: Op, build: Rebuild) -> Value | None:
@@ -106,8 +138,15 @@ def _scaled(build: Rebuild, value: Value) -> tuple[Value, Value] | None:
     return None
 
 
-def _difference(build: Rebuild, x: Value, y: Value, factor: Value) -> Value:
-    return build.emit("mul", build.emit("sub", x, y), factor)
+def _power_up_to(build: Rebuild, factor: Value) -> float:
+    """The largest power of two up to a constant and 1."""
+    number = constant_of(build, factor)
+    assert number is not None
+    return min(1.0, 2.0 ** (math.frexp(number)[1] - 1))
+
+
+def _times(build: Rebuild, value: Value, number: float) -> Value:
+    return value if number == 1 else build.emit("mul", value, constant_like(build, number, value))
 
 
 def _like(build: Rebuild, factor: Value, value: Value) -> Value:
@@ -129,7 +168,7 @@ SCALES: Rules = {
     "reduce_max": (factor_out_of_extreme,),
     "reduce_min": (factor_out_of_extreme,),
     "reduce_sum": (factor_out_of_sum,),
-    "sub": (factor_out_of_shift, factor_out_of_difference),
+    "sub": (factor_out_of_masked_shift, factor_out_of_shift, factor_out_of_difference),
     "select": (factor_out_of_choice,),
     "eq": (factor_out_of_comparison,),
 }

@@ -12,7 +12,10 @@ import pytest
 from device_runs import Runner, agree
 from functions import build, evaluate, module_of, op
 
+import lossc
 from lossc.compiler.pipeline import run_passes
+from lossc.ir.interp import interpret
+from lossc.ir.parser import parse
 from lossc.ir.printer import print_module
 from lossc.ir.tensor import Tensor
 from lossc.ir.types import numpy_dtype
@@ -242,6 +245,29 @@ def test_what_overflows_is_seen_to_be_infinite(factor: float) -> None:
     scaled, above, below = found.values()
     np.testing.assert_array_equal(above, scaled == INF)
     np.testing.assert_array_equal(below, scaled == -INF)
+
+
+FAR_APART: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "probabilities": lambda x, t: (t * x.log_softmax(axis=1)).sum(1),
+    "entropy": lambda x, t: (x.softmax(axis=1) * x.log_softmax(axis=1)).sum(1),
+    "focal": lambda x, t: ((1 - x.softmax(axis=1)) ** 2 * t * x.log_softmax(axis=1)).sum(1),
+    "a shift": lambda x, t: (t * (x - x.amax(1, keepdims=True))).sum(1),
+}
+
+
+@pytest.mark.parametrize("factor", [0.55, 0.5, 0.3, 1e-3])
+@pytest.mark.parametrize("case", FAR_APART)
+def test_logits_may_lie_further_apart_than_numbers_reach(case: str, factor: float) -> None:
+    """Beside a factor below 1, such as a temperature: x * c - max(x) * c is finite where x - max(x) is not."""
+    random = np.random.default_rng(7)
+    x, t = random.normal(size=(4, 40)).astype("f4"), random.random((4, 40), "f4")
+    x[:3, 3], x[:3, 4], t[:, 4] = [3e38, 1e38, 2e38], [-3e38, -3e38, -2.9e38], 0
+    g = lossc.Graph()
+    g.set_outputs([FAR_APART[case](g.input("x", ("N", 40)) * factor, g.input("t", ("N", 40)))])
+    (found,) = Runner(g.to_lir(), None)(x=x, t=t / 100).values()
+    (expected,) = interpret(parse(g.to_lir()).entry, {"x": x, "t": t / 100})
+    assert np.isfinite(found).all()
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
 SHARE = np.float32(0.7)
