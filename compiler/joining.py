@@ -6,26 +6,13 @@ each calls its own is renamed apart; private arrays of kernels that may share th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import fields, is_dataclass, replace
-from functools import cache
-from typing import Any, TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, replace
 
-from ..ir.kernel import (
-    BufferArgument,
-    Expr,
-    Kernel,
-    PrivateArray,
-    Stmt,
-    Var,
-    WorkItem,
-    expressions_in,
-    walk_statements,
-)
+from ..ir.kernel import BufferArgument, Kernel, PrivateArray, Stmt, Var, expressions_in, walk_statements
 from ..ir.names import distinct
 from ..ir.program import Buffer, Launch, root_of
-
-Node = TypeVar("Node")
+from .substitution import renamed
 
 
 def one_kernel(name: str, kernels: Sequence[Kernel], comment: Sequence[str], share: bool) -> Kernel:
@@ -82,56 +69,3 @@ def variables_of(body: tuple[Stmt, ...]) -> Iterator[Var]:
     for expression in expressions_in(body):
         if isinstance(expression, Var):
             yield expression
-
-
-def renamed(node: Node, names: Mapping[str, str]) -> Node:
-    """A statement or expression with other names for its variables and private arrays."""
-
-    def other(part: Any) -> Any:
-        named = "name" if isinstance(part, Var) else "buffer"
-        name = vars(part).get(named)
-        return _rebuilt(part, rebuilt, {named: names[name]} if name in names else {})
-
-    rebuilt = _once_each(other)
-    return rebuilt(node)
-
-
-def with_items(node: Node, others: Mapping[WorkItem, Expr]) -> Node:
-    """A statement or expression with other expressions in place of what it asks of its work-item."""
-
-    def other(part: Any) -> Any:
-        return others.get(part, part) if isinstance(part, WorkItem) else _rebuilt(part, rebuilt, {})
-
-    rebuilt = _once_each(other)
-    return rebuilt(node)
-
-
-def _once_each(change: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """A change of nodes that is made once of a node that stands in several places, as long expressions do."""
-    changed: dict[int, Any] = {}
-
-    def once(node: Any) -> Any:
-        if id(node) not in changed:
-            changed[id(node)] = change(node)
-        return changed[id(node)]
-
-    return once
-
-
-def _rebuilt(node: Any, other: Callable[[Any], Any], own: Mapping[str, Any]) -> Any:
-    """A node with other nodes in place of those that it has, and these fields of its own; itself if none is another."""
-    changes = dict(own)
-    for name in _fields_of(type(node)):
-        value = getattr(node, name)
-        if isinstance(value, tuple):
-            parts = tuple([other(item) if is_dataclass(item) else item for item in value])
-            if any(new is not old for new, old in zip(parts, value)):
-                changes[name] = parts
-        elif is_dataclass(value) and (part := other(value)) is not value:
-            changes[name] = part
-    return replace(node, **changes) if changes else node
-
-
-@cache
-def _fields_of(kind: type) -> tuple[str, ...]:
-    return tuple(field.name for field in fields(kind))

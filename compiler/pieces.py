@@ -8,18 +8,29 @@ rows before.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields, is_dataclass, replace
-from typing import Any, TypeVar
+from dataclasses import replace
+from typing import Any
 
 from ..ir.arithmetic import add, div, index_var, integer, maximum, minimum, mul
 from ..ir.function import Value
-from ..ir.kernel import Apply, AtomicMin, Expr, Load, Prefetch, Splat, Store, Var, walk_expressions, walk_statements
+from ..ir.kernel import (
+    Apply,
+    AtomicMin,
+    Expr,
+    Load,
+    Prefetch,
+    Splat,
+    Stmt,
+    Store,
+    Var,
+    walk_expressions,
+    walk_statements,
+)
 from ..ir.program import CHECK_HOLDS, Launch, Step
 from ..ir.repeat import PIECE_ROWS
 from ..ir.types import ITEM_SIZE, DimLike, bind_dim, dim_names, multiply_dims
 from .emission.points import size_of
-
-Node = TypeVar("Node")
+from .substitution import substituted
 
 
 def has_rows(value: Value, step: str) -> bool:
@@ -88,22 +99,19 @@ def _variables(expression: Expr) -> Iterator[Var]:
     return (inner for inner in walk_expressions(expression) if isinstance(inner, Var))
 
 
-def _moved(node: Node, moved: Mapping[str, Expr], positions: Mapping[Expr, Expr]) -> Node:
-    """A statement or expression with the indices in it moved on."""
-    changes: dict[str, Any] = {}
-    for field in fields(node):  # type: ignore[arg-type]
-        value = getattr(node, field.name)
-        if isinstance(value, tuple):
-            inner = (_moved(item, moved, positions) if is_dataclass(item) else item for item in value)
-            changes[field.name] = tuple(inner)
-        elif is_dataclass(value):
-            changes[field.name] = _moved(value, moved, positions)
-    if isinstance(node, AtomicMin):
-        changes["value"] = _position(changes["value"], positions[node.index])
-    elif isinstance(node, (Load, Store, Prefetch)) and node.buffer in moved:
-        index, offset = changes["index"], moved[node.buffer]
-        changes["index"] = add(index, offset) if index.width == 1 else _added(index, offset)
-    return replace(node, **changes) if changes else node  # type: ignore[type-var]
+def _moved(statement: Stmt, moved: Mapping[str, Expr], positions: Mapping[Expr, Expr]) -> Stmt:
+    """A statement with the indices in it moved on."""
+
+    def other(part: Any) -> Any:
+        match part:
+            case AtomicMin(index=index, value=value):
+                return replace(part, value=_position(value, positions[index]))
+            case Load() | Store() | Prefetch() if part.buffer in moved:
+                return replace(part, index=_added(part.index, moved[part.buffer]))
+            case _:
+                return part
+
+    return substituted(statement, other)
 
 
 def _position(first: Expr, offset: Expr) -> Expr:
@@ -112,4 +120,6 @@ def _position(first: Expr, offset: Expr) -> Expr:
 
 
 def _added(index: Expr, offset: Expr) -> Expr:
+    if index.width == 1:
+        return add(index, offset)
     return Apply("add", (index, Splat(offset, index.width)), "i64", index.width)

@@ -22,7 +22,8 @@ from ..ir.names import fresh
 from ..ir.program import STATUS, Beside, Buffer, Launch, Step, Variant, root_of
 from ..ir.target import DeviceInfo
 from .guards import NOTHING, Known
-from .joining import one_kernel, variables_of, views_are_written, with_items
+from .joining import one_kernel, variables_of, views_are_written
+from .substitution import with_items
 
 MOST_STEPS = 4
 """Steps that a launch does."""

@@ -50,6 +50,17 @@ func @over(%x: f32[48, 16], %w: f32[16, 16]) -> (%p: f32[48, 16], %y: {dtype}[48
   return %p, %y
 }}
 """
+# Three products that wait for nobody, all of B rows.
+SIAMESE = """
+func @siamese(%x: f32[B, 40], %y: f32[B, 40], %z: f32[B, 40], param %w: f32[40, 24]) -> (f32[1], f32[40, 24]) {
+  %a = matmul %x, %w
+  %b = matmul %y, %w
+  %c = matmul %z, %w
+  %loss = triplet_loss %a, %b, %c
+  %dw = grad %loss, %w
+  return %loss, %dw
+}
+"""
 
 
 def mlp_inputs(rows: int) -> dict[str, np.ndarray]:
@@ -106,16 +117,31 @@ def test_every_work_item_does_its_share_of_each() -> None:
             np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.parametrize("text", [MLP, SIAMESE], ids=["mlp", "siamese"])
 @pytest.mark.parametrize("rows", [1, 7, 8, 11, 16, 399, 400, 5000])
-def test_the_variant_is_what_each_step_would_take(rows: int) -> None:
-    program = compile_module(parse(MLP), CPU_AVX512).program
+def test_the_variant_is_what_each_step_would_take(rows: int, text: str) -> None:
+    program = compile_module(parse(text), CPU_AVX512).program
     sizes = {"B": rows}
+    assert program.beside
     for several in program.beside:
         own = [choose_variant(step.variants, sizes) for step in steps_of(program, several)]
         taken = choose_variant(several.variants, sizes)
         assert taken.strategy == " + ".join(dict.fromkeys(variant.strategy for variant in own))
         assert all(holds(variant.guard, sizes) for variant in own)
         assert len(taken.launches) in (1, sum(len(variant.launches) for variant in own))
+
+
+@pytest.mark.parametrize("text", [MLP, SIAMESE], ids=["mlp", "siamese"])
+def test_there_are_no_variants_but_those_that_some_sizes_take(text: str) -> None:
+    """Of steps of as many rows most choices contradict one another, or come after one that always holds where they do:
+    there are no more kernels than the step with the most variants has."""
+    program = compile_module(parse(text), CPU_AVX512).program
+    for several in program.beside:
+        taken = {id(choose_variant(several.variants, {"B": rows})) for rows in range(1, 2500)}
+        assert taken == {id(variant) for variant in several.variants}
+        joined = [variant for variant in several.variants if len(variant.launches) == 1]
+        assert len(joined) <= max(len(step.variants) for step in steps_of(program, several))
+    assert program.beside[0].count == 3
 
 
 def joined_steps(compiled: Compiled) -> list[int]:
