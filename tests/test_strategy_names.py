@@ -9,7 +9,7 @@ import pytest
 
 from lossc.compiler.strategies import strategies
 
-READ = {"applies", "cost", "lower", "candidates", "STORES_ONCE", "MULTIPLIES", "SUMS_ACROSS"}
+READ = {"applies", "cost", "lower", "candidates", "STORES_ONCE", "MULTIPLIES", "SUMS_ACROSS", "MARGINS"}
 """What `compiler/strategies/__init__.py` describes."""
 
 

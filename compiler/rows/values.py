@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from ...ir.arithmetic import add, integer, mod, sub
 from ...ir.function import Op, Value
 from ...ir.kernel import Apply, Const, Expr, For, If, Iota, Load, PrivateArray, Splat, Store, register_dtype
-from ...ir.ops import PRIMITIVES, VIEWS
-from ..costs import COSTLY
 from ..emission.emit import Emitter, Scope
 from ..emission.points import Point
 from ..emission.reductions import Accumulators, accumulate, declare
+from .late import late_values
 from .ownership import point_of
 from .stages import Stage
 
@@ -45,7 +44,7 @@ class RowValues:
         self.totals: list[Accumulators] = []
         self.batches: dict[int, Batch] = {}
         for stage in stages:
-            late = _late(emitter, stage, stages) if width > 1 else set()
+            late = late_values(emitter, stage, stages) if width > 1 else set()
             sums = [op for op in stage.row_sums if op.operands[0] in late]
             self.totals += declare(emitter, scope, [op for op in stage.row_sums if op not in sums], 1, 1)
             if late:
@@ -120,28 +119,6 @@ class RowValues:
             inside.known[value] = Load(batch.held[value], lane, dtype)
             emitter.store(value, point, inside)
         scope.statements.append(For(lane, integer(0), add(slot, integer(1)), integer(1), tuple(inside.statements)))
-
-
-def _late(emitter: Emitter, stage: Stage, stages: Sequence[Stage]) -> set[Value]:
-    """Values of a row that come from a costly function and go nowhere but to this stage's sums and outputs. None where
-    one of them is more than arithmetic on values of the same row."""
-    schedule = emitter.schedule
-    used = frozenset().union(*(other.used for other in stages))
-    checked = {op.operands[0] for other in stages for op in other.row_checks}
-    elsewhere = {v for other in stages if other is not stage
-                 for v in (*other.row_outputs, *(op.operands[0] for op in other.row_sums))}  # fmt: skip
-    reduced = {op.result for op in schedule.row_reductions}
-    targets = [*stage.row_outputs, *(op.operands[0] for op in stage.row_sums)]
-    early = set(emitter.needed([*checked, *elsewhere], {value: integer(0) for value in reduced}))
-    late: set[Value] = set()
-    for op in emitter.needed(targets, {value: integer(0) for value in reduced}):
-        if not op.results or not schedule.varies[op.result] or op.result in used or op in early:
-            continue
-        if op.name in COSTLY or late & set(op.operands):
-            if PRIMITIVES[op.name].kind != "pointwise" and op.name not in VIEWS:
-                return set()
-            late.add(op.result)
-    return late if late & set(targets) else set()
 
 
 def _border(emitter: Emitter, late: set[Value]) -> list[Value]:

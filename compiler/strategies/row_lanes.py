@@ -16,12 +16,14 @@ from ...ir.types import ITEM_SIZE, DimLike, multiply_dims
 from ..emission.emit import Emitter, Scope
 from ..emission.points import size_of
 from ..emission.reductions import Accumulators, declare, fold
-from ..emission.vectors import past_cache, vector_width
+from ..emission.vectors import past_cache, static_size, vector_width
 from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, with_finish
 from ..rows.blocks import Block, LaneTrack, block_at, block_count, finish_block, lane_axis, visit_columns
 from ..rows.ownership import items_for, own_share
+from ..rows.row_costs import fetched_apart
 from ..rows.stages import FEW_PASSES, NO_LIMIT, Kept, Stage, arrays_of, bytes_of, inputs_read, waiting_values
 from ..rows.sweep import Work, waiting_rows, work_of
+from .row_item import USUAL_LENGTH
 
 PRIVATE_BYTES = 64 * 1024
 
@@ -36,20 +38,33 @@ def applies(fused: Fused, device: DeviceInfo) -> str | None:
 
 
 def cost(fused: Fused, device: DeviceInfo) -> float:
-    """Free where lanes are neighbours in memory; otherwise every lane loads for itself. On a GPU only for what nothing
-    else does: rows along several axes."""
+    """A vector of elements is one step where lanes are neighbours in memory; otherwise every lane loads for itself. On
+    a GPU only for what nothing else does: rows along several axes."""
     if device.kind == "gpu":
         return 10.0
     schedule = fused.schedule
     width = vector_width(schedule, device, schedule.axes[lane_axis(schedule)])
-    return 1.05 / width if lanes_are_inner(schedule) else max(0.35, 1.0 / width)
+    element = of_elements(fused, device, width)
+    if width > 1 and not lanes_are_inner(schedule):
+        element += fetched_apart(schedule, fused.stages, lambda value: _is_inner(schedule, value))
+    return element / fused.row_costs.step
+
+
+def of_elements(fused: Fused, device: DeviceInfo, width: int) -> float:
+    """What an element takes of vectors of so many rows, wherever it lies."""
+    work, schedule = fused.row_costs, fused.schedule
+    length = static_size(tuple(schedule.axes[a] for a in schedule.columns)) or USUAL_LENGTH
+    return (work.element + work.of_rows(width) / length) / width + work.memory / vector_width(schedule, device)
 
 
 def lanes_are_inner(schedule: Schedule) -> bool:
     """Whether rows lie side by side in every input that has several axes."""
-    axis = lane_axis(schedule)
-    used = ([a for a in schedule.where[value] if a is not None] for value in schedule.function.inputs)
-    return all(own[-1] == axis for own in used if len(own) > 1 and axis in own)
+    return all(_is_inner(schedule, value) for value in schedule.function.inputs)
+
+
+def _is_inner(schedule: Schedule, value: Value) -> bool:
+    axis, own = lane_axis(schedule), [a for a in schedule.where[value] if a is not None]
+    return len(own) < 2 or axis not in own or own[-1] == axis
 
 
 def lower(fused: Fused, device: DeviceInfo) -> list[Variant]:

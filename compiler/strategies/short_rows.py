@@ -37,8 +37,14 @@ from ..rows.sweep import Row, waiting_rows, work_of
 from ..rows.turned import turn_in, turn_out, turned
 from . import row_lanes
 
-SHORTEST, LONGEST = 5, 20
-"""Columns: 0.7 of the time of gathering at 10 and 1.1 at 4; 0.85 of that of vectors along the row at 16, 1.2 at 32."""
+SHORTEST, LONGEST = 5, 32
+"""Columns. Shorter ones gain nothing beside gathers, longer ones nothing beside vectors along the row."""
+HALVING, BETWEEN = 1.5, 2.6
+"""Multiply-adds: a vector goes to its place in as many steps as its width can be halved, and one of a short row through
+an array before."""
+IN_REGISTERS, PRIVATE = 22, 2.0
+"""Up to so many columns the driver unrolls the loops over them and has them in registers; beyond that each vector that
+a pass loads or stores takes so many multiply-adds more."""
 
 
 def applies(fused: Fused, device: DeviceInfo) -> str | None:
@@ -70,11 +76,15 @@ def applies(fused: Fused, device: DeviceInfo) -> str | None:
 
 def cost(fused: Fused, device: DeviceInfo) -> float:
     """A vector of elements, and turning it."""
-    schedule = fused.schedule
+    schedule, work = fused.schedule, fused.row_costs
     columns = schedule.axes[schedule.columns[0]]
     assert isinstance(columns, int)
     width = vector_width(schedule, device, schedule.axes[lane_axis(schedule)])
-    return (1.0 + 0.5 * max(1.0, width / columns)) / width
+    whole = -(-columns // width) * width
+    turning = HALVING * (width.bit_length() - 1) * whole / columns + BETWEEN * (columns < width)
+    private = PRIVATE * work.moves * (columns > IN_REGISTERS)
+    element = row_lanes.of_elements(fused, device, width) + (work.streams * turning + private) / width
+    return element / work.step
 
 
 def _streamed(emitter: Emitter, stages: Sequence[Stage]) -> list[Value]:
