@@ -109,7 +109,7 @@ def _classify(
     varies = {value: frozenset(axis for axis in own if axis is not None) for value, own in where.items()}
     # Shape-only operations make values that repeat: what a value depends on is what its operands depend on.
     stage: dict[Value, int] = dict.fromkeys(function.inputs, 0)
-    finished: set[Value] = set()
+    finished: dict[Value, Value] = {}  # and the total over all rows that it comes from
     finish: list[Op] = []
     rows_reduced: list[Op] = []
     whole: list[Op] = []
@@ -125,19 +125,20 @@ def _classify(
         after = [operand for operand in op.operands if operand in finished]
         if after:
             if any(varies[result] for result in op.results) or is_whole_reduction(op) or is_row_reduction(op):
-                return Refusal(f"`{op.name}` at every element needs %{after[0].name}, known only after all rows")
+                total = finished[after[0]].name
+                return Refusal(f"every element needs %{total}, known only after all rows: a launch before computes it")
             early = [operand for operand in op.operands if operand not in finished and stage[operand] > 0]
             if early:
                 return Refusal(
                     f"`{op.name}` needs %{early[0].name} of a row and %{after[0].name}, known after all rows"
                 )
             finish.append(op)
-            finished.update(op.results)
+            finished |= dict.fromkeys(op.results, finished[after[0]])
         elif of_row:
             rows_reduced.append(op)
         elif is_whole_reduction(op):
             whole.append(op)
-            finished.add(op.result)
+            finished[op.result] = op.result
         elif op.name == "matmul":
             if matmul is not None:
                 return Refusal("two matrix products do not share a kernel")
