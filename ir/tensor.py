@@ -28,8 +28,8 @@ from .diagnostics import LirError
 from .function import Value
 from .indexing import part_of
 from .other_functions import refuse, torch_function_of_values, ufunc_of_values
-from .other_words import renamed_keywords
-from .types import DTYPES, DimLike, Shape, Type, dtype_of, is_float, is_short
+from .other_words import NO_ELEMENTS, renamed_keywords
+from .types import DTYPES, Dim, DimLike, Shape, Type, dtype_of, is_float, is_short
 
 
 class Tensor:
@@ -83,6 +83,10 @@ class Tensor:
         """`np.exp(x)` and NumPy's numbers and arrays on the left, where NumPy would take a tensor for a number."""
         return ufunc_of_values(self, function.__name__, way, operands, keywords)
 
+    def __array__(self, *_: Any, **__: Any) -> Any:
+        """`np.asarray(x)` would be an array of one object. Raises LirError."""
+        raise LirError(f"%{self.value.name} has no elements while a graph is built", NO_ELEMENTS)
+
     @classmethod
     def __torch_function__(cls, function: Any, types: Any, operands: Any = (), keywords: Any = None) -> Any:
         """`torch.exp(x)`, and torch's tensors on the left."""
@@ -95,11 +99,13 @@ class Tensor:
         return self._lift(other)
 
     def _lift(self, other: Any, dtype: str | None = None) -> Tensor:
-        """A Python number as a constant of this tensor's shape; a tensor of the same builder as it is."""
+        """A Python number or a size in this tensor's shape; a tensor of the same builder as it is."""
         if isinstance(other, Tensor):
             if other.builder is not self.builder:
                 raise LirError(f"%{other.value.name} and %{self.value.name} belong to different graphs")
             return other
+        if isinstance(other, Dim):
+            return self._wrap(self.builder.emit("size", of=(other,))).cast(dtype or self.dtype).broadcast_to(self.shape)
         other = as_python(other)
         if not isinstance(other, (int, float, bool)):
             raise LirError(f"expected a value of the graph or a number, found {name_of_type(other)}",

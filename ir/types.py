@@ -67,6 +67,11 @@ class Dim:
     def __repr__(self) -> str:
         return f"Dim({self})"
 
+    def __mul__(self, other: DimLike) -> DimLike:
+        return multiply_dims([self, other]) if isinstance(other, (int, Dim)) else NotImplemented
+
+    __rmul__ = __mul__
+
 
 DimLike = int | Dim
 Shape = tuple[DimLike, ...]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,6 +26,22 @@ def test_free_dimensions_are_names_by_their_place() -> None:
     assert g.input("z", ("T", "4*B*T", "7")).shape == (named("T"), Dim(4, ("B", "T")), 7)
     assert g.input("scalar").shape == ()
     assert g.input("vector", 5).shape == (5,)
+
+
+def test_sizes_with_names_are_multiplied_and_reckoned_with_like_numbers() -> None:
+    g = lossc.Graph()
+    x, labels = g.input("x", (None, 4)), g.input("labels", (None,), dtype="i32")
+    rows, columns = x.shape
+    assert (rows * columns, 4 * rows, rows * rows) == (Dim(4, ("B",)), Dim(4, ("B",)), Dim(1, ("B", "B")))
+    mean = x.reshape(rows * columns).sum() / (rows * columns)
+    g.set_outputs([mean, rows - x.sum(1), labels.sum() + rows])
+    found, differences, count = g.compile()(x=np.full((5, 4), 0.5, "f4"), labels=np.arange(5))
+    assert found == 0.5
+    assert differences.tolist() == [3.0] * 5
+    assert count == 15
+    half: Any = 0.5
+    with pytest.raises(TypeError):
+        _ = rows * half
 
 
 @pytest.mark.parametrize("dtype", ["f32", "float32", np.float32, np.dtype("f4")])
