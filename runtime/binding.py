@@ -22,8 +22,8 @@ Given = np.ndarray | Argument
 
 
 class Bound(NamedTuple):
-    """What a run uses, to be kept until its kernels are done: `arguments` by buffer, and the `fresh` arrays among
-    them, which outputs that the plan makes anew, or the caller's own for these, are written to."""
+    """What a run uses, to be kept until its kernels are done: `arguments` by buffer, and arrays for the `fresh` outputs
+    of the plan, in order, each new or the caller's own."""
 
     arguments: Mapping[str, Given]
     fresh: list[np.ndarray]
@@ -40,12 +40,15 @@ class Binding:
     def bind(self, plan: Plan, given: Sequence[Given], out: Mapping[str, Any] | None = None) -> Bound:
         """Set all arguments of a run. `out` gives arrays for outputs by name. Raises LirError for what it cannot be,
         and what failed in the runs that made the inputs."""
-        if plan.plain and not out and self._pointer is not None and {*map(type, given)} <= {np.ndarray}:
-            return self._bind_addresses(plan, given)
+        if plan.plain and not out and {*map(type, given)} <= {np.ndarray}:
+            arrays, addresses = self.new_results(plan, given)
+            if not self.point(plan, addresses):
+                raise CompilerBug("an array on the host lies nowhere")
+            return Bound(dict(zip(self._loaded.free_buffers, given)), arrays)
         settle(given)
         arguments = self.bind_inputs(plan, given)
         own = self._own_arrays(plan, out, arguments) if out else {}
-        arrays: list[np.ndarray] = []
+        arrays = []
         for fresh in plan.fresh:
             array = own[fresh.root] if fresh.root in own else self._new_array(plan, fresh, given)
             value, arguments[fresh.root] = self._memory(array, "write")
@@ -103,15 +106,6 @@ class Binding:
                     set_argument(position, value)
         plan.addresses.extend(addresses)
         return True
-
-    def _bind_addresses(self, plan: Plan, given: Sequence[Any]) -> Bound:
-        arrays, addresses = self.new_results(plan, given)
-        if not self.point(plan, addresses):
-            raise CompilerBug("an array on the host lies nowhere")
-        arguments: dict[str, Given] = dict(zip(self._loaded.free_buffers, given))
-        for fresh, array in zip(plan.fresh, arrays):
-            arguments[fresh.root] = array
-        return Bound(arguments, arrays)
 
     def _memory(self, array: Given, access: Access = "read") -> tuple[Any, Given]:
         """What a kernel takes for an array, and what holds that."""

@@ -45,7 +45,7 @@ class _Part(NamedTuple):
 class Chain(NamedTuple):
     """What follows a plan, which keeps it, and how all of it is launched."""
 
-    followers: tuple[tuple[Prepared, Plan], ...]
+    followers: tuple[tuple[Prepared, Plan, Bound], ...]
     parts: tuple[_Part, ...]
 
 
@@ -74,13 +74,13 @@ def run_chain(
 
 def _chain(plan: Plan, then: Sequence[Prepared]) -> Chain:
     """The plan's chain with these programs: made when it is first asked for, and when one of them has another plan."""
-    followers = tuple([(one, one._plan(one._of_thread.runs, (), None)) for one in then])
+    followers = tuple([(one, one._plan(one._of_thread.runs, (), None), NOTHING) for one in then])
     for chain in plan.chains:
         if chain.followers == followers:
             return chain
     if len(plan.chains) >= MOST_CHAINS:
         plan.chains.clear()
-    chain = Chain(followers, tuple(_parts((plan, *[follower for _, follower in followers]))))
+    chain = Chain(followers, tuple(_parts((plan, *[follower for _, follower, _ in followers]))))
     plan.chains.append(chain)
     return chain
 
@@ -94,8 +94,7 @@ class _Run:
         self.first, self.parts = first, chain.parts
         self.results: list[Any] = []
         self.failure: CheckFailed | None = None
-        bound = first._binding.bind(plan, given)
-        self._programs = ((first, plan, bound), *[(one, follower, NOTHING) for one, follower in chain.followers])
+        self._programs = ((first, plan, first._binding.bind(plan, given)), *chain.followers)
         self._done, self._finished = done, 0
         self._launches: list[Iterator[tuple[Any, ...]]] = [iter(part.calls) for part in chain.parts]
 
@@ -117,7 +116,7 @@ class _Run:
                     plan.save()
             for one, plan, bound in programs:
                 if plan.status is not None and self.failure is None:
-                    self.failure = what_failed(one._loaded, plan, bound.arguments)
+                    self.failure = what_failed(one._loaded, plan, bound)
             if self.failure is not None:
                 break
             for one, plan, bound in programs:

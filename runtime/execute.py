@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..ir.diagnostics import DeviceError, LirError, LosscError
-from .binding import Given, as_argument, on_the_host
+from .binding import Bound, Given, as_argument, on_the_host
 from .chain import run_chain
 from .memory import copy
 from .outcome import failure, handed_out
@@ -151,7 +151,8 @@ class Executable(Prepared):
         pending = [getattr(as_argument(memory).array, "pending", None) for memory in arguments.values()]
         before = [run for run in pending if run is not None]
         if plan.status is not None or before:
-            run = self._of_thread.runs.pending = Pending(lambda: failure(self._loaded, plan, arguments), before)
+            bound = Bound(arguments, [])
+            run = self._of_thread.runs.pending = Pending(lambda: failure(self._loaded, plan, bound), before)
             for array in results:
                 array.pending = run
         return results
@@ -159,7 +160,7 @@ class Executable(Prepared):
     def _run_alone(self, plan: Plan, given: Sequence[Given], out: Mapping[str, Any] | None) -> list[Any]:
         bound = self._binding.bind(plan, given, out)
         self._launch(plan, wait=True)
-        failed = failure(self._loaded, plan, bound.arguments)
+        failed = failure(self._loaded, plan, bound)
         if failed is not None:
             raise failed
         return handed_out(self._loaded, plan, bound, out)

@@ -84,8 +84,8 @@ class Fresh:
 class Plan:
     """`input_uses` are those of each free input, in order.
 
-    `largest` is the input that large outputs lie apart from, None where all is small. `plain`: what is handed out is
-    the `fresh` outputs, in order; `quick`: all of it, or these, are small, too, and pointers are shared. Where
+    `largest` is the input that large outputs lie apart from, None where all is small. `plain`: pointers are shared, and
+    what is handed out is the `fresh` outputs, in order; `quick`: all of it, or these, are small, too. Where
     `synchronous`, a launch returns when it is done. `kernels` keep their programs alive; the first run leaves more of
     the `unsaved` ones to be put on disk.
     `free_outputs` are handed out; `outputs` are these, and fixed ones that a run copies to their places.

@@ -60,7 +60,7 @@ def make_plan(loaded: Loaded, sizes: Mapping[str, int], temporaries: Temporaries
     planned, uses = _planned_launches(loaded, launches, kernels.objects, keep)
     work = max((elements[name] for name in used), default=0)
     small = work <= SMALL_WORK and not temporaries.in_background and device.local_thread_queue is not None
-    plain = not any(o.copied for o in outputs)
+    plain = device.info.shared_pointers and not any(o.copied for o in outputs)
     small_outputs = {root: _small_output(device, output) for root, output in wanted.items()}
     held: dict[str, Argument] = {}
     for root, targets in uses.items():
@@ -76,7 +76,7 @@ def make_plan(loaded: Loaded, sizes: Mapping[str, int], temporaries: Temporaries
               for root, o in wanted.items()),
         tuple(o for o in outputs if o.copied or o.name not in loaded.fixed_outputs),
         _largest(loaded, elements), plain,
-        plain and device.info.shared_pointers and (small or all(small_outputs.values())), status,
+        plain and (small or all(small_outputs.values())), status,
         {**keep, **held},
         device.local_thread_queue if small else device.queue, small, kernels,
         [*programs.values()] if device.compiles_at_launch else [],

@@ -72,6 +72,7 @@ class Step:
         shapes = {name: parameters.live(name).shape for name in self.names}
         self._status = status_words(program, self.device)
         self._trained = make_arenas(self.device, optimizer, entries, shapes, clip_value, self._status)
+        self._gradients = {dtype: trained.gradients for dtype, trained in self._trained.items()}
         self._homes = [(trained, [parameters.entry(name) for name in trained.parameters.segments])
                        for trained in self._trained.values()]  # fmt: skip
         self._live: dict[str, Argument] = {}
@@ -125,11 +126,10 @@ class Step:
         self._take_parameters()
         done = self._done
         then = self._accumulating(share) if done.waiting else []
-        sources = {
-            dtype: self._accumulators[dtype].total if done.waiting else trained.gradients
-            for dtype, trained in self._trained.items()
-        }
-        scale = 1.0 / (done.shares + share) if done.waiting else 1.0
+        sources, scale = self._gradients, 1.0
+        if done.waiting:
+            sources = {dtype: accumulator.total for dtype, accumulator in self._accumulators.items()}
+            scale = 1.0 / (done.shares + share)
         if self._clip is not None:
             then.append(self._clip.clipping(sources, scale))
         for dtype, trained in self._trained.items():

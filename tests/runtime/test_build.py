@@ -235,7 +235,7 @@ def test_a_handler_in_the_middle_of_a_build_may_wait_for_a_thread_that_builds(
     def interrupted(device: Device, source: str, options: str) -> cl.Program:
         if not signalled:
             thread.start()
-            signalled.append(held.wait(20))
+            signalled.append(held.wait(60))
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGALRM)
         return from_source(device, source, options)
 
@@ -247,7 +247,7 @@ def test_a_handler_in_the_middle_of_a_build_may_wait_for_a_thread_that_builds(
             built.append(build(device, ADD + "// another\n"))
 
     def handler(*_: object) -> None:
-        acquired.append(lock.acquire(timeout=10))
+        acquired.append(lock.acquire(timeout=60))
 
     monkeypatch.setattr(build_module, "_from_source", interrupted)
     previous = signal.signal(signal.SIGALRM, handler)
