@@ -34,12 +34,14 @@ _OPERATIONS: Mapping[str, str] = {
 }  # fmt: skip
 
 _NOTHING_LIKE_IT = frozenset({
-    "sin", "cos", "tan", "sinh", "cosh", "ceil", "round", "trunc", "sort", "argsort", "topk", "median", "cumsum",
-    "cumprod", "prod", "unique", "one_hot", "einsum", "roll", "flip", "diff",
+    "sin", "cos", "tan", "sinh", "cosh", "arcsin", "arctan", "arctan2", "arctanh", "round", "trunc", "sort", "argsort",
+    "topk", "median", "cumsum", "cumprod", "prod", "unique", "one_hot", "einsum", "roll", "flip", "diff", "conjugate",
+    "divmod", "fmax", "fmin", "frexp", "ldexp", "isnat", "rad2deg", "radians", "copysign", "signbit", "vecmat",
 })  # fmt: skip
 """What NumPy and torch have and nothing here is like. Of the names that there are the nearest mean something else."""
 
-_NO_ELEMENTS = "while a graph is built its values have no elements; g.compile(outputs=[x]) makes a function of arrays"
+NO_ELEMENTS = "g.compile(outputs=[x]) makes a function of arrays"
+_NO_ELEMENTS = f"while a graph is built its values have no elements; {NO_ELEMENTS}"
 _BY_COMPILE = "gradients come from g.compile(grad=True), g.compile_step(...) or lossc.functional.value_and_grad(...)"
 _ABOUT_VALUES: Mapping[str, str] = {
     **dict.fromkeys(("item", "numpy", "tolist", "data", "cpu", "cuda", "device", "to"), _NO_ELEMENTS),
@@ -55,7 +57,11 @@ _EXPRESSIONS: Mapping[str, str] = {
     "stack": "x[None].concat(y[None], axis=0)", "norm": "(x * x).sum(axis).sqrt()",
     "var": "((x - x.mean(axis, keepdims=True)) ** 2).mean(axis)",
     "std": "((x - x.mean(axis, keepdims=True)) ** 2).mean(axis).sqrt()", "log2": "x.log() / math.log(2)",
-    "log10": "x.log() / math.log(10)", "all": 'x.cast("f32").min() > 0', "any": 'x.cast("f32").max() > 0',
+    "log10": "x.log() / math.log(10)", "exp2": "2 ** x", "logaddexp": "y + (x - y).softplus()",
+    "hypot": "(x * x + y * y).sqrt()", "ceil": "-(-x).floor()", "isinf": "x.abs() == math.inf",
+    "isfinite": "x.abs() < math.inf", "reciprocal": "1 / x", "remainder": "x - y * (x / y).floor()",
+    "floor_divide": "(x / y).floor()", "outer": "x[:, None] * y", "zeros_like": "x.constant(0.0)",
+    "ones_like": "x.constant(1.0)", "all": 'x.cast("f32").min() > 0', "any": 'x.cast("f32").max() > 0',
 }  # fmt: skip
 """What to write in Python for methods of arrays and tensors elsewhere."""
 

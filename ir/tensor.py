@@ -27,7 +27,7 @@ from .builder import Builder
 from .diagnostics import LirError
 from .function import Value
 from .indexing import part_of
-from .other_functions import refuse, torch_function_of_values, ufunc_of_values
+from .other_functions import function_of_values, refuse, torch_function_of_values, ufunc_of_values
 from .other_words import NO_ELEMENTS, renamed_keywords
 from .types import DTYPES, Dim, DimLike, Shape, Type, dtype_of, is_float, is_short
 
@@ -77,7 +77,7 @@ class Tensor:
         """NumPy's functions are methods of their names: `np.sum(x, axis=1)` is `x.sum(axis=1)`."""
         if not (operands and operands[0] is self):
             refuse(f"np.{function.__name__}")
-        return getattr(self, function.__name__)(*operands[1:], **keywords)
+        return function_of_values(self, function.__name__, operands, keywords)
 
     def __array_ufunc__(self, function: Any, way: str, *operands: Any, **keywords: Any) -> Any:
         """`np.exp(x)` and NumPy's numbers and arrays on the left, where NumPy would take a tensor for a number."""
