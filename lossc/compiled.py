@@ -30,7 +30,7 @@ from lossc.warnings import LossWarning, warn
 
 if TYPE_CHECKING:
     from lossc.compiler import Compiled
-    from lossc.reports.explain import KernelReport
+    from lossc.reports.kernels import KernelReport
 
 Result = list[Any] | tuple[list[Any], dict[str, Any]]
 """Arrays: NumPy's, or pyopencl's with `device_results`."""
@@ -262,7 +262,7 @@ class CompiledFunction:
     @property
     def kernels(self) -> tuple[KernelReport, ...]:
         """The fused kernels, in order."""
-        from lossc.reports.explain import kernel_reports
+        from lossc.reports.kernels import kernel_reports
 
         return kernel_reports(self.compiled)
 

@@ -25,7 +25,8 @@ from lossc.ir.printer import print_module
 from lossc.ir.program_text import parse_program, print_program
 from lossc.ir.target import CPU_AVX512, GPU_GENERIC, DeviceInfo
 from lossc.ir.types import is_float, numpy_dtype
-from lossc.reports.explain import explanation, kernel_reports
+from lossc.reports.explain import explanation
+from lossc.reports.kernels import kernel_reports
 from lossc.reports.picture import dot_text
 from lossc.runtime.device import Device
 from lossc.runtime.simulate import simulate

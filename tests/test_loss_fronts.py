@@ -20,7 +20,7 @@ import lossc.functional as F
 from lossc import nn, optim
 from lossc.errors import RefusedElementType
 from lossc.losses.stubs import stub
-from lossc.reports.explain import total_moved
+from lossc.reports.kernels import total_moved
 
 torch = pytest.importorskip("torch")
 T = pytest.importorskip("lossc.torch")

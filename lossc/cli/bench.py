@@ -18,10 +18,11 @@ import typer
 from lossc.compiler import Compiled, compile_module
 from lossc.compiler.decisions import Candidate
 from lossc.compiler.reports.report import total_counts
-from lossc.compiler.reports.traffic import traffic
+from lossc.compiler.reports.traffic import bytes_needed, traffic
 from lossc.compiler.strategies import costs
 from lossc.ir.types import DimLike, dim_value
-from lossc.reports.explain import bytes_needed, counted, total_moved
+from lossc.reports.kernels import total_moved
+from lossc.reports.words import counted
 from lossc.runtime.device import Device
 from lossc.runtime.execute import Executable
 from lossc.runtime.memory import POOL, argument_for

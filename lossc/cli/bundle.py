@@ -19,7 +19,9 @@ from lossc.ir.program import Program
 from lossc.ir.program_text import parse_program
 from lossc.ir.target import read_json
 from lossc.reports.dump import MANIFEST, dumped_files, kernels_of, refuse_foreign_files, remove_kernels
-from lossc.reports.explain import explanation, kernel_reports, readable
+from lossc.reports.explain import explanation
+from lossc.reports.kernels import kernel_reports
+from lossc.reports.words import readable
 
 from .files import write_files
 

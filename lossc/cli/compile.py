@@ -11,12 +11,14 @@ import typer
 
 from lossc.compiler import Compiled
 from lossc.compiler.pipeline import run_passes
+from lossc.compiler.reports.traffic import bytes_needed
 from lossc.compiler.rewrite import Event, Log
 from lossc.ir.function import Module
 from lossc.ir.printer import print_module
 from lossc.ir.program_text import print_program
 from lossc.reports.dump import dumped_files, fused_text, kernel_files
-from lossc.reports.explain import bytes_moved, bytes_needed, explanation, kernel_reports, traffic_ratio
+from lossc.reports.explain import explanation
+from lossc.reports.kernels import bytes_moved, kernel_reports, traffic_ratio
 
 from . import options
 from .bundle import bundle_files, index_text, write_bundle

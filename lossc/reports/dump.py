@@ -28,7 +28,9 @@ from lossc.ir.kernel_printer import print_expression
 from lossc.ir.printer import HEADER, print_function, print_module
 from lossc.ir.program import Buffer, Launch, Variant, steps_of
 from lossc.ir.program_text import print_program
-from lossc.reports.explain import kernel_reports, readable, schedule_lines
+from lossc.reports.kernels import kernel_reports
+from lossc.reports.schedules import schedule_lines
+from lossc.reports.words import readable
 
 FORMAT = 1
 MANIFEST = "manifest.json"

@@ -37,7 +37,7 @@ from lossc.training.trained import Trained, check_groups, make_arenas
 
 if TYPE_CHECKING:
     from lossc.compiler import Compiled
-    from lossc.reports.explain import KernelReport
+    from lossc.reports.kernels import KernelReport
 
 
 class Step:
@@ -231,7 +231,7 @@ class Step:
     @property
     def kernels(self) -> tuple[KernelReport, ...]:
         """The fused kernels of loss and gradients, then those of clipping and of the update."""
-        from lossc.reports.explain import kernel_reports
+        from lossc.reports.kernels import kernel_reports
 
         return tuple(report for compiled in self._programs().values() for report in kernel_reports(compiled))
 

@@ -16,7 +16,7 @@ from lossc.ir.kernel import Apply, Const
 from lossc.ir.parser import load, parse
 from lossc.ir.printer import equal_modules
 from lossc.ir.program_text import parse_program, print_program
-from lossc.reports.explain import folded, readable
+from lossc.reports.words import folded, readable
 
 Command = Callable[..., Any]
 
