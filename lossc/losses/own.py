@@ -113,7 +113,7 @@ class OwnLoss:
         several = list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
         if not several or not all(isinstance(output, Tensor) for output in several):
             raise LirError(f"{self.name} returned {outputs!r}", "it is called with values of a graph, and returns one "
-                           "or several: use their operators and methods, not NumPy's or torch's")  # fmt: skip
+                           "or several: use their operators and methods")  # fmt: skip
         graph.set_outputs(several)
         for name, type_ in graph.outputs.items():
             if not is_float(type_.dtype):

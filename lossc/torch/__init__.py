@@ -49,6 +49,7 @@ from lossc.torch.tensors import (
     keep_out_of_graphs,
     lie_plainly,
     likeness,
+    overridden,
 )
 from lossc.warnings import warn
 
@@ -178,7 +179,7 @@ def _function(row: Row) -> Loss:
                     return reduced_loss(graded, *arguments)
         values, settings = row.read(arguments, keywords)
         given = [values[place] for place in places]
-        if has_torch_function(given):
+        if overridden(given):
             return handle_torch_function(loss, given, *arguments, **keywords)
         return calls(values, settings, given, () if keywords else arguments)
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, is_grad_enabled
-from torch.overrides import handle_torch_function, has_torch_function
+from torch.overrides import handle_torch_function
 
 from lossc.arrays import convert
 from lossc.ir.shapes import bind_dimensions
@@ -26,6 +26,7 @@ from lossc.torch.tensors import (
     check_tensor,
     dtype_name,
     keep_out_of_graphs,
+    overridden,
 )
 
 
@@ -45,7 +46,7 @@ def function(loss: Definition) -> Any:
     def of_tensors(*arguments: Any, **keywords: Any) -> Any:
         values = own.read(arguments, keywords)
         everything = tuple(values.values())
-        if has_torch_function(everything):
+        if overridden(everything):
             return handle_torch_function(of_tensors, everything, *arguments, **keywords)
         tensors: dict[str, Tensor] = {}
         for name, value in values.items():

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.overrides import has_torch_function
 
 from lossc.arrays import to_dtype
 from lossc.errors import RefusedElementType, RefusedKind, Unsupported
@@ -81,6 +82,12 @@ def _in_torch(function: str) -> str:
     """The way round that torch itself is."""
     known = hasattr(torch.nn.functional, function)
     return f"call torch.nn.functional.{function}" if known else "compute it with torch"
+
+
+def overridden(values: Sequence[Any]) -> bool:
+    """Whether one of these is of a class that has torch's functions its own way. Values of a graph have some, but no
+    functions of `lossc.torch`, whose refusal says what to write."""
+    return has_torch_function(values) and not any(isinstance(value, GraphTensor) for value in values)
 
 
 def check_tensor(function: str, name: str, tensor: object) -> None:

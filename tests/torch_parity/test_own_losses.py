@@ -119,6 +119,7 @@ FUNCTIONS: dict[str, Any] = {
     "relu": lambda x, t: torch.nn.functional.relu(x, inplace=False), "logsumexp": lambda x, t: x.logsumexp(dim=1),
     "by name": lambda x, t: torch.exp(input=x), "pow": lambda x, t: torch.pow(torch.sigmoid(x), 2) @ t.T,
     "mse_loss": lambda x, t: torch.nn.functional.mse_loss(x, t, reduction="none"),
+    "where": lambda x, t: torch.where(x > 0, x, torch.square(t)),
 }  # fmt: skip
 
 
@@ -134,7 +135,7 @@ REFUSED_FUNCTIONS: dict[str, tuple[Any, str]] = {
     "a loss": (lambda x: torch.nn.functional.cross_entropy(x, x), "did you mean `cross_entropy_loss`"),
     "a tensor on the left": (lambda x: X * x, "found torch.Tensor\n.*as arguments"),
     "a tensor on the right": (lambda x: x * X, "found torch.Tensor\n.*as arguments"),
-    "where": (lambda x: torch.where(x > 0, x, 0), r"condition\.select"),
+    "where": (lambda x: torch.where(x > 0), "where of a condition alone"),
 }  # fmt: skip
 
 
