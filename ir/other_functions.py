@@ -8,12 +8,18 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from .diagnostics import LirError
 
-if TYPE_CHECKING:
-    from .tensor import Tensor
+ValueLike = Any  # a `Tensor`, whose module imports this one
+
+
+def _where(condition: ValueLike, *arms: Any) -> ValueLike:
+    if len(arms) != 2:
+        refuse("where of a condition alone")
+    return condition.select(*arms)
+
 
 _OPERATORS: Mapping[str, Callable[..., Any]] = {
     "add": operator.add, "subtract": operator.sub, "sub": operator.sub, "multiply": operator.mul, "mul": operator.mul,
@@ -25,9 +31,10 @@ _OPERATORS: Mapping[str, Callable[..., Any]] = {
     "greater_equal": operator.ge, "ge": operator.ge, "equal": operator.eq, "eq": operator.eq,
     "not_equal": operator.ne, "ne": operator.ne, "logical_and": operator.and_, "bitwise_and": operator.and_,
     "logical_or": operator.or_, "bitwise_or": operator.or_, "logical_not": operator.invert,
-    "bitwise_not": operator.invert, "invert": operator.invert,
+    "bitwise_not": operator.invert, "invert": operator.invert, "where": _where, "positive": lambda x: x,
+    "square": lambda x: x * x, "reciprocal": lambda x: 1 / x,
 }  # fmt: skip
-"""Functions of NumPy and torch that are operators of Python."""
+"""Functions of NumPy and torch that are operators of Python, or nearly."""
 
 _WITHOUT_MEANING = ("_stacklevel", "inplace")
 """Arguments of torch's functions about how they work."""
@@ -44,7 +51,7 @@ def refuse(function: str) -> NoReturn:
     raise LirError(f"{function} knows no values of a graph", way)
 
 
-def ufunc_of_values(like: Tensor, name: str, way: str, operands: Sequence[Any], keywords: Mapping[str, Any]) -> Any:
+def ufunc_of_values(like: ValueLike, name: str, way: str, operands: Sequence[Any], keywords: Mapping[str, Any]) -> Any:
     """`np.<name>(...)`, where `like` is one of the operands. Raises LirError, AttributeError."""
     if way != "__call__":
         refuse(f"np.{name}.{way}")
@@ -52,6 +59,15 @@ def ufunc_of_values(like: Tensor, name: str, way: str, operands: Sequence[Any], 
         raise LirError(f"np.{name} of a value of a graph takes no `{next(iter(keywords))}`", "values never change: "
                        "take the result")  # fmt: skip
     return _called(like, name, operands, {})
+
+
+def function_of_values(like: ValueLike, name: str, operands: Sequence[Any], keywords: Mapping[str, Any]) -> Any:
+    """`np.<name>(...)`, where `like` is the first of the operands. Raises LirError, AttributeError, TypeError."""
+    if name in ("shape", "ndim"):
+        return getattr(like, name)
+    if name == "size" and len(operands) == 1 and not keywords:
+        return like.count()
+    return _called(like, name, operands, keywords)
 
 
 def torch_function_of_values(name: str, operands: Sequence[Any], keywords: Mapping[str, Any], kind: type) -> Any:
@@ -69,7 +85,7 @@ def torch_function_of_values(name: str, operands: Sequence[Any], keywords: Mappi
     return _called(like, name, operands, keywords)
 
 
-def _called(like: Tensor, name: str, operands: Sequence[Any], keywords: Mapping[str, Any]) -> Any:
+def _called(like: ValueLike, name: str, operands: Sequence[Any], keywords: Mapping[str, Any]) -> Any:
     # Python would ask the library of an array or number on the left again: it becomes a value, or is refused.
     first = operands[0] if isinstance(operands[0], type(like)) else like.constant(operands[0])
     if name in _OPERATORS and not keywords:
