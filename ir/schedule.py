@@ -49,9 +49,9 @@ class Schedule:
         if not self.windows:
             return self.function
         slices = (op for op in self.windows.values() if op.name == "slice")
-        inputs, outputs = (tuple(map(self.in_memory, values)) for values in (self.function.inputs, self.function.outputs))
         ops = (*slices, *self.function.ops, *self.margins.values())
-        return self.function.with_(inputs=inputs, ops=ops, outputs=outputs)
+        inputs, outputs = map(self.in_memory, self.function.inputs), map(self.in_memory, self.function.outputs)
+        return self.function.with_(inputs=tuple(inputs), ops=ops, outputs=tuple(outputs))
 
     @cached_property
     def margins(self) -> Mapping[Value, Op]:

@@ -11,8 +11,10 @@ from functions import PLAIN, evaluate, passes
 
 import lossc
 from lossc.compiler import compile_module
+from lossc.compiler.emission import vectors
 from lossc.compiler.reports.traffic import HANDED, traffic
 from lossc.compiler.strategies import strategies
+from lossc.ir.kernel import Store, walk_statements
 from lossc.ir.parser import parse
 from lossc.ir.printer import print_module
 from lossc.ir.target import CPU_AVX512, GPU_GENERIC, DeviceInfo
@@ -114,10 +116,10 @@ ELSEWHERE = {
 CASES = {**ONE_KERNEL, **ELSEWHERE}
 
 
-def _given(text: str) -> list[dict[str, np.ndarray]]:
+def _given(text: str, *sizes: int) -> list[dict[str, np.ndarray]]:
     random, inputs = np.random.default_rng(3), parse(text).entry.inputs
     found = []
-    for size in (1, 5, 33):
+    for size in sizes or (1, 5, 33):
         arrays = {}
         for value in inputs:
             shape = tuple(dim_value(dim, {"N": size, "C": 4 * size + 3}) for dim in value.type.shape)
@@ -175,6 +177,52 @@ def test_simulated_kernels_of_every_strategy(strategy: str, info: DeviceInfo):
             for array, wanted in zip(simulate(compiled.program, arrays), evaluate(reference, arrays)):
                 np.testing.assert_allclose(array, wanted, rtol=_bound(name), atol=2e-6, err_msg=name)
     assert ran & ONE_KERNEL.keys() or (strategy, info.kind) in (("row-item", "gpu"), ("row-pipeline", "gpu"))
+
+
+IN_LINES = {
+    "in the middle": ONE_KERNEL["in the middle"],
+    "anywhere in a line": loss_of_columns(117, 20, 97),
+    "a line between": loss_of_columns(107, 9, 100),
+    "hardly a line between": loss_of_columns(106, 9, 100),
+    "in front of lines": loss_of_columns(128, 0, 100),
+    "at the end of lines": loss_of_columns(144, 23, 144),
+    "whole lines": loss_of_columns(128, 16, 112),
+    "with targets": loss_of_columns(117, 20, 97, OF_SOFTMAX).replace("%t: i32[N]", "%t: f32[N, 77]"),
+    "sums beside": loss_of_columns(160, 32, 128, SUMS),
+    "other columns": """func @f(%x: f32[N, 77], %w: f32[N, 77]) -> (%p: f32[N, 117]) {
+      %s = softmax %x
+      %e = mul %s, %w
+      %p = pad %e {axis = 1, before = 33, after = 7, value = -1.5}
+      return %p
+    }""",
+}
+
+
+@pytest.mark.parametrize("name", IN_LINES)
+def test_margins_past_the_cache(name: str, device: Device, monkeypatch: pytest.MonkeyPatch):
+    """However few there are, in memory where something lay; and in memory that is poisoned."""
+    monkeypatch.setattr(vectors, "STREAM_BYTES", 0)
+    text = IN_LINES[name]
+    given = _given(text, 1, 5, 20)
+    runner = Runner(text, device, "row-pipeline")
+    agree(runner, text, given, _bound(name))
+    agree(Runner(text, None, "row-pipeline"), text, given[-1:], _bound(name))
+    assert runner.executable is not None
+    there = {name: lossc.empty(array.shape, array.dtype) for name, array in runner(**given[-1]).items()}
+    for array in there.values():
+        array[:] = 77
+    runner.executable(given[-1], out=there)
+    for output, array in runner(**given[-1]).items():
+        np.testing.assert_array_equal(array, there[output], err_msg=output)
+
+
+@pytest.mark.parametrize("name", ["anywhere in a line", "a line between", "in front of lines", "whole lines"])
+def test_whole_lines_go_past_the_cache(name: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(vectors, "STREAM_BYTES", 0)
+    compiled = compile_module(parse(IN_LINES[name]), CPU_AVX512, "row-pipeline")
+    kernels = [launch.kernel for step in compiled.program.steps for v in step.variants for launch in v.launches]
+    stores = [s for kernel in kernels for s in walk_statements(kernel.body) if isinstance(s, Store)]
+    assert any(store.nontemporal for store in stores if store.buffer == "g")
 
 
 def test_loads_and_stores_are_those_of_the_certificate():

@@ -38,11 +38,12 @@ def index_of(schedule: Schedule, value: Value, point: Point) -> tuple[Expr, int]
 
 
 def start_of(schedule: Schedule, value: Value) -> Expr:
-    """Where the first element of `value` lies in its buffer: behind its first margin."""
-    if value not in schedule.margins:
+    """Where the first element of `value` lies in its buffer: behind what is before its window."""
+    if value not in schedule.windows:
         return integer(0)
-    op = schedule.margins[value]
-    return product((op.attributes["before"], *op.result.type.shape[op.attributes["axis"] + 1 :]))
+    op = schedule.windows[value]
+    before = op.attributes["start" if op.name == "slice" else "before"]
+    return product((before, *op.result.type.shape[op.attributes["axis"] + 1 :]))
 
 
 def index_at(strides: Sequence[tuple[int, Expr]], point: Point, start: Expr | None = None) -> tuple[Expr, int]:

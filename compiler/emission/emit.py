@@ -78,7 +78,7 @@ class Emitter:
         index, width = self.index(value, point)
         if index.width > 1:
             index = self.let(scope, "at", index)
-        aligned = self.aligned and width > 1 and index.width == 1
+        aligned = self.aligned and width > 1 and index.width == 1 and value not in self.schedule.windows
         dtype = register_dtype(value.type.dtype)
         return self.let(scope, value.name, Load(self.buffers[value], index, dtype, width, aligned))
 
@@ -87,7 +87,7 @@ class Emitter:
         if index.width > 1:
             index = self.let(scope, "at", index)
         found = widen(scope.known[value], width)
-        aligned = self.aligned and width > 1 and index.width == 1 and value not in self.schedule.margins
+        aligned = self.aligned and width > 1 and index.width == 1 and value not in self.schedule.windows
         scope.statements.append(Store(self.buffers[value], index, found, nontemporal and width > 1, aligned))
 
     # --- values ---

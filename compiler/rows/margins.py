@@ -14,13 +14,15 @@ from ..emission.emit import Emitter, Scope
 from ..emission.points import Lanes, Point, size_of
 from ..emission.windows import value_beside
 
+ZERO, ONE = integer(0), integer(1)
+
 
 def store_margins(
     emitter: Emitter, scope: Scope, values: Iterable[Value], point: Point, axis: int, width: int,
-    own: Expr = integer(0), of: Expr = integer(1),
+    own: Expr = ZERO, of: Expr = ONE, nontemporal: bool = False,
 ) -> None:  # fmt: skip
     """Store what is beside the row at `point`, which runs along `axis`: of `of` work-items number `own` takes every
-    `of`-th vector."""
+    `of`-th vector. `nontemporal`: past the cache, where rows and margins are whole lines."""
     aligned, emitter.aligned = emitter.aligned, False
     for value in values:
         op = emitter.schedule.margins.get(value)
@@ -31,11 +33,11 @@ def store_margins(
 
         def stored(column: Expr, lanes: int, value: Value = value, beside: Expr = beside) -> tuple[Stmt, ...]:
             inner = Scope({value: beside})
-            emitter.store(value, {**point, axis: Lanes(column, lanes)}, inner)
+            emitter.store(value, {**point, axis: Lanes(column, lanes)}, inner, nontemporal and lanes == width)
             return tuple(inner.statements)
 
         for start, count in ((sub(integer(0), size_of(before)), before), (size_of(columns), after)):
-            if of == integer(1) and isinstance(before, int) and isinstance(start, Const) and isinstance(count, int):
+            if of == ONE and isinstance(before, int) and isinstance(start, Const) and isinstance(count, int):
                 first = before + int(start.value)
                 for place, lanes, times in _aligned(first, first + count, width):
                     low, step = integer(place - before), integer(lanes)

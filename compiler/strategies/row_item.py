@@ -133,7 +133,8 @@ def _variant(
             sweep_over_lines(emitter, inside, stage, row, own.end, row_axes, axis, width, UNROLL, totals)
         else:
             _pass(fused, emitter, inside, point, axis, width, stage, stages, kept, totals, nontemporal)
-        store_margins(emitter, inside, stage.element_outputs, point, axis, vector_width(schedule, device))
+        store_margins(emitter, inside, stage.element_outputs, point, axis, vector_width(schedule, device),
+                      nontemporal=nontemporal)  # fmt: skip
         rows_done.emit(inside, point, stage, row)
     scope.statements.append(For(row, own.first, own.end, integer(1), tuple(inside.statements)))
     sums = {group.op: fold(emitter, scope, group, True) for group in (*totals, *rows_done.totals)}
