@@ -17,6 +17,7 @@ from lossc.arrays import check_parameter, element_type
 from lossc.calls import Result, call_method, call_operation, help_text, operation_names
 from lossc.cut import part_of
 from lossc.initialize import declared_type, initialize_layers
+from lossc.initializers import Initializer
 from lossc.ir.arguments import as_python
 from lossc.ir.builder import Builder
 from lossc.ir.diagnostics import LirError, did_you_mean
@@ -28,7 +29,7 @@ from lossc.ir.tensor import Tensor
 from lossc.ir.types import Type, is_float
 from lossc.ir.verify import check_module, check_type
 from lossc.naming import Dimension, as_shape, check_name
-from lossc.parameters import Initializer, Parameter, Parameters
+from lossc.parameters import Parameter, Parameters
 from lossc.tuning.wanted import tuning_wanted
 from lossc.warnings import warn_once
 

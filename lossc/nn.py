@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from lossc.dropout import DROPOUT_KEY
 from lossc.errors import RefusedCall
 from lossc.graph import Graph
+from lossc.initializers import kaiming_uniform, uniform
 from lossc.ir.diagnostics import LirError, did_you_mean
 from lossc.ir.tensor import Tensor
 from lossc.losses.classes import *  # noqa: F403 (the names are those of the losses: as many as there are)
 from lossc.losses.classes import LOSSES
-from lossc.parameters import kaiming_uniform, uniform
 
 Layer = Callable[[Tensor], Tensor]
 

@@ -1,19 +1,18 @@
 """The parameter store of a graph: named arrays, read by every compiled function, written by training steps.
 
-In: arrays, or shapes with a rule to fill them. Out: `Parameters`, a mapping from names to arrays. An array taken out
-is a copy that cannot be written, so that nothing a user holds changes under training; assigning puts values in.
+In: arrays, or rules to draw them by (`initializers.py`). Out: `Parameters`, a mapping from names to arrays. An array
+taken out is a copy that cannot be written, so that nothing a user holds changes under training; assigning puts values
+in.
 
 While a step trains, its parameters live side by side in one piece of memory (`arena.py`); the store knows where.
 """
 
 from __future__ import annotations
 
-import math
 import os
 import threading
 import weakref
-import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from os import PathLike, fspath
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lossc.arrays import check_parameter
+from lossc.initializers import Initializer, draw
 from lossc.ir.diagnostics import LirError, did_you_mean
 from lossc.ir.types import Type
 
@@ -29,38 +29,6 @@ if TYPE_CHECKING:
     from lossc.runtime.device import Device
     from lossc.runtime.memory import Argument
     from lossc.training.arena import Arena
-
-# NumPy loads its generators when they are first named: 9 ms for who draws nothing.
-Initializer = Callable[["np.random.Generator", tuple[int, ...]], np.ndarray]
-
-
-def uniform(bound: float) -> Initializer:
-    """U(-bound, bound)."""
-    return lambda generator, shape: generator.uniform(-bound, bound, shape)
-
-
-def fan_in(shape: Sequence[int]) -> int:
-    """How many inputs one output of a weight [out, in, ...] adds up."""
-    return math.prod(shape[1:]) if len(shape) > 1 else (shape[0] if shape else 1)
-
-
-def kaiming_uniform(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """U(-1/sqrt(in), 1/sqrt(in)) for a weight [out, in]: He's rule with a = sqrt(5), as torch's Linear has it."""
-    return uniform(1 / math.sqrt(max(1, fan_in(shape))))(generator, shape)
-
-
-def xavier_uniform(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """U(-b, b) with b = sqrt(6 / (in + out)) for a weight [out, in]: Glorot's rule."""
-    return uniform(math.sqrt(6 / max(1, fan_in(shape) + (shape[0] if shape else 1))))(generator, shape)
-
-
-INITIALIZERS: Mapping[str, Initializer] = {
-    "zeros": lambda generator, shape: np.zeros(shape),
-    "ones": lambda generator, shape: np.ones(shape),
-    "normal": lambda generator, shape: generator.standard_normal(shape),
-    "kaiming_uniform": kaiming_uniform,
-    "xavier_uniform": xavier_uniform,
-}
 
 
 @dataclass(eq=False)
@@ -227,24 +195,12 @@ class Parameters(Mapping[str, np.ndarray]):
         self._entries[entry.name] = entry
 
     def fill(self, name: str, rule: str | float | Initializer) -> None:
-        """Draw new values by a rule: its name, a bound for U(-bound, bound), or a function of generator and shape.
-
-        The generator depends on the seed of the graph and on the parameter's name alone: what else there is, and in
-        which order, changes nothing.
-        """
+        """Draw new values by a rule: its name, a bound for U(-bound, bound), or a function of generator and shape."""
         self[name] = self.drawn(self.entry(name), rule)
 
     def drawn(self, entry: Parameter, rule: str | float | Initializer) -> np.ndarray:
         """Values for a parameter, which need not be in the store yet."""
-        if isinstance(rule, str):
-            if rule not in INITIALIZERS:
-                raise LirError(f"no initializer `{rule}`", *did_you_mean(rule, INITIALIZERS),
-                               f"there are {', '.join(INITIALIZERS)}")  # fmt: skip
-            rule = INITIALIZERS[rule]
-        elif isinstance(rule, (int, float)):
-            rule = uniform(float(rule))
-        generator = np.random.default_rng([self.seed, zlib.crc32(entry.name.encode())])
-        return np.asarray(rule(generator, entry.static_shape), np.float64)
+        return draw(rule, self.seed, entry.name, entry.static_shape)
 
     def freeze(self, *patterns: str) -> None:
         """Keep parameters out of `grad=True` and of steps compiled from now on: `freeze("fc1.*")`."""

@@ -1,4 +1,4 @@
-"""OpenCL devices: which there are, which one to use, and what a compiler must know of each.
+"""OpenCL devices: which there are, and which one to use.
 
 In: a name, or the environment variable `LOSSC_DEVICE`, or a context or queue that the user already has. Out:
 a `Device`, with its context, its queues and its `DeviceInfo`. Nothing is loaded before the first call here.
@@ -7,19 +7,17 @@ a `Device`, with its context, its queues and its `DeviceInfo`. Nothing is loaded
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import platform as host
-import re
 import sys
 import threading
 import weakref
 from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..ir.diagnostics import DeviceError, did_you_mean
-from ..ir.target import GIB, KIB, MIB, DeviceInfo
+from ..ir.target import DeviceInfo
+from .description import ask, describe, device_key
 from .drivers import embedded_driver, imported_before, load_pyopencl
 
 if TYPE_CHECKING:
@@ -31,9 +29,6 @@ ALIASES = ("cpu", "gpu", "intel", "pocl")
 # threads would wait for each other.
 LOCAL_THREAD_QUEUE = 1 << 31 | 1 << 0
 LOCAL_THREAD_EXTENSION = "cl_intel_exec_by_local_thread"
-FINE_GRAIN_SYSTEM_SVM = 1 << 3
-ATOMIC_ACQUIRE_RELEASE = 1 << 1
-ATOMIC_DEVICE_SCOPE = 1 << 5
 
 # A signal handler may ask for devices in the middle of each of these.
 _listing = threading.RLock()
@@ -61,8 +56,8 @@ class Device:
     def __init__(self, handle: cl.Device, queue: cl.CommandQueue | None = None, context: cl.Context | None = None):
         self.handle = handle
         self.info = describe(handle)
-        self.driver_version: str = _ask(handle, "driver_version", "unknown").strip()
-        self.key = _device_key(handle, self.info, self.driver_version)
+        self.driver_version: str = ask(handle, "driver_version", "unknown").strip()
+        self.key = device_key(handle, self.info, self.driver_version)
         self._lock = threading.RLock()
         self.is_forked = False
         self._queue = queue
@@ -102,7 +97,7 @@ class Device:
         A command on it is done when the call that enqueues it returns, and threads do not wait for each other. It does
         not wait for `queue`: finish that before using the same memory here.
         """
-        if LOCAL_THREAD_EXTENSION not in _ask(self.handle, "extensions", "").split():
+        if LOCAL_THREAD_EXTENSION not in ask(self.handle, "extensions", "").split():
             return None
         if self._local_thread_queue is None:
             context = self.context
@@ -207,42 +202,6 @@ def driver_errors(action: str) -> Iterator[None]:
         raise device_error(error, action) from error
 
 
-def describe(handle: cl.Device) -> DeviceInfo:
-    """Asks the driver for everything in a DeviceInfo; what it does not know is set to a safe figure."""
-    cl = load_pyopencl()
-    platform_name: str = handle.platform.name.strip()
-    extensions = _ask(handle, "extensions", "").split()
-    simulated = platform_name == "Oclgrind"
-    is_gpu = bool(handle.type & cl.device_type.GPU) and not simulated
-    pocl_cpu = platform_name == "Portable Computing Language" and not is_gpu
-    intel_cpu = platform_name.startswith("Intel") and not is_gpu
-    native_width = _ask(handle, "native_vector_width_float", 4)
-    system_svm = bool(_ask(handle, "svm_capabilities", 0) & FINE_GRAIN_SYSTEM_SVM)
-    return DeviceInfo(
-        name=handle.name.strip(),
-        platform=platform_name,
-        kind="gpu" if is_gpu else "cpu",
-        compute_units=max(1, _ask(handle, "max_compute_units", 1)),
-        vector_width=4 if is_gpu else min(16, max(4, native_width)),
-        lanes=_lanes(handle) if is_gpu else 1,
-        max_work_group_size=_ask(handle, "max_work_group_size", 1),
-        local_memory=_ask(handle, "local_mem_size", 32 * KIB),
-        max_argument_bytes=_ask(handle, "max_parameter_size", 1024),
-        max_allocation=_ask(handle, "max_mem_alloc_size", 128 * MIB),
-        global_memory=_ask(handle, "global_mem_size", 1 * GIB),
-        cache_line=_ask(handle, "global_mem_cacheline_size", 0) or 64,
-        cache_per_unit=_cache_per_unit(handle, is_gpu),
-        has_f64="cl_khr_fp64" in extensions or bool(_ask(handle, "double_fp_config", 0)),
-        has_f16="cl_khr_fp16" in extensions,
-        device_atomics=_device_atomics(handle),
-        nontemporal_stores=(intel_cpu or pocl_cpu) and host.machine() in ("x86_64", "AMD64"),
-        # PoCL's CPU devices use the host's memory as it is, though they do not report system SVM.
-        shared_pointers=system_svm or pocl_cpu,
-        # Only NVIDIA's driver tells; other GPUs have at least so many.
-        register_file=(4 * _ask(handle, "registers_per_block_nv", 0) or 128 * KIB) if is_gpu else 0,
-    )
-
-
 def _find() -> Iterator[Device]:
     cl = load_pyopencl()
     try:
@@ -254,7 +213,7 @@ def _find() -> Iterator[Device]:
             handles = platform.get_devices()
         except cl.Error:
             continue
-        yield from (Device(handle) for handle in handles if _ask(handle, "available", True))
+        yield from (Device(handle) for handle in handles if ask(handle, "available", True))
 
 
 def _rank(device: Device) -> int:
@@ -286,49 +245,3 @@ def _how_to_get_one() -> tuple[str, ...]:
             return ("the embedded CPU device comes with: pip install 'lossc[cpu]'",)
         return (f"the embedded CPU device is installed but its driver does not load: {embedded_driver()}",)
     return ("install an OpenCL driver for this system (PoCL runs on most CPUs: conda install pocl)",)
-
-
-def _ask(handle: cl.Device | cl.Platform, question: str, otherwise: Any) -> Any:
-    """One property of a device; `otherwise` where the driver does not know it."""
-    try:
-        return getattr(handle, question)
-    except (load_pyopencl().Error, AttributeError):
-        return otherwise
-
-
-def _lanes(handle: cl.Device) -> int:
-    return _ask(handle, "warp_size_nv", 0) or _ask(handle, "wavefront_width_amd", 0) or 32
-
-
-def _device_atomics(handle: cl.Device) -> bool:
-    version = re.search(r"(\d+)\.(\d+)", _ask(handle, "opencl_c_version", ""))
-    needed = ATOMIC_ACQUIRE_RELEASE | ATOMIC_DEVICE_SCOPE
-    capable = _ask(handle, "atomic_memory_capabilities", 0) & needed == needed
-    return capable and version is not None and int(version[1]) >= 2
-
-
-def _cache_per_unit(handle: cl.Device, is_gpu: bool) -> int:
-    if is_gpu:
-        return 64 * KIB
-    with contextlib.suppress(OSError, ValueError):
-        text = Path("/sys/devices/system/cpu/cpu0/cache/index2/size").read_text().strip()
-        return int(text.removesuffix("K")) * KIB
-    # Some drivers report the shared cache here: a core cannot count on more than 1 MiB of it.
-    return min(_ask(handle, "global_mem_cache_size", 256 * KIB) or 256 * KIB, MIB)
-
-
-def _device_key(handle: cl.Device, info: DeviceInfo, driver_version: str) -> str:
-    versions = [_ask(handle.platform, "version", ""), _ask(handle, "version", ""), driver_version]
-    parts = [info.platform, info.name, *versions]
-    if info.kind == "cpu":
-        # A driver's name for two CPUs can be the same though one lacks instructions that the other has.
-        parts.append(_cpu_features())
-    return "\n".join(parts)
-
-
-def _cpu_features() -> str:
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith(("flags", "Features")):
-                return hashlib.sha256(line.encode()).hexdigest()
-    return host.processor()
