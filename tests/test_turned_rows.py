@@ -35,13 +35,13 @@ def agree(columns: int, target: str, rows: tuple[int, ...], device: Device | Non
             np.testing.assert_allclose(found[output], wanted, rtol=2e-5, atol=2e-6, err_msg=output)
 
 
-@pytest.mark.parametrize("columns", [5, 10, 16, 17, 20])
+@pytest.mark.parametrize("columns", [5, 10, 16, 17, 32])
 @pytest.mark.parametrize("target", ["i32[N]", "f32[N, {C}]"])
 def test_in_the_simulator(columns: int, target: str) -> None:
     agree(columns, target, (1, 15, 16, 17), None)
 
 
-@pytest.mark.parametrize("columns", [5, 10, 17, 20])
+@pytest.mark.parametrize("columns", [5, 10, 17, 21, 32])
 def test_on_devices(columns: int, device: Device) -> None:
     agree(columns, "i32[N]", (0, 1, 16, 17, 1000), device)
 
