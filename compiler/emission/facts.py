@@ -181,7 +181,7 @@ def nan_returns(op: Op, function: Function, users: Mapping[Value, list[Op]]) -> 
         if value in function.outputs:
             return False
         for user in users.get(value, []):
-            if not user.results:
+            if len(user.results) != 1:  # a check, or a function that is repeated
                 return False
             if user.result in rows or user.result in seen:
                 continue
