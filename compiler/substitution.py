@@ -51,7 +51,7 @@ def renamed(node: Node, names: Mapping[str, str]) -> Node:
 
     def other(part: Any) -> Any:
         named = "name" if isinstance(part, Var) else "buffer"
-        name = vars(part).get(named)
+        name = vars(part).get(named, "")
         return replace(part, **{named: names[name]}) if name in names else part
 
     return substituted(node, other)

@@ -4,12 +4,14 @@ A module of functions (`.lir`), from text or from Python, to what the compiler s
 
     types         element types, dimensions with names, tensor types
     function      Value, Op, Function, Module: immutable SSA
-    ops           the primitive operations, one row each: operands, attributes, type rule, meaning
-    composites    the operations that are functions over primitives: layers.py and the files of losses/
+    ops           the primitive operations, one row each; op_types, op_meanings, windows, random_bits: what they are
+    composites    the operations that are functions over primitives: layers.py, _softmax.py and the files of losses/
     sample_weight the same loss with a weight for each sample
     attributes    checking and writing what stands in the braces of an operation
-    builder       building functions: Builder, and Tensor with NumPy's operators
+    builder       building functions: Builder emits checked operations
+    tensor        a value with operators; arguments, indexing, other_words, other_functions: as NumPy and torch write
     signature     calls: dimensions of the callee from the operands; call_graph: callees first, no recursion
+    repeat        a function run on one piece of the rows after the other
     verify        the rules that no single operation can check
     interp        the meaning of a function in NumPy, float64; shapes: sizes of dimension names from arrays
 
@@ -30,6 +32,7 @@ What the compiler makes of it:
 
     schedule      how one fused kernel runs over its rows
     kernel        loops, scalars and vectors of one work-item; kernel_ops: its operations
+    arithmetic    integer expressions put together: indices, sizes, guards; integers: what they come to
     program       buffers and launches
     kernel_text   kernels and programs as text and back: kernel.lark, kernel_parser, kernel_printer, program_text
     target        what a compiler must know of a device

@@ -135,6 +135,15 @@ def test_no_circle_of_imports() -> None:
         visit(name, ())
 
 
+@pytest.mark.parametrize("package", ["ir", "compiler"])
+def test_the_map_of_a_package_names_all_of_it(package: str) -> None:
+    """Modules, and folders of them, in the docstring of the package."""
+    folder = ROOT / package
+    there = {path.stem for path in folder.glob("*.py")} | {path.parent.name for path in folder.glob("*/__init__.py")}
+    told = set(re.findall(r"\w+", ast.get_docstring(tree(folder / "__init__.py")) or ""))
+    assert not there - told - {"__init__"}
+
+
 def _words(path: Path) -> Iterator[tuple[int, str]]:
     """Identifiers and strings of the code, without comments and docstrings, each with its line."""
     docstrings = {id(node.value) for node in ast.walk(tree(path)) if isinstance(node, ast.Expr)}
