@@ -296,6 +296,9 @@ class Graph:
         With `clip_norm` gradients are scaled down where their norm over all parameters is larger; with `clip_value`
         each element is kept between -clip_value and clip_value. `tune` as for `compile`. Raises what `compile` raises.
         """
+        if isinstance(optimizer, type) or not hasattr(optimizer, "update"):
+            found = optimizer.__name__ if isinstance(optimizer, type) else repr(optimizer)
+            raise LirError(f"compile_step takes an optimizer, found {found}", "write g.compile_step(optim.SGD(lr))")
         module, _ = self._part(None, training=True)
         warn_once(module, self._told)
         step = _kind_of_step(tune)

@@ -36,8 +36,8 @@ LEAST = 1e-6
 def check_limits(norm: float | None, value: float | None) -> None:
     """Raise LirError for limits that mean nothing."""
     for name, limit in (("clip_norm", norm), ("clip_value", value)):
-        if limit is not None and not limit > 0:
-            raise LirError(f"{name} must be positive, found {limit}")
+        if limit is not None and not (hasattr(limit, "__float__") and limit > 0):
+            raise LirError(f"{name} must be positive, found {limit!r}")
     if norm is not None and value is not None:
         raise LirError("gradients are clipped by their norm or by value, not by both", "give clip_norm or clip_value")
 
