@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import random
+import sys
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import lirtest
+import numpy as np
 import pytest
 
 from lossc.ir.diagnostics import DeviceError, LosscError
 
 if TYPE_CHECKING:
+    from lossc.runtime.build import BuiltProgram
     from lossc.runtime.device import Device
 
+
+# Every run tries the same, on any machine, at any speed.
+hypothesis.settings.register_profile("same", derandomize=True, database=None, deadline=None)
+hypothesis.settings.load_profile("same")
 
 WRITTEN = "written"
 """What the reports of a test call the .expect file that it wrote."""
@@ -81,17 +91,42 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         terminalreporter.write_line("\n".join([f"{len(files)} .expect files are new or changed", *files]))
 
 
+@pytest.fixture(autouse=True)
+def same_draws() -> None:
+    """What is drawn without a generator of its own does not depend on the tests before, nor on the run."""
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def built_programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for what drivers have built: caches that are empty in all else may link theirs to it."""
+    return tmp_path_factory.mktemp("programs")
+
+
+LATEST: deque[BuiltProgram] = deque(maxlen=100)
+"""Programs that PoCL has built. To put one on disk it compiles all of it a second time, which is half of what it does
+in these tests: here the next tests find the latest in memory instead. tests/runtime puts them on disk."""
+
+
 @pytest.fixture(params=["intel", "pocl"])
-def device(request: pytest.FixtureRequest) -> Device:
+def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Device:
     """Each OpenCL implementation that the project is tested on. Where CI is set, a missing one is a failure."""
+    from lossc.runtime.build import BuiltProgram
     from lossc.runtime.device import select
 
     try:
-        return select(request.param)
+        found = select(request.param)
     except DeviceError as error:
         if os.environ.get("CI"):
             pytest.fail(f"this test needs the OpenCL implementation {request.param}: {error}")
         pytest.skip(f"the OpenCL implementation {request.param} is not installed here")
+    if found.compiles_at_launch:
+        monkeypatch.setattr(BuiltProgram, "store", lambda program: LATEST.append(program))
+    return found
 
 
 @pytest.fixture(params=["shared", "apart"])

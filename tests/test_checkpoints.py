@@ -151,8 +151,11 @@ def test_a_forked_process_does_not_wait_for_a_step_of_another_thread() -> None:
     held.wait()
     child = os.fork()
     if child == 0:
-        is_free = g.parameters.lock.acquire(timeout=2) and not g.parameters.is_under_way
-        os._exit(0 if is_free else 1)
+        is_free = False
+        try:
+            is_free = g.parameters.lock.acquire(timeout=2) and not g.parameters.is_under_way
+        finally:
+            os._exit(0 if is_free else 1)
     forked.set()
     thread.join()
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

@@ -106,7 +106,7 @@ def packages(tmp_path: Path) -> Path:
 def python(packages: Path, *arguments: str, status: int = 0) -> str:
     """What a fresh Python prints that imports the copy."""
     path = os.pathsep.join([str(packages), str(ROOT / "tests")])
-    environment = {**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {**os.environ, "PYTHONPATH": path}
     done = subprocess.run(
         [sys.executable, *arguments], env=environment, cwd=packages, capture_output=True, text=True, timeout=300
     )
@@ -161,7 +161,7 @@ np.testing.assert_allclose(gradients["x"], d / np.sqrt(d * d + 4) / d.size, rtol
     cases = python(packages, "-m", "agreement", "--op", "charbonnier_loss", "--list")
     assert all(word in cases for word in ("width=0.5", "reduction='none'", "dtype=bf16", "strategy=row-item", "t=u8"))
     matrix = ("-m", "agreement", "--op", "charbonnier_loss")
-    assert ", 0 disagree" in python(packages, *matrix, "--at", "passes", "--at", "cpu", "--shard", "1/3")
+    assert ", 0 disagree" in python(packages, *matrix, "--at", "passes", "--at", "cpu", "--shard", "1/6")
     assert ", 0 disagree" in python(packages, *matrix, "--at", "intel", "--shard", "1/12")
 
 

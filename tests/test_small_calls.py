@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import itertools
 import os
-import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,9 @@ import pytest
 
 import lossc
 import lossc.functional as F
+import lossc.ir
+import lossc.runtime
+from lossc.compiled import CompiledFunction
 from lossc.runtime.device import Device
 
 LIR = """
@@ -26,6 +28,9 @@ func @f(%x: f32[B, 10], %t: i32[B]) -> f32[1] {
 }
 """
 RUNS = tuple(os.path.join("runtime", name) for name in ("execute.py", "small.py", "binding.py", "given_outputs.py"))
+"""What runs do."""
+OURS = tuple(f"{Path(module.__file__ or '').parent}{os.sep}" for module in (lossc, lossc.ir, lossc.runtime))
+"""All that calls go through."""
 GENERATOR = np.random.default_rng(0)
 X, LABELS = GENERATOR.standard_normal((64, 10), dtype=np.float32), GENERATOR.integers(0, 10, 64).astype(np.int32)
 
@@ -146,62 +151,39 @@ def test_a_process_that_was_forked_while_a_loss_was_compiled_is_told() -> None:
     assert done.stdout.strip() == "7", done.stderr
 
 
-@pytest.mark.skipif(os.name != "posix", reason="this system has no such signals")
-def test_an_interrupt_at_any_time_is_an_interrupt() -> None:
-    fn = lossc.parse(LIR).compile(grad=["x"])
-    (before,), gradients = fn(x=X, t=LABELS)
-    caught = 0
+class Interrupt(BaseException):
+    """As Python's own, which would end the tests if it came at a wrong time."""
 
-    class Interrupt(BaseException):
-        """As Python's own, which would end the tests if it came at a wrong time."""
 
-    def interrupt(*_: object) -> None:
+def test_an_interrupt_before_any_line_is_an_interrupt() -> None:
+    (before,), gradients = lossc.parse(LIR).compile(grad=["x"])(x=X, t=LABELS)
+
+    def called_before() -> CompiledFunction:
+        fn = lossc.parse(LIR).compile(grad=["x"])
+        fn(x=X, t=LABELS)
+        return fn
+
+    def interrupt() -> None:
         raise Interrupt
 
-    previous = signal.signal(signal.SIGALRM, interrupt)
-    try:
-        for turn in range(40):
-            try:
-                signal.setitimer(signal.ITIMER_REAL, 0.0005 + 0.00005 * turn)
-                while True:
-                    fn(x=X, t=LABELS)
-            except Interrupt:
-                caught += 1
-            (value,), found = fn(x=X, t=LABELS)
+    def is_interrupted() -> bool:
+        try:
+            fn(x=X, t=LABELS)
+        except Interrupt:
+            return True
+        return False
+
+    fn, turns = called_before(), []
+    for found in at_each_line(is_interrupted, interrupt, OURS):
+        turns.append(found)
+        for _ in range(2):
+            (value,), by = fn(x=X, t=LABELS)
             np.testing.assert_array_equal(value, before)
-            np.testing.assert_array_equal(found["x"], gradients["x"])
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)
-    assert caught == 40
-
-
-@pytest.mark.skipif(os.name != "posix", reason="this system has no such signals")
-@pytest.mark.parametrize("size", [64, 10_000, 200_000])
-def test_a_call_in_the_middle_of_another_has_results_of_its_own(size: int, device: Device) -> None:
-    """Small, with results that are not, and with kernels that run beside the calling thread."""
-    g = lossc.Graph()
-    g.set_outputs([g.input("x", (None,)) * 2])
-    fn = g.compile(device=device)
-    outer, inner, calls = np.full(size, 1, "f4"), np.full(size, 5, "f4"), 0
-    held: list[np.ndarray] = []
-
-    def call(*_: object) -> None:
-        nonlocal calls
-        calls += 1
-        held.append(fn(x=inner)[0])
-        del held[:-20]
-
-    fn(x=outer)
-    previous = signal.signal(signal.SIGALRM, call)
-    try:
-        signal.setitimer(signal.ITIMER_REAL, 0.003, 0.003)
-        while calls < 100:
-            assert (fn(x=outer)[0] == 2).all()
-            assert all((array == 10).all() for array in held[-3:])
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)
+            np.testing.assert_array_equal(by["x"], gradients["x"])
+        fn = called_before()
+    # The last turn has no line any more.
+    assert turns == [True] * (len(turns) - 1) + [False]
+    assert len(turns) > 20
 
 
 def test_a_check_that_fails_in_the_middle_of_a_call_is_its_own(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,14 +212,16 @@ def test_a_check_that_fails_in_the_middle_of_a_call_is_its_own(device: Device, m
     assert len(failed) == 2
 
 
-def test_a_call_between_any_two_lines_of_another_has_results_of_its_own(device: Device) -> None:
+@pytest.mark.parametrize("size", [64, 10_000, 200_000])
+def test_a_call_between_any_two_lines_of_another_has_results_of_its_own(size: int, device: Device) -> None:
+    """Small, with results that are not, and with kernels that run beside the calling thread."""
     g = lossc.Graph()
     g.set_outputs([g.input("x", (None,)) * 2])
     fn = g.compile(device=device)
-    outer, inner = np.full(64, 1, "f4"), np.full(64, 5, "f4")
+    outer, inner = np.full(size, 1, "f4"), np.full(size, 5, "f4")
     held: list[np.ndarray] = []
     kept = [fn(x=outer)[0] for _ in range(3)]
-    for found in at_each_line(lambda: fn(x=outer)[0], lambda: held.append(fn(x=inner)[0])):
+    for found in at_each_line(lambda: fn(x=outer)[0], lambda: held.append(fn(x=inner)[0]), OURS):
         assert (found == 2).all()
         kept = [*kept[1:], found]
         assert all((array == 10).all() for array in held[-3:])
@@ -290,13 +274,14 @@ def test_a_check_fails_whatever_call_comes_between_any_two_lines(rows: int | Non
     assert len(found) > 10
 
 
-def at_each_line(outer: Callable[[], Any], inner: Callable[[], Any]) -> Iterator[Any]:
-    """What `outer` returns, with `inner` called before the first line of what runs do, then before the second ..."""
+def at_each_line(outer: Callable[[], Any], inner: Callable[[], Any], files: Sequence[str] = RUNS) -> Iterator[Any]:
+    """What `outer` returns, with `inner` called before the first line of these files, then before the second ... At
+    last it is not called."""
     seen, wanted = 0, 0
 
     def trace(frame: Any, event: str, _: object) -> Any:
         nonlocal seen
-        if not frame.f_code.co_filename.endswith(RUNS):
+        if not any(name in frame.f_code.co_filename for name in files):
             return None
         if event == "line":
             seen += 1

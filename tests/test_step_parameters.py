@@ -158,24 +158,24 @@ def test_other_threads_see_no_half_of_an_update(device: Device) -> None:
     g.set_outputs([x.sum().reshape([1]) * 0 + (w * 1.0).sum().reshape([1])])
     step = g.compile_step(optim.SGD(1.0), device=device)
     predict = g.compile(outputs=[w * 1.0], device=device)
-    batch, torn, reads, stop = np.ones((2, 64), "f4"), 0, 0, threading.Event()
+    batch, torn, reading, stop = np.ones((2, 64), "f4"), 0, threading.Event(), threading.Event()
 
     def watch() -> None:
-        nonlocal torn, reads
+        nonlocal torn
         while not stop.is_set():
             for seen in (g.parameters["w"], predict()[0]):
                 torn += bool(seen.min() != seen.max())
-                reads += 1
+                reading.set()
 
     thread = threading.Thread(target=watch)
     thread.start()
     try:
+        assert reading.wait(60)
         for _ in range(1000):
             step(x=batch)
     finally:
         stop.set()
         thread.join()
-    assert reads
     assert not torn
 
 

@@ -65,11 +65,17 @@ def factors_of(op: str, executors: Sequence[str] = (EVERY,)) -> Mapping[str, Seq
                   for name, values in attribute_choices(op).items()}  # fmt: skip
     return {
         "op": (op,), "layout": layouts, "columns": (*COLUMNS, ANY), "rows": (*ROWS, ANY), "dtype": DTYPES,
-        "gradient": GRADIENTS, "strategy": (AUTO, *strategies()), "executor": executors,
+        "gradient": GRADIENTS, "strategy": (AUTO, *_useful_strategies(op, layouts)), "executor": executors,
         **({"features": FEATURES} if uses_features else {}),
         **{f"operand {name}": found for name, found in operands.items()},
         **{f"attribute {name}": values for name, values in attributes.items()},
     }  # fmt: skip
+
+
+def _useful_strategies(op: str, layouts: Sequence[str]) -> list[str]:
+    """Those that apply in some case. A search for cases would look long for what no case has."""
+    useful = {strategy for layout in layouts for kind in LENGTH_KINDS for strategy in applicable(op, layout, kind)}
+    return [strategy for strategy in strategies() if strategy in useful]
 
 
 @lru_cache(maxsize=1024)
@@ -140,9 +146,13 @@ def _has_use(case: Case) -> bool:
     return case.strategy in applicable(case.op, case.layout, length_kind(case.columns))
 
 
+LENGTH_KINDS = (1, 33, 1000)
+"""Row lengths that stand for all of their kind: one element, a few vectors, many."""
+
+
 def length_kind(columns: Size) -> int:
-    """A row length that stands for all of its kind: one element, a few vectors, many."""
-    return 1000 if isinstance(columns, str) or columns > 33 else 33 if columns > 1 else 1
+    """The row length that stands for all of its kind."""
+    return next((kind for kind in LENGTH_KINDS if not isinstance(columns, str) and columns <= kind), LENGTH_KINDS[-1])
 
 
 @lru_cache(maxsize=1024)

@@ -83,7 +83,7 @@ def on_a_terminal(folder: Path, *arguments: str, **environment: str) -> str:
         stdout=theirs,
         stderr=theirs,
         cwd=folder,
-        env={"TERM": "xterm", **os.environ, **environment},
+        env={**os.environ, "TERM": "xterm", **environment},
     )
     os.close(theirs)
     shown = b""

@@ -19,7 +19,9 @@ WHY = re.compile(r"strategy \S+: measurement: .* candidates?( so far)?$", re.MUL
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def cache(tmp_path: Path, built_programs: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "programs").symlink_to(built_programs)
     monkeypatch.setenv("LOSSC_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.delenv("LOSSC_CACHE", raising=False)
     monkeypatch.delenv("LOSSC_TUNE", raising=False)

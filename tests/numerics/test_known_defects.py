@@ -87,7 +87,7 @@ def test_a_weighted_mean_of_elements_divides_by_the_weights(device: Device, loss
     }}"""
     d = np.abs(X - UNIT).astype(np.float64)
     value = d * d if loss == "mse_loss" else d
-    w = GENERATOR.uniform(1, 5, size=(6, 5)).astype(np.float32)
+    w = np.random.default_rng(1).uniform(1, 5, size=(6, 5)).astype(np.float32)
     found = run(source, device, x=X, t=UNIT, w=w)
     np.testing.assert_allclose(found["mean"], [(w * value).sum() / w.sum()], rtol=1e-6)
 

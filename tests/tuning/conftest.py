@@ -15,7 +15,8 @@ from lossc.tuning.memory import FOLDER
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def cache(tmp_path: Path, built_programs: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "programs").symlink_to(built_programs)
     monkeypatch.setenv("LOSSC_CACHE_DIR", str(tmp_path))
     monkeypatch.delenv("LOSSC_CACHE", raising=False)
     monkeypatch.delenv("LOSSC_TUNE", raising=False)

@@ -20,11 +20,16 @@ func @f(%x: f32[B, 96], %y: f32[N]) -> (f32[B, 96], f32[N]) {
   return %a, %b
 }"""
 
-RNG = np.random.default_rng(3)
-
 
 def arrays(rows: int = 2048) -> list[np.ndarray]:
-    return [RNG.standard_normal((rows, 100)).astype("f4"), RNG.integers(0, 100, rows).astype("i4")]
+    random = np.random.default_rng(rows)
+    return [random.standard_normal((rows, 100)).astype("f4"), random.integers(0, 100, rows).astype("i4")]
+
+
+def two_arrays(rows: int, elements: int) -> list[np.ndarray]:
+    """Those for `TWO_KERNELS`."""
+    random = np.random.default_rng(rows)
+    return [random.standard_normal((rows, 96)).astype("f4"), random.standard_normal(elements).astype("f4")]
 
 
 def strategy_of(compiled: Compiled) -> str:

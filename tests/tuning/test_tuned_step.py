@@ -17,8 +17,6 @@ from lossc.training.step import Step
 from lossc.tuning import choices
 from lossc.tuning.step import TunedStep
 
-RNG = np.random.default_rng(5)
-
 
 def classifier(tune: bool | None) -> Step:
     g = lossc.Graph(seed=3)
@@ -29,7 +27,8 @@ def classifier(tune: bool | None) -> Step:
 
 
 def batch(rows: int) -> dict[str, np.ndarray]:
-    return {"x": RNG.standard_normal((rows, 20)).astype("f4"), "labels": RNG.integers(0, 10, rows).astype("i4")}
+    random = np.random.default_rng(rows)
+    return {"x": random.standard_normal((rows, 20)).astype("f4"), "labels": random.integers(0, 10, rows).astype("i4")}
 
 
 def test_the_same_training(monkeypatch: pytest.MonkeyPatch) -> None:

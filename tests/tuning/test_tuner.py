@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tuning.examples import CROSS_ENTROPY, RNG, TWO_KERNELS, arrays, strategy_of
+from tuning.examples import CROSS_ENTROPY, TWO_KERNELS, arrays, strategy_of, two_arrays
 
 from lossc.compiler import Compiled, compile_module
 from lossc.compiler.decisions import Candidate
@@ -140,7 +140,7 @@ def test_a_forced_strategy_stays(device: Device, monkeypatch: pytest.MonkeyPatch
 def test_kernels_are_tuned_one_by_one(device: Device, monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
     compiled = compile_module(parse(TWO_KERNELS), device.info)
     clock = MadeUp(monkeypatch, {"pointwise": 0.010, "row-lanes": 0.002, "row-item": 0.004}, others=0.008)
-    given = [RNG.standard_normal((3000, 96)).astype("f4"), RNG.standard_normal(300_000).astype("f4")]
+    given = two_arrays(3000, 300_000)
     tuned = tune(compiled, device, given, {"B": 3000, "N": 300_000}, clock)
     assert [choice.strategy for choice in tuned.lowered.choices.values()] == ["row-lanes", "row-item"]
     assert len(list(cache.glob("??/*"))) == 2
@@ -151,7 +151,7 @@ def test_a_kernel_that_takes_next_to_nothing_is_left_to_the_cost_model(
 ) -> None:
     compiled = compile_module(parse(TWO_KERNELS), device.info)
     clock = MadeUp(monkeypatch, {"pointwise": 0.0001, "row-lanes": 0.005})
-    given = [RNG.standard_normal((3000, 96)).astype("f4"), RNG.standard_normal(300_000).astype("f4")]
+    given = two_arrays(3000, 300_000)
     tuned = tune(compiled, device, given, {"B": 3000, "N": 300_000}, clock)
     rows, elements = tuned.lowered.choices.values()
     assert rows.strategy == "row-lanes"
@@ -177,7 +177,7 @@ def test_a_failed_check_is_the_users(device: Device, compiled: Compiled) -> None
 def test_every_candidate_gives_the_same_values(device: Device, text: str) -> None:
     """A trial warns where it does not: warnings are errors here."""
     sizes = {"B": 33, "N": 70_000} if "%y" in text else {"B": 1333}
-    given = [RNG.standard_normal((33, 96)).astype("f4"), RNG.standard_normal(70_000).astype("f4")]
+    given = two_arrays(33, 70_000)
     compiled = compile_module(parse(text), device.info)
     trial = trials.Trials(compiled, device, given if "%y" in text else arrays(1333), sizes, lambda: 0.0)
     with warnings.catch_warnings():
