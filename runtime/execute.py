@@ -94,13 +94,15 @@ class Executable(Prepared):
         if runs.busy:
             runs = runs.inside()
         try:
-            return work(runs, *arguments)
+            found = work(runs, *arguments)
+            runs.busy = False
+            return found
         except BaseException as error:
+            # Not a `finally`: an interrupt that comes just in front of it would leave `busy` set for good.
             if _leaves_a_run(error):
                 self._forget((self, *then))
-            raise
-        finally:
             runs.busy = False
+            raise
 
     def _run(
         self, runs: Runs, given: Sequence[Given], out: Mapping[str, Any] | None, sizes: Mapping[str, int] | None,

@@ -18,7 +18,6 @@ import lossc
 import lossc.functional as F
 import lossc.ir
 import lossc.runtime
-from lossc.compiled import CompiledFunction
 from lossc.runtime.device import Device
 
 LIR = """
@@ -156,12 +155,8 @@ class Interrupt(BaseException):
 
 
 def test_an_interrupt_before_any_line_is_an_interrupt() -> None:
-    (before,), gradients = lossc.parse(LIR).compile(grad=["x"])(x=X, t=LABELS)
-
-    def called_before() -> CompiledFunction:
-        fn = lossc.parse(LIR).compile(grad=["x"])
-        fn(x=X, t=LABELS)
-        return fn
+    fn = lossc.parse(LIR).compile(grad=["x"])
+    (before,), gradients = fn(x=X, t=LABELS)
 
     def interrupt() -> None:
         raise Interrupt
@@ -173,14 +168,14 @@ def test_an_interrupt_before_any_line_is_an_interrupt() -> None:
             return True
         return False
 
-    fn, turns = called_before(), []
+    turns = []
     for found in at_each_line(is_interrupted, interrupt, OURS):
         turns.append(found)
         for _ in range(2):
             (value,), by = fn(x=X, t=LABELS)
             np.testing.assert_array_equal(value, before)
             np.testing.assert_array_equal(by["x"], gradients["x"])
-        fn = called_before()
+        assert not fn._executable._of_thread.runs.busy
     # The last turn has no line any more.
     assert turns == [True] * (len(turns) - 1) + [False]
     assert len(turns) > 20
