@@ -1,16 +1,17 @@
 """What guards of variants say of sizes: which of them can hold together, and which hold wherever another does.
 
 In: guards, conditions on sizes such as `B >= 12 and B * 5 < 16385 and B mod 8 < 1`. Out: what is known where one holds,
-the bounds of sizes and the conditions that are no bounds.
+the bounds of sizes and the conditions that are no bounds; and of variants those that some sizes take.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ..ir.kernel import Apply, Const, Expr
+from ..ir.program import Variant
 from .intervals import Range
 
 _SIZES = Range(low=0)
@@ -53,6 +54,16 @@ class Known:
 
 
 NOTHING = Known({}, frozenset())
+
+
+def taken(variants: Iterable[Variant]) -> tuple[Variant, ...]:
+    """Those that some sizes take: the first whose guard holds is taken, so some come too late."""
+    found: list[tuple[Variant, Known]] = []
+    for variant in variants:
+        known = NOTHING.and_where(variant.guard)
+        if known.is_possible and not any(known.implies(earlier) for _, earlier in found):
+            found.append((variant, known))
+    return tuple(variant for variant, _ in found)
 
 
 def _bound(condition: Expr) -> tuple[Expr, Range] | None:

@@ -7,10 +7,10 @@ import random
 
 import pytest
 
-from lossc.compiler.guards import NOTHING, Known
+from lossc.compiler.guards import NOTHING, Known, taken
 from lossc.ir.arithmetic import at_least, both, divides, index_var, integer, less, mul
 from lossc.ir.kernel import Expr
-from lossc.ir.program import holds
+from lossc.ir.program import Variant, holds
 
 SIZES = [{"B": b, "C": c} for b in range(40) for c in (0, 1, 3, 8, 11)]
 
@@ -44,6 +44,26 @@ def test_what_is_known_is_true(seed: int) -> None:
         assert not any(holds(first, sizes) and holds(second, sizes) for sizes in SIZES)
     if known.implies(further):
         assert all(holds(other, sizes) for sizes in SIZES if holds(first, sizes) and holds(second, sizes))
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_without_late_variants_every_size_takes_what_it_took(seed: int) -> None:
+    source = random.Random(seed)
+    variants = [*(Variant(str(number), (), some_guard(source)) for number in range(4)), Variant("last", ())]
+    fewer = taken(variants)
+    assert set(fewer) <= set(variants)
+    for sizes in SIZES:
+        first, found = (next(v for v in some if holds(v.guard, sizes)) for some in (variants, fewer))
+        assert found is first
+
+
+def test_late_variants_are_found() -> None:
+    rows = index_var("B")
+    large, small = at_least(rows, 16), less(rows, integer(100))
+    variants = [Variant(name, (), guard) for name, guard in (
+        ("small", small), ("both", both(large, small)), ("large", large), ("again", large), ("last", None)
+    )]  # fmt: skip
+    assert [variant.strategy for variant in taken(variants)] == ["small", "large", "last"]
 
 
 def test_bounds_are_found() -> None:

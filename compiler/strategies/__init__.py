@@ -36,6 +36,7 @@ from ...ir.program import Variant
 from ...ir.target import DeviceInfo
 from ..decisions import Candidate
 from ..fused import Fused
+from ..guards import taken
 
 HOPELESS = 8.0
 """A strategy whose cost is so many times that of the cheapest is not worth measuring."""
@@ -131,8 +132,8 @@ def stores_once(name: str) -> bool:
 
 
 def lower_with(candidate: Candidate, fused: Fused, device: DeviceInfo) -> tuple[Variant, ...]:
-    """The variants of a fused kernel by a strategy with its settings."""
+    """The variants of a fused kernel by a strategy with its settings, but those that no sizes take."""
     facts = {field.name for field in fields(DeviceInfo)}
     own = {name: value for name, value in candidate.settings if name not in facts}
     told = {name: type(getattr(device, name))(value) for name, value in candidate.settings if name in facts}
-    return tuple(strategies()[candidate.strategy].lower(replace(fused, settings=own), replace(device, **told)))
+    return taken(strategies()[candidate.strategy].lower(replace(fused, settings=own), replace(device, **told)))

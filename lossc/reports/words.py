@@ -13,6 +13,8 @@ from lossc.ir.integers import evaluate_integer
 from lossc.ir.kernel import Apply, Const, Expr, Var
 from lossc.ir.types import Dim, DimLike
 
+ONE = arithmetic.integer(1)
+
 
 def number_of(size: Expr, sizes: Mapping[str, int] | None) -> str:
     return readable(folded(size)) if sizes is None else str(evaluate_integer(size, sizes))
@@ -42,12 +44,15 @@ _INFIX = {"add": ("+", 3), "sub": ("-", 3), "mul": ("*", 4), "div": ("/", 4), "m
 
 
 def readable(expression: Expr, outer: int = 0) -> str:
-    """A size or guard as people write it; `/` rounds down. `outer` is how tightly the place around it binds."""
+    """A size or guard as people write it; `/` rounds down, `ceil(a / b)` up. `outer` is how tightly the place around it
+    binds."""
     match expression:
         case Const(value=value):
             return str(value)
         case Var(name=name):
             return name
+        case Apply(op="div", operands=(Apply(op="add", operands=(a, rest)), b)) if rest == arithmetic.sub(b, ONE):
+            return f"ceil({readable(a, 4)} / {readable(b, 5)})"
         case Apply(op=op, operands=(a, b)) if op in _INFIX:
             symbol, binds = _INFIX[op]
             text = f"{readable(a, binds)} {symbol} {readable(b, binds + 1)}"

@@ -245,6 +245,10 @@ def test_numbers_of_items_are_folded() -> None:
     assert readable(folded(size)) == "B"
     both = Apply("max", (Const(1, "i64"), Apply("min", (Const(2, "i64"), b), "i64")), "i64")
     assert readable(folded(both)) == "max(1, min(2, B))"
+    up = Apply("div", (Apply("add", (b, Const(7, "i64")), "i64"), Const(8, "i64")), "i64")
+    assert readable(up) == "ceil(B / 8)"
+    assert readable(Apply("mul", (Const(4, "i64"), up), "i64")) == "4 * ceil(B / 8)"
+    assert readable(Apply("div", (Apply("add", (b, Const(6, "i64")), "i64"), Const(8, "i64")), "i64")) == "(B + 6) / 8"
 
 
 @pytest.mark.parametrize("command", [("explain",), ("compile", "--emit", "fused"), ("dump", "-o", "out")])
