@@ -70,6 +70,6 @@ def low_rows(rows: Sequence[Row], reasons: Mapping[str, str] = REASONS) -> Itera
     if without := [row["name"] for row in rows if row not in timed]:
         yield f"Rows without a time of lossc: {', '.join(without)}."
     low = [row for row in timed if of_floor(row) < BAR]
-    yield f"{len(timed) - len(low)} of {len(timed)} rows are at {BAR} of their floor or above."
+    yield f"{len(timed) - len(low)} of {len(timed)} rows are at {BAR} of their floor or above, before rounding."
     for row in low:
         yield f"- {row['name']}, {of_floor(row):.2f}: {reasons.get(row['name'], 'no reason known.')}"

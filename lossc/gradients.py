@@ -36,8 +36,11 @@ def names_wanted(module: Module, parameters: Parameters, grad: Any) -> list[str]
         params = [value.name for value in entry.inputs if value in entry.params]
         trained = [name for name in params if name not in parameters or not parameters.entry(name).frozen]
         if params and not trained:
-            raise LirError(f"all parameters of @{entry.name} are frozen: there is nothing to differentiate by",
-                           'name some: grad=["x"]')  # fmt: skip
+            raise LirError(
+                f"all parameters of @{entry.name} are frozen: there is nothing to differentiate by",
+                'unfreeze some: g.parameters.unfreeze("*")',
+                'or name inputs for compile: grad=["x"]',
+            )
         floats = [value.name for value in entry.inputs if is_float(value.type.dtype)]
         return trained or [name for name in floats if name not in parameters]
     items = [grad] if isinstance(grad, (str, Tensor)) else grad

@@ -161,7 +161,7 @@ def test_means_and_worst_rows_are_those_of_the_calls_that_users_make() -> None:
 def test_low_rows_stand_with_their_reasons_and_reasons_of_others_are_dropped() -> None:
     assert list(low_rows(ROWS, {"first": "not low", "second": "waits for a count."})) == [
         "Rows without a time of lossc: fourth.",
-        "1 of 3 rows are at 0.85 of their floor or above.",
+        "1 of 3 rows are at 0.85 of their floor or above, before rounding.",
         "- second, 0.50: waits for a count.",
         "- third, 0.60: no reason known.",
     ]

@@ -62,7 +62,7 @@ def test_a_group_between_is_named() -> None:
       return %y
     }""")
     assert len(found.schedules) == 3
-    assert "%e and %y stay apart: %m lies between" in found.refused
+    assert "%e and %y stay apart: one needs the other through %m" in found.refused
 
 
 def test_a_matrix_that_is_added_to_its_product_is_read_twice(device: Device) -> None:

@@ -206,7 +206,7 @@ class Groups:
                 return f"%{apart.name} would be computed at every point from which it is looked at"
             between = self._between(start, goal)
             if between is not None:
-                return f"{between} lies between"
+                return f"one needs the other through {between}"
         return None
 
     def _between(self, start: Group, goal: Group) -> Group | None:
