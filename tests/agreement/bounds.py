@@ -156,7 +156,9 @@ def _rounding(op: Op, value: Array, unit: Mapping[str, float]) -> Array | None:
         return None
     # A 16-bit value may be rounded whatever the operation: where it is stored.
     ulps = max(ULPS[op.name], 0.5) if dtype in ("f16", "bf16") or _narrows(op) else ULPS[op.name]
-    return np.where(np.isfinite(value), ulps * 2 * unit[dtype] * np.abs(value) + TINY[dtype], 0.0)
+    # Whole numbers are never so small that they are flushed: 0 stays 0, also where it is compared with 0.
+    tiny = 0.0 if op.name == "cast" and not is_float(op.operands[0].type.dtype) else TINY[dtype]
+    return np.where(np.isfinite(value), ulps * 2 * unit[dtype] * np.abs(value) + tiny, 0.0)
 
 
 def _propagated(name: str, operands: Sequence[Bounded], value: Array, evaluate: Any) -> Array | None:
