@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..ir.kernel import Apply, Const, Expr
 from ..ir.program import Variant
@@ -62,7 +62,8 @@ def taken(variants: Iterable[Variant]) -> tuple[Variant, ...]:
     for variant in variants:
         known = NOTHING.and_where(variant.guard)
         if known.is_possible and not any(known.implies(earlier) for _, earlier in found):
-            found.append((variant, known))
+            # What always holds is no condition, and the last one.
+            found.append((replace(variant, guard=None) if NOTHING.implies(known) else variant, known))
     return tuple(variant for variant, _ in found)
 
 
