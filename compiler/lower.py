@@ -258,10 +258,11 @@ def buffer_names(function: Function, others: Iterable[str] = ()) -> dict[Value, 
 
 
 def _as_stored(values: Iterable[Value], kernel: Function) -> Iterator[Value]:
-    """The values, each before its changes of type: the same number, perhaps in memory where the other is not."""
+    """The values, each before its changes of type and shape: the same numbers in the same order, perhaps in memory
+    where the others are not."""
     producer = kernel.producers()
     for value in values:
-        while value in producer and producer[value].name == "cast":
+        while value in producer and producer[value].name in ("cast", "reshape"):
             value = producer[value].operands[0]
         yield value
 

@@ -33,7 +33,7 @@ What the compiler makes of it:
     schedule      how one fused kernel runs over its rows
     kernel        loops, scalars and vectors of one work-item; kernel_ops: its operations
     arithmetic    integer expressions put together: indices, sizes, guards; integers: what they come to
-    program       buffers and launches
+    program       buffers and launches; failed_checks: what the checks of one say
     kernel_text   kernels and programs as text and back: kernel.lark, kernel_parser, kernel_printer, program_text
     target        what a compiler must know of a device
 """

@@ -140,12 +140,14 @@ class LirError(LosscError, ValueError):
 @dataclass(frozen=True)
 class FailedCheck:
     """One check that data broke: its code (`label`, `probability`, ...), the first index where, and the value there,
-    None where the program does not keep it."""
+    None where the program does not keep it. `input` is the name of the input that the value is an element of, None
+    where it was computed."""
 
     code: str
     index: tuple[int, ...]
     value: Any
     diagnostic: Diagnostic
+    input: str | None = None
 
 
 class CheckFailed(LirError):

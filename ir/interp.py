@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
 from .builder import Builder
 from .composites import COMPOSITES, expand
-from .diagnostics import CheckFailed, Diagnostic, FailedCheck, Limitation, LirError, Span
+from .diagnostics import CheckFailed, Limitation, LirError
+from .failed_checks import failed_check
 from .function import Function, Op, Value
 from .op_meanings import Evaluation
 from .ops import PRIMITIVES
@@ -104,30 +104,3 @@ def _evaluate_check(op: Op, operands: list[np.ndarray], first_row: int) -> None:
             position += first_row * math.prod(shape[1:])
             shape = (first_row + shape[0], *shape[1:])
         raise CheckFailed([failed_check(op.attributes, position, shape, value, op.span)])
-
-
-def message_of_check(attributes: Mapping[str, Any]) -> str:
-    """What a `check` says where it fails: its message, or its code where it has none."""
-    return attributes["message"] or f"a check does not hold: {attributes['code']}"
-
-
-def place_of(index: tuple[int, ...]) -> str:
-    """A position as messages of checks say it."""
-    return f" at row {index[0]}" if len(index) == 1 else f" at index {list(index)}" if index else ""
-
-
-def failed_check(
-    attributes: Mapping[str, Any], position: int, shape: tuple[int, ...], value: Any, span: Span | None = None
-) -> FailedCheck:
-    """What a failed `check` says: the rule, the first position that breaks it, and the value there."""
-    index = tuple(map(int, np.unravel_index(position, shape))) if shape else ()
-    # That nothing counts is said of a whole loss.
-    place = "" if attributes["code"] == "empty" else place_of(index)
-    # Nine digits tell any two f32 apart.
-    shown = f"{value:.9g}" if isinstance(value, (float, np.floating)) else value
-    found = "" if value is None else f": found {shown}"
-    # What torch ignores unless it is told otherwise.
-    usual = attributes["code"] == "label" and value == -100
-    notes = ("a loss with ignore_index = -100 ignores labels of -100",) if usual else ()
-    diagnostic = Diagnostic("LIR0100", f"{message_of_check(attributes)}{found}{place}", span, notes=notes)
-    return FailedCheck(str(attributes["code"]), index, value, diagnostic)

@@ -60,7 +60,7 @@ class _Plan:
             return program.run(given)
         except CheckFailed as error:
             views = [array.shape for array in given]
-            raise self.row.failed(error, views, [array.shape for array in arrays]) from None
+            raise self.row.failed(error, self.names, views, [array.shape for array in arrays]) from None
 
     def places(self, wanted: tuple[str, ...], arrays: Sequence[np.ndarray]) -> tuple[int, ...]:
         """The places of the arrays to differentiate by. Raises LirError where that cannot be done."""

@@ -10,9 +10,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from ..ir.diagnostics import CheckFailed, FailedCheck
-from ..ir.interp import failed_check
+from ..ir.failed_checks import failed_in_program
 from ..ir.program import CHECK_HOLDS
-from ..ir.types import dim_value
 from .binding import Bound, Given, as_argument
 from .device import Device
 from .memory import copy, fetch
@@ -67,8 +66,7 @@ def what_failed(loaded: Loaded, plan: Plan, bound: Bound) -> CheckFailed | None:
             source = loaded.roots.get(check.value_buffer or "", "")
             memory = held.get(source)
             value = None if memory is None else _on_host(loaded.device, memory).reshape(-1)[position]
-            shape = tuple(dim_value(dim, plan.sizes) for dim in check.shape)
-            failed.append(failed_check(check.attributes, position, shape, value, check.span))
+            failed.append(failed_in_program(loaded.program, check, position, plan.sizes, value))
     return CheckFailed(failed)
 
 

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from ..ir.diagnostics import CheckFailed, CompilerBug, LirError, did_you_mean
+from ..ir.failed_checks import failed_in_program
 from ..ir.integers import evaluate_integer
-from ..ir.interp import failed_check
 from ..ir.program import CHECK_HOLDS, Buffer, Launch, Program, Step, Variant, choose_variant, largest_sizes, turns
 from ..ir.shapes import bind_dimensions
 from ..ir.types import Type, dim_value, is_integer, numpy_dtype
@@ -136,9 +136,8 @@ def _raise_failed_check(program: Program, memory: Arrays, sizes: Mapping[str, in
         (status,) = (name for name, buffer in program.buffers.items() if buffer.role == "status")
         position = int(memory[status][check.slot])
         if position != CHECK_HOLDS:
-            shape = tuple(dim_value(dim, sizes) for dim in check.shape)
             value = None if check.value_buffer is None else memory[check.value_buffer][position]
-            raise CheckFailed([failed_check(check.attributes, position, shape, value, check.span)])
+            raise CheckFailed([failed_in_program(program, check, position, sizes, value)])
 
 
 def _from_memory(array: Array, type_: Type, sizes: Mapping[str, int]) -> Array:

@@ -93,9 +93,25 @@ def test_a_memory_budget_changes_no_result() -> None:
     np.testing.assert_allclose(F.linear_cross_entropy(hidden, weight, labels, memory_budget=2000), expected, rtol=1e-5)
 
 
-def test_a_function_that_is_misspelt_comes_with_the_nearest() -> None:
-    with pytest.raises(AttributeError, match=r"no attribute 'cross_entrpy'; did you mean `cross_entropy`\?"):
-        F.cross_entrpy  # type: ignore[attr-defined]  # noqa: B018
+@pytest.mark.parametrize(
+    ("name", "note"),
+    [
+        ("cross_entrpy", r"did you mean `cross_entropy`\?"),
+        ("triplet_margin_los", r"did you mean `triplet_margin_loss`\?"),
+        ("CrossEntropyLoss", r"did you mean `cross_entropy`\?"),
+        ("wing_loss", r"a loss of your own is function\(loss\)"),
+        ("matmul", r"it is an operation of graphs: function\(lambda left, right: left\.matmul\(right\)\)"),
+    ],
+)
+def test_a_function_that_there_is_not_comes_with_what_may_be_meant(name: str, note: str) -> None:
+    with pytest.raises(AttributeError, match=rf"no attribute '{name}'; {note}$"):
+        getattr(F, name)
+
+
+def test_an_operation_without_a_row_in_the_table_is_told_as_it_can_be_called() -> None:
+    with pytest.raises(AttributeError, match=r"function\(lambda x: x\.softplus\(\)\)$"):
+        F.softplus  # type: ignore[attr-defined]  # noqa: B018
+    assert F.function(lambda x: x.softplus())(np.zeros(3, np.float32)).shape == (3,)
 
 
 def test_a_reduced_loss_has_no_axes_and_an_unreduced_one_the_shape_of_the_rows() -> None:
@@ -269,14 +285,14 @@ def test_what_torch_refuses_is_refused(call: Any, kind: type[Exception], message
 def test_a_failed_check_has_its_place_in_the_array_as_it_was_given() -> None:
     probabilities = np.full((4, 10), 0.5, np.float32)
     probabilities[2, 3] = -0.1312037
-    with pytest.raises(lossc.CheckFailed, match=r"found -0\.131203\d* at index \[2, 3\]$") as caught:
+    with pytest.raises(lossc.CheckFailed, match=r"found -0\.131203\d* at index \[2, 3\] of `input`$") as caught:
         F.binary_cross_entropy(probabilities, probabilities * 0)
     assert (caught.value.index, caught.value.row) == ((2, 3), 2)
     labels = np.zeros((2, 4, 5), int)
     labels[1, 2, 3] = 7
-    with pytest.raises(IndexError, match=r"found 7 at index \[1, 2, 3\]"):
+    with pytest.raises(IndexError, match=r"found 7 at index \[1, 2, 3\] of `target`"):
         F.cross_entropy(np.zeros((2, 3, 4, 5), np.float32), labels)
-    with pytest.raises(IndexError, match=r"found 7 at index \[1, 2, 3\]"):
+    with pytest.raises(IndexError, match=r"found 7 at index \[1, 2, 3\] of `target`"):
         F.cross_entropy(np.zeros((2, 4, 5, 3), np.float32), labels, axis=-1)
 
 

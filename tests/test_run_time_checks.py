@@ -147,6 +147,39 @@ func @f(%x: f32[B, 3], %labels: i32[B]) -> (f32[1]) {
     assert "%loss = cross_entropy_loss" in str(caught.value)
 
 
+def place_in(found: lossc.CheckFailed) -> tuple[str | None, tuple[int, ...]]:
+    assert found.failures[0].index == found.index
+    return found.failures[0].input, found.index
+
+
+def test_the_input_is_named_where_there_is_no_text(device: Device) -> None:
+    graph = lossc.Graph()
+    x, truth = graph.input("x", (6, 5)), graph.input("truth", (2, 3), dtype="i64")
+    graph.set_outputs([graph.cross_entropy_loss(x, truth.reshape(-1))])
+    fn = graph.compile(device=device)
+    with pytest.raises(lossc.CheckFailed, match=r"found 9 at index \[1, 0\] of `truth`$") as caught:
+        fn(x=np.zeros((6, 5)), truth=[[0, 1, 2], [9, 3, 4]])
+    assert place_in(caught.value) == ("truth", (1, 0))
+
+
+def test_an_input_without_axes_is_named(device: Device) -> None:
+    graph = lossc.Graph()
+    x, label = graph.input("x", (5,)), graph.input("label", (), dtype="i32")
+    graph.set_outputs([graph.cross_entropy_loss(x, label)])
+    with pytest.raises(lossc.CheckFailed, match=r"found 7 in `label`$") as caught:
+        graph.compile(device=device)(x=np.zeros(5), label=7)
+    assert place_in(caught.value) == ("label", ())
+
+
+def test_what_is_computed_is_no_input(device: Device) -> None:
+    graph = lossc.Graph()
+    x, t = graph.input("x", (None, 5)), graph.input("t", (None, 5))
+    graph.set_outputs([graph.bce_loss(x * 2 - 1, t)])
+    with pytest.raises(lossc.CheckFailed, match=r"at index \[1, 2\]\n  = what is checked is computed") as caught:
+        graph.compile(device=device)(x=[[0.7] * 5, [0.7, 0.7, 0.1, 0.7, 0.7]], t=np.zeros((2, 5)))
+    assert place_in(caught.value) == (None, (1, 2))
+
+
 def test_the_error_is_an_error_of_values_and_can_be_sent_to_another_process(device: Device) -> None:
     graph, _, wrong = labels_out_of_range("int32", 9)
     with pytest.raises(ValueError, match="9 at row 13") as caught:

@@ -14,8 +14,8 @@ import typer
 
 from lossc.compiler import Compiled
 from lossc.ir.diagnostics import CheckFailed, CompilerBug, Diagnostic, LirError
+from lossc.ir.failed_checks import message_of_check
 from lossc.ir.function import Function, Module
-from lossc.ir.interp import message_of_check
 from lossc.ir.types import Type, dim_names, dim_value, dtype_of
 from lossc.runtime.device import Device
 from lossc.runtime.execute import Executable

@@ -123,7 +123,7 @@ class OwnLoss:
         warn_once(module, self._told)
         return LossProgram(module.entry, [f for f in module.functions.values() if f is not module.entry])
 
-    def failed(self, error: CheckFailed, views: Any = (), given: Any = ()) -> CheckFailed:
+    def failed(self, error: CheckFailed, names: Any = (), views: Any = (), given: Any = ()) -> CheckFailed:
         """The exception for a check that failed: arrays are what the program says they are."""
         return error
 

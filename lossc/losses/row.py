@@ -20,7 +20,7 @@ from lossc.errors import OutOfRange, RefusedCall, RefusedKind, RefusedValue
 from lossc.ir.attributes import complete_attributes
 from lossc.ir.composites import COMPOSITES, definition_of
 from lossc.ir.diagnostics import CheckFailed, FailedCheck, LirError
-from lossc.ir.interp import place_of
+from lossc.ir.failed_checks import place_of
 from lossc.ir.losses._reduction import REDUCTIONS
 from lossc.ir.ops import Attribute
 from lossc.ir.other_words import notes_on_argument
@@ -239,30 +239,28 @@ class Row:
         return values[self._binding[0][name]]
 
     def failed(
-        self, error: CheckFailed, views: Sequence[shapes.Sizes] = (), given: Sequence[shapes.Sizes] = ()
+        self, error: CheckFailed, names: Sequence[str] = (), views: Sequence[shapes.Sizes] = (),
+        given: Sequence[shapes.Sizes] = (),
     ) -> CheckFailed:  # fmt: skip
-        """The exception for a check that failed. `views` are the shapes of the arrays in the program, which sees fewer
-        axes than were `given`: the place is one in the array as it was given."""
+        """The exception for a check that failed. `views` are the shapes of the arrays called `names` in the program,
+        which sees fewer axes than were `given`: the place is one in the array as it was given."""
         kind = self.failures.get(error.code) or _FAILURES.get(error.code, CheckFailed)
-        return kind([_at_its_place(failure, views, given) for failure in error.failures])
+        arrays = dict(zip(names, zip(views, given)))
+        return kind([_at_its_place(failure, arrays) for failure in error.failures])
 
 
 _FAILURES: Mapping[str, type[CheckFailed]] = {"label": OutOfRange, "probability": RefusedValue}
 
 
-def _at_its_place(
-    failure: FailedCheck, views: Sequence[shapes.Sizes], given: Sequence[shapes.Sizes]
-) -> FailedCheck:  # fmt: skip
-    index = failure.index
-    for view, shape in zip(views, given):
-        if len(view) == len(index) and all(i < size for i, size in zip(index, view)) and view != shape and shape:
-            found = tuple(map(int, np.unravel_index(int(np.ravel_multi_index(index, view)), shape)))
-            diagnostic = failure.diagnostic
-            message = diagnostic.message
-            if message.endswith(place_of(index)):
-                message = message.removesuffix(place_of(index)) + place_of(found)
-            return replace(failure, index=found, diagnostic=replace(diagnostic, message=message))
-    return failure
+def _at_its_place(failure: FailedCheck, arrays: Mapping[str, tuple[shapes.Sizes, shapes.Sizes]]) -> FailedCheck:
+    name, index = failure.input, failure.index
+    view, given = arrays.get(name or "", ((), ()))
+    if view == given:
+        return failure
+    found = tuple(map(int, np.unravel_index(int(np.ravel_multi_index(index, view)), given))) if given else ()
+    rule = failure.diagnostic.message.removesuffix(place_of(index, name))
+    diagnostic = replace(failure.diagnostic, message=rule + place_of(found, name))
+    return replace(failure, index=found, diagnostic=diagnostic)
 
 
 def _reduction(reduction: Any, retired: Sequence[Any], accepted: Sequence[str]) -> str:

@@ -89,7 +89,8 @@ class Plan:
         try:
             found = self._executable.run(arrays)
         except CheckFailed as error:
-            raise self.row.failed(error, self.views, self.shapes) from None
+            names = [value.name for value in self.program.function.inputs]
+            raise self.row.failed(error, names, self.views, self.shapes) from None
         return list(map(as_tensor, found, self.results))
 
     def gradient(self, wanted: tuple[int, ...]) -> Plan:
