@@ -175,8 +175,7 @@ class _Walk:
             return self.maxima.get(behind) is x
         if largest.name != "reduce_max" or largest.operands[0] is not x:
             return False
-        axes = {axis % x.type.rank for axis in largest.attributes["axes"]}
-        kept = [axis for axis in range(x.type.rank) if axis not in axes]
+        kept = [axis for axis in range(x.type.rank) if axis not in largest.attributes["axes"]]
         return all(place == axis or x.type.shape[axis] == 1 for place, axis in zip(places, kept))
 
     def _in_place(self, value: Value) -> Places:
@@ -202,7 +201,7 @@ class _Walk:
             return False
         _, m = without_common_factor(x, source(m, self.producer), self.producer.get)
         largest = self.producer.get(m)
-        return largest is not None and tuple(largest.attributes["axes"]) == tuple(op.attributes["axes"])
+        return largest is not None and largest.attributes["axes"] == op.attributes["axes"]
 
 
 def _reduces_some(op: Op) -> bool:
@@ -219,7 +218,7 @@ def _is_some(dim: DimLike, present: Shape) -> bool:
 
 def counts_once(iota: Op) -> bool:
     """Whether the numbers of an iota all differ: in a short type they wrap around where the axis is long."""
-    dtype, size = iota.result.type.dtype, iota.result.type.shape[iota.attributes["axis"] % iota.result.type.rank]
+    dtype, size = iota.result.type.dtype, iota.result.type.shape[iota.attributes["axis"]]
     return dtype in ("i32", "i64") or (isinstance(size, int) and size - 1 <= of_type(dtype).high)
 
 

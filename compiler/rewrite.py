@@ -117,6 +117,17 @@ class Rebuild(Builder):
         op = self._producers.get(value)
         return op if op is not None and op.name in names else None
 
+    def chain(self, value: Value, *names: str) -> list[Op] | None:
+        """The operations of these names that make `value`, each the first operand of the one before it: those of
+        log(sum(exp(x))) are "log", "reduce_sum", "exp". None if one of them is another."""
+        found: list[Op] = []
+        for name in names:
+            op = self._producers.get(found[-1].operands[0] if found else value)
+            if op is None or op.name != name:
+                return None
+            found.append(op)
+        return found
+
     def used_once(self, value: Value) -> bool:
         """Whether one place reads `value`, in the original function or instead of a value that it replaces. False
         for what else was made in this round."""

@@ -253,8 +253,12 @@ EXAMPLES: dict[str, Example] = {
         (x * 3).sum(),
     ),
     "factor_out_of_extreme": lambda x, y, **_: ((x * 3).amax(1), emit("reduce_min", y * 3, axes=(0,))),
-    "factor_out_of_masked_shift": lambda x, **_: (shifted(x * 0.3).exp(), shifted(x * 0.3) == -math.inf),
-    "factor_out_of_shift": lambda x, y, **_: (shifted(x * 3).exp(), shifted(y * 0.3).exp()),
+    "factor_out_of_shift": lambda x, y, **_: (
+        shifted(x * 3).exp(),
+        shifted(y * 0.3).exp(),
+        shifted(x * 0.3).exp(),
+        shifted(x * 0.3) == -math.inf,
+    ),
     "factor_out_of_difference": lambda x, y, **_: ((x * 3).exp(), (y * 3).exp(), x * 3 - y * 3),
     "factor_out_of_choice": lambda x, y, r, **_: (
         rows(r > 0, x).select(0, x * 3),

@@ -74,7 +74,7 @@ def sum_lines_first(function: Function, slots: Mapping[Value, Sequence[object]])
         name = fresh(f"{op.result.name}_lines", taken)
         taken.add(name)
         lines = Value(name, source.type.with_shape(source.type.shape[:last]), op.result.span)
-        rest = tuple(axis for axis in sorted(a % source.type.rank for a in op.attributes["axes"]) if axis != last)
+        rest = tuple(axis for axis in op.attributes["axes"] if axis != last)
         ops.append(replace(op, attributes={**op.attributes, "axes": (last,)}, results=(lines,)))
         ops.append(replace(op, operands=(lines,), attributes={**op.attributes, "axes": rest}))
     return function.with_(ops=tuple(ops))
@@ -87,7 +87,7 @@ def _waits(
     if not _is_plain(op) or len(op.attributes["axes"]) == op.operands[0].type.rank:
         return False
     source = op.operands[0]
-    axes = {axis % source.type.rank for axis in op.attributes["axes"]}
+    axes = op.attributes["axes"]
     last = source.type.rank - 1
     if last not in axes or len(axes) < 2:
         return False
@@ -96,7 +96,7 @@ def _waits(
     for maker in reversed(function.ops):
         if maker.name in REDUCTIONS and maker.result in seen:
             inside = maker.operands[0]
-            reduced = [axis % inside.type.rank for axis in maker.attributes["axes"]]
+            reduced = maker.attributes["axes"]
             along = {slots[inside][axis] for axis in reduced}
             if own <= {*slots[maker.result]} and not along & own:
                 return is_line([source.type.shape[last]], [inside.type.shape[axis] for axis in reduced])

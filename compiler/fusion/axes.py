@@ -1,7 +1,7 @@
 """Which axes of the values of a function are the same loop: one union-find over (value, axis) pairs.
 
 In: operations, each of which says which axes of its operands and results run together. Out: for each axis one that
-stands for all that are the same loop. What an operation reduces is told here, too.
+stands for all that are the same loop.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def is_row_reduction(op: Op) -> bool:
 
 
 def reduced_axes(op: Op) -> tuple[int, ...]:
-    return tuple(axis % op.operands[0].type.rank for axis in op.attributes["axes"])
+    return op.attributes["axes"]
 
 
 def join_axes(op: Op, axes: Axes) -> None:
@@ -65,9 +65,9 @@ def join_axes(op: Op, axes: Axes) -> None:
         for source, target in pairs:
             axes.join((op.operands[0], source), (op.result, target))
     elif is_row_reduction(op):
-        _join_kept(op.operands[0], reduced_axes(op), op.result, axes)
+        _join_kept(op.operands[0], op.attributes["axes"], op.result, axes)
     elif op.name == "gather":
-        _join_kept(op.operands[0], (op.attributes["axis"] % op.operands[0].type.rank,), op.result, axes)
+        _join_kept(op.operands[0], (op.attributes["axis"],), op.result, axes)
         for axis in range(op.result.type.rank):
             axes.join((op.operands[1], axis), (op.result, axis))
     elif op.name in WINDOWS:

@@ -33,7 +33,7 @@ from ...ir.function import Function, Module, Op, Value
 from ...ir.ops import LOOKING_ELSEWHERE
 from ...ir.schedule import Refusal, Schedule
 from .across import sum_lines_first
-from .axes import Axes, is_row_reduction, is_whole_reduction, join_axes, reduced_axes, slots_of
+from .axes import Axes, is_row_reduction, is_whole_reduction, join_axes, slots_of
 from .compared import rounded_elsewhere
 from .groups import Group, Groups, Target
 from .launches import launched
@@ -158,7 +158,7 @@ def _cut(groups: Groups, target: Target, refusal: Refusal) -> list[Value]:
         axes = Axes()
         for op in ops:
             join_axes(op, axes)
-        along = [frozenset(axes.find((op.operands[0], axis)) for axis in reduced_axes(op)) for op in reductions]
+        along = [frozenset(axes.find((op.operands[0], axis)) for axis in op.attributes["axes"]) for op in reductions]
         return [op.result for op, own in zip(reductions, along) if own == along[0]]
     moved = [op for op in inside if op.name in ("transpose", "broadcast", *LOOKING_ELSEWHERE)]
     if moved:

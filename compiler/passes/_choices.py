@@ -10,7 +10,7 @@ from ...ir.function import Op, Value
 from ...ir.types import is_float
 from ..rewrite import Rebuild, Rules
 from ._factors import is_small
-from ._match import axes_of, constant_of, expand, is_constant, kept_axes, view_of
+from ._match import constant_of, expand, is_constant, kept_axes, view_of
 
 
 def choice_of_small(op: Op, build: Rebuild) -> Value | None:
@@ -82,9 +82,8 @@ def condition_out_of_sum(op: Op, build: Rebuild) -> Value | None:
     both = None if select is None else build.match(select.operands[0], "and")
     if select is None or both is None or not is_constant(build, select.operands[2], 0):
         return None
-    rank = chosen.type.rank
-    axes = axes_of(op.attributes["axes"], rank)
-    kept = kept_axes(rank, axes)
+    axes = op.attributes["axes"]
+    kept = kept_axes(chosen.type.rank, axes)
     for condition, other in (both.operands, both.operands[::-1]):
         view = view_of(build, condition)
         if view is None or set(view[1]) & set(axes) or not kept:

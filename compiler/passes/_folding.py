@@ -41,7 +41,7 @@ def compute_before_repeating(op: Op, build: Rebuild) -> Value | None:
         if maker.name == "constant":
             sources.append((operand, ()))
         elif maker.name == "iota":
-            sources.append((operand, (maker.attributes["axis"] % len(shape),)))
+            sources.append((operand, (maker.attributes["axis"],)))
         else:
             view = view_of(build, operand)
             if view is None:

@@ -95,11 +95,6 @@ def kept_axes(rank: int, axes: Sequence[int]) -> tuple[int, ...]:
     return tuple(axis for axis in range(rank) if axis not in axes)
 
 
-def axes_of(attributes_axes: Sequence[int], rank: int) -> tuple[int, ...]:
-    """Axes of an attribute, non-negative and sorted."""
-    return tuple(sorted(axis % rank for axis in attributes_axes))
-
-
 def unmarked(build: Rebuild, value: Value) -> Value:
     """`value` behind any `stop_gradient`."""
     while (op := build.match(value, "stop_gradient")) is not None:
@@ -146,34 +141,31 @@ def unless_empty(build: Rebuild, total: Value, dim: DimLike, size: Value) -> Val
 def softmax_total(build: Rebuild, value: Value) -> bool:
     """Whether `value` is sum(exp(x - max(x))) along some axes: at least 1, unless it is NaN; 0 of no elements. Behind a
     guard of the maximum it is 0 where all x are minus infinity, and infinite where some are infinity."""
-    total = build.match(value, "reduce_sum")
-    exp = build.match(total.operands[0], "exp") if total is not None else None
-    shifted = shift_of(exp.operands[0], build.producer) if exp is not None else None
-    if total is None or shifted is None:
+    found = build.chain(value, "reduce_sum", "exp")
+    shifted = shift_of(found[1].operands[0], build.producer) if found is not None else None
+    if found is None or shifted is None:
         return False
-    return is_maximum_along(build, shifted.operands[1], shifted.operands[0], total.attributes["axes"])
+    return is_maximum_along(build, shifted.operands[1], shifted.operands[0], found[0].attributes["axes"])
 
 
 def is_maximum_along(build: Rebuild, repeated: Value, x: Value, axes: Sequence[int]) -> bool:
     """Whether `repeated` is max(x) along `axes`, repeated to the shape of x (0 may stand for infinities)."""
-    axes = axes_of(axes, x.type.rank)
     view = view_of(build, repeated)
     if view is None or view[1] != kept_axes(x.type.rank, axes):
         return False
     x, behind = without_common_factor(unmarked(build, x), unmarked(build, view[0]), build.producer)
     largest = build.match(unmarked(build, behind_guard(build, unmarked(build, behind))), "reduce_max")
-    if largest is None or axes_of(largest.attributes["axes"], x.type.rank) != axes:
+    if largest is None or largest.attributes["axes"] != axes:
         return False
     return unmarked(build, largest.operands[0]) is unmarked(build, x)
 
 
 def behind_guard(build: Rebuild, value: Value) -> Value:
     """m in select(|m| == inf, 0, m), which keeps an infinite maximum from being subtracted; else the value itself."""
-    guard = build.match(value, "select")
-    infinite = build.match(guard.operands[0], "eq") if guard is not None else None
-    absolute = build.match(infinite.operands[0], "abs") if infinite is not None else None
-    if guard is None or infinite is None or absolute is None:
+    found = build.chain(value, "select", "eq", "abs")
+    if found is None:
         return value
+    guard, infinite, absolute = found
     is_guard = is_constant(build, guard.operands[1], 0) and is_constant(build, infinite.operands[1], math.inf)
     return guard.operands[2] if is_guard and absolute.operands[0] is guard.operands[2] else value
 

@@ -93,7 +93,7 @@ def _pick_leaf(build: Rebuild, value: Value, indices: Value, axis: int) -> Value
     if maker is not None and maker.name == "constant":
         return build.constant(maker.attributes["value"], value.type.dtype, shape)
     if maker is not None and maker.name == "iota":
-        along = maker.attributes["axis"] % value.type.rank
+        along = maker.attributes["axis"]
         if along == axis:
             same = indices.type.dtype == value.type.dtype
             return indices if same else build.emit("cast", indices, dtype=value.type.dtype)

@@ -32,13 +32,6 @@ def factor_out_of_extreme(op: Op, build: Rebuild) -> Value | None:
     return build.emit("mul", extreme, _like(build, found[1], extreme))
 
 
-def factor_out_of_masked_shift(op: Op, build: Rebuild) -> Value | None:
-    """x * c - max(x) * c = (x - max(x)) * c for a constant c > 0, where that may be -inf  extends (overflows)"""
-    # It is compared with -inf: what overflows counts as what is masked, and makes no NaN. Two exponentials an element
-    # leave no room for a further product: it would take 1.05 of the time of distillation.
-    return _shift(op, build, power=False) if _may_be_masked(build, op.result) else None
-
-
 def _may_be_masked(build: Rebuild, value: Value) -> bool:
     """Whether `value` is compared with -inf."""
     operands = [operand for reader in build.readers(value) if reader.name == "eq" for operand in reader.operands]
@@ -48,11 +41,12 @@ def _may_be_masked(build: Rebuild, value: Value) -> bool:
 
 
 def factor_out_of_shift(op: Op, build: Rebuild) -> Value | None:
-    """x * c - max(x) * c = (x * p - max(x) * p) * (c / p), p the power of two up to a constant c > 0 and 1  extends"""
-    return _shift(op, build, power=True)
+    """x * c - max(x) * c = (x * p - max(x) * p) * (c / p), c > 0 a constant, p a power of two  extends (overflows)
 
-
-def _shift(op: Op, build: Rebuild, power: bool) -> Value | None:
+    p is the largest up to c and 1. Where the difference is compared with -inf, p is 1: what overflows counts as what is
+    masked, and makes no NaN. Two exponentials an element leave no room for a further product: it would take 1.05 of the
+    time of distillation.
+    """
     scaled, view = _scaled(build, op.operands[0]), view_of(build, op.operands[1])
     moved = _scaled(build, view[0]) if view is not None else None
     if scaled is None or moved is None or constant_of(build, scaled[1]) != constant_of(build, moved[1]):
@@ -61,7 +55,7 @@ def _shift(op: Op, build: Rebuild, power: bool) -> Value | None:
     repeat = build.producer(op.operands[1])
     if extreme is None or repeat is None or extreme.operands[0] is not scaled[0] or build.shows_sign(op.result):
         return None
-    kept = _power_up_to(build, scaled[1]) if power else 1.0
+    kept = 1.0 if _may_be_masked(build, op.result) else _power_up_to(build, scaled[1])
     if kept == constant_of(build, scaled[1]):
         return None
     x, largest = (_times(build, value, kept) for value in (scaled[0], moved[0]))
@@ -168,7 +162,7 @@ SCALES: Rules = {
     "reduce_max": (factor_out_of_extreme,),
     "reduce_min": (factor_out_of_extreme,),
     "reduce_sum": (factor_out_of_sum,),
-    "sub": (factor_out_of_masked_shift, factor_out_of_shift, factor_out_of_difference),
+    "sub": (factor_out_of_shift, factor_out_of_difference),
     "select": (factor_out_of_choice,),
     "eq": (factor_out_of_comparison,),
 }

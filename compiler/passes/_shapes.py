@@ -8,7 +8,6 @@ from ...ir.function import Op, Value
 from ...ir.types import Dim, DimLike, is_float, is_short, multiply_dims
 from ..rewrite import Rebuild, Rules
 from ._match import (
-    axes_of,
     constant_of,
     expand,
     kept_axes,
@@ -66,7 +65,7 @@ def repeat_counting(op: Op, build: Rebuild) -> Value | None:
     inner = build.match(op.operands[0], "iota")
     if inner is None:
         return None
-    axis = op.attributes["dims"][inner.attributes["axis"] % inner.result.type.rank]
+    axis = op.attributes["dims"][inner.attributes["axis"]]
     return build.emit("iota", axis=axis, dtype=inner.attributes["dtype"], shape=op.result.type.shape)
 
 
@@ -133,9 +132,9 @@ def reduce_twice(op: Op, build: Rebuild) -> Value | None:
     if inner is None or not build.used_once(x):
         return None
     (source,) = inner.operands
-    first = axes_of(inner.attributes["axes"], source.type.rank)
+    first = inner.attributes["axes"]
     rest = kept_axes(source.type.rank, first)
-    second = [rest[axis] for axis in axes_of(op.attributes["axes"], x.type.rank)]
+    second = [rest[axis] for axis in op.attributes["axes"]]
     return build.emit(op.name, source, axes=tuple(sorted([*first, *second])))
 
 
@@ -153,7 +152,7 @@ def sum_of_repeated(op: Op, build: Rebuild) -> Value | None:
     (x,) = op.operands
     if is_short(x.type.dtype):
         return None  # the size may be beyond what the type counts
-    axes = axes_of(op.attributes["axes"], x.type.rank)
+    axes = op.attributes["axes"]
     number = constant_of(build, x)
     if number is not None:
         source, dims = build.constant(number, x.type.dtype), ()
@@ -180,7 +179,7 @@ def sum_of_repeated(op: Op, build: Rebuild) -> Value | None:
 def reduce_before_repeating(op: Op, build: Rebuild) -> Value | None:
     """sum of (broadcast w) over axes of w = broadcast of (sum of w), so with max and min  exact"""
     (x,) = op.operands
-    axes = axes_of(op.attributes["axes"], x.type.rank)
+    axes = op.attributes["axes"]
     view = view_of(build, x)
     if view is None or not set(axes) <= set(view[1]):
         return None
@@ -193,7 +192,7 @@ def reduce_before_repeating(op: Op, build: Rebuild) -> Value | None:
 def largest_of_repeated(op: Op, build: Rebuild) -> Value | None:
     """max of (broadcast g) = g, so with min, where something is repeated at all  exact"""
     (x,) = op.operands
-    axes = axes_of(op.attributes["axes"], x.type.rank)
+    axes = op.attributes["axes"]
     view = view_of(build, x)
     if view is None or set(axes) & set(view[1]) or not all(_at_least_one(x.type.shape[axis]) for axis in axes):
         return None
@@ -238,7 +237,7 @@ def _turned(matrix: Value, build: Rebuild) -> Op | None:
 def size_of_an_axis(op: Op, build: Rebuild) -> Value | None:
     """the size of an axis of any value = a constant, or the size of an input's axis  exact"""
     (x,) = op.operands
-    axis = op.attributes["axis"] % x.type.rank
+    axis = op.attributes["axis"]
     dim = x.type.shape[axis]
     if isinstance(dim, Dim) and size_source(build.original, dim) == (x, axis):
         return None

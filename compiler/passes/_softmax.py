@@ -11,17 +11,17 @@ import math
 from ...ir.function import Op, Value
 from ..exponents import shift_of
 from ..rewrite import NoMatch, Rebuild
-from ._match import axes_of, behind_guard, expand, is_constant, is_maximum_along, kept_axes, unmarked, view_of
+from ._match import behind_guard, expand, is_constant, is_maximum_along, kept_axes, unmarked, view_of
 
 
 def log_of_sum_of_exp(op: Op, build: Rebuild) -> Value | NoMatch | None:
     """log(sum(exp(x))) = log(sum(exp(x - m))) + m with m = max(x)  extends"""
-    total = build.match(op.operands[0], "reduce_sum")
-    exp = build.match(total.operands[0], "exp") if total is not None else None
-    if total is None or exp is None:
+    found = build.chain(op.operands[0], "reduce_sum", "exp")
+    if found is None:
         return None
+    total, exp = found
     (x,) = exp.operands
-    axes = axes_of(total.attributes["axes"], x.type.rank)
+    axes = total.attributes["axes"]
     shifted = shift_of(x, build.producer)
     if shifted is not None and is_maximum_along(build, shifted.operands[1], shifted.operands[0], axes):
         return NoMatch("the maximum is taken out already")
@@ -53,21 +53,20 @@ def log_softmax_spelled_out(op: Op, build: Rebuild) -> Value | None:
     if view is None or added is None:
         return None
     for log_total, largest in (added.operands, added.operands[::-1]):
-        shifted = _shifted_by(build, log_total)
-        if shifted is None or unmarked(build, shifted.operands[0]) is not unmarked(build, x):
+        found = _log_sum_exp_of_shifted(build, log_total)
+        if found is None or unmarked(build, found[0].operands[0]) is not unmarked(build, x):
             continue
+        shifted, _ = found
         inner = view_of(build, shifted.operands[1])
         if inner is not None and inner[1] == view[1] and inner[0] is largest:
             return build.emit("sub", shifted.result, expand(build, log_total, view[1], x.type.shape))
     return None
 
 
-def _shifted_by(build: Rebuild, log_total: Value) -> Op | None:
-    """The subtraction y - m in log(sum(exp(y - m)))."""
-    log = build.match(log_total, "log")
-    total = build.match(log.operands[0], "reduce_sum") if log is not None else None
-    exp = build.match(total.operands[0], "exp") if total is not None else None
-    return build.match(exp.operands[0], "sub") if exp is not None else None
+def _log_sum_exp_of_shifted(build: Rebuild, value: Value) -> tuple[Op, tuple[int, ...]] | None:
+    """In log(sum(exp(y - m))): the subtraction, and the axes of the sum."""
+    found = build.chain(value, "log", "reduce_sum", "exp", "sub")
+    return None if found is None else (found[3], found[1].attributes["axes"])
 
 
 def softmax_spelled_out(op: Op, build: Rebuild) -> Value | NoMatch | None:
@@ -100,7 +99,7 @@ def _softmax_parts(op: Op, build: Rebuild) -> tuple[Op, tuple[int, ...], tuple[i
         total = build.match(inverse.operands[1], "reduce_sum")
     if total is None or total.operands[0] is not a:
         return None
-    axes = axes_of(total.attributes["axes"], a.type.rank)
+    axes = total.attributes["axes"]
     return (exp, view[1], axes) if view[1] == kept_axes(a.type.rank, axes) else None
 
 
@@ -117,25 +116,27 @@ def shift_of_log_softmax(op: Op, build: Rebuild) -> Value | None:
     """(x - m) - log(sum(exp(x - m))) does not depend on m  exact"""
     x, repeated = op.operands
     view = view_of(build, repeated)
-    shifted = _shifted_by(build, view[0]) if view is not None else None
-    if view is None or shifted is None or shifted.result is not x:
+    found = _log_sum_exp_of_shifted(build, view[0]) if view is not None else None
+    if view is None or found is None or found[0].result is not x:
         return None
+    shifted, axes = found
     moved = _with_fixed_shift(build, shifted, view[1])
     if moved is None:
         return None
-    return build.emit("sub", moved, expand(build, _log_sum_exp(build, moved, view[0]), view[1], x.type.shape))
+    return build.emit("sub", moved, expand(build, _log_sum_exp(build, moved, axes), view[1], x.type.shape))
 
 
 def shift_of_logsumexp(op: Op, build: Rebuild) -> Value | None:
     """log(sum(exp(x - m))) + m does not depend on m  exact"""
     for log_total, largest in (op.operands, op.operands[::-1]):
-        shifted = _shifted_by(build, log_total)
-        view = view_of(build, shifted.operands[1]) if shifted is not None else None
-        if shifted is None or view is None or view[0] is not largest:
+        found = _log_sum_exp_of_shifted(build, log_total)
+        view = view_of(build, found[0].operands[1]) if found is not None else None
+        if found is None or view is None or view[0] is not largest:
             continue
-        moved = _with_fixed_shift(build, shifted, _kept_by(build, log_total))
+        shifted, axes = found
+        moved = _with_fixed_shift(build, shifted, kept_axes(shifted.result.type.rank, axes))
         if moved is not None:
-            return build.emit("add", _log_sum_exp(build, moved, log_total), build.emit("stop_gradient", largest))
+            return build.emit("add", _log_sum_exp(build, moved, axes), build.emit("stop_gradient", largest))
     return None
 
 
@@ -162,21 +163,5 @@ def _with_fixed_shift(build: Rebuild, shifted: Op, kept: tuple[int, ...]) -> Val
     return build.emit("sub", x, expand(build, fixed, view[1], x.type.shape))
 
 
-def _total_of(build: Rebuild, log_total: Value) -> Op:
-    """The sum s in log(s), where `_shifted_by` has found one."""
-    log = build.producer(log_total)
-    total = build.producer(log.operands[0]) if log is not None else None
-    assert total is not None
-    return total
-
-
-def _kept_by(build: Rebuild, log_total: Value) -> tuple[int, ...]:
-    total = _total_of(build, log_total)
-    rank = total.operands[0].type.rank
-    return kept_axes(rank, axes_of(total.attributes["axes"], rank))
-
-
-def _log_sum_exp(build: Rebuild, x: Value, log_total: Value) -> Value:
-    """log(sum(exp(x))) along the axes of `log_total`, which is such a value."""
-    axes = _total_of(build, log_total).attributes["axes"]
+def _log_sum_exp(build: Rebuild, x: Value, axes: tuple[int, ...]) -> Value:
     return build.emit("log", build.emit("reduce_sum", build.emit("exp", x), axes=axes))

@@ -38,12 +38,7 @@ Vjp = Callable[[Tensor, Any], Tensor]
 
 def _repeat(g: Tensor, o: Any) -> Tensor:
     """Along the axes that were reduced."""
-    shape = o.x.shape
-    return g.apply("broadcast", dims=kept_axes(o.x.rank, _axes(o)), shape=shape)
-
-
-def _axes(o: Any) -> tuple[int, ...]:
-    return tuple(axis % o.x.rank for axis in o.attributes["axes"])
+    return g.apply("broadcast", dims=kept_axes(o.x.rank, o.attributes["axes"]), shape=o.x.shape)
 
 
 def _unbroadcast(g: Tensor, o: Any) -> Tensor:
@@ -56,12 +51,12 @@ def _unbroadcast(g: Tensor, o: Any) -> Tensor:
 def _extreme(g: Tensor, o: Any) -> Tensor:
     """Elements equal to the largest (smallest) share the gradient equally, as torch's amax and amin do."""
     hit = (o.x == _repeat(o.y, o)).cast(g.dtype)
-    return hit * _repeat(g / hit.sum(_axes(o)), o)
+    return hit * _repeat(g / hit.sum(o.attributes["axes"]), o)
 
 
 def _scatter(g: Tensor, o: Any) -> Tensor:
     """select(class == index, g, 0): the gradient of a one-per-row gather needs no scatter."""
-    axis, shape = o.attributes["axis"] % o.x.rank, o.x.shape
+    axis, shape = o.attributes["axis"], o.x.shape
     hit = o.x.iota(axis, "i32") == _as_i32(o.indices).insert_axis(axis, shape[axis])
     return hit.select(g.insert_axis(axis, shape[axis]), 0)
 

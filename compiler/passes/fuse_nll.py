@@ -17,7 +17,7 @@ from ...ir.op_types import check_axis, class_axis
 from ...ir.types import is_float
 from ..ranges import counts_once
 from ..rewrite import Log, NoMatch, Rebuild, Replacement, Rules, rewrite_module
-from ._match import axes_of, constant_like, expand, is_constant, view_of, without_axes
+from ._match import constant_like, expand, is_constant, view_of, without_axes
 from ._picking import pick, picks_anything
 
 
@@ -73,7 +73,7 @@ def _other_axis(op: Op, inner: Op) -> NoMatch | None:
 def pick_before_computing(op: Op, build: Rebuild) -> Value | NoMatch | None:
     """gather(x - broadcast(s), t) = gather(x, t) - s where t is an index, else 0  exact"""
     x, indices = op.operands
-    axis = op.attributes["axis"] % x.type.rank
+    axis = op.attributes["axis"]
     if not picks_anything(build, x, axis):
         return None
     return pick(build, x, indices, axis)
@@ -81,15 +81,10 @@ def pick_before_computing(op: Op, build: Rebuild) -> Value | NoMatch | None:
 
 def sum_of_one_hot(op: Op, build: Rebuild) -> Value | None:
     """sum(select(iota == broadcast(t), x, 0)) = gather(x, t)  exact"""
-    select = build.match(op.operands[0], "select")
-    if select is None or not is_constant(build, select.operands[2], 0):
+    axes, chosen = op.attributes["axes"], _chosen_by_one_hot(build, op.operands[0])
+    if chosen is None or chosen[0] not in axes:
         return None
-    condition, x, _ = select.operands
-    hit = one_hot(build, condition)
-    axes = axes_of(op.attributes["axes"], x.type.rank)
-    if hit is None or hit[0] not in axes:
-        return None
-    axis, indices = hit
+    axis, indices, x = chosen
     picked = build.emit("gather", x, indices, axis=axis)
     rest = tuple(a - (a > axis) for a in axes if a != axis)
     return build.emit("reduce_sum", picked, axes=rest) if rest else picked
@@ -102,10 +97,9 @@ def sum_with_one_hot(op: Op, build: Rebuild) -> Value | None:
     if added is None or not build.used_once(x):
         return None
     for operand in added.operands:
-        select = build.match(operand, "select")
-        hit = one_hot(build, select.operands[0]) if select is not None else None
-        if select is not None and hit is not None and is_constant(build, select.operands[2], 0):
-            if hit[0] not in axes_of(op.attributes["axes"], x.type.rank):
+        chosen = _chosen_by_one_hot(build, operand)
+        if chosen is not None:
+            if chosen[0] not in op.attributes["axes"]:
                 return None
             sums = [build.emit("reduce_sum", term, axes=op.attributes["axes"]) for term in added.operands]
             return build.emit(added.name, *sums)
@@ -130,6 +124,15 @@ def times_one_hot(op: Op, build: Rebuild) -> Value | None:
     return None
 
 
+def _chosen_by_one_hot(build: Rebuild, value: Value) -> tuple[int, Value, Value] | None:
+    """(axis, t, x) where `value` is select(iota == broadcast(t), x, 0)."""
+    select = build.match(value, "select")
+    hit = one_hot(build, select.operands[0]) if select is not None else None
+    if select is None or hit is None or not is_constant(build, select.operands[2], 0):
+        return None
+    return (*hit, select.operands[1])
+
+
 def one_hot(build: Rebuild, condition: Value) -> tuple[int, Value] | None:
     """(axis, t) where `condition` is iota along `axis` == t repeated along it."""
     equal = build.match(condition, "eq")
@@ -139,8 +142,7 @@ def one_hot(build: Rebuild, condition: Value) -> tuple[int, Value] | None:
         iota, view = build.match(counted, "iota"), view_of(build, repeated)
         if iota is None or view is None or not counts_once(iota):
             continue
-        rank = condition.type.rank
-        axis = iota.attributes["axis"] % rank
+        axis = iota.attributes["axis"]
         source, dims = view
         if axis in dims:
             return None

@@ -25,8 +25,8 @@ from ...ir.function import Function, Module, Op, Value
 from ...ir.ops import PRIMITIVES, is_pointwise
 from ..functions import count_readers, map_functions, with_operands, without_dead
 from ..rewrite import ROUNDS
-from ._facts import Circuit, Facts
-from ._settled import Settled
+from ._conditional_constants import ConditionalConstants
+from ._predicates import Assumption, Circuit, Facts
 
 MOST_OPERATIONS = 64  # of an arm that are looked through
 
@@ -83,7 +83,7 @@ class _Search:
                 chosen[op.result] = op.operands[1 if truth else 2]
                 continue
             arms = [
-                (arm, other, *self._facts_where(op.operands[0], truth, everywhere))
+                (arm, other, Assumption.of(op.operands[0], truth, everywhere))
                 for arm, other, truth in ((*op.operands[1:], True), (*op.operands[:0:-1], False))
             ]
             same = next((arm[1] for arm in arms if self._is_the_same_anyway(op, *arm)), None)
@@ -91,33 +91,25 @@ class _Search:
                 # That rests on the selects inside the arm: only if this one stays may those go.
                 chosen[op.result] = same
                 continue
-            for arm, _, here, behind in arms:
-                chosen.update(self._decided_in(op, arm, here, behind))
+            for arm, _, assumed in arms:
+                chosen.update(self._decided_in(arm, assumed))
         return chosen
 
-    def _facts_where(self, condition: Value, truth: bool, everywhere: Facts) -> tuple[Facts, Facts | None]:
-        """The facts where `condition` is `truth`, and those about what it repeats if it is a broadcast."""
-        repeated = self.circuit.producers.get(condition)
-        is_view = repeated is not None and repeated.name == "broadcast"
-        behind = everywhere.given(repeated.operands[0], truth) if repeated is not None and is_view else None
-        return everywhere.given(condition, truth), behind
-
-    def _is_the_same_anyway(self, op: Op, arm: Value, other: Value, here: Facts, behind: Facts | None) -> bool:
+    def _is_the_same_anyway(self, op: Op, arm: Value, other: Value, assumed: Assumption) -> bool:
         """Whether `other` comes to the constant `arm` wherever `arm` is chosen."""
         number = self.circuit.numbers.get(arm)
         if number is None or self.circuit.producers.get(other) is None:
             return False
-        return Settled(self.circuit, op.result, op.operands[0], here, behind).value(other) == number
+        return ConditionalConstants(self.circuit, op.result, assumed).value(other) == number
 
-    def _decided_in(self, root: Op, arm: Value, here: Facts, behind: Facts | None) -> dict[Value, Value]:
-        """Selects that serve nothing but `arm` of `root`, and whose condition follows from that of `root`."""
+    def _decided_in(self, arm: Value, assumed: Assumption) -> dict[Value, Value]:
+        """Selects that serve nothing but an arm, and whose condition follows from what is assumed there."""
         if not self._could_hold_a_select(arm):
             return {}
-        repeated = self.circuit.producers.get(root.operands[0])
         decided: dict[Value, Value] = {}
         inside: set[Op] = set()
         pending: list[tuple[int, bool]] = []
-        known = {True: here, False: behind}
+        known = {True: assumed.here, False: assumed.behind}
 
         def look_at(value: Value, direct: bool) -> None:
             op = self.circuit.producers.get(value)
@@ -132,7 +124,7 @@ class _Search:
                 continue
             facts = known[direct]
             if op.name == "broadcast":
-                if not (direct and behind and repeated and _same_view(op, repeated)):
+                if not (direct and assumed.view and _same_view(op, assumed.view)):
                     continue
                 inside.add(op)
                 look_at(op.operands[0], False)

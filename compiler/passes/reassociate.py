@@ -29,7 +29,6 @@ from ._factors import (
     scale_of,
 )
 from ._match import (
-    axes_of,
     constant_of,
     divides_well,
     expand,
@@ -150,7 +149,7 @@ def small_factor_out_of_sum(op: Op, build: Rebuild) -> Value | None:
     product = build.match(op.operands[0], "mul")
     if product is None or op.result.type.dtype not in ("f32", "f64"):
         return None
-    axes = axes_of(op.attributes["axes"], product.result.type.rank)
+    axes = op.attributes["axes"]
     kept = kept_axes(product.result.type.rank, axes)
     for x, c in (product.operands, product.operands[::-1]):
         number, view = constant_of(build, c), view_of(build, c)
@@ -201,7 +200,7 @@ def softmax_factor_out_of_sum(op: Op, build: Rebuild) -> Value | None:
                 continue
             if not is_share(build, c) and not _sums_product(op, e, y, build):
                 continue
-            if not set(view[1]) & set(axes_of(op.attributes["axes"], product.result.type.rank)):
+            if not set(view[1]) & set(op.attributes["axes"]):
                 regrouped = build.emit("mul", build.emit("mul", e, y), c)
                 return build.emit("reduce_sum", regrouped, axes=op.attributes["axes"])
     return None
@@ -209,7 +208,7 @@ def softmax_factor_out_of_sum(op: Op, build: Rebuild) -> Value | None:
 
 def _sums_product(op: Op, e: Value, y: Value, build: Rebuild) -> bool:
     """Whether sum(e * y) along the axes of the sum `op` is computed before it."""
-    axes = axes_of(op.attributes["axes"], y.type.rank)
+    axes = op.attributes["axes"]
     products = [
         reader for reader in build.readers(y) if reader.name == "mul" and {*map(build.now, reader.operands)} == {e, y}
     ]
@@ -219,7 +218,7 @@ def _sums_product(op: Op, e: Value, y: Value, build: Rebuild) -> bool:
 def _known_sum(op: Op, x: Value, axes: tuple[int, ...], build: Rebuild) -> Value | None:
     """The sum of x along `axes`, if it is computed before `op`."""
     for reader in build.readers(x):
-        if reader.name == "reduce_sum" and axes_of(reader.attributes["axes"], x.type.rank) == axes:
+        if reader.name == "reduce_sum" and reader.attributes["axes"] == axes:
             total = build.now(reader.result)
             if build.producer(total) is not None and total is not op.result:
                 return total

@@ -26,7 +26,7 @@ from ...ir.repeat import is_piece, make_repeat
 from ...ir.tensor import Tensor
 from ...ir.types import ITEM_SIZE, DimLike, dim_names, named
 from ..functions import with_names_of, without_dead
-from ..fusion.axes import Axes, join_axes, reduced_axes
+from ..fusion.axes import Axes, join_axes
 
 
 def split_rows(module: Module) -> Module:
@@ -144,7 +144,7 @@ class _Splitter:
     def _summed_axes(self, op: Op) -> Iterable[bool]:
         """For each axis that an operation sums over, whether it is the rows."""
         if op.name == "reduce_sum":
-            return [self._is_row(op.operands[0], axis) for axis in reduced_axes(op)]
+            return [self._is_row(op.operands[0], axis) for axis in op.attributes["axes"]]
         if op.name == "matmul":
             left, right = op.operands
             inner = (0 if op.attributes["transpose_left"] else 1, 1 if op.attributes["transpose_right"] else 0)

@@ -56,13 +56,10 @@ def bce_of_sigmoid(op: Op, build: Rebuild) -> Replacement | NoMatch | None:
 def sigmoid_spelled_out(op: Op, build: Rebuild) -> Tensor | None:
     """1 / (1 + exp(-x)) = sigmoid(x)  extends"""
     one, rest = op.operands
-    added = build.match(rest, "add")
-    if not is_constant(build, one, 1) or added is None or not is_constant(build, added.operands[1], 1):
+    found = build.chain(rest, "add", "exp")
+    if found is None or not is_constant(build, one, 1) or not is_constant(build, found[0].operands[1], 1):
         return None
-    exp = build.match(added.operands[0], "exp")
-    if exp is None:
-        return None
-    (x,) = build.tensors(*exp.operands)
+    (x,) = build.tensors(*found[1].operands)
     return (-x).sigmoid()
 
 
@@ -87,16 +84,14 @@ def log_of_rest(op: Op, build: Rebuild) -> Tensor | None:
 def log1p_of_sigmoid(op: Op, build: Rebuild) -> Tensor | NoMatch | None:
     """log1p(-sigmoid(x)) = -softplus(x), log1p(exp(x)) = softplus(x)  extends"""
     (operand,) = op.operands
-    negative = build.match(operand, "neg")
-    sigmoid = build.match(negative.operands[0], "sigmoid") if negative is not None else None
-    if sigmoid is not None:
-        (x,) = build.tensors(*sigmoid.operands)
+    found = build.chain(operand, "neg", "sigmoid")
+    if found is not None:
+        (x,) = build.tensors(*found[1].operands)
         return -x.softplus()
     exp = build.match(operand, "exp")
     if exp is None:
         return None
-    exponent = build.match(exp.operands[0], "neg")
-    if exponent is not None and build.match(exponent.operands[0], "abs"):
+    if build.chain(exp.operands[0], "neg", "abs"):
         return NoMatch("exp(-|x|) does not overflow")
     return build.tensors(*exp.operands)[0].softplus()
 

@@ -1,4 +1,4 @@
-"""What a value comes to under a condition: constant propagation with the facts of one arm of a select.
+"""Conditional constant propagation: what a value comes to where a condition is assumed, that of one arm of a select.
 
 In an arm that a select does not choose, what it masks is a constant: with %m = select(%p, %x, 0), where %p is false
 and the same along a row, exp(%m - max(%m)) is 1 and 0 * exp(...) is 0. So select(%p, 0 * exp(...), 0) needs no select.
@@ -14,8 +14,8 @@ from ...ir.function import Op, Value
 from ...ir.ops import REDUCTIONS, VIEWS, is_pointwise
 from ...ir.types import DimLike, is_float, multiply_dims
 from ..numbers import Number, evaluate, round_to
-from ._facts import Circuit, Facts
-from ._match import axes_of, kept_axes
+from ._match import kept_axes
+from ._predicates import Assumption, Circuit
 
 MOST_OPERATIONS = 64
 
@@ -33,22 +33,20 @@ Known = Number | AtLeastOne | None
 Place = tuple[Value, str]
 
 
-class Settled:
-    """Evaluates values under facts about a condition of `shape`, repeated along other axes than `dims` if given.
+class ConditionalConstants:
+    """Evaluates values under an assumption, for the select `root`.
 
-    A value is looked at in one of three places: "here", at the elements where the facts hold; "behind", where the
-    condition is a broadcast, at what it repeats; "free", where nothing is known but constants and sizes.
+    A value is looked at in one of three places: "here", at the elements where the condition is as assumed; "behind",
+    where it is a broadcast, at what that repeats; "free", where nothing is known but constants and sizes.
     """
 
-    def __init__(self, circuit: Circuit, root: Value, condition: Value, here: Facts, behind: Facts | None):
-        self.circuit, self.root, self.condition = circuit, root, condition
-        self.facts = {"here": here, "behind": behind, "free": None}
-        repeated = circuit.producers.get(condition)
-        self.view = repeated if repeated is not None and repeated.name == "broadcast" else None
+    def __init__(self, circuit: Circuit, root: Value, assumed: Assumption):
+        self.circuit, self.root, self.assumed = circuit, root, assumed
+        self.facts = {"here": assumed.here, "behind": assumed.behind, "free": None}
         self.known: dict[Place, Known] = {}
 
     def value(self, value: Value) -> Number | None:
-        """The number that `value` is wherever the facts hold, if that is known."""
+        """The number that `value` is wherever the condition is as assumed, if that is known."""
         pending: list[Place] = [(value, "here")]
         while pending:
             place = pending[-1]
@@ -80,13 +78,13 @@ class Settled:
         """The operands, each in the place from which the result is in `where`."""
         if is_pointwise(op.name):
             return [(operand, where) for operand in op.operands]
-        if self.view is not None and op.operands:
-            dims, shape = tuple(self.view.attributes["dims"]), self.condition.type.shape
-            (first, *_), rank = op.operands, len(shape)
-            if where == "here" and op.name == "broadcast" and tuple(op.attributes["dims"]) == dims:
+        if self.assumed.view is not None and op.operands:
+            dims, type_ = self.assumed.view.attributes["dims"], self.assumed.condition.type
+            first = op.operands[0]
+            if where == "here" and op.name == "broadcast" and op.attributes["dims"] == dims:
                 return [(first, "behind")]
-            reduces_here = where == "behind" and op.name in REDUCTIONS and first.type.shape == shape
-            if reduces_here and kept_axes(rank, axes_of(op.attributes["axes"], rank)) == dims:
+            reduces_here = where == "behind" and op.name in REDUCTIONS and first.type.shape == type_.shape
+            if reduces_here and kept_axes(type_.rank, op.attributes["axes"]) == dims:
                 return [(first, "here")]
         return [(operand, "free") for operand in op.operands]
 
@@ -100,6 +98,10 @@ class Settled:
                 return operands[0] if self._is_over_some(op) else None
             case "reduce_sum":
                 return self._total(op, operands[0])
+            case "div" if operands[1] == 0:
+                return None  # what is equal to 0 may be -0
+            case "pow" if operands[0] == 0:
+                return None
         numbers = [operand for operand in operands if not isinstance(operand, AtLeastOne)]
         return evaluate(op, numbers) if len(numbers) == len(operands) else _estimate(op, operands)
 

@@ -6,16 +6,23 @@ A `check` refuses the whole run where it fails, so that everywhere its condition
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 
 from ...ir.function import Function, Op, Value
 from ...ir.ops import COMPLEMENT
 from ...ir.types import INTEGER_DTYPES
+from ..intervals import ANY, Range, both
 from ..numbers import Number
 from ..ranges import bounds_of, is_never
 
 _DEEPEST = 4
+
+_INTEGERS: Mapping[str, Callable[[Number], Range]] = {
+    "lt": lambda n: Range(high=n - 1), "le": lambda n: Range(high=n), "eq": lambda n: Range(n, n),
+    "gt": lambda n: Range(low=n + 1), "ge": lambda n: Range(low=n), "ne": lambda n: ANY,
+}  # fmt: skip
+"""Between which numbers the integers lie that are in a relation to a number."""
 
 
 class Circuit:
@@ -44,7 +51,7 @@ class Facts:
         self.circuit, self.base = circuit, base
         self._known: dict[Value, bool] = {}
         self._numbers: dict[Value, Number] = {}
-        self._ranges: dict[Value, tuple[float, float]] = {}
+        self._ranges: dict[Value, Range] = {}
         self._clauses: dict[Value, list[Value]] = {}  # value -> values of which one is true if it is not
 
     @staticmethod
@@ -71,11 +78,10 @@ class Facts:
         inherited = self.base.number(value) if self.base is not None else None
         return self._numbers.get(value, inherited)
 
-    def range(self, value: Value) -> tuple[float, float]:
-        """The lowest and the highest that an integer can be where these facts hold. What `Circuit.never` rests on are
-        the ranges of all numbers, wherever they are computed."""
-        everything = (-math.inf, math.inf)
-        return self._ranges.get(value, self.base.range(value) if self.base is not None else everything)
+    def range(self, value: Value) -> Range:
+        """Between which numbers an integer lies where these facts hold. What `Circuit.never` rests on are the ranges of
+        all numbers, wherever they are computed."""
+        return self._ranges.get(value, self.base.range(value) if self.base is not None else ANY)
 
     def _alternatives(self, value: Value) -> list[Value]:
         inherited = self.base._alternatives(value) if self.base is not None else []
@@ -113,25 +119,14 @@ class Facts:
             self._learn_number(op, truth)
 
     def _learn_number(self, op: Op, truth: bool) -> None:
-        number = self.circuit.numbers.get(op.operands[1])
-        x = op.operands[0]
+        x, number = op.operands[0], self.circuit.numbers.get(op.operands[1])
         if number is None:
             return
-        if op.name == ("eq" if truth else "ne"):
+        relation = op.name if truth else COMPLEMENT[op.name]
+        if relation == "eq":
             self._numbers[x] = number
-        if x.type.dtype not in INTEGER_DTYPES:
-            return
-        low, high = self.range(x)
-        match op.name if truth else COMPLEMENT[op.name]:
-            case "ge":
-                low = max(low, number)
-            case "gt":
-                low = max(low, number + 1)
-            case "le":
-                high = min(high, number)
-            case "lt":
-                high = min(high, number - 1)
-        self._ranges[x] = low, high
+        if x.type.dtype in INTEGER_DTYPES:
+            self._ranges[x] = both(self.range(x), _INTEGERS[relation](number))
 
     def truth(self, value: Value, deepest: int = _DEEPEST) -> bool | None:
         """Whether `value` is true everywhere, false everywhere, or not known."""
@@ -153,18 +148,32 @@ class Facts:
         return self._compare(op) if op.name in COMPLEMENT else None
 
     def _compare(self, op: Op) -> bool | None:
-        number = self.circuit.numbers.get(op.operands[1])
-        if number is None:
+        x, number = op.operands[0], self.circuit.numbers.get(op.operands[1])
+        if number is None or x.type.dtype not in INTEGER_DTYPES:
             return None
-        low, high = self.range(op.operands[0])
-        below, above = high < number, low > number  # all of x lies below, above the number
-        match op.name:
-            case "lt" | "ge":
-                less = True if below else False if low >= number else None
-                return less if less is None or op.name == "lt" else not less
-            case "gt" | "le":
-                more = True if above else False if high <= number else None
-                return more if more is None or op.name == "gt" else not more
-            case "eq":
-                return False if below or above else None
-        return True if below or above else None
+        found = self.range(x)
+        if op.name in ("eq", "ne") and not found.low <= number <= found.high:
+            return op.name == "ne"
+        for relation, truth in ((op.name, True), (COMPLEMENT[op.name], False)):
+            limits = _INTEGERS[relation](number)
+            if relation != "ne" and found.within(limits.low, limits.high):
+                return truth
+        return None
+
+
+@dataclass(frozen=True)
+class Assumption:
+    """A condition taken as true or false: what is known at the elements where it is so; and where it is a broadcast,
+    that operation, and what is known of what it repeats."""
+
+    condition: Value
+    view: Op | None
+    here: Facts
+    behind: Facts | None
+
+    @staticmethod
+    def of(condition: Value, truth: bool, everywhere: Facts) -> Assumption:
+        view = everywhere.circuit.producers.get(condition)
+        view = view if view is not None and view.name == "broadcast" else None
+        behind = everywhere.given(view.operands[0], truth) if view is not None else None
+        return Assumption(condition, view, everywhere.given(condition, truth), behind)
