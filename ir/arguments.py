@@ -66,11 +66,19 @@ def refuse_words(name: str, words: dict[str, Any], known: str) -> None:
 
 
 def refuse_pair(name: str, words: Mapping[str, Any]) -> None:
-    """Raise LirError for `max` and `min` over torch's `dim`, where torch gives values and indices: `[0]` behind it
-    would be the first row here."""
+    """Raise LirError for `max` and `min` over torch's `dim`, where torch gives values and indices."""
     if "dim" in words:
         raise LirError(f"x.{name}(dim=...) is two tensors in torch, of values and of indices",
                        f"the values are x.a{name}(dim=...)")  # fmt: skip
+
+
+def refuse_item_of_pair(name: str, axis: int, item: Any) -> None:
+    """Raise LirError for `x.max(1)[0]`, which is torch's pair or NumPy's first row."""
+    if type(item) is int and -2 <= item <= 1:
+        indices = f"x.argmax({axis})" if name == "max" else f"(-x).argmax({axis})"
+        in_torch = f"x.a{name}({axis})" if item in (0, -2) else indices
+        raise LirError(f"x.{name}({axis})[{item}] is one of the values and indices in torch, and a row in NumPy",
+                       f"write {in_torch} for torch's, x.{name}(axis={axis})[{item}] for the row")  # fmt: skip
 
 
 def words_of_reduction(name: str, axis: Any, keepdims: bool, words: dict[str, Any]) -> tuple[list[int] | None, bool]:
@@ -78,7 +86,8 @@ def words_of_reduction(name: str, axis: Any, keepdims: bool, words: dict[str, An
     words = renamed_keywords(words, ("axis", "keepdims"))
     axis, keepdims = words.pop("axis", axis), words.pop("keepdims", keepdims)
     refuse_words(name, words, "axis and keepdims")
-    if not (axis is None or isinstance(axis, (int, np.integer, Iterable))):
+    is_value = isinstance(getattr(axis, "type", None), Type)
+    if is_value or not (axis is None or isinstance(axis, (int, np.integer, Iterable))):
         raise LirError(f"`{name}` is over axes, found {type(axis).__name__}", "the larger of two values is "
                        "x.maximum(y), the smaller x.minimum(y)")  # fmt: skip
     axes = axis if axis is None else [int(a) for a in ([axis] if isinstance(axis, (int, np.integer)) else axis)]

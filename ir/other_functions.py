@@ -67,6 +67,9 @@ def function_of_values(like: ValueLike, name: str, operands: Sequence[Any], keyw
         return getattr(like, name)
     if name == "size" and len(operands) == 1 and not keywords:
         return like.count()
+    if name in ("max", "min"):
+        # What NumPy's functions of these names give has rows, and is no pair.
+        name = f"a{name}"
     return _called(like, name, operands, keywords)
 
 

@@ -47,6 +47,7 @@ _ABOUT_VALUES: Mapping[str, str] = {
     **dict.fromkeys(("item", "numpy", "tolist", "data", "cpu", "cuda", "device", "to"), _NO_ELEMENTS),
     **dict.fromkeys(("backward", "grad", "requires_grad", "requires_grad_"), _BY_COMPILE),
     **dict.fromkeys(("clone", "copy", "contiguous"), "values never change: x itself serves"),
+    **dict.fromkeys(("values", "indices"), "the values of torch's pair are x.amax(axis), the indices x.argmax(axis)"),
 }
 _EXPRESSIONS: Mapping[str, str] = {
     "float": 'x.cast("f32")', "double": 'x.cast("f64")', "half": 'x.cast("f16")', "int": 'x.cast("i32")',

@@ -7,7 +7,7 @@ what there is, it is taken where it can mean one thing only; others are refused 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from .arguments import (
     broadcast_shapes,
     name_of_type,
     one_or_several,
+    refuse_item_of_pair,
     refuse_pair,
     refuse_words,
     shape_of,
@@ -39,6 +40,7 @@ class Tensor:
 
     def __init__(self, value: Value, builder: Builder):
         self.value, self.builder = value, builder
+        self._pair: tuple[str, int] | None = None  # `x.max(1)`, which is two tensors in torch
 
     def __repr__(self) -> str:
         return f"Tensor(%{self.value.name}: {self.type})"
@@ -323,11 +325,16 @@ class Tensor:
                            "x.gather(indices, axis)")  # fmt: skip
         return self.apply("gather", indices, axis=axis)
 
-    # Iteration would ask for x[0], x[1], ... until one is refused.
-    __iter__ = None
+    def __iter__(self) -> Iterator[Tensor]:
+        """Python would ask for x[0], x[1], ... until one is refused. Raises TypeError."""
+        name, axis = self._pair or ("max", 1)
+        way = f"x.a{name}({axis}) are torch's values" if self._pair else "x[0], x[1], ... are its rows"
+        raise TypeError(f"{self!r} is one value, and is not iterated over; {way}")
 
     def __getitem__(self, items: Any) -> Tensor:
         """A part, as in NumPy: `x[:, 2:5]`, `x[..., -1]`, `x[:, None]`; slices take neighbours, in their order."""
+        if self._pair:
+            refuse_item_of_pair(*self._pair, items)
         part = part_of(self.type, items if isinstance(items, tuple) else (items,))
         x = self
         for axis, start, stop in part.slices:
@@ -386,15 +393,21 @@ class Tensor:
     def amin(self, axis: Axes = None, keepdims: bool = False, **words: Any) -> Tensor:
         return self._reduce("reduce_min", axis, keepdims, words)
 
-    def max(self, axis: Axes = None, keepdims: bool = False, **words: Any) -> Tensor:
-        """As `amax`; torch's `dim=` is refused, which gives a pair there."""
+    def max(self, axis: Axes = None, /, keepdims: bool = False, **words: Any) -> Tensor:
+        """As `amax`. In torch `max(dim=1)` and `max(1)` are pairs: the first is refused, the second followed by `[0]`;
+        `max(axis=1)[0]` is the first row."""
         refuse_pair("max", words)
-        return self.amax(axis, keepdims, **words)
+        return self._reduce("reduce_max", axis, keepdims, words)._perhaps_pair("max", axis)
 
-    def min(self, axis: Axes = None, keepdims: bool = False, **words: Any) -> Tensor:
-        """As `amin`; torch's `dim=` is refused, which gives a pair there."""
+    def min(self, axis: Axes = None, /, keepdims: bool = False, **words: Any) -> Tensor:
+        """As `amin`, and as `max` for what are pairs in torch."""
         refuse_pair("min", words)
-        return self.amin(axis, keepdims, **words)
+        return self._reduce("reduce_min", axis, keepdims, words)._perhaps_pair("min", axis)
+
+    def _perhaps_pair(self, name: str, axis: Any) -> Tensor:
+        if type(axis) is int:
+            self._pair = (name, axis)
+        return self
 
     def mean(self, axis: Axes = None, keepdims: bool = False, **words: Any) -> Tensor:
         axes, keepdims = words_of_reduction("mean", axis, keepdims, words)

@@ -30,6 +30,7 @@ OTHER = np.arange(24, dtype="f4").reshape(4, 6)
 # A method on values, and on arrays.
 SAME: dict[str, Callable[[Any], Any]] = {
     "max": lambda x: x.max(), "max_of_rows": lambda x: x.max(1), "min": lambda x: x.min(axis=0),
+    "first_of_maxima": lambda x: x.max(axis=1)[0] - np.min(x, 1)[1], "some_of_maxima": lambda x: x.max(1)[0:2],
     "clip": lambda x: x.clip(0, 1), "np.clip": lambda x: np.clip(x, -0.5, 0.5), "np.sum": lambda x: np.sum(x),
     "np.mean": lambda x: np.mean(x, axis=1), "np.max": lambda x: np.max(x), "T": lambda x: x.T,
     "np.reshape": lambda x: np.reshape(x, (3, 8)), "np.transpose": lambda x: np.transpose(x, (1, 0)),
@@ -90,6 +91,12 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], type[Exception], str]] = {
     "np.argmax": (lambda x: np.argmax(x), lossc.LirError, "that of all elements in NumPy and torch"),
     "max_and_indices": (lambda x: x.max(dim=1)[0], lossc.LirError, r"x\.amax\(dim=\.\.\.\)"),
     "min_and_indices": (lambda x: x.min(dim=1), lossc.LirError, r"two tensors in torch"),
+    "max_by_position": (lambda x: x.max(1)[0], lossc.LirError,
+                        r"a row in NumPy\n.*write x\.amax\(1\) for torch's, x\.max\(axis=1\)\[0\] for the row"),
+    "indices_by_position": (lambda x: x.min(-1, keepdim=True)[1], lossc.LirError, r"write \(-x\)\.argmax\(-1\)"),
+    "max_unpacked": (lambda x: dict(zip("vi", x.max(1))), TypeError, r"x\.amax\(1\) are torch's values"),
+    "max_values": (lambda x: x.max(1).values, AttributeError, r"x\.amax\(axis\)"),
+    "rows": (lambda x: list(x), TypeError, r"x\[0\], x\[1\], \.\.\. are its rows"),
     "array_in_a_loss": (lambda x: x.cross_entropy_loss(x, weight=OTHER), lossc.LirError, r"g\.buffer"),
     "transpose_of_torch": (lambda x: x.transpose(0, 1), lossc.LirError, "swaps the axes in torch"),
     "gather_of_torch": (lambda x: x.gather(1, x), lossc.LirError, r"x\.gather\(indices, axis\)"),
