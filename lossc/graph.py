@@ -8,7 +8,7 @@ what it returns is a `Tensor`, a value with NumPy's operators.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from os import PathLike, fspath
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,6 +32,7 @@ from lossc.naming import Dimension, as_shape, check_name
 from lossc.parameters import Parameter, Parameters
 from lossc.tuning.wanted import tuning_wanted
 from lossc.warnings import warn_once
+from lossc.writing import cannot_write
 
 if TYPE_CHECKING:
     from lossc.compiled import CompiledFunction
@@ -235,7 +236,7 @@ class Graph:
             with open(path, "w", encoding="utf-8") as file:
                 file.write(self.to_lir())
         except OSError as error:
-            raise LirError(f"cannot write {fspath(path)}: {error.strerror or error}") from None
+            raise cannot_write(path, error) from None
 
     __str__ = to_lir
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from lossc.ir.diagnostics import LirError
+from lossc.writing import cannot_write
 
 OPTIMIZER_PREFIX = "optimizer."
 
@@ -41,7 +42,7 @@ def write_tensors(path: str | PathLike[str], tensors: Mapping[str, np.ndarray], 
                 os.unlink(temporary)
             raise
     except OSError as error:
-        raise LirError(f"cannot write {target}: {error.strerror or error}") from None
+        raise cannot_write(target, error) from None
 
 
 def read_tensors(path: str | PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, str]]:

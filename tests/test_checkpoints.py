@@ -72,7 +72,7 @@ def test_checkpoints_that_do_not_fit_change_nothing(tmp_path: Path) -> None:
         g.parameters.load(path)
     with pytest.raises(lossc.LirError, match=r"cannot read .*missing"):
         g.parameters.load(tmp_path / "missing")
-    with pytest.raises(lossc.LirError, match=r"cannot write .*missing"):
+    with pytest.raises(lossc.LirError, match=r"cannot write .*: there is no folder '.*missing'$"):
         g.parameters.save(tmp_path / "missing" / "p.safetensors")
     assert same(values(g), before)
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lossc.ir.diagnostics import LirError
+from lossc.writing import cannot_write
 
 
 def write_file(path: Path, content: str | bytes) -> None:
@@ -27,7 +28,7 @@ def write_files(folder: Path, contents: Mapping[str, str | bytes]) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _refused(folder, error) from None
+        raise cannot_write(folder, error) from None
     _write({folder / name: content for name, content in contents.items()})
 
 
@@ -65,7 +66,7 @@ def _write(contents: Mapping[Path, str | bytes]) -> None:
         for path, temporary in waiting.items():
             os.replace(temporary, path)
     except OSError as error:
-        raise _refused(path, error) from None
+        raise cannot_write(path, error) from None
     finally:
         for temporary in waiting.values():
             with contextlib.suppress(OSError):
@@ -93,7 +94,3 @@ def _beside(target: Path, data: bytes) -> Path:
         os.unlink(name)
         raise
     return Path(name)
-
-
-def _refused(path: Path, error: OSError) -> LirError:
-    return LirError(f"cannot write {str(path)!r}: {error.strerror or error}")
