@@ -62,7 +62,8 @@ CODES: Mapping[str, tuple[str, str]] = {
     ),
     "LIR0016": (
         "Too many errors",
-        "Reading stopped after 100 errors. Those that are listed come first in the text.",
+        "Reading stopped after 100 errors, or after 5 before any function: then the file is probably no program. Those "
+        "that are listed come first in the text.",
     ),
     "LIR0020": (
         "A value that is not defined",

@@ -21,6 +21,8 @@ from .literals import string
 from .syntax import Close, Head, Import, Return, Statement, read_line, span_of
 
 MOST_PROBLEMS = 100
+MOST_BEFORE_A_FUNCTION = 5
+"""Nothing but comments and imports stands there: what has more mistakes is probably another kind of file."""
 LANGUAGE_VERSION = 1
 _NO_TEXT: Mapping[str, tuple[str, ...]] = {".json": ("is it JSON?",), ".cl": (), ".txt": ()}
 """What to ask where a file is no text, by what its name says it is."""
@@ -130,6 +132,7 @@ def _read_file(file: _File, imported: bool, problems: Problems) -> Iterator[Draf
     source = file.source
     draft: Draft | None = None
     stray = False
+    before, begun = len(problems.found), False
     try:
         _check_version(source)
         for line in lines(source):
@@ -143,6 +146,10 @@ def _read_file(file: _File, imported: bool, problems: Problems) -> Iterator[Draf
                 problems.add(error)
                 record = _broken(code)
             begins = code[0].type in ("FUNC", "KERNEL")
+            begun = begun or begins
+            if not begun and len(problems.found) - before >= MOST_BEFORE_A_FUNCTION:
+                problems.found.append(_another_kind_of_file(source, problems.found[-1].span))
+                raise TooManyErrors
             if draft and (begins or isinstance(record, Import)):
                 _refuse_open(draft, code[0], problems)
                 draft = None
@@ -170,6 +177,14 @@ def _read_file(file: _File, imported: bool, problems: Problems) -> Iterator[Draf
         problems.add(error)
     if draft:
         _refuse_open(draft, None, problems)
+
+
+def _another_kind_of_file(source: Source, span: Span | None) -> Diagnostic:
+    ways = ("a program begins with func @name(...) -> (...) {",)
+    if source.name.endswith(".py"):
+        ways = (*ways, "a graph that is built in Python is run by python")
+    stopped = f"{source.name} does not look like LIR: stopped after {MOST_BEFORE_A_FUNCTION} errors"
+    return Diagnostic("LIR0016", stopped, span, notes=ways)
 
 
 def _broken(code: Line) -> Broken:

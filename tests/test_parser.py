@@ -207,7 +207,20 @@ def test_reading_stops_after_a_hundred_errors() -> None:
     found = codes(body(*["%a = exq %x" for _ in range(1000)]))
     assert found[-1] == "LIR0016"
     assert len(found) == 101
-    assert len(codes("$\n" * 100_000)) == 101
+
+
+def test_a_file_of_another_kind_is_told_from_a_program_with_mistakes(tmp_path: Path) -> None:
+    path = tmp_path / "train.py"
+    path.write_text("import lossc\n" + "loss = lossc.Graph().mean()\n" * 50)
+    with pytest.raises(LirError) as caught:
+        load(path)
+    *_, last = caught.value.diagnostics
+    assert (len(caught.value.diagnostics), last.code) == (6, "LIR0016")
+    assert "train.py does not look like LIR: stopped after 5 errors" in last.message
+    assert last.notes == ("a program begins with func @name(...) -> (...) {",
+                          "a graph that is built in Python is run by python")  # fmt: skip
+    assert len(codes("$\n" * 100_000)) == 6
+    assert len(codes(body() + "$\n" * 100_000)) == 101
 
 
 def test_a_text_of_more_than_16_megabytes_is_refused_unread() -> None:
