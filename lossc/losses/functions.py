@@ -6,13 +6,17 @@ that are no rows are here, in terms of those that are.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
+from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
 
+from lossc.calls import operation_names
 from lossc.errors import RefusedArgument, Unsupported
-from lossc.ir.diagnostics import LirError, did_you_mean
+from lossc.ir.composites import definition_of
+from lossc.ir.diagnostics import LirError
 from lossc.losses.row import Row
 from lossc.losses.table import LOSSES
 
@@ -33,21 +37,33 @@ def functions(make: Callable[[Row], Loss], minimum: Loss, module: str) -> dict[s
 _OTHER_NAMES = {
     "grad": "value_and_grad", "jit": "function", "compile": "function", "mae": "l1_loss", "mae_loss": "l1_loss",
     "l1": "l1_loss", "crossentropy": "cross_entropy", "softmax_cross_entropy": "cross_entropy",
-    "logcosh": "log_cosh_loss",
+    "logcosh": "log_cosh_loss", "ce": "cross_entropy", "label_smoothing_cross_entropy": "cross_entropy",
+    "focal_loss": "sigmoid_focal_loss", "kl": "kl_div", "kl_divergence": "kl_div",
     "sparse_categorical_crossentropy": "cross_entropy", "categorical_crossentropy": "cross_entropy",
     "sigmoid_binary_cross_entropy": "binary_cross_entropy_with_logits",
 }  # fmt: skip
 
 
 def notes_on_function(name: str, known: Iterable[str]) -> tuple[str, ...]:
-    """What is probably meant by a function that there is not: an operation by its own name, or the nearest of those
-    that are known."""
+    """What is probably meant by a function that there is not: an operation by its own name, one that graphs alone have,
+    or the nearest of those that are known."""
     known = list(known)
     of_operations = {row.operation: row.name for row in reversed([*LOSSES.values()]) if row.operation not in LOSSES}
     candidates = [name, f"{name}_loss", _OTHER_NAMES.get(name, "")]
     found = [of_operations.get(candidate, candidate) for candidate in candidates]
     meant = next((candidate for candidate in found if candidate in known), None)
-    return did_you_mean(name, known) if meant is None else (f"did you mean `{meant}`?",)
+    if meant is not None:
+        return (f"did you mean `{meant}`?",)
+    if name in operation_names():
+        needed = [operand for operand in definition_of(name).operands if not operand.endswith("?")]
+        first, *others = [operand.removesuffix("...") for operand in needed] or ["x"]
+        written = f"lambda {', '.join([first, *others])}: {first}.{name}({', '.join(others)})"
+        return (f"it is an operation of graphs: function({written})",)
+    # That both are losses makes no two alike.
+    names = {other.removesuffix("_loss"): other for other in known}
+    close = get_close_matches(re.sub("_?loss?$", "", name.lower()), names, n=1, cutoff=0.7)
+    own = ("a loss of your own is function(loss)",) if name.endswith("loss") else ()
+    return (f"did you mean `{names[close[0]]}`?",) if close else own
 
 
 def triplets_by_distance(losses: Mapping[str, Loss], minimum: Loss) -> Loss:
