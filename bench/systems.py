@@ -204,4 +204,6 @@ SYSTEMS: Mapping[str, Callable[[Case, Data, Setting], Call]] = {
     "jax.jit": jax_jit,
 }
 OURS = ("handwritten", "lossc", "lossc fresh", "lossc, out=", "lossc.functional", "lossc.torch")
+INTO_OLD = ("lossc", "handwritten")
+"""Write their results into arrays that are there; all others make new ones."""
 PEERS = ("torch.compile", "torch eager", "jax.jit")
