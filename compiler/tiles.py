@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..ir.arithmetic import add, div, integer, minimum, mod, mul, sub
+from ..ir.arithmetic import add, div, integer, maximum, minimum, mod, mul, sub
 from ..ir.kernel import (
     Apply,
     Assign,
@@ -227,7 +227,7 @@ class Tiles(Product):
                 inner.statements.append(Prefetch(next_turn.buffer, next_turn.index))
             packed.append(var)
         if tiling.staged:
-            inner.statements += self._fetched_ahead(scope, top, number, panel, first, k)
+            inner.statements += self._fetched_ahead(scope, top, number, panel, first, depth, k)
         for line, load in zip(tile, self._factors(inner, top, staged, first, k)):
             inner.statements += products_added(line, emitter.let(inner, "left", load), packed)
         scope.statements.append(For(k, integer(0), depth, integer(1), tuple(inner.statements)))
@@ -239,7 +239,7 @@ class Tiles(Product):
         scope.statements += [Store(SUMS, at, var) for var, at in places]
 
     def _fetched_ahead(
-        self, scope: Scope, top: Expr, staged: Expr, panel: Expr, first: Expr, k: Expr
+        self, scope: Scope, top: Expr, staged: Expr, panel: Expr, first: Expr, depth: Expr, k: Expr
     ) -> list[Prefetch]:  # fmt: skip
         """What is staged next comes to the second-level cache meanwhile, a part of it with each panel."""
         tiling, let = self.tiling, self.emitter.let
@@ -251,7 +251,7 @@ class Tiles(Product):
         # Of the lines that the next tiles have in each row, one for every eighth step.
         parts = tiling.panels * tiling.staged
         part = add(mul(staged, integer(tiling.panels)), panel)
-        row = let(scope, "ahead", add(first, mul(part, integer(max(1, tiling.depth // parts)))))
+        row = let(scope, "ahead", add(first, mul(part, maximum(integer(1), div(depth, integer(parts))))))
         next_top = let(scope, "next_top", add(top, mul(sub(integer(tiling.staged), staged), integer(tiling.rows))))
         line = mul(mod(div(k, integer(LINES_AHEAD * 2)), integer(LINES_AHEAD)), integer(16))
         return [Prefetch(buffer, add(add(mul(add(row, div(k, integer(parts))), self.rows), next_top), line))]

@@ -144,7 +144,7 @@ def _variant_of_dots(plain: Product, device: DeviceInfo, rows: int, guard: Expr 
 
 
 def _turns(product: Tiles, scope: Scope, panels: tuple[Expr, Expr], tiles: tuple[Expr, Expr]) -> None:
-    """All turns over the inner size, and what follows: after each tile where there is one turn, else at the end."""
+    """All turns over the inner size; in the last, what follows after each tile."""
     emitter, tiling = product.emitter, product.tiling
     if tiling.one_turn:
         _turn(product, scope, panels, tiles, integer(0), product.depth)
@@ -155,12 +155,6 @@ def _turns(product: Tiles, scope: Scope, panels: tuple[Expr, Expr], tiles: tuple
     _turn(product, turn, panels, tiles, first, depth)
     stop = maximum(product.depth, integer(1))
     scope.statements.append(For(first, integer(0), stop, integer(tiling.depth), tuple(turn.statements)))
-    tile, panel = emitter.fresh("tile", "i64"), emitter.fresh("panel", "i64")
-    outer, inner = scope.inner(), scope.inner()
-    top, own = _top(product, outer, tile)
-    _follow(product, inner, top, own, panels[0], panel, _sums_at(product, tiles[0], tile, panel))
-    outer.statements.append(For(panel, integer(0), panels[1], integer(1), tuple(inner.statements)))
-    scope.statements.append(For(tile, *tiles, integer(1), tuple(outer.statements)))
 
 
 def _turn(
@@ -200,8 +194,10 @@ def _tiles(
     sums = emitter.let(inner, "sums_at", _sums_at(product, first_tile, tile, panel))
     column = emitter.let(inner, "column", product.start(mul(add(start, panel), integer(tiling.panel))))
     product.multiply(inner, top, sub(tile, tiles[0]), panel, column, first, depth, sums)
-    if tiling.one_turn:
-        _follow(product, inner, top, own, start, panel, sums)
+    last = inner if tiling.one_turn else inner.inner()
+    _follow(product, last, top, own, start, panel, sums)
+    if not tiling.one_turn:
+        inner.statements.append(If(less(sub(product.depth, add(first, depth)), integer(1)), tuple(last.statements)))
     outer.statements.append(For(panel, integer(0), count, integer(1), tuple(inner.statements)))
     scope.statements.append(For(tile, *tiles, integer(1), tuple(outer.statements)))
 
@@ -217,7 +213,9 @@ def _sums_at(product: Tiles, first: Expr, tile: Expr, panel: Expr) -> Expr:
     tiling = product.tiling
     if tiling.one_turn:
         return integer(0)
-    return add(mul(sub(tile, first), integer(tiling.rows * tiling.sum_pitch)), mul(panel, integer(tiling.panel)))
+    place = add(mul(sub(tile, first), integer(tiling.rows * tiling.sum_pitch)), mul(panel, integer(tiling.panel)))
+    # Where the inner size turns out to be one turn, all have one place, which stays in the first-level cache.
+    return mul(place, minimum(integer(1), div(product.depth, integer(tiling.depth + 1))))
 
 
 def _follow(
