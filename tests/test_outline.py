@@ -49,7 +49,7 @@ def test_what_stays_apart_says_why() -> None:
     (reason,) = found.refused
     assert reason.startswith("%")
     assert "%g stay apart" in reason
-    assert reason.endswith("every element needs %reduce_sum, known only after all rows: a launch before computes it")
+    assert reason.endswith("every element needs %reduce_sum_1, known only after all rows: a launch before computes it")
 
 
 def test_a_group_between_is_named() -> None:
@@ -250,3 +250,17 @@ def test_a_constant_beside_a_reduction_that_is_stored_elsewhere_is_a_kernel_of_i
     wanted = p / p.sum() - (x == x.max())
     np.testing.assert_allclose(found["g"], wanted, rtol=1e-5, atol=1e-7)
     assert found["gu"] == 0
+
+
+def test_values_of_one_name_are_told_apart() -> None:
+    found = outlined("""func @main(%x: f32[B, 8], %a: f32[8, 8], %b: f32[8, 8], %c: f32[8]) -> (f32[1], f32[8, 8]) {
+      %h = linear %x, %a, %c
+      %r = relu %h
+      %y = linear %r, %b, %c
+      %l = mse_loss %y, %x
+      %g = grad %l, %a
+      return %l, %g
+    }""")
+    assert "%matmul, %r and %matmul_1 stay apart: two matrix products do not share a kernel" in found.refused
+    stored = [output.name for name in found.schedules for output in found.module.functions[name].outputs]
+    assert len(set(stored)) == len(stored)

@@ -31,6 +31,7 @@ from dataclasses import dataclass, replace
 from ...ir.diagnostics import CompilerBug, Limitation, LirError
 from ...ir.function import Function, Module, Op, Value
 from ...ir.ops import LOOKING_ELSEWHERE
+from ...ir.printer import names_of_values
 from ...ir.schedule import Refusal, Schedule
 from .across import sum_lines_first
 from .axes import Axes, is_row_reduction, is_whole_reduction, join_axes, slots_of
@@ -66,7 +67,7 @@ def outline(module: Module, across: bool = False) -> Outlined:
 def _outline_function(module: Module, function: Function, across: bool) -> Outlined:
     if any(op.name == "launch" for op in function.ops):
         return _as_written(module, function, across)
-    function = _with_sizes(function)
+    function = _named_apart(_with_sizes(function))
     if across:
         function = sum_lines_first(function, slots_of(function))
     apart = looked_at(function)
@@ -82,6 +83,22 @@ def _outline_function(module: Module, function: Function, across: bool) -> Outli
         if (more := rounded_elsewhere(groups)) <= stored:
             return Outlined(*launched(module, groups), still_apart(groups, refusals))
         stored |= more
+
+
+def _named_apart(function: Function) -> Function:
+    """`function` with a name of its own for every value that may be stored: kernels are told by what they store."""
+    names = names_of_values(function)
+    stored = (result for op in function.ops if op.name not in _SELDOM_STORED for result in op.results)
+    instead = {value: replace(value, name=names[value]) for value in stored if names[value] != value.name}
+    if not instead:
+        return function
+    ops = [replace(op, operands=tuple(instead.get(v, v) for v in op.operands),
+                   results=tuple(instead.get(v, v) for v in op.results)) for op in function.ops]  # fmt: skip
+    outputs = tuple(instead.get(value, value) for value in function.outputs)
+    return function.with_(ops=tuple(ops), outputs=outputs, output_names=function.names_of_outputs)
+
+
+_SELDOM_STORED = frozenset({"constant", "broadcast", "reshape", "iota", "size", "cast"})
 
 
 def _as_written(module: Module, entry: Function, across: bool) -> Outlined:
