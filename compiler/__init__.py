@@ -10,7 +10,7 @@ From a module to one that is prepared:
     passes/       one file a pass
     rewrite       rules of local rewrites and the function that they rebuild; functions: what passes ask and change
     ranges        between which numbers values lie; intervals: the arithmetic of that
-    jumps         where a last bit decides; exponents: what x and m are in e^(x - m)
+    jumps         where a last bit decides; max_shift: x - max(x), as softmax has it in an exponent
     numbers       what operations make of known numbers
 
 From there to fused kernels, and how each is lowered:

@@ -39,6 +39,11 @@ def _round_to_bf16(number: float) -> float:
     return float(np.uint32(bits).view(np.float32))
 
 
+def constant_number(op: Op | None) -> Number | None:
+    """The number that a constant is, as its type holds it; None of any other operation."""
+    return round_to(op.attributes["value"], op.result.type.dtype) if op is not None and op.name == "constant" else None
+
+
 def evaluate(op: Op, operands: Sequence[Number | None]) -> Number | None:
     """The number that every element of the result is, or None where that is not known."""
     match op.name, operands:

@@ -13,15 +13,13 @@ from dataclasses import dataclass
 from ..ir.function import Function, Op, Value
 from ..ir.ops import COMPLEMENT, EXTREMES, MIRRORED, VIEWS, is_pointwise
 from ..ir.types import Dim, DimLike, Shape, is_float
-from .ancestors import source
-from .exponents import shift_of, without_common_factor
+from .ancestors import Places, behind_views
 from .intervals import ANY, MOST_TERMS, RULES, Range, both, either, held, mul, of_type, square, total
+from .max_shift import is_softmax_total, maximum_in, shift_operands
+from .numbers import constant_number
 
 LOG1P_NEAR = (-0.5, 1.0)
 """Between these log(1 + x) is computed by a quotient by 1 + x."""
-
-Places = tuple["int | None", ...]
-"""For each axis of a value, the axis of another along which it lies. None: it has one element and is repeated."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +81,7 @@ class _Walk:
     def _learnt(self, condition: Value, truth: bool) -> dict[tuple[Value, Places], Range]:
         """What a condition that is `truth` says of the numbers that it compares with constants, at the same element."""
         learnt: dict[tuple[Value, Places], Range] = {}
-        pending = [(condition, self._in_place(condition), truth)]
+        pending = [(*self._behind(condition), truth)]
         while pending:
             value, places, truth = pending.pop()
             value, places = self._behind(value, places)
@@ -98,7 +96,7 @@ class _Walk:
                 a, b = (self._behind(operand, places) for operand in op.operands)
                 name = op.name if truth else COMPLEMENT[op.name]
                 for x, other, relation in ((a, b, name), (b, a, MIRRORED[name])):
-                    number = self._number(other[0])
+                    number = constant_number(self.producer.get(other[0]))
                     if number is not None:
                         limit = Range(high=number) if relation in ("lt", "le") else Range(low=number)
                         learnt[x] = both(learnt.get(x, ANY), limit)
@@ -113,12 +111,8 @@ class _Walk:
             if op is None or op.name not in VIEWS:
                 break
             shape = op.operands[0].type.shape
-            value, places = self._behind(op.operands[0], self._in_place(op.operands[0]))
+            value, places = self._behind(op.operands[0])
         return met
-
-    def _number(self, value: Value) -> float | None:
-        op = self.producer.get(value)
-        return float(op.attributes["value"]) if op is not None and op.name == "constant" else None
 
     def _of(self, op: Op) -> Range:
         """The range of an operation's result."""
@@ -135,13 +129,14 @@ class _Walk:
             return ANY if math.isnan(beside) else either(operands[0], Range(beside, beside))
         if op.name == "select":
             return either(*(self._arm(op, index) for index in (1, 2)))
-        if op.name == "sub" and self._is_its_maximum(op.operands[1], op.operands[0]):
+        if op.name == "sub" and self._is_below_maximum(op):
             least = operands[0].low - operands[0].high
             return Range(-math.inf if math.isnan(least) else least, 0.0)
         if op.name == "mul":
             return self._product(*op.operands)
         if op.name == "reduce_sum":
-            return Range(1.0, MOST_TERMS) if self._counts_the_largest(op) and _reduces_some(op) else total(operands[0])
+            counts_the_largest = is_softmax_total(op, self.producer.get) and _reduces_some(op)
+            return Range(1.0, MOST_TERMS) if counts_the_largest else total(operands[0])
         if op.name in EXTREMES and _reduces_some(op):
             return operands[0]
         rule = RULES.get(op.name)
@@ -154,7 +149,10 @@ class _Walk:
     def where(self, select: Op, index: int, value: Value) -> Range:
         """The range of a value where a select chooses an arm."""
         learnt = self._learnt(select.operands[0], index == 1)
-        return both(self.ranges[value], learnt.get(self._behind(value, self._in_place(value)), ANY))
+        return both(self.ranges[value], learnt.get(self._behind(value), ANY))
+
+    def _behind(self, value: Value, places: Places | None = None) -> tuple[Value, Places]:
+        return behind_views(value, self.producer.get, places)
 
     def _product(self, a: Value, b: Value) -> Range:
         """Of a square; of x and a choice by its sign, arm by arm."""
@@ -166,42 +164,10 @@ class _Walk:
                 return either(*(mul(self._arm(select, index), self.where(select, index, x)) for index in (1, 2)))
         return mul(self.ranges[a], self.ranges[b])
 
-    def _is_its_maximum(self, value: Value, x: Value) -> bool:
-        """Whether `value` is max(x), repeated along the axes over which it is taken."""
-        behind, places = self._behind(value, self._in_place(value))
-        x, behind = without_common_factor(x, behind, self.producer.get)
-        largest = self.producer.get(behind)
-        if largest is None:
-            return self.maxima.get(behind) is x
-        if largest.name != "reduce_max" or largest.operands[0] is not x:
-            return False
-        kept = [axis for axis in range(x.type.rank) if axis not in largest.attributes["axes"]]
-        return all(place == axis or x.type.shape[axis] == 1 for place, axis in zip(places, kept))
-
-    def _in_place(self, value: Value) -> Places:
-        return tuple(range(value.type.rank))
-
-    def _behind(self, value: Value, places: Places) -> tuple[Value, Places]:
-        """The value behind operations that only repeat or rename it, and where its axes lie, as those of `value` do."""
-        while (op := self.producer.get(value)) is not None and op.name in VIEWS:
-            before = _places_before(op, places)
-            if before is None:
-                break
-            places, value = before, op.operands[0]
-        return value, places
-
-    def _counts_the_largest(self, op: Op) -> bool:
-        """Whether `op` is sum(exp(x - max(x))) over what the maximum is taken: at least 1."""
-        power = self.producer.get(op.operands[0])
-        shifted = None if power is None or power.name != "exp" else shift_of(power.operands[0], self.producer.get)
-        if shifted is None:
-            return False
-        x, m = shifted.operands
-        if not self._is_its_maximum(m, x):
-            return False
-        _, m = without_common_factor(x, source(m, self.producer), self.producer.get)
-        largest = self.producer.get(m)
-        return largest is not None and largest.attributes["axes"] == op.attributes["axes"]
+    def _is_below_maximum(self, difference: Op) -> bool:
+        """Whether a difference is x - max(x); `maxima` of inputs count, too."""
+        x, largest, _ = shift_operands(difference, self.producer.get)
+        return self.maxima.get(largest) is x or maximum_in(difference, self.producer.get) is not None
 
 
 def _reduces_some(op: Op) -> bool:
@@ -220,24 +186,6 @@ def counts_once(iota: Op) -> bool:
     """Whether the numbers of an iota all differ: in a short type they wrap around where the axis is long."""
     dtype, size = iota.result.type.dtype, iota.result.type.shape[iota.attributes["axis"]]
     return dtype in ("i32", "i64") or (isinstance(size, int) and size - 1 <= of_type(dtype).high)
-
-
-def _places_before(view: Op, places: Places) -> Places | None:
-    """Where the axes of a view's operand lie, from where those of its result do; None where they are cut anew."""
-    before, after = view.operands[0].type.shape, view.result.type.shape
-    match view.name:
-        case "broadcast":
-            dims = view.attributes["dims"]
-            return tuple(places[dim] if size == after[dim] else None for dim, size in zip(dims, before))
-        case "transpose":
-            return tuple(places[view.attributes["permutation"].index(axis)] for axis in range(len(before)))
-        case "reshape":
-            long = [(size, place) for size, place in zip(after, places) if size != 1]
-            if [size for size in before if size != 1] != [size for size, _ in long]:
-                return None
-            rest = iter(place for _, place in long)
-            return tuple(None if size == 1 else next(rest) for size in before)
-    return places
 
 
 def is_never(op: Op, ranges: Mapping[Value, Range]) -> bool:

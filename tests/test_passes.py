@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from random_functions import functions, inputs
 
 from lossc.compiler.gradient import request_gradients
+from lossc.compiler.numbers import round_to
 from lossc.compiler.passes import canonicalize as canonicalize_module
-from lossc.compiler.passes._match import round_to
 from lossc.compiler.pipeline import PIPELINES, UntilStable, find_pass, help_of, pass_names, run_passes
 from lossc.compiler.rewrite import Log, rewrite
 from lossc.ir.builder import Builder

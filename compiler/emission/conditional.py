@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 from ...ir.function import Op, Value
 from ...ir.kernel import Apply, Const, Expr
+from ..numbers import constant_number
 from .points import widen
 from .polynomials import Let
 
@@ -33,12 +34,8 @@ def _adds_conditional(op: Op, producer: Mapping[Value, Op], users: Mapping[Value
 
 def _is_conditional(op: Op, producer: Mapping[Value, Op]) -> bool:
     if op.name == "select":
-        return any(_is_zero(producer.get(operand)) for operand in op.operands[1:])
+        return any(constant_number(producer.get(operand)) == 0 for operand in op.operands[1:])
     return op.name == "cast" and op.operands[0].type.dtype == "bool"
-
-
-def _is_zero(op: Op | None) -> bool:
-    return op is not None and op.name == "constant" and op.attributes["value"] == 0
 
 
 def with_added(let: Let, total: Expr, value: Expr, mask: Expr | None) -> Expr:

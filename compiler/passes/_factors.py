@@ -6,9 +6,10 @@ import math
 
 from ...ir.function import Value
 from ...ir.types import is_short
+from ..max_shift import is_softmax_total
 from ..numbers import Number, round_to
 from ..rewrite import Rebuild
-from ._match import constant_of, same_value, softmax_total, view_of
+from ._match import constant_of, same_value, view_of
 
 _MOST_FACTORS = 8
 
@@ -74,7 +75,8 @@ def is_share(build: Rebuild, value: Value, deepest: int = 6) -> bool:
     if inner.name != "div":
         return all(is_share(build, operand, deepest - 1) for operand in inner.operands)
     dividend, divisor = inner.operands
-    return (softmax_total(build, divisor) or _is_size(build, divisor)) and is_share(build, dividend, deepest - 1)
+    is_total = is_softmax_total(build.producer(divisor), build.producer, guarded=True)
+    return (is_total or _is_size(build, divisor)) and is_share(build, dividend, deepest - 1)
 
 
 def _is_size(build: Rebuild, value: Value, deepest: int = 4) -> bool:

@@ -1,24 +1,22 @@
-"""What the rules of several passes ask: constants, views, and values known to be at least one.
+"""What the rules of several passes ask: constants, views, and sizes.
 
 A *view* is a value that repeats a smaller one: a `broadcast`, or a `reshape` that only inserts axes of size 1.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
-from ...ir.function import Function, Op, Value
+from ...ir.function import Function, Value
 from ...ir.types import Dim, DimLike, Shape
-from ..exponents import shift_of, without_common_factor
-from ..numbers import Number, round_to
+from ..max_shift import maximum_in, shift_of
+from ..numbers import Number, constant_number
 from ..rewrite import Rebuild
 
 
 def constant_of(build: Rebuild, value: Value) -> Number | None:
     """The number in every element of `value`, if it is a constant; rounded to its type."""
-    op = build.match(value, "constant")
-    return None if op is None else round_to(op.attributes["value"], value.type.dtype)
+    return constant_number(build.producer(value))
 
 
 def is_constant(build: Rebuild, value: Value, number: Number) -> bool:
@@ -95,13 +93,6 @@ def kept_axes(rank: int, axes: Sequence[int]) -> tuple[int, ...]:
     return tuple(axis for axis in range(rank) if axis not in axes)
 
 
-def unmarked(build: Rebuild, value: Value) -> Value:
-    """`value` behind any `stop_gradient`."""
-    while (op := build.match(value, "stop_gradient")) is not None:
-        (value,) = op.operands
-    return value
-
-
 def size_source(function: Function, dim: Dim) -> tuple[Value, int] | None:
     """The first input that has an axis of size `dim`, and that axis."""
     for value in function.inputs:
@@ -138,50 +129,7 @@ def unless_empty(build: Rebuild, total: Value, dim: DimLike, size: Value) -> Val
     return build.emit("select", some, total, constant_like(build, 0, total))
 
 
-def softmax_total(build: Rebuild, value: Value) -> bool:
-    """Whether `value` is sum(exp(x - max(x))) along some axes: at least 1, unless it is NaN; 0 of no elements. Behind a
-    guard of the maximum it is 0 where all x are minus infinity, and infinite where some are infinity."""
-    found = build.chain(value, "reduce_sum", "exp")
-    shifted = shift_of(found[1].operands[0], build.producer) if found is not None else None
-    if found is None or shifted is None:
-        return False
-    return is_maximum_along(build, shifted.operands[1], shifted.operands[0], found[0].attributes["axes"])
-
-
-def is_maximum_along(build: Rebuild, repeated: Value, x: Value, axes: Sequence[int]) -> bool:
-    """Whether `repeated` is max(x) along `axes`, repeated to the shape of x (0 may stand for infinities)."""
-    view = view_of(build, repeated)
-    if view is None or view[1] != kept_axes(x.type.rank, axes):
-        return False
-    x, behind = without_common_factor(unmarked(build, x), unmarked(build, view[0]), build.producer)
-    largest = build.match(unmarked(build, behind_guard(build, unmarked(build, behind))), "reduce_max")
-    if largest is None or largest.attributes["axes"] != axes:
-        return False
-    return unmarked(build, largest.operands[0]) is unmarked(build, x)
-
-
-def behind_guard(build: Rebuild, value: Value) -> Value:
-    """m in select(|m| == inf, 0, m), which keeps an infinite maximum from being subtracted; else the value itself."""
-    found = build.chain(value, "select", "eq", "abs")
-    if found is None:
-        return value
-    guard, infinite, absolute = found
-    is_guard = is_constant(build, guard.operands[1], 0) and is_constant(build, infinite.operands[1], math.inf)
-    return guard.operands[2] if is_guard and absolute.operands[0] is guard.operands[2] else value
-
-
 def is_softmax_power(build: Rebuild, value: Value) -> bool:
     """Whether `value` is exp(x - max(x)) along some axes: between 0 and 1, unless it is NaN."""
     power = build.match(value, "exp")
-    return power is not None and is_below_maximum(build, shift_of(power.operands[0], build.producer))
-
-
-def is_below_maximum(build: Rebuild, difference: Op | None) -> bool:
-    """Whether a difference is x - max(x) along some axes: not above 0, unless it is NaN."""
-    view = view_of(build, difference.operands[1]) if difference is not None else None
-    if difference is None or view is None:
-        return False
-    x, repeated = difference.operands
-    _, behind = without_common_factor(x, view[0], build.producer)
-    largest = build.match(behind, "reduce_max")
-    return largest is not None and is_maximum_along(build, repeated, x, largest.attributes["axes"])
+    return power is not None and maximum_in(shift_of(power.operands[0], build.producer), build.producer) is not None

@@ -14,9 +14,11 @@ import math
 
 from ...ir.function import Op, Value
 from ...ir.ops import EXTREMES
+from ..max_shift import maximum_in
+from ..numbers import constant_number
 from ..rewrite import Rebuild, Rules
 from ._factors import factors_of, has_small_and_more, is_moderate, is_small
-from ._match import constant_like, constant_of, is_below_maximum, is_constant, same_value, view_of
+from ._match import constant_like, constant_of, is_constant, same_value, view_of
 
 _FLOATS = ("f32", "f64")
 """In 16 bits a product is rounded, where registers have 32."""
@@ -36,8 +38,7 @@ def _may_be_masked(build: Rebuild, value: Value) -> bool:
     """Whether `value` is compared with -inf."""
     operands = [operand for reader in build.readers(value) if reader.name == "eq" for operand in reader.operands]
     producer = build.original.producers() if operands else {}
-    makers = [producer[operand] for operand in operands if operand in producer]
-    return any(maker.name == "constant" and maker.attributes["value"] == -math.inf for maker in makers)
+    return any(constant_number(producer.get(operand)) == -math.inf for operand in operands)
 
 
 def factor_out_of_shift(op: Op, build: Rebuild) -> Value | None:
@@ -78,7 +79,7 @@ def factor_out_of_difference(op: Op, build: Rebuild) -> Value | None:
     if all(has_small_and_more(build, factors_of(build, each)) for each, _ in (x, y)):
         return None
     # By c < 1 it would overflow more often, but not the difference of two numbers that are not above 0.
-    below = all(is_below_maximum(build, build.match(value, "sub")) for value in (x[0], y[0]))
+    below = all(maximum_in(build.producer(value), build.producer) is not None for value in (x[0], y[0]))
     if _power_up_to(build, x[1]) < 1 and not below:
         return None
     return build.emit("mul", build.emit("sub", x[0], y[0]), x[1])

@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 
 from ...ir.function import Op, Value
-from ..exponents import shift_of
+from ..max_shift import behind_guard, maximum_in, shift_of, unmarked
 from ..rewrite import NoMatch, Rebuild
-from ._match import behind_guard, expand, is_constant, is_maximum_along, kept_axes, unmarked, view_of
+from ._match import expand, is_constant, kept_axes, view_of
 
 
 def log_of_sum_of_exp(op: Op, build: Rebuild) -> Value | NoMatch | None:
@@ -22,8 +22,7 @@ def log_of_sum_of_exp(op: Op, build: Rebuild) -> Value | NoMatch | None:
     total, exp = found
     (x,) = exp.operands
     axes = total.attributes["axes"]
-    shifted = shift_of(x, build.producer)
-    if shifted is not None and is_maximum_along(build, shifted.operands[1], shifted.operands[0], axes):
+    if _is_shifted(build, x, axes):
         return NoMatch("the maximum is taken out already")
     largest = build.tensors(x)[0].amax(axes).stop_gradient()
     if not _only_in_log_softmax(op, x, build):
@@ -32,6 +31,12 @@ def log_of_sum_of_exp(op: Op, build: Rebuild) -> Value | NoMatch | None:
     moved = build.emit("sub", x, expand(build, largest.value, kept_axes(x.type.rank, axes), x.type.shape))
     total_of_moved = build.emit("reduce_sum", build.emit("exp", moved), axes=axes)
     return build.emit("add", build.emit("log", total_of_moved), largest.value)
+
+
+def _is_shifted(build: Rebuild, exponent: Value, axes: tuple[int, ...]) -> bool:
+    """Whether the maximum along `axes` is taken from an exponent already."""
+    largest = maximum_in(shift_of(exponent, build.producer), build.producer, guarded=True)
+    return largest is not None and largest.attributes["axes"] == axes
 
 
 def _only_in_log_softmax(op: Op, x: Value, build: Rebuild) -> bool:
@@ -54,7 +59,7 @@ def log_softmax_spelled_out(op: Op, build: Rebuild) -> Value | None:
         return None
     for log_total, largest in (added.operands, added.operands[::-1]):
         found = _log_sum_exp_of_shifted(build, log_total)
-        if found is None or unmarked(build, found[0].operands[0]) is not unmarked(build, x):
+        if found is None or unmarked(found[0].operands[0], build.producer) is not unmarked(x, build.producer):
             continue
         shifted, _ = found
         inner = view_of(build, shifted.operands[1])
@@ -76,8 +81,7 @@ def softmax_spelled_out(op: Op, build: Rebuild) -> Value | NoMatch | None:
         return None
     exp, dims, axes = parts
     (x,) = exp.operands
-    shifted = shift_of(x, build.producer)
-    if shifted is not None and is_maximum_along(build, shifted.operands[1], shifted.operands[0], axes):
+    if _is_shifted(build, x, axes):
         return NoMatch("the maximum is taken out already")
     largest = build.tensors(x)[0].amax(axes).stop_gradient()
     return _softmax(build, build.emit("sub", x, expand(build, largest.value, dims, x.type.shape)), dims, axes)
@@ -157,7 +161,7 @@ def _with_fixed_shift(build: Rebuild, shifted: Op, kept: tuple[int, ...]) -> Val
     view = view_of(build, repeated)
     if view is None or not set(view[1]) <= set(kept):
         return None
-    if build.match(behind_guard(build, view[0]), "stop_gradient", "constant"):
+    if build.match(behind_guard(view[0], build.producer), "stop_gradient", "constant"):
         return None
     fixed = build.emit("stop_gradient", view[0])
     return build.emit("sub", x, expand(build, fixed, view[1], x.type.shape))

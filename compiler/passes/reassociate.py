@@ -13,6 +13,8 @@ import math
 
 from ...ir.function import Module, Op, Value
 from ...ir.types import is_float, multiply_dims
+from ..max_shift import is_softmax_total
+from ..numbers import round_to
 from ..rewrite import Log, Rebuild, Rules, rewrite_module
 from ._choices import CHOICES
 from ._factors import (
@@ -34,9 +36,7 @@ from ._match import (
     expand,
     is_softmax_power,
     kept_axes,
-    round_to,
     size_value,
-    softmax_total,
     unless_empty,
     view_of,
 )
@@ -112,7 +112,9 @@ def divide_rows(op: Op, build: Rebuild) -> Value | None:
     """x / broadcast(s) = x * broadcast(1 / s) where s is a sum of exp(x - max): not below 1  rounding"""
     x, repeated = op.operands
     view = view_of(build, repeated)
-    if view is None or not softmax_total(build, view[0]) or build.shows_rounding(op.result):
+    if view is None or not is_softmax_total(build.producer(view[0]), build.producer, guarded=True):
+        return None
+    if build.shows_rounding(op.result):
         return None
     one = build.constant(1, x.type.dtype, view[0].type.shape)
     return build.emit("mul", x, expand(build, build.emit("div", one, view[0]), view[1], x.type.shape))

@@ -22,6 +22,7 @@ from ...ir.types import is_float
 from ..functions import map_functions
 from ..intervals import Range
 from ..jumps import shown_in
+from ..numbers import constant_number
 from ..ranges import LOG1P_NEAR, bounds_of
 from ..rewrite import Rebuild
 from ._match import LARGEST_DIVISOR, LEAST_DIVISOR, is_constant
@@ -69,8 +70,7 @@ def _share(function: Function) -> Function:
 def _of_logarithms(function: Function, ranges: Mapping[Value, Range]) -> list[Value]:
     """1 + x of each logarithm log1p(x) that is computed with 1 / (1 + x)."""
     producer = function.producers()
-    found = {op.operands[0] for op in function.ops if op.name == "log1p" and op.result.type.dtype == "f32"
+    near = {op.operands[0] for op in function.ops if op.name == "log1p" and op.result.type.dtype == "f32"
              and ranges[op.operands[0]].within(*LOG1P_NEAR)}  # fmt: skip
-    return [op.result for op in function.ops if op.name == "add" and op.operands[0] in found
-            and (one := producer.get(op.operands[1])) is not None and one.name == "constant"
-            and one.attributes["value"] == 1]  # fmt: skip
+    return [op.result for op in function.ops if op.name == "add" and op.operands[0] in near
+            and constant_number(producer.get(op.operands[1])) == 1]  # fmt: skip
