@@ -37,6 +37,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_report_header(config: pytest.Config) -> str | None:
+    whole = config.args_source == pytest.Config.ArgsSource.TESTPATHS
+    return "collecting thousands of tests takes half a minute, then each is a dot" if whole else None
+
+
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     # Other tests have nothing to write.
     return True if collection_path.suffix == ".py" and config.getoption("--bless") else None
