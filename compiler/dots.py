@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..ir.arithmetic import add, ceil_div, div, integer, less, minimum, mul, sub
-from ..ir.kernel import Apply, Expr, For, If, Let, Load, PrivateArray, Reduce, Stmt, Store, Var
+from ..ir.kernel import Apply, Assign, Expr, For, If, Let, Load, PrivateArray, Reduce, Stmt, Store, Var
 from .emission.emit import Scope
 from .emission.points import Lanes
 from .emission.vectors import narrowed
 from .product import MOST_DOTS, Product, products_added, sums_from_zero
+from .rows.strips import STRIP
 from .tiles import SUMS
 
 TURNED = "matmul.turned"
@@ -101,15 +102,35 @@ class Dots:
         totals: list[list[Expr]] = []
         for lanes, first, stop in ((width, integer(0), whole), (1, whole, product.depth))[: 1 + ragged]:
             sums = sums_from_zero(emitter, scope, product.dtype, self.rows, len(columns), lanes)
-            k = emitter.fresh("k", "i64")
-            body = self._steps(scope.inner(), top, columns, k, lanes, sums)
-            scope.statements.append(For(k, first, stop, integer(lanes), body))
+            self._added(scope, top, columns, (first, stop), lanes, sums)
             totals.append([Reduce("add", var) if lanes > 1 else var for line in sums for var in line])
         targets = [add(place, integer(row * self.lanes)) for row in range(self.rows) for place in places]
         for target, (total, *rest) in zip(targets, zip(*totals)):
             for more in rest:
                 total = Apply("add", (total, more), product.dtype)
             scope.statements.append(Store(SUMS, target, total))
+
+    def _added(
+        self, scope: Scope, top: Expr, columns: Sequence[Expr], bounds: tuple[Expr, Expr], lanes: int,
+        sums: Sequence[Sequence[Var]],
+    ) -> None:  # fmt: skip
+        """sums += the products of all steps; of many steps strip by strip."""
+        product, emitter = self.product, self.emitter
+        k, (first, stop) = emitter.fresh("k", "i64"), bounds
+        depth, strip = product.depth_dim, integer(STRIP * lanes)
+        few = isinstance(depth, int) and depth <= STRIP * lanes
+        if few or lanes < self.width or product.dtype != "f32":
+            body = self._steps(scope.inner(), top, columns, k, lanes, sums)
+            scope.statements.append(For(k, first, stop, integer(lanes), body))
+            return
+        start, some = emitter.fresh("strip", "i64"), scope.inner()
+        parts = sums_from_zero(emitter, some, product.dtype, self.rows, len(columns), lanes)
+        end = emitter.let(some, "end_of_strip", minimum(add(start, strip), stop))
+        body = self._steps(some.inner(), top, columns, k, lanes, parts)
+        some.statements.append(For(k, start, end, integer(lanes), body))
+        for total, part in ((total, part) for pair in zip(sums, parts) for total, part in zip(*pair)):
+            some.statements.append(Assign(total, Apply("add", (total, part), product.dtype, lanes)))
+        scope.statements.append(For(start, first, stop, strip, tuple(some.statements)))
 
     def _steps(
         self, scope: Scope, top: Expr, columns: Sequence[Expr], k: Expr, lanes: int, sums: Sequence[Sequence[Var]]

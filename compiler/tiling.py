@@ -35,6 +35,8 @@ IN_PLACE_CACHES = 8
 """Caches of a core that an operand fills which comes from memory: so many streams of it, a row each, go abreast."""
 IN_PLACE_TURN = 8
 """Steps of a turn then."""
+MOST_TURNS = 2048
+"""The results of so many turns are added up one by one: an f32 keeps four digits of them at the worst."""
 OPERAND_PITCH = 2048
 """Bytes: rows of an operand that are a multiple of this apart displace each other in a first-level cache."""
 
@@ -109,9 +111,10 @@ def _in_place(product: Product, device: DeviceInfo, lanes: int, tile_rows: int) 
     steps, one_turn = _turn(product, DEPTH)
     vectors = max(1, min(IN_PLACE_VECTORS, IN_PLACE_SUMS // tile_rows, columns // lanes))
     nbytes = depth * columns * ITEM_SIZE[product.right.type.dtype] if isinstance(depth, int) else 0
-    streams = nbytes > IN_PLACE_CACHES * device.cache_per_unit
-    if streams:
-        steps, one_turn = IN_PLACE_TURN, False
+    # The rows of one panel are one stream anyway.
+    streams = nbytes > IN_PLACE_CACHES * device.cache_per_unit and columns > lanes * vectors
+    if isinstance(depth, int) and streams:
+        steps, one_turn = max(IN_PLACE_TURN, -(-depth // MOST_TURNS)), False
     panels = max(1, min(-(-columns // (lanes * vectors)), IN_PLACE_KEPT // (tile_rows * lanes * vectors)))
     sum_rows = tile_rows if one_turn or not isinstance(rows, int) else _whole_tiles(max(rows, 1), tile_rows)
     return Tiling(tile_rows, lanes, vectors, panels, steps, sum_rows, one_turn, packs=False, streams=streams)

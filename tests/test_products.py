@@ -112,6 +112,23 @@ def test_what_comes_from_memory_takes_few_streams(device: Device) -> None:
     np.testing.assert_allclose(found, expected(given, (False, False)), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("sizes", [(1, 1), (3, 3), (2, 16), (16, 1), (13, 17)])
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("depth", [1_000_001, "K"])
+def test_a_deep_product_of_equal_numbers(sizes: tuple[int, int], form: tuple[bool, bool], depth: int | str) -> None:
+    """A third of a third each time: every sum rounds to the same side, the worst that there is for one accumulator."""
+    (rows, columns), count, third = sizes, 1_000_001, np.float32(1 / 3)
+    g = lossc.Graph()
+    left = g.input("left", (depth, rows) if form[0] else (rows, depth))
+    right = g.input("right", (columns, depth) if form[1] else (depth, columns))
+    g.set_outputs([g.matmul(left, right, transpose_left=form[0], transpose_right=form[1])])
+    (found,) = g.compile()(
+        left=np.full((count, rows) if form[0] else (rows, count), third),
+        right=np.full((columns, count) if form[1] else (count, columns), third),
+    )
+    np.testing.assert_allclose(found, count * float(third) ** 2, rtol=3e-5)
+
+
 def test_few_columns_are_turned_up_to_a_size() -> None:
     assert "matmul.turned" in private_arrays((400, LARGEST_TURNED // 4, 4), (False, False))
     assert "matmul.turned" not in private_arrays((400, LARGEST_TURNED // 4 + 1, 4), (False, False))
