@@ -7,9 +7,21 @@ each calls its own is renamed apart; private arrays of kernels that may share th
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 
-from ..ir.kernel import BufferArgument, Kernel, PrivateArray, Stmt, Var, expressions_in, walk_statements
+from ..ir.kernel import (
+    Assign,
+    BufferArgument,
+    Declare,
+    For,
+    Kernel,
+    Let,
+    PrivateArray,
+    Stmt,
+    Var,
+    expressions_in,
+    walk_statements,
+)
 from ..ir.names import distinct
 from ..ir.program import Buffer, Launch, root_of
 from .substitution import renamed
@@ -62,10 +74,8 @@ def views_are_written(launches: Sequence[Launch], buffers: Mapping[str, Buffer])
 
 def variables_of(body: tuple[Stmt, ...]) -> Iterator[Var]:
     for statement in walk_statements(body):
-        for field in fields(statement):
-            value = getattr(statement, field.name)
-            if isinstance(value, Var):
-                yield value
+        if isinstance(statement, (Let, Declare, Assign, For)):
+            yield statement.var
     for expression in expressions_in(body):
         if isinstance(expression, Var):
             yield expression

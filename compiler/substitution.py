@@ -6,8 +6,9 @@ In: a node of the kernel IR. Out: the node that it becomes; the very same object
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import fields, replace
 from functools import cache
+from operator import is_not
 from typing import Any, TypeVar
 
 from ..ir.kernel import Expr, Var, WorkItem
@@ -30,20 +31,21 @@ def substituted(node: Node, other: Callable[[Any], Any]) -> Node:
 
 def _with_parts(node: Any, change: Callable[[Any], Any]) -> Any:
     changes: dict[str, Any] = {}
-    for name in _fields_of(type(node)):
+    for name in _parts_of(type(node)):
         value = getattr(node, name)
         if isinstance(value, tuple):
-            parts = tuple([change(item) if is_dataclass(item) else item for item in value])
-            if any(new is not old for new, old in zip(parts, value)):
+            parts = tuple(map(change, value))
+            if any(map(is_not, parts, value)):
                 changes[name] = parts
-        elif is_dataclass(value) and (part := change(value)) is not value:
+        elif (part := change(value)) is not value:
             changes[name] = part
     return replace(node, **changes) if changes else node
 
 
 @cache
-def _fields_of(kind: type) -> tuple[str, ...]:
-    return tuple(field.name for field in fields(kind))
+def _parts_of(kind: type) -> tuple[str, ...]:
+    """The fields of a node that are nodes: the others are names, types and numbers."""
+    return tuple(field.name for field in fields(kind) if field.type not in ("str", "int", "bool", "float | int | bool"))
 
 
 def renamed(node: Node, names: Mapping[str, str]) -> Node:

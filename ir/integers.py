@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from .diagnostics import CompilerBug
 
@@ -18,6 +18,7 @@ class Const:
     value: float | int | bool
     dtype: str
     width: int = 1
+    operands: ClassVar[tuple[Any, ...]] = ()
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Var:
     name: str
     dtype: str
     width: int = 1
+    operands: ClassVar[tuple[Any, ...]] = ()
 
 
 @dataclass(frozen=True)

@@ -33,8 +33,9 @@ Beside the pointwise primitives, `apply` knows:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from .function import Value
 from .integers import Apply, Const, Var
@@ -58,6 +59,10 @@ class Load:
     width: int = 1
     aligned: bool = False
 
+    @property
+    def operands(self) -> tuple[Expr, ...]:
+        return (self.index,)
+
 
 @dataclass(frozen=True)
 class Splat:
@@ -65,6 +70,10 @@ class Splat:
 
     operand: Expr
     width: int
+
+    @property
+    def operands(self) -> tuple[Expr, ...]:
+        return (self.operand,)
 
     @property
     def dtype(self) -> str:
@@ -77,6 +86,7 @@ class Iota:
 
     dtype: str
     width: int
+    operands: ClassVar[tuple[Expr, ...]] = ()
 
 
 @dataclass(frozen=True)
@@ -85,6 +95,10 @@ class Reduce:
 
     op: str
     operand: Expr
+
+    @property
+    def operands(self) -> tuple[Expr, ...]:
+        return (self.operand,)
 
     @property
     def dtype(self) -> str:
@@ -100,6 +114,7 @@ class WorkItem:
     """global_id, local_id, group_id, global_size or group_count, of dimension 0."""
 
     query: str
+    operands: ClassVar[tuple[Expr, ...]] = ()
 
     @property
     def dtype(self) -> str:
@@ -120,6 +135,10 @@ class Let:
     var: Var
     value: Expr
 
+    @property
+    def expressions(self) -> tuple[Expr, ...]:
+        return (self.value,)
+
 
 @dataclass(frozen=True)
 class Declare:
@@ -128,11 +147,19 @@ class Declare:
     var: Var
     value: Expr
 
+    @property
+    def expressions(self) -> tuple[Expr, ...]:
+        return (self.value,)
+
 
 @dataclass(frozen=True)
 class Assign:
     var: Var
     value: Expr
+
+    @property
+    def expressions(self) -> tuple[Expr, ...]:
+        return (self.value,)
 
 
 @dataclass(frozen=True)
@@ -145,6 +172,10 @@ class Store:
     nontemporal: bool = False
     aligned: bool = False
 
+    @property
+    def expressions(self) -> tuple[Expr, ...]:
+        return (self.index, self.value)
+
 
 @dataclass(frozen=True)
 class For:
@@ -156,16 +187,26 @@ class For:
     step: Expr
     body: tuple[Stmt, ...]
 
+    @property
+    def expressions(self) -> tuple[Expr, ...]:
+        return (self.start, self.stop, self.step)
+
 
 @dataclass(frozen=True)
 class If:
     condition: Expr
     body: tuple[Stmt, ...]
 
+    @property
+    def expressions(self) -> tuple[Expr, ...]:
+        return (self.condition,)
+
 
 @dataclass(frozen=True)
 class Barrier:
     """All work-items of the group meet; what they wrote to local memory is seen by all."""
+
+    expressions: ClassVar[tuple[Expr, ...]] = ()
 
 
 @dataclass(frozen=True)
@@ -175,6 +216,10 @@ class AtomicMin:
     buffer: str
     index: Expr
     value: Expr
+
+    @property
+    def expressions(self) -> tuple[Expr, ...]:
+        return (self.index, self.value)
 
 
 @dataclass(frozen=True)
@@ -186,6 +231,10 @@ class Prefetch:
     index: Expr
     level: int = 2
     for_write: bool = False
+
+    @property
+    def expressions(self) -> tuple[Expr, ...]:
+        return (self.index,)
 
 
 Stmt = Let | Declare | Assign | Store | For | If | Barrier | AtomicMin | Prefetch
@@ -251,55 +300,24 @@ def _asks_for_its_group(kernel: Kernel) -> bool:
     return bool(queries & {"local_id", "group_id", "group_count"})
 
 
-def operands_of(expression: Expr) -> tuple[Expr, ...]:
-    match expression:
-        case Var() | Const():
-            return ()
-        case Apply(operands=operands):
-            return operands
-        case Load(index=index):
-            return (index,)
-        case Splat(operand=operand) | Reduce(operand=operand):
-            return (operand,)
-        case _:
-            return ()
-
-
-def expressions_of(statement: Stmt) -> tuple[Expr, ...]:
-    match statement:
-        case Let(value=value) | Declare(value=value) | Assign(value=value):
-            return (value,)
-        case Prefetch(index=index):
-            return (index,)
-        case Store(index=index, value=value) | AtomicMin(index=index, value=value):
-            return (index, value)
-        case For(start=start, stop=stop, step=step):
-            return (start, stop, step)
-        case If(condition=condition):
-            return (condition,)
-        case _:
-            return ()
-
-
-def walk_statements(body: Iterable[Stmt]) -> Iterator[Stmt]:
+def walk_statements(body: Sequence[Stmt]) -> Iterator[Stmt]:
     """Every statement, outer before inner, in order."""
-    for statement in body:
+    pending = [*reversed(body)]
+    while pending:
+        statement = pending.pop()
         yield statement
         if isinstance(statement, (For, If)):
-            yield from walk_statements(statement.body)
+            pending += reversed(statement.body)
 
 
-def walk_expressions(expression: Expr) -> Iterator[Expr]:
-    """The expression and all inside it, outer before inner, in order; for any depth."""
-    pending = [expression]
-    while pending:
-        inner = pending.pop()
-        yield inner
-        pending += operands_of(inner)[::-1]
+def walk_expressions(*expressions: Expr) -> list[Expr]:
+    """Expressions and all inside them, outer before inner; for any depth."""
+    found = [*expressions]
+    for expression in found:  # which becomes longer meanwhile
+        found += expression.operands
+    return found
 
 
-def expressions_in(body: Iterable[Stmt]) -> Iterator[Expr]:
-    """Every expression in statements, with all inside it, in order."""
-    for statement in walk_statements(body):
-        for expression in expressions_of(statement):
-            yield from walk_expressions(expression)
+def expressions_in(body: Sequence[Stmt]) -> list[Expr]:
+    """Every expression in statements, in their order, with all inside it."""
+    return [inner for statement in walk_statements(body) for inner in walk_expressions(*statement.expressions)]

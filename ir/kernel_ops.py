@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 
 from .diagnostics import LirError, did_you_mean
-from .kernel import Expr, operands_of
+from .kernel import Expr
 from .ops import PRIMITIVES
 from .types import DTYPES, Type, is_float, is_integer
 
@@ -67,7 +67,7 @@ def postorder(expression: Expr) -> list[Expr]:
     while pending:
         node = pending.pop()
         nodes.append(node)
-        pending += operands_of(node)
+        pending += node.operands
     return nodes[::-1]
 
 

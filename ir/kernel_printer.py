@@ -32,7 +32,6 @@ from .kernel import (
     Store,
     Var,
     WorkItem,
-    operands_of,
     register_dtype,
 )
 from .kernel_ops import RegisterType, application_type, spell_type
@@ -122,7 +121,7 @@ def print_expression(expression: Expr, names: Names) -> str:
             tail += f":{spell_type(node.dtype, node.width)}"
         pieces.append(head)
         pending.append(tail)
-        for position, operand in enumerate(reversed(operands_of(node))):
+        for position, operand in enumerate(reversed(node.operands)):
             pending += [", ", operand] if position else [operand]
     return "".join(pieces)
 

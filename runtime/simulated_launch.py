@@ -41,7 +41,6 @@ from ..ir.kernel import (
     Store,
     Var,
     WorkItem,
-    operands_of,
     walk_statements,
 )
 from ..ir.kernel_ops import postorder
@@ -217,7 +216,7 @@ class _Launch:
 
     def expression(self, expression: Expr) -> Evaluate:
         """The expression as a function of the mask: a program for a stack, so that depth is no matter."""
-        program = [(len(operands_of(node)), self._instruction(node)) for node in postorder(expression)]
+        program = [(len(node.operands), self._instruction(node)) for node in postorder(expression)]
 
         def evaluate(mask: Mask) -> Array:
             stack: list[Array] = []

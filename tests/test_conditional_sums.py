@@ -9,7 +9,7 @@ import pytest
 from device_runs import Runner
 
 from lossc.compiler import compile_module
-from lossc.ir.kernel import Apply, Assign, Const, Expr, Var, expressions_of, walk_expressions, walk_statements
+from lossc.ir.kernel import Apply, Assign, Const, Expr, Var, walk_expressions, walk_statements
 from lossc.ir.parser import parse
 from lossc.ir.target import CPU_AVX512
 from lossc.runtime.device import Device
@@ -47,8 +47,7 @@ def given() -> dict[str, np.ndarray]:
 def _expressions(text: str) -> Iterator[tuple[object, Expr]]:
     for kernel in compile_module(parse(text), CPU_AVX512, "row-item").program.kernels:
         for statement in walk_statements(kernel.body):
-            for expression in expressions_of(statement):
-                yield from ((statement, inner) for inner in walk_expressions(expression))
+            yield from ((statement, inner) for inner in walk_expressions(*statement.expressions))
 
 
 def _chooses_between_sums(statement: object, expression: Expr) -> bool:

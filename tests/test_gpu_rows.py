@@ -18,7 +18,6 @@ from lossc.ir.kernel import (
     Load,
     PrivateArray,
     Store,
-    expressions_of,
     walk_expressions,
     walk_statements,
 )
@@ -102,10 +101,8 @@ def test_registers_are_indexed_by_constants() -> None:
             private = {array.name for array in kernel.private_arrays}
             for statement in walk_statements(kernel.body):
                 places = [statement.index] if isinstance(statement, Store) and statement.buffer in private else []
-                for expression in expressions_of(statement):
-                    places += [
-                        e.index for e in walk_expressions(expression) if isinstance(e, Load) and e.buffer in private
-                    ]
+                inside = walk_expressions(*statement.expressions)
+                places += [e.index for e in inside if isinstance(e, Load) and e.buffer in private]
                 assert all(type(place).__name__ == "Const" for place in places)
 
 

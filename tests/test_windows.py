@@ -17,7 +17,7 @@ from lossc.compiler.reports.traffic import traffic
 from lossc.compiler.strategies import strategies
 from lossc.ir.diagnostics import Limitation, LirError
 from lossc.ir.function import Function
-from lossc.ir.kernel import Apply, Const, If, expressions_of, walk_expressions, walk_statements
+from lossc.ir.kernel import Apply, Const, If, walk_expressions, walk_statements
 from lossc.ir.parser import parse
 from lossc.ir.printer import print_module
 from lossc.ir.target import CPU_AVX512, GPU_GENERIC
@@ -255,7 +255,7 @@ def test_no_condition_is_known_before_the_run(name: str):
     bodies = [launch.kernel.body for step in program.steps for v in step.variants for launch in v.launches]
     for statement in (statement for body in bodies for statement in walk_statements(body)):
         assert not (isinstance(statement, If) and isinstance(statement.condition, Const))
-        for found in (inner for each in expressions_of(statement) for inner in walk_expressions(each)):
+        for found in walk_expressions(*statement.expressions):
             if isinstance(found, Apply) and found.dtype == "bool" and found.width == 1:
                 known = [isinstance(operand, Const) for operand in found.operands]
                 assert not (any(known) if found.op in ("and", "or", "not") else all(known))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -34,8 +35,8 @@ from ...ir.kernel import (
     Store,
     Var,
     WorkItem,
-    expressions_of,
     register_dtype,
+    walk_expressions,
     walk_statements,
 )
 from ...ir.kernel_ops import (
@@ -44,7 +45,6 @@ from ...ir.kernel_ops import (
     WIDTHS,
     application_type,
     is_kind,
-    postorder,
     spell_type,
 )
 from ...ir.kernel_printer import Names, memory_names, print_block
@@ -92,7 +92,7 @@ class _Checker:
     def __init__(self, kernel: Kernel, device: DeviceInfo):
         self.kernel, self.device = kernel, device
         self.problems: list[str] = []
-        self.divergent = divergent_barriers(kernel)
+        self.divergent = {id(statement) for statement in divergent_barriers(kernel)}
         self.registers: set[tuple[str, int]] = set()
         """Types of which it is known that the device has them."""
         self.memories = {b.name: _Memory(b.dtype, b.access, True) for b in kernel.buffers} | {
@@ -109,14 +109,15 @@ class _Checker:
 
     # --- statements -----------------------------------------------------------------------------------------
 
-    def block(self, body: tuple[Stmt, ...], outer: _Scope) -> None:
-        scope = dict(outer)
+    def block(self, body: tuple[Stmt, ...], scope: _Scope) -> None:
+        """Check statements, and add to `scope`, which is theirs, what they bind."""
         for statement in body:
-            for expression in expressions_of(statement):
-                self.expression(expression, statement, scope)
+            for node in walk_expressions(*statement.expressions):
+                for problem in self.node(node, scope):
+                    self.report(problem, statement, scope)
             for problem in self.statement(statement, scope):
                 self.report(problem, statement, scope)
-            if any(statement is other for other in self.divergent):
+            if id(statement) in self.divergent:
                 self.report("a barrier inside, which only a part of a work-group may reach", statement, scope)
             match statement:
                 case Let(var=var) | Declare(var=var):
@@ -124,7 +125,7 @@ class _Checker:
                 case For(var=var, body=inner):
                     self.block(inner, {**scope, var.name: _Variable(var)})
                 case If(body=inner):
-                    self.block(inner, scope)
+                    self.block(inner, dict(scope))
                 case _:
                     pass
 
@@ -192,65 +193,55 @@ class _Checker:
 
     # --- expressions ----------------------------------------------------------------------------------------
 
-    def expression(self, root: Expr, statement: Stmt, scope: _Scope) -> None:
-        for node in postorder(root):
-            for problem in self.node(node, scope):
-                self.report(problem, statement, scope)
-
     def node(self, node: Expr, scope: _Scope) -> Iterable[str]:
-        yield from self._register(node)
+        """What is wrong with an expression itself, those inside it apart."""
         match node:
-            case Const(value=value, dtype=dtype):
-                if not _fits(value, dtype):
-                    yield f"the constant {value} is no {dtype}"
-            case Var(name=name):
-                known = scope.get(name)
-                if known is None:
-                    yield f"{name} is not bound here"
-                elif known.var != node:
-                    yield f"{name} is of type {_type(known.var)}, used as {_type(node)}"
-            case Load(buffer=buffer, index=index):
-                memory = self.memories.get(buffer)
-                if memory is None:
-                    yield f"no buffer {buffer}"
-                    return
-                if memory.access == "write":
-                    yield f"{buffer} is only written"
-                if register_dtype(memory.dtype) != node.dtype:
-                    yield f"{buffer} holds {memory.dtype}, it is loaded as {node.dtype}"
-                yield from _index(index, node.width)
-                if node.aligned and (node.width == 1 or index.width > 1):
-                    yield "only a vector of consecutive elements is aligned"
-            case Apply(op=op, operands=operands, dtype=dtype):
-                try:
-                    expected = application_type(op, [(o.dtype, o.width) for o in operands], dtype)
-                except LirError as error:
-                    yield error.diagnostics[0].message
-                    return
-                if expected != (dtype, node.width):
-                    yield f"`{op}` gives {spell_type(*expected)} here, not {_type(node)}"
-            case Splat(operand=operand):
-                if operand.width != 1 or node.width == 1:
-                    yield f"splat makes a vector of a scalar, not {_type(node)} of {_type(operand)}"
-            case Iota():
-                if not is_integer(node.dtype) or node.width == 1:
-                    yield f"iota is a vector of integers, not {_type(node)}"
-            case Reduce(op=op, operand=operand):
-                if op not in REDUCTIONS:
-                    yield f"lanes are not reduced by `{op}`"
-                elif operand.width == 1 or not is_kind(operand.dtype, REDUCTIONS[op]):
-                    yield f"`{op}` reduces the lanes of a {REDUCTIONS[op]} vector, found {_type(operand)}"
-            case WorkItem(query=query):
-                if query not in QUERIES:
-                    yield f"no query `{query}`"
+            case Var():
+                found = self._variable(node, scope)
+            case Apply():
+                found = _application(node)
+            case Load():
+                found = self._load(node)
+            case Const(value=value, dtype=dtype) if not _fits(value, dtype):
+                found = (f"the constant {value} is no {dtype}",)
+            case Splat(operand=operand) if operand.width != 1 or node.width == 1:
+                found = (f"splat makes a vector of a scalar, not {_type(node)} of {_type(operand)}",)
+            case Iota() if not is_integer(node.dtype) or node.width == 1:
+                found = (f"iota is a vector of integers, not {_type(node)}",)
+            case Reduce():
+                found = _reduction(node)
+            case WorkItem(query=query) if query not in QUERIES:
+                found = (f"no query `{query}`",)
+            case _:
+                found = ()
+        return found if (node.dtype, node.width) in self.registers else (*self._register(node), *found)
+
+    def _variable(self, var: Var, scope: _Scope) -> Iterable[str]:
+        known = scope.get(var.name)
+        if known is None:
+            return (f"{var.name} is not bound here",)
+        if known.var is not var and known.var != var:
+            return (f"{var.name} is of type {_type(known.var)}, used as {_type(var)}",)
+        return ()
+
+    def _load(self, load: Load) -> Iterable[str]:
+        memory = self.memories.get(load.buffer)
+        if memory is None:
+            yield f"no buffer {load.buffer}"
+            return
+        if memory.access == "write":
+            yield f"{load.buffer} is only written"
+        if register_dtype(memory.dtype) != load.dtype:
+            yield f"{load.buffer} holds {memory.dtype}, it is loaded as {load.dtype}"
+        yield from _index(load.index, load.width)
+        if load.aligned and (load.width == 1 or load.index.width > 1):
+            yield "only a vector of consecutive elements is aligned"
 
     def _register(self, node: Expr) -> Iterable[str]:
-        if (node.dtype, node.width) in self.registers:
-            return
         found = tuple(self._register_problems(node))
         if not found:
             self.registers.add((node.dtype, node.width))
-        yield from found
+        return found
 
     def _register_problems(self, node: Expr) -> Iterable[str]:
         if node.dtype not in DTYPES or register_dtype(node.dtype) != node.dtype:
@@ -261,12 +252,30 @@ class _Checker:
             yield f"{self.device.name} has no f64"
 
 
+def _application(node: Apply) -> Iterable[str]:
+    try:
+        expected = application_type(node.op, [(o.dtype, o.width) for o in node.operands], node.dtype)
+    except LirError as error:
+        return (error.diagnostics[0].message,)
+    if expected != (node.dtype, node.width):
+        return (f"`{node.op}` gives {spell_type(*expected)} here, not {_type(node)}",)
+    return ()
+
+
+def _reduction(node: Reduce) -> Iterable[str]:
+    if node.op not in REDUCTIONS:
+        return (f"lanes are not reduced by `{node.op}`",)
+    if node.operand.width == 1 or not is_kind(node.operand.dtype, REDUCTIONS[node.op]):
+        return (f"`{node.op}` reduces the lanes of a {REDUCTIONS[node.op]} vector, found {_type(node.operand)}",)
+    return ()
+
+
 def _type(expression: Expr) -> str:
     return spell_type(expression.dtype, expression.width)
 
 
 def _same(var: Var, value: Expr, what: str) -> Iterable[str]:
-    if _type(var) != _type(value):
+    if (var.dtype, var.width) != (value.dtype, value.width):
         yield f"{var.name} is of type {_type(var)}, {what} of type {_type(value)}"
 
 
@@ -281,25 +290,29 @@ def _fits(value: float | int | bool, dtype: str) -> bool:
     if dtype == "bool":
         return value in (0, 1)
     if is_integer(dtype):
-        limits = np.iinfo(numpy_dtype(dtype))
-        return value == value and abs(value) != np.inf and int(value) == value and limits.min <= value <= limits.max
+        least, largest = _limits(dtype)
+        return least <= value <= largest and int(value) == value
     return dtype in DTYPES and not isinstance(value, bool)
+
+
+@cache
+def _limits(dtype: str) -> tuple[int, int]:
+    limits = np.iinfo(numpy_dtype(dtype))
+    return int(limits.min), int(limits.max)
 
 
 def _loop(loop: For) -> Iterable[str]:
     """A loop's bounds are read at every turn in C, so that nothing in the body may change them."""
     for expression in (loop.var, loop.start, loop.stop, loop.step):
-        if _type(expression) != "i64":
+        if (expression.dtype, expression.width) != ("i64", 1):
             yield f"a loop counts in i64, found {_type(expression)}"
     if isinstance(loop.step, Const) and loop.step.value <= 0:
         yield f"a loop with step {loop.step.value} never ends"
-    assigned = {s.var.name for s in walk_statements(loop.body) if isinstance(s, Assign)}
-    stored = {s.buffer for s in walk_statements(loop.body) if isinstance(s, (Store, AtomicMin))}
-    for node in (*postorder(loop.stop), *postorder(loop.step)):
-        match node:
-            case Var(name=name) if name in assigned:
-                yield f"the body changes {name}, a bound of the loop"
-            case Load(buffer=buffer) if buffer in stored:
-                yield f"the body stores to {buffer}, a bound of the loop"
-            case _:
-                pass
+    bounds = walk_expressions(loop.stop, loop.step)
+    names = {node.name for node in bounds if isinstance(node, Var)}
+    loaded = {node.buffer for node in bounds if isinstance(node, Load)}
+    changed = [s for s in walk_statements(loop.body) if isinstance(s, (Assign, Store, AtomicMin))]
+    for name in names.intersection(s.var.name for s in changed if isinstance(s, Assign)):
+        yield f"the body changes {name}, a bound of the loop"
+    for buffer in loaded.intersection(s.buffer for s in changed if not isinstance(s, Assign)):
+        yield f"the body stores to {buffer}, a bound of the loop"

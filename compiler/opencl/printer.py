@@ -47,7 +47,7 @@ def kernel_source(kernel: Kernel) -> str:
     return _Printer(kernel).source()
 
 
-_RESERVED = re.compile(r"[^A-Za-z0-9_]")
+_RESERVED, _CALL, _PARENTHESES = re.compile(r"[^A-Za-z0-9_]"), re.compile(r"[A-Za-z_0-9]*\("), re.compile(r"[()]")
 _QUERY = {"global_id": "get_global_id(0)", "local_id": "get_local_id(0)", "group_id": "get_group_id(0)",
           "global_size": "get_global_size(0)", "group_count": "get_num_groups(0)"}  # fmt: skip
 
@@ -112,12 +112,14 @@ class _Printer:
         return f"{hint}__attribute__((reqd_work_group_size({self.kernel.local_size}, 1, 1)))\n"
 
     def helpers(self) -> list[str]:
-        expressions = [*expressions_in(self.kernel.body)]
+        expressions = expressions_in(self.kernel.body)
         found: dict[str, str] = {}
-        if "f64" in {e.dtype for e in (*expressions, *self.kernel.buffers)}:
+        if any(e.dtype == "f64" for e in (*self.kernel.buffers, *expressions)):
             found[""] = "#pragma OPENCL EXTENSION cl_khr_fp64 : enable"
         for e in expressions:
             match e:
+                case Var() | Const():
+                    pass
                 case Apply(op="cast", operands=(operand,)) if converts_by_halves(operand.dtype, e.dtype, e.width):
                     found.setdefault(f"f32_of_i64 {e.width}", f32_of_i64_helper(e.width))
                 case Apply(op=op) if op in HELPERS:
@@ -229,13 +231,16 @@ class _Printer:
 
     def top(self, expression: Expr) -> str:
         match expression:
+            case Var(name=name):
+                return self.name(name)
+            case Apply(op=op, operands=operands, dtype=dtype, width=width):
+                types = [(operand.dtype, operand.width) for operand in operands]
+                return spell(op, [self.expression(operand) for operand in operands], types, dtype, width)
             case Const(value=value, dtype=dtype, width=width):
                 text = literal(value, dtype)
                 if width > 1 and dtype == "bool":
                     return f"(int{width})({'-1' if value else '0'})"
                 return text if width == 1 else f"({type_of(dtype, width)})({text})"
-            case Var(name=name):
-                return self.name(name)
             case Load():
                 return self.load(expression)
             case Splat(operand=operand, width=width):
@@ -248,9 +253,6 @@ class _Printer:
                 return f"lossc_reduce_{op}_{C_TYPE[operand.dtype]}{operand.width}({self.top(operand)})"
             case WorkItem(query=query):
                 return f"(long){_QUERY[query]}"
-            case Apply(op=op, operands=operands, dtype=dtype, width=width):
-                types = [(operand.dtype, operand.width) for operand in operands]
-                return spell(op, [self.expression(operand) for operand in operands], types, dtype, width)
         raise CompilerBug(f"not a kernel expression: {expression}")
 
 
@@ -267,13 +269,13 @@ def _is_loaded_by_bits(load: Load) -> bool:
 
 def _is_call(text: str) -> bool:
     """Whether `text` is one call or one parenthesis, so that it needs no parentheses around it."""
-    if not re.match(r"[A-Za-z_0-9]*\(", text):
+    if not text.endswith(")") or not _CALL.match(text):
         return False
     depth = 0
-    for position, character in enumerate(text):
-        depth += (character == "(") - (character == ")")
-        if depth == 0 and character == ")":
-            return position == len(text) - 1
+    for parenthesis in _PARENTHESES.finditer(text):
+        depth += 1 if parenthesis[0] == "(" else -1
+        if depth == 0:
+            return parenthesis.end() == len(text)
     return False
 
 
