@@ -2,7 +2,8 @@
 
 Two comparisons, both with the float64 interpreter on the program as it was written, before any rewriting: the results
 and gradients of the device with those of the interpreter, and the interpreter's gradients with finite differences of
-its own results, in one random direction for each input.
+its own results, in one random direction for each input. What `stop_gradient` gives is held while an input moves: that
+is the function whose gradient the program asks for.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ from typing import Annotated
 import numpy as np
 import typer
 
+from lossc.compiler.functions import with_operands, without_dead
 from lossc.compiler.gradient import request_module_gradients
 from lossc.compiler.pipeline import run_passes
 from lossc.differences import differs, relative_difference
 from lossc.ir.diagnostics import LirError
-from lossc.ir.function import Function, Module
+from lossc.ir.function import Function, Module, Value
 from lossc.ir.interp import interpret
 from lossc.ir.types import dim_names, is_float
 
@@ -100,21 +102,36 @@ def compare(
     # Nothing but what the interpreter needs: no rewriting, no simplification.
     reference = run_passes(module, ("inline", "expand", "autodiff", "inline", "expand")).entry
     expected = dict(zip(reference.names_of_outputs, interpret(reference, arrays, sizes)))
+    moved, around = held(reference, position, arrays, sizes)
     findings = []
     for value, (name, result) in zip(reference.outputs, results.items()):
         error = relative_difference(result, expected[name])
         slope = None
         if name.startswith("grad_") and name.removeprefix("grad_") in wanted:
-            slope = slope_error(reference, position, name.removeprefix("grad_"), expected[name], arrays, sizes)
+            slope = slope_error(moved, name.removeprefix("grad_"), expected[name], around, sizes)
         fine = not differs(value.type.dtype, error) and (slope is None or slope <= DIFFERENCE_TOLERANCE)
         findings.append(Finding(name, str(value.type), error, slope, fine))
     return findings
 
 
+def held(function: Function, position: int, arrays: Arrays, sizes: Mapping[str, int]) -> tuple[Function, Arrays]:
+    """The function of the one result, with an input for what each `stop_gradient` gives; and all its inputs."""
+    stopped = [op.result for op in function.ops if op.name == "stop_gradient"]
+    values = interpret(function.with_(outputs=tuple(stopped), output_names=()), arrays, sizes)
+    # No name of the language has a space.
+    inputs = {value: Value(f"stopped {index}", value.type) for index, value in enumerate(stopped)}
+    ops = (with_operands(op, tuple(inputs.get(operand, operand) for operand in op.operands)) for op in function.ops)
+    output = function.outputs[position]
+    moved = function.with_(inputs=(*function.inputs, *inputs.values()), ops=tuple(ops),
+                           outputs=(inputs.get(output, output),), output_names=())  # fmt: skip
+    return without_dead(moved), {**arrays, **{inputs[value].name: array for value, array in zip(stopped, values)}}
+
+
 def slope_error(
-    function: Function, position: int, name: str, gradient: np.ndarray, arrays: Arrays, sizes: Mapping[str, int]
+    function: Function, name: str, gradient: np.ndarray, arrays: Arrays, sizes: Mapping[str, int]
 ) -> float | None:
-    """How far the derivative along a random direction is from the central difference, over the gradient's length.
+    """How far the derivative of the one result along a random direction is from the central difference, over the
+    gradient's length.
 
     None where a step in that direction leaves what the program allows, such as a probability above 1, or what numbers
     can hold.
@@ -124,7 +141,7 @@ def slope_error(
     step = STEP * max(1.0, float(np.abs(base).max(initial=0.0)))
     try:
         ahead, behind = (
-            float(np.sum(interpret(function, {**arrays, name: base + sign * step * direction}, sizes)[position]))
+            float(np.sum(interpret(function, {**arrays, name: base + sign * step * direction}, sizes)[0]))
             for sign in (1, -1)
         )
     except LirError:

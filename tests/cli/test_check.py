@@ -66,6 +66,28 @@ def test_a_wrong_gradient_is_found(lossc: Command, folder: Path) -> None:
     assert lossc("check", "right.lir").status == 0
 
 
+STOPPED = """\
+func @f(%x: f32[B], %w: f32[B]) -> (f32[]) {
+  %fixed = stop_gradient %x
+  %product = mul %fixed, %x
+  %again = stop_gradient %product
+  %weighed = mul %w, %again
+  %both = add %product, %weighed
+  %sum = reduce_sum %both {axes = [0]}
+  return %sum
+}
+"""
+
+
+def test_what_lets_no_gradient_through_is_held_while_an_input_moves(lossc: Command, folder: Path) -> None:
+    (folder / "stopped.lir").write_text(STOPPED)
+    done = lossc("check", "stopped.lir", "--json")
+    assert done.status == 0, done.out
+    _, by_x, by_w = json.loads(done.out)["results"]
+    assert by_x["difference"] < 1e-7
+    assert by_w["difference"] < 1e-7
+
+
 def test_a_wrong_kernel_is_found(lossc: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     from lossc.compiler import Compiled
 
