@@ -270,9 +270,11 @@ REFUSED: tuple[tuple[str, Any, type[Exception], str], ...] = (
         NotImplementedError,
         r"input must be floats, found i64\[6\]\n.*target is f32\[6, 5\]: are the two swapped\?",
     ),
+    ("ragged", lambda: F.mse_loss([[1.0], [1.0, 2.0]], LOGITS), ValueError, "input is a list that is no array"),
+    ("word", lambda: F.mse_loss(LOGITS, LOGITS, "sum"), RuntimeError, r"by name: reduction='sum'"),  # pyright: ignore
     ("margin", lambda: F.triplet_margin_loss(LOGITS, LOGITS, LOGITS, margin=0), ValueError, "margin"),
     ("axis", lambda: F.softmax(LOGITS, 2), IndexError, "dim 2"),
-    ("ctc", lambda: F.ctc_loss(LOGITS, LABELS, 1, 1), RuntimeError, "no CTC loss yet"),
+    ("ctc", lambda: F.ctc_loss(LOGITS, LABELS, 1, 1), RuntimeError, r"no CTC loss yet\n.*\n.*under CTC"),
 )
 
 
@@ -280,6 +282,12 @@ REFUSED: tuple[tuple[str, Any, type[Exception], str], ...] = (
 def test_what_torch_refuses_is_refused(call: Any, kind: type[Exception], message: str) -> None:
     with pytest.raises(kind, match=message):
         call()
+
+
+def test_the_argument_to_differentiate_by_may_be_a_number_of_numpy() -> None:
+    _, gradient = F.value_and_grad(F.mse_loss, np.int64(1))(LOGITS, LOGITS * 2)  # pyright: ignore[reportArgumentType]
+    _, expected = F.value_and_grad(F.mse_loss, 1)(LOGITS, LOGITS * 2)
+    np.testing.assert_array_equal(gradient, expected)
 
 
 def test_a_failed_check_has_its_place_in_the_array_as_it_was_given() -> None:

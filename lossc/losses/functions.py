@@ -95,4 +95,5 @@ def triplets_by_distance(losses: Mapping[str, Loss], minimum: Loss) -> Loss:
 
 def ctc_loss(*arguments: Any, **keywords: Any) -> Any:
     """Not there yet: lossc has no CTC loss. Raises Unsupported."""
-    raise Unsupported("lossc has no CTC loss yet", "torch.nn.functional.ctc_loss computes it")
+    raise Unsupported("lossc has no CTC loss yet", "torch.nn.functional.ctc_loss computes it",
+                      "what is missing for it: docs/migration.md, under CTC")  # fmt: skip
