@@ -49,6 +49,10 @@ def one_or_several(items: Sequence[Any]) -> Sequence[Any]:
 
 def shape_of(type_: Type, sizes: Sequence[DimLike]) -> Shape:
     """The shape that is meant for the elements of `type_`: -1 stands for the size that the others leave."""
+    word = next((size for size in sizes if isinstance(size, str)), None)
+    if word is not None:
+        raise LirError(f"a size with a name is that of an axis, found {word!r}", "x.shape[0] is the first of x",
+                       code="LIR0034")  # fmt: skip
     if -1 not in sizes:
         return tuple(sizes)
     others = [size for size in sizes if size != -1]
@@ -87,8 +91,8 @@ def words_of_reduction(name: str, axis: Any, keepdims: bool, words: dict[str, An
     axis, keepdims = words.pop("axis", axis), words.pop("keepdims", keepdims)
     refuse_words(name, words, "axis and keepdims")
     is_value = isinstance(getattr(axis, "type", None), Type)
-    if is_value or not (axis is None or isinstance(axis, (int, np.integer, Iterable))):
-        raise LirError(f"`{name}` is over axes, found {type(axis).__name__}", "the larger of two values is "
-                       "x.maximum(y), the smaller x.minimum(y)")  # fmt: skip
+    if is_value or isinstance(axis, str) or not (axis is None or isinstance(axis, (int, np.integer, Iterable))):
+        of_two = ("the larger of two values is x.maximum(y), the smaller x.minimum(y)",) if is_value else ()
+        raise LirError(f"`{name}` is over axes, which are whole numbers, found {type(axis).__name__}", *of_two)
     axes = axis if axis is None else [int(a) for a in ([axis] if isinstance(axis, (int, np.integer)) else axis)]
     return axes, keepdims

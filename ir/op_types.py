@@ -35,9 +35,10 @@ def _same_dtype(types: tuple[Type, ...]) -> str:
     first = types[0]
     for other in types[1:]:
         if other.dtype != first.dtype:
+            wide = max(first.dtype, other.dtype, key=lambda dtype: (is_float(dtype), numpy_dtype(dtype).itemsize))
             raise _fail(
                 f"operands have different element types: {first} and {other}",
-                f'convert one of them: cast %x {{dtype = {first.dtype}}}, in Python x.cast("{first.dtype}")',
+                f'convert one of them: cast %x {{dtype = {wide}}}, in Python x.cast("{wide}")',
                 code="LIR0031",
             )
     return first.dtype
@@ -50,7 +51,9 @@ def _want(types: tuple[Type, ...], accepted: str) -> None:
     tests = {"float": is_float, "number": lambda d: d != "bool", "bool": lambda d: d == "bool", "integer": is_integer}
     for type_ in types:
         if not tests[accepted](type_.dtype):
-            raise _fail(f"expected {_A[accepted]} operand, found {type_}", code="LIR0031")
+            way = 'convert it: cast %x {dtype = f32}, in Python x.cast("f32")'
+            notes = (way,) if accepted in ("float", "number") else ()
+            raise _fail(f"expected {_A[accepted]} operand, found {type_}", *notes, code="LIR0031")
 
 
 def pointwise(accepted: str, result: str | None = None):
@@ -111,7 +114,8 @@ def constant(types: tuple[Type, ...], attributes: Attributes) -> tuple[Type, ...
     if is_integer(dtype) or dtype == "bool":
         low, high = (0, 1) if dtype == "bool" else (np.iinfo(numpy_dtype(dtype)).min, np.iinfo(numpy_dtype(dtype)).max)
         if not (float(value).is_integer() and low <= value <= high):
-            raise _fail(f"constant {value} does not fit {dtype}", code="LIR0035")
+            way = 'a number has the element type of what it stands beside: in Python x.cast("f32") for floats'
+            raise _fail(f"constant {value} does not fit {dtype}", way, code="LIR0035")
     return (Type(dtype, tuple(attributes["shape"])),)
 
 

@@ -30,7 +30,7 @@ from .function import Value
 from .indexing import part_of
 from .other_functions import function_of_values, refuse, torch_function_of_values, ufunc_of_values
 from .other_words import NO_ELEMENTS, renamed_keywords
-from .types import DTYPES, Dim, DimLike, Shape, Type, dtype_of, is_float, is_short
+from .types import DTYPES, Dim, DimLike, Shape, Type, dtype_of, is_float, is_integer, is_short
 
 
 class Tensor:
@@ -139,10 +139,17 @@ class Tensor:
         return self.binary("mul", other, True)
 
     def __truediv__(self, other: Any) -> Tensor:
-        return self.binary("div", other)
+        return self._divided(other, False)
 
     def __rtruediv__(self, other: Any) -> Tensor:
-        return self.binary("div", other, True)
+        return self._divided(other, True)
+
+    def _divided(self, other: Any, swapped: bool) -> Tensor:
+        if is_integer(self.dtype):
+            raise LirError(f"`/` of whole numbers, {self.type}, is a float in NumPy and torch, and in LIR a whole one",
+                           'x.cast("f32") / y is the float, x.div(y) the whole number, rounded towards zero',
+                           code="LIR0031")  # fmt: skip
+        return self.binary("div", other, swapped)
 
     def __lt__(self, other: Any) -> Tensor:
         return self.binary("lt", other)
@@ -194,6 +201,22 @@ class Tensor:
                 result = result * self
             return result
         return self.binary("pow", exponent)
+
+    def __len__(self) -> int:
+        """The first size. Raises LirError where that is known at run time."""
+        if not self.shape or not isinstance(self.shape[0], int):
+            raise LirError(f"{self!r} has no number of rows while a graph is built",
+                           "x.size(0) is the first size as a value, x.shape[0] what it is called")  # fmt: skip
+        return self.shape[0]
+
+    def __float__(self) -> float:
+        raise LirError(f"%{self.value.name} is no number while a graph is built",
+                       "functions of values are methods: x.exp() in place of math.exp(x)", NO_ELEMENTS)  # fmt: skip
+
+    __int__ = __float__
+
+    def __setitem__(self, items: Any, value: Any) -> None:
+        raise LirError(f"%{self.value.name} never changes", "condition.select(a, b) is a where it holds, b elsewhere")
 
     def __bool__(self) -> bool:
         raise LirError(f"%{self.value.name} has no truth value while a graph is built", "use `.select(a, b)`")
@@ -288,7 +311,8 @@ class Tensor:
         chosen = [pattern._lift(side).broadcast_to(shape).value for side in (a, b)]
         return self._wrap(self.builder.emit("select", self.broadcast_to(shape).value, *chosen))
 
-    def broadcast_to(self, shape: Shape) -> Tensor:
+    def broadcast_to(self, shape: Shape | int) -> Tensor:
+        shape = (shape,) if isinstance(shape, int) else tuple(shape)
         return self._wrap(self.builder.broadcast_to(self.value, shape))
 
     def insert_axis(self, axis: int, size: DimLike) -> Tensor:
@@ -410,6 +434,8 @@ class Tensor:
         return self
 
     def mean(self, axis: Axes = None, keepdims: bool = False, **words: Any) -> Tensor:
+        if not is_float(self.dtype):
+            raise LirError(f"a mean is of floats, found {self.type}", 'x.cast("f32").mean()', code="LIR0031")
         axes, keepdims = words_of_reduction("mean", axis, keepdims, words)
         return self._reduced("reduce_sum", axes, keepdims) / self.count(axes)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import pickle
 from collections.abc import Callable
 from typing import Any
@@ -30,6 +31,7 @@ OTHER = np.arange(24, dtype="f4").reshape(4, 6)
 # A method on values, and on arrays.
 SAME: dict[str, Callable[[Any], Any]] = {
     "max": lambda x: x.max(), "max_of_rows": lambda x: x.max(1), "min": lambda x: x.min(axis=0),
+    "len": lambda x: x.sum() / len(x),
     "first_of_maxima": lambda x: x.max(axis=1)[0] - np.min(x, 1)[1], "some_of_maxima": lambda x: x.max(1)[0:2],
     "clip": lambda x: x.clip(0, 1), "np.clip": lambda x: np.clip(x, -0.5, 0.5), "np.sum": lambda x: np.sum(x),
     "np.mean": lambda x: np.mean(x, axis=1), "np.max": lambda x: np.max(x), "T": lambda x: x.T,
@@ -96,6 +98,17 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], type[Exception], str]] = {
     "indices_by_position": (lambda x: x.min(-1, keepdim=True)[1], lossc.LirError, r"write \(-x\)\.argmax\(-1\)"),
     "max_unpacked": (lambda x: dict(zip("vi", x.max(1))), TypeError, r"x\.amax\(1\) are torch's values"),
     "max_values": (lambda x: x.max(1).values, AttributeError, r"x\.amax\(axis\)"),
+    "halves of whole numbers": (lambda x: x.cast("i32") / 2, lossc.LirError, r'x\.cast\("f32"\) / y is the float'),
+    "mean of whole numbers": (lambda x: x.cast("i32").mean(), lossc.LirError, r'x\.cast\("f32"\)\.mean\(\)'),
+    "mean of truths": (lambda x: (x > 0).mean(), lossc.LirError, r"a mean is of floats, found bool\[6, 4\]"),
+    "sum of truths": (lambda x: (x > 0).sum(), lossc.LirError, r'in Python x\.cast\("f32"\)'),
+    "truths times floats": (lambda x: (x > 0) * x, lossc.LirError, r'in Python x\.cast\("f32"\)$'),
+    "half beside whole numbers": (lambda x: x.cast("i32") + 0.5, lossc.LirError, r'in Python x\.cast\("f32"\)'),
+    "axis by name": (lambda x: x.sum("a"), lossc.LirError, "axes, which are whole numbers, found str"),
+    "size by name": (lambda x: x.reshape("B", 4), lossc.LirError, r"x\.shape\[0\] is the first of x"),
+    "math.exp": (lambda x: math.exp(x.mean()), lossc.LirError, r"x\.exp\(\) in place of math\.exp\(x\)"),
+    "assigned": (lambda x: x.__setitem__(0, 1), lossc.LirError, r"never changes\n.*condition\.select\(a, b\)"),
+    "a word for an operand": (lambda x: x.mse_loss(x, "sum"), lossc.LirError, "by name: reduction"),
     "rows": (lambda x: list(x), TypeError, r"x\[0\], x\[1\], \.\.\. are its rows"),
     "array_in_a_loss": (lambda x: x.cross_entropy_loss(x, weight=OTHER), lossc.LirError, r"g\.buffer"),
     "transpose_of_torch": (lambda x: x.transpose(0, 1), lossc.LirError, "swaps the axes in torch"),
@@ -196,7 +209,7 @@ CALLS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
                 r"input\.cross_entropy_loss\(target\)"),
     "own": (lambda: F.function(lambda x: F.function(lambda y: y.sum())(x))(X), TypeError, r"g\.call"),
     "a file": (lambda: F.function("loss.lir"), lossc.LirError, r"lossc\.load\('loss\.lir'\)"),
-    "element types": (lambda: F.function(lambda x, y: x * y)(X, X.astype("f8")), lossc.LirError, r'x\.cast\("f32"\)'),
+    "element types": (lambda: F.function(lambda x, y: x * y)(X, X.astype("f8")), lossc.LirError, r'x\.cast\("f64"\)'),
     "integers": (lambda: F.mse_loss([1, 2], [1, 3]), lossc.LirError, "convert one to floats"),
     "bools": (lambda: F.cross_entropy(X, X > 0), lossc.LirError, "is it one-hot"),
     "bce_loss": (lambda: F.bce_loss, AttributeError, "did you mean `binary_cross_entropy`"),
