@@ -30,6 +30,8 @@ def element_type(dtype: Any) -> str:
     """The LIR element type that `dtype` means: `"f32"`, `"float32"`, `np.float32`, ... Raises LirError."""
     if isinstance(dtype, str) and dtype in DTYPES:
         return dtype
+    if type(dtype).__module__ == "torch":
+        dtype = str(dtype).removeprefix("torch.")
     try:
         found = dtype_of(np.dtype(dtype))
     except TypeError:
@@ -82,7 +84,12 @@ def unmasked(what: str, value: Any) -> np.ndarray:
     if is_device_array(value):
         return _from_device(what, value)
     readable = any(hasattr(value, name) for name in ("__array_interface__", "__array__", "__dlpack__"))
-    return np.asarray(value) if isinstance(value, np.ndarray) or not readable else _foreign(what, value, what)
+    if readable and not isinstance(value, np.ndarray):
+        return _foreign(what, value, what)
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise LirError(f"{what} is a list that is no array: {error}") from None
 
 
 def is_device_array(value: Any) -> bool:
@@ -172,5 +179,8 @@ def empty(shape: int | tuple[int, ...] | list[int], dtype: Any = "f32") -> np.nd
     """
     from lossc.runtime.memory import POOL
 
-    sizes = (shape,) if isinstance(shape, int) else tuple(shape)
+    sizes = tuple(shape) if isinstance(shape, (list, tuple)) else (shape,)
+    wrong = [size for size in sizes if not isinstance(size, (int, np.integer)) or size < 0]
+    if wrong:
+        raise LirError(f"a shape is whole numbers from 0, found {wrong[0]!r}")
     return POOL.empty(sizes, to_dtype(element_type(dtype)))

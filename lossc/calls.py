@@ -108,8 +108,9 @@ def bind_arguments(
         declared += [f"{rest}{number}" for number in range(max(0, len(arguments) - len(declared)))]
     names = [operand.rstrip("?") for operand in declared]
     if len(arguments) > len(names):
+        ways = ("attributes are given by name: " + ", ".join(definition.attributes),) if definition.attributes else ()
         raise LirError(f"`{name}` takes the operands ({', '.join(definition.operands)}), found {len(arguments)}",
-                       "attributes are given by name: " + ", ".join(definition.attributes), code="LIR0025")  # fmt: skip
+                       *ways, code="LIR0025")  # fmt: skip
     values, attributes = dict(zip(names, arguments)), {}
     for key, value in keywords.items():
         if key in names:
@@ -145,9 +146,12 @@ def as_operand(builder: Builder, operation: str, name: str, value: Any, like: Te
     if isinstance(value, (bool, int, float)):
         dtype = "f32" if like is None else like.dtype
         return Tensor(builder.constant(value, dtype), builder)
+    way = "bring arrays in with g.input(...) or g.buffer(...), or as arguments"
+    if isinstance(value, str):
+        known = [name for name in definition_of(operation).attributes if name != "operands"]
+        way = f"attributes are given by name: {', '.join(known)}"
     raise LirError(f"operand `{name}` of `{operation}` must be a value of the graph or a number, found "
-                   f"{type(value).__module__}.{type(value).__qualname__}",
-                   "bring arrays in with g.input(...) or g.buffer(...), or as arguments")  # fmt: skip
+                   f"{type(value).__module__}.{type(value).__qualname__}".replace("builtins.", ""), way)  # fmt: skip
 
 
 def _append(

@@ -214,7 +214,7 @@ def value_and_grad(function: Loss, argnums: int | Sequence[int] = 0) -> Callable
         value, *found = plan.run(plan.program.with_gradient(places), arrays)
         if len(wanted) == 1:
             gradient = found[0] if plan.views[places[0]] is None else found[0].reshape(arrays[places[0]].shape)
-            return value, gradient if isinstance(argnums, int) else (gradient,)
+            return value, gradient if isinstance(argnums, (int, np.integer)) else (gradient,)
         gradients = {plan.names[p]: found[i].reshape(arrays[p].shape) for i, p in enumerate(places)}
         return value, tuple(gradients[name] for name in wanted)
 

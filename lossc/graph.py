@@ -8,7 +8,7 @@ what it returns is a `Tensor`, a value with NumPy's operators.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from os import PathLike
+from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -233,7 +233,7 @@ class Graph:
     def save(self, path: str | PathLike[str]) -> None:
         """Write the LIR text to a file. Parameters are saved by `graph.parameters.save`."""
         try:
-            with open(path, "w", encoding="utf-8") as file:
+            with open(fspath(path), "w", encoding="utf-8") as file:
                 file.write(self.to_lir())
         except OSError as error:
             raise cannot_write(path, error) from None
@@ -334,6 +334,9 @@ class Graph:
                 raise LirError(f"there is no function @{function}", *did_you_mean(function, self._functions),
                                code="LIR0040")  # fmt: skip
             return self._functions[function]
+        if not isinstance(function, (Graph, Function)):
+            raise LirError(f"a graph calls a function by name, another graph or a Function, found "
+                           f"{type(function).__name__}", code="LIR0040")  # fmt: skip
         module = function.to_module() if isinstance(function, Graph) else Module({function.name: function})
         for new in module.functions.values():
             known = self._functions.setdefault(new.name, new)
@@ -347,7 +350,7 @@ class Graph:
             for name in outputs:
                 check_name(name)
             return {name: self._own(tensor) for name, tensor in outputs.items()}
-        items = [outputs] if isinstance(outputs, (Tensor, str)) else list(outputs)
+        items = list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
         if not items:
             raise LirError("a function needs at least one output")
         values = [self._own(self._find(item)) for item in items]

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lossc.arrays import element_type
+from lossc.arrays import element_type, unmasked
 from lossc.ir.composites import COMPOSITES
 from lossc.ir.diagnostics import LirError
 from lossc.ir.function import Op, Value
@@ -30,7 +30,7 @@ def declared_type(name: str, value: Any, is_filled: bool, dtype: Any) -> tuple[T
         raise LirError(f"parameter `{name}`: init fills a shape, found an array or list of values",
                        "a shape is a tuple of sizes, (10, 128)")  # fmt: skip
     else:
-        array = np.asarray(value)
+        array = np.asarray(unmasked(f"parameter `{name}`", value))
         given = dtype_of(array.dtype) if dtype is None else element_type(dtype)
         # NumPy makes Python's numbers f64 or i64 where nothing was said.
         unsaid = dtype is None and (given in (None, "f64") or not isinstance(value, (np.ndarray, np.generic)))

@@ -59,5 +59,8 @@ def draw(rule: str | float | Initializer, seed: int, name: str, shape: tuple[int
         rule = INITIALIZERS[rule]
     elif isinstance(rule, (int, float)):
         rule = uniform(float(rule))
+    elif not callable(rule):
+        raise LirError(f"parameter `{name}`: init is a name, a bound or a function, found {type(rule).__name__}",
+                       "an array of first values stands in place of the shape: g.param(name, array)")  # fmt: skip
     generator = np.random.default_rng([seed, zlib.crc32(name.encode())])
     return np.asarray(rule(generator, shape), np.float64)

@@ -22,7 +22,9 @@ _FACTOR = re.compile(r"([0-9]+|[A-Za-z_][A-Za-z0-9_]*)\Z")
 
 
 def check_name(name: Any) -> None:
-    if not isinstance(name, str) or not _NAME.match(name) or len(name) > LONGEST_NAME:
+    if not isinstance(name, str):
+        raise LirError(f"{type(name).__name__} is not a name: names are strings", code="LIR0048")
+    if not _NAME.match(name) or len(name) > LONGEST_NAME:
         raise LirError(f"{name!r} is not a name",
                        "names consist of letters, digits, `_` and `.`, and begin with a letter or `_`",
                        code="LIR0048")  # fmt: skip

@@ -60,7 +60,7 @@ class Asked:
     def in_words(self) -> list[str]:
         """All of it that the program depends on."""
         chosen = [f"{name} {decision.candidate}" for name, decision in sorted(self.decisions.items())]
-        return [_text(self.module), repr(self.info), self.strategy or "", *chosen]
+        return [_text(self.module), repr(self.info), str(self.strategy or ""), *chosen]
 
 
 class Stored(NamedTuple):

@@ -105,6 +105,7 @@ def test_a_parameter_is_f32_unless_said_otherwise(value: object, dtype: str | No
     [
         ((np.ones(2, np.int32),), "parameters are floats"),
         ((np.ones((2, 2)), "zeros"), "init fills a shape"),
+        (((2, 2), np.ones((2, 2))), r"found ndarray\n.*g\.param\(name, array\)"),
         (((2, 3), "zeroes"), "did you mean `zeros`"),
         ((["a"],), "found an array of|no array|unknown"),
     ],
@@ -277,3 +278,13 @@ def test_what_is_probably_not_meant_is_warned_about() -> None:
         with pytest.warns(lossc.LossWarning, match="takes logits") as caught:
             g.compile(grad=grad)
         assert [Path(warning.filename) for warning in caught] == [Path(__file__)]
+
+
+def test_what_is_no_value_name_or_function_is_refused() -> None:
+    g = lossc.Graph()
+    x = g.input("x", (2,))
+    for call in (lambda: g.compile(outputs=3), lambda: g.call(None, x), lambda: g.compile([x.sum()], strategy=3)):  # type: ignore[arg-type]
+        with pytest.raises(lossc.LirError):
+            call()
+    with pytest.raises(lossc.LirError, match=r"Tensor\(%y: f32\[B\]\) has no number of rows while a graph is built"):
+        len(g.input("y", (None,)))

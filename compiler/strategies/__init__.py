@@ -14,8 +14,6 @@ elements of elementwise operands at that place before, and nobody reads those el
 `SUMS_ACROSS = ("cpu",)` says: on devices of these kinds it can do sums across the rows (`Schedule.across`), as
 `fusion/across.py` lets them be.
 
-`MARGINS = True` says: it stores rows within longer ones, and what is beside them (`Schedule.margins`).
-
 Adding a file adds a strategy: it is found by its name, joins the choice, the tuner's candidates and the agreement
 tests. One that reads figures of its own by `fused.setting(name, figure)` may say which others are worth measuring:
 
@@ -62,8 +60,6 @@ def _refusal(strategy: ModuleType, fused: Fused, device: DeviceInfo) -> str | No
         return "it has a matrix product" if multiplies else "it has no matrix product"
     if fused.schedule.across and device.kind not in getattr(strategy, "SUMS_ACROSS", ()):
         return "it sums across rows"
-    if fused.schedule.margins and not getattr(strategy, "MARGINS", False):
-        return "rows are stored with margins"
     return strategy.applies(fused, device)
 
 
@@ -80,7 +76,7 @@ def choose(fused: Fused, device: DeviceInfo, forced: str | None = None) -> tuple
     """
     known = strategies()
     if forced is not None and forced not in known:
-        raise LirError(f"no strategy `{forced}`", *did_you_mean(forced, known), f"there are {', '.join(known)}")
+        raise LirError(f"no strategy `{forced}`", *did_you_mean(str(forced), known), f"there are {', '.join(known)}")
     found, refused = costs(fused, device)
     if not found:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in refused.items())

@@ -22,9 +22,11 @@ from lossc.losses.programs import LossProgram
 
 def named_by(argnums: int | Sequence[int], function: str, known: Sequence[str]) -> tuple[str, ...]:
     """The arguments of a function that `argnums` counts. Raises LirError."""
-    positions = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+    one = isinstance(argnums, (int, np.integer, str))
+    positions = (argnums,) if one else tuple(argnums)  # type: ignore[arg-type]
     for position in positions:
-        if isinstance(position, bool) or not isinstance(position, int) or not 0 <= position < len(known):
+        whole = isinstance(position, (int, np.integer)) and not isinstance(position, bool)
+        if not whole or not 0 <= position < len(known):
             raise LirError(f"argnums counts the arguments of {function} from 0 to {len(known) - 1}, found {position!r}")
     if not positions:
         raise LirError("argnums names no argument")
@@ -70,7 +72,8 @@ class OwnFunction:
             places = tuple(sorted({names.index(name) for name in wanted}))
             value, *found = self._run(program.with_gradient(places), program, arrays)
             gradients = dict(zip((names[place] for place in places), found))
-            return value, gradients[wanted[0]] if isinstance(argnums, int) else tuple(gradients[n] for n in wanted)
+            one = isinstance(argnums, (int, np.integer))
+            return value, gradients[wanted[0]] if one else tuple(gradients[name] for name in wanted)
 
         value_and_gradient.__name__ = f"value_and_grad_of_{self.__name__}"
         value_and_gradient.__doc__ = f"The value of {self.__name__} and its gradient by {', '.join(wanted)}."

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from lossc.errors import OutOfRange, RefusedCall, RefusedKind, RefusedValue
+from lossc.errors import OutOfRange, RefusedArgument, RefusedCall, RefusedKind, RefusedValue
 from lossc.ir.attributes import complete_attributes
 from lossc.ir.composites import COMPOSITES, definition_of
 from lossc.ir.diagnostics import CheckFailed, FailedCheck, LirError
@@ -265,6 +265,10 @@ def _at_its_place(failure: FailedCheck, arrays: Mapping[str, tuple[shapes.Sizes,
 
 def _reduction(reduction: Any, retired: Sequence[Any], accepted: Sequence[str]) -> str:
     """The reduction that is meant: torch's retired arguments count before `reduction`. Raises LirError."""
+    word = next((value for value in retired if isinstance(value, str)), None)
+    if word is not None:
+        raise RefusedArgument(f"size_average and reduce are truth values, found {word!r}",
+                              f"the reduction is given by name: reduction={word!r}")  # fmt: skip
     if any(value is not None for value in retired):
         averages, reduces = (value is None or bool(value) for value in retired)
         meant = "none" if not reduces else "mean" if averages else "sum"
