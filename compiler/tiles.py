@@ -3,10 +3,10 @@
     sums[i, j] = sum over k of left(i, k) * right(k, j), for a tile of rows and a panel of columns
 
 In: a fused product and its `Tiling`. Out: statements. The right operand's columns are packed panel by panel into
-private memory, packed[panel][k][lane], so that the inner loop reads it in order whichever way it was stored; where
-hardly anything reads it twice it stays where it lies, and the last panel moves to the left. The left operand is read
-where it lies, an element for each row of the tile, or from a copy where its rows would displace each other in the
-caches.
+private memory, packed[panel][k][lane], so that the inner loop reads it in order whichever way it was stored: by the
+first tile on its way, where its rows are in order, else before that. Where hardly anything reads it twice it stays
+where it lies, and the last panel moves to the left. The left operand is read where it lies, an element for each row of
+the tile, or from a copy where its rows would displace each other in the caches.
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ from .tiling import tiling_of
 
 PACKED, STAGED, SUMS = "matmul.packed", "matmul.staged", "matmul.sums"
 LINES_AHEAD = 4
+ROWS_AHEAD = 64
+"""Steps of the inner size that what is packed on its way is fetched ahead: its rows are pages apart."""
 STAGED_PADDING = 16
 """Elements between the staged rows of the left operand, so that they do not displace each other."""
 
@@ -62,19 +64,22 @@ class Tiles(Product):
 
     # --- the right operand ---
 
+    @property
+    def packs_on_its_way(self) -> bool:
+        """Whether a work-item's first tile reads the right operand where it lies and packs it: its rows are in order,
+        and panels have whole vectors."""
+        tiling, columns = self.tiling, self.column_dim
+        return tiling.packs and not self.right_turned and isinstance(columns, int) and columns % tiling.lanes == 0
+
     def pack(self, scope: Scope, panel: Expr, column: Expr, first: Expr, depth: Expr) -> None:
         """packed[panel][k][lane] = right(first + k, column + lane) for k < depth, anything past the last column."""
         base = mul(panel, integer(self.tiling.depth * self.tiling.panel))
         if self.right_turned:
             self._pack_turned(scope, base, column, first, depth)
             return
-        full = scope.inner()
-        self._pack_rows(full, base, column, first, depth)
-        if self._has_full_panels:
-            scope.statements += full.statements
-            return
         end = add(column, integer(self.tiling.panel))
-        ragged = scope.inner()
+        full, ragged = scope.inner(), scope.inner()
+        self._pack_rows(full, base, column, first, depth)
         self._pack_short_rows(ragged, base, column, first, depth)
         scope.statements.append(If(Apply("le", (end, self.columns), "bool"), tuple(full.statements)))
         scope.statements.append(If(Apply("gt", (end, self.columns), "bool"), tuple(ragged.statements)))
@@ -186,51 +191,63 @@ class Tiles(Product):
     # --- a tile ---
 
     def multiply(
-        self, scope: Scope, top: Expr, staged: Expr, panel: Expr, column: Expr, first: Expr, depth: Expr, sums: Expr
+        self, scope: Scope, top: Expr, staged: Expr, earlier: Expr, panel: Expr, column: Expr, first: Expr,
+        depth: Expr, sums: Expr,
     ) -> None:  # fmt: skip
         """sums[i][j] at `sums` += the products of `depth` steps from `first` on; = in the first turn. The tile has the
-        number `staged` among those that are staged, the panel `panel` among those that are packed."""
+        number `staged` among those that are staged, the panel `panel` among those that are packed; `earlier` tiles of
+        the work-item came before."""
         columns = self.column_dim
         narrow = columns % self.tiling.panel if self.tiling.packs and isinstance(columns, int) else 0
         if not 0 < narrow <= self.tiling.lanes < self.tiling.panel:
-            self._multiply(scope, top, staged, panel, column, first, depth, sums, self.tiling.vectors)
+            self._multiply(scope, top, staged, earlier, panel, column, first, depth, sums, self.tiling.vectors)
             return
         # The last panel has one vector of columns.
         for comparison, vectors in (("gt", self.tiling.vectors), ("le", 1)):
             inner = scope.inner()
-            self._multiply(inner, top, staged, panel, column, first, depth, sums, vectors)
+            self._multiply(inner, top, staged, earlier, panel, column, first, depth, sums, vectors)
             there = Apply(comparison, (sub(self.columns, column), integer(self.tiling.lanes)), "bool")
             scope.statements.append(If(there, tuple(inner.statements)))
 
     def _multiply(
-        self, scope: Scope, top: Expr, staged: Expr, panel: Expr, column: Expr, first: Expr, depth: Expr, sums: Expr,
-        vectors: int,
+        self, scope: Scope, top: Expr, staged: Expr, earlier: Expr, panel: Expr, column: Expr, first: Expr,
+        depth: Expr, sums: Expr, vectors: int,
     ) -> None:  # fmt: skip
         tiling, emitter = self.tiling, self.emitter
         lanes, base = tiling.lanes, mul(panel, integer(tiling.depth * tiling.panel))
         tile = sums_from_zero(emitter, scope, self.dtype, tiling.rows, vectors, lanes)
         places = [(var, add(sums, integer(r * tiling.sum_pitch + v * lanes)))
                   for r, line in enumerate(tile) for v, var in enumerate(line)]  # fmt: skip
-        k = emitter.fresh("k", "i64")
         number = staged
         if tiling.staged:
             staged = emitter.let(scope, "staged_at", mul(staged, integer(self.staged_tile)))
-        inner = scope.inner()
-        packed: list[Var] = []
-        for v in range(vectors):
-            var = emitter.fresh("right", self.dtype, lanes)
-            at = add(add(base, mul(k, integer(tiling.panel))), integer(v * lanes))
-            there = self.right_at(add(first, k), add(column, integer(v * lanes)), lanes)
-            inner.statements.append(Let(var, Load(PACKED, at, self.dtype, lanes) if tiling.packs else there))
-            if tiling.streams:
-                next_turn = self.right_at(add(add(first, k), integer(tiling.depth)), add(column, integer(v * lanes)))
-                inner.statements.append(Prefetch(next_turn.buffer, next_turn.index))
-            packed.append(var)
-        if tiling.staged:
-            inner.statements += self._fetched_ahead(scope, top, number, panel, first, depth, k)
-        for line, load in zip(tile, self._factors(inner, top, staged, first, k)):
-            inner.statements += products_added(line, emitter.let(inner, "left", load), packed)
-        scope.statements.append(For(k, integer(0), depth, integer(1), tuple(inner.statements)))
+
+        def steps(reads_packed: bool, packs: bool) -> For:
+            k, inner = emitter.fresh("k", "i64"), scope.inner()
+            right: list[Var] = []
+            for v in range(vectors):
+                var, at = emitter.fresh("right", self.dtype, lanes), add(column, integer(v * lanes))
+                packed = add(add(base, mul(k, integer(tiling.panel))), integer(v * lanes))
+                there = self.right_at(add(first, k), at, lanes)
+                inner.statements.append(Let(var, Load(PACKED, packed, self.dtype, lanes) if reads_packed else there))
+                if packs:
+                    inner.statements.append(Store(PACKED, packed, var))
+                if packs or tiling.streams:
+                    ahead = integer(ROWS_AHEAD if packs else tiling.depth)
+                    later = self.right_at(add(add(first, k), ahead), at, lanes)
+                    inner.statements.append(Prefetch(later.buffer, later.index))
+                right.append(var)
+            if tiling.staged:
+                inner.statements += self._fetched_ahead(scope, top, number, panel, first, depth, k)
+            for line, load in zip(tile, self._factors(inner, top, staged, first, k)):
+                inner.statements += products_added(line, emitter.let(inner, "left", load), right)
+            return For(k, integer(0), depth, integer(1), tuple(inner.statements))
+
+        if self.packs_on_its_way:
+            loops = (("eq", steps(reads_packed=False, packs=True)), ("gt", steps(reads_packed=True, packs=False)))
+            scope.statements += [If(Apply(is_, (earlier, integer(0)), "bool"), (loop,)) for is_, loop in loops]
+        else:
+            scope.statements.append(steps(reads_packed=tiling.packs, packs=False))
         if not tiling.one_turn:
             # Each turn sums from 0: what is rounded stays as small as its own terms.
             before = ((var, Load(SUMS, at, self.dtype, lanes)) for var, at in places)

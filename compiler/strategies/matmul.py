@@ -161,10 +161,10 @@ def _turn(
     product: Tiles, scope: Scope, panels: tuple[Expr, Expr], tiles: tuple[Expr, Expr], first: Expr,
     depth: Expr,
 ) -> None:  # fmt: skip
-    """Pack the panels where they are packed, then go through the tiles."""
+    """Pack the panels where they are packed beforehand, then go through the tiles."""
     emitter, tiling = product.emitter, product.tiling
     start, count = panels
-    if tiling.packs:
+    if tiling.packs and not product.packs_on_its_way:
         panel = emitter.fresh("panel", "i64")
         packing = scope.inner()
         column = emitter.let(packing, "column", mul(add(start, panel), integer(tiling.panel)))
@@ -193,7 +193,8 @@ def _tiles(
     top, own = _top(product, outer, tile)
     sums = emitter.let(inner, "sums_at", _sums_at(product, first_tile, tile, panel))
     column = emitter.let(inner, "column", product.start(mul(add(start, panel), integer(tiling.panel))))
-    product.multiply(inner, top, sub(tile, tiles[0]), panel, column, first, depth, sums)
+    number, earlier = sub(tile, tiles[0]), sub(tile, first_tile)
+    product.multiply(inner, top, number, earlier, panel, column, first, depth, sums)
     last = inner if tiling.one_turn else inner.inner()
     _follow(product, last, top, own, start, panel, sums)
     if not tiling.one_turn:
