@@ -95,10 +95,28 @@ def condition_out_of_sum(op: Op, build: Rebuild) -> Value | None:
     return None
 
 
+def condition_of_factor(op: Op, build: Rebuild) -> Value | None:
+    """select(x <= 0, 0, g) = select(y <= 0, 0, g) with y = select(x <= 0, 0, x), where a product reads y  exact"""
+    # The product has y stored. Where nothing else asks for x, that is not.
+    condition, zero, chosen = op.operands
+    compared = build.match(condition, "le")
+    if compared is None or chosen is compared.operands[0] or not is_constant(build, zero, 0):
+        return None
+    x, bound = compared.operands
+    for other in build.readers(condition) if is_constant(build, bound, 0) else ():
+        if other.name != "select" or other.operands[2] is not x or not is_constant(build, other.operands[1], 0):
+            continue
+        (y,) = other.results
+        if build.producer(build.now(y)) is not None and any(reader.name == "matmul" for reader in build.readers(y)):
+            return build.emit("select", build.emit("le", build.now(y), bound), zero, chosen)
+    return None
+
+
 CHOICES: Rules = {
     "mul": (choice_of_small, choice_of_sign),
     "add": (choice_of_small,),
     "sub": (choice_of_small,),
     "neg": (negative_choice, negative_row),
+    "select": (condition_of_factor,),
     "reduce_sum": (condition_out_of_sum,),
 }
