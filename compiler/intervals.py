@@ -10,8 +10,9 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from ..ir.ops import VIEWS
-from ..ir.types import INTEGER_DTYPES, ITEM_SIZE
+from ..ir.ops import COMPLEMENT, VIEWS
+from ..ir.types import INTEGER_DTYPES
+from .numbers import Number, integer_limits
 
 MOST_TERMS = 2.0**63
 
@@ -38,14 +39,13 @@ def of_type(dtype: str) -> Range:
         return Range(0.0, 1.0)
     if dtype not in INTEGER_DTYPES:
         return ANY
-    bits = 8 * ITEM_SIZE[dtype]
-    return Range(0.0, 2.0**bits - 1) if dtype == "u8" else Range(-(2.0 ** (bits - 1)), 2.0 ** (bits - 1) - 1)
+    return Range(*integer_limits(dtype))
 
 
 def held(found: Range, dtype: str) -> Range:
     """A range as a type holds it: integers wrap around, large floats become infinite."""
     limits = of_type(dtype)
-    if dtype == "i64":  # whose limits are rounded here
+    if dtype == "i64":  # of which a bound may be rounded
         return found if limits.low < found.low and found.high < limits.high else limits
     if limits != ANY:
         return found if found.within(limits.low, limits.high) else limits
@@ -61,6 +61,28 @@ def both(a: Range, b: Range) -> Range:
 
 def either(a: Range, b: Range) -> Range:
     return Range(min(a.low, b.low), max(a.high, b.high))
+
+
+_RELATED: Mapping[str, Callable[[Number], Range]] = {
+    "lt": lambda n: Range(high=n - 1), "le": lambda n: Range(high=n), "eq": lambda n: Range(n, n),
+    "gt": lambda n: Range(low=n + 1), "ge": lambda n: Range(low=n), "ne": lambda n: ANY,
+}  # fmt: skip
+
+
+def integers_where(relation: str, number: Number) -> Range:
+    """Between which numbers the integers lie that are in a relation to a number."""
+    return _RELATED[relation](number)
+
+
+def holds(relation: str, integers: Range, number: Number) -> bool | None:
+    """Whether integers of a range are in a relation to a number: all of them, none, or (None) perhaps some."""
+    if relation in ("eq", "ne") and not integers.low <= number <= integers.high:
+        return relation == "ne"
+    for asked, truth in ((relation, True), (COMPLEMENT[relation], False)):
+        limits = integers_where(asked, number)
+        if asked != "ne" and integers.within(limits.low, limits.high):
+            return truth
+    return None
 
 
 def _hull(*numbers: float) -> Range:

@@ -30,6 +30,12 @@ def round_to(number: Number, dtype: str) -> Number:
     return float(number) if float(rounded) == number else float(str(rounded))
 
 
+def integer_limits(dtype: str) -> tuple[int, int]:
+    """The least and the largest number of an integer type."""
+    info = np.iinfo(numpy_dtype(dtype))
+    return int(info.min), int(info.max)
+
+
 def _round_to_bf16(number: float) -> float:
     # Half to even on the upper 16 bits of the f32.
     if not np.isfinite(number):
@@ -85,6 +91,6 @@ def _cast(operand: np.ndarray, dtype: str) -> np.ndarray | None:
         return operand.astype(np.float64)
     if dtype == "bool":
         return operand != 0
-    limits = np.iinfo(numpy_dtype(dtype))
-    inside = np.isfinite(operand) and limits.min <= np.trunc(operand) <= limits.max
+    least, largest = integer_limits(dtype)
+    inside = np.isfinite(operand) and least <= np.trunc(operand) <= largest
     return np.trunc(operand).astype(numpy_dtype(dtype)) if inside else None

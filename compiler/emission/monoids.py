@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from ...ir.function import Op
 from ...ir.kernel import Apply, Const, Expr, register_dtype
 from ...ir.target import DeviceInfo
-from ...ir.types import is_float, numpy_dtype
+from ...ir.types import is_float
+from ..numbers import integer_limits
 from .facts import Facts
 
 
@@ -53,5 +52,4 @@ def monoid_of(op: Op, facts: Facts) -> Monoid:
     combine = facts.spelling.get(op) or ("max" if largest else "min")
     if is_float(dtype):
         return Monoid(combine, -math.inf if largest else math.inf, dtype)
-    info = np.iinfo(numpy_dtype(dtype))
-    return Monoid(combine, int(info.min if largest else info.max), dtype)
+    return Monoid(combine, integer_limits(dtype)[0 if largest else 1], dtype)

@@ -7,6 +7,8 @@ import math
 from ...ir.function import Op, Value
 from ...ir.ops import COMPLEMENT, MIRRORED
 from ...ir.types import INTEGER_DTYPES, ITEM_SIZE, is_float, is_integer
+from ..intervals import holds, of_type
+from ..numbers import Number, integer_limits
 from ..rewrite import Rebuild, Replacement, Rules
 from ._match import constant_like, constant_of, expand, is_constant, same_value, view_of
 
@@ -245,11 +247,6 @@ def _widens(narrow: str, wide: str) -> bool:
     return False
 
 
-def _limits(dtype: str) -> tuple[int, int]:
-    bits = 8 * ITEM_SIZE[dtype]
-    return (0, 255) if dtype == "u8" else (-(1 << (bits - 1)), (1 << (bits - 1)) - 1)
-
-
 def compare_in_own_type(op: Op, build: Rebuild) -> Value | None:
     """cast(n) < c, with c in the range of n's integer type, = n < c  exact"""
     a, b = op.operands
@@ -259,13 +256,10 @@ def compare_in_own_type(op: Op, build: Rebuild) -> Value | None:
     (narrow,) = inner.operands
     if narrow.type.dtype not in INTEGER_DTYPES or not _widens(narrow.type.dtype, a.type.dtype):
         return None
-    low, high = _limits(narrow.type.dtype)
+    low, high = integer_limits(narrow.type.dtype)
     if low <= number <= high:
         return build.emit(op.name, narrow, constant_like(build, number, narrow))
-    # The number lies outside of what n can be, so that every n gives the same answer.
-    below = number < low
-    truth = {"eq": False, "ne": True, "lt": not below, "le": not below, "gt": below, "ge": below}[op.name]
-    return build.constant(truth, "bool", op.result.type.shape)
+    return _if_always(op, build, narrow, number)
 
 
 def truth_as_number(op: Op, build: Rebuild) -> Value | None:
@@ -282,14 +276,13 @@ def always_in_range(op: Op, build: Rebuild) -> Value | None:
     """n >= (the least of its type) = true, n <= (the largest) = true  exact"""
     a, b = op.operands
     number = constant_of(build, b)
-    if number is None or a.type.dtype not in INTEGER_DTYPES:
-        return None
-    low, high = _limits(a.type.dtype)
-    if (op.name == "ge" and number == low) or (op.name == "le" and number == high):
-        return build.constant(True, "bool", op.result.type.shape)
-    if (op.name == "lt" and number == low) or (op.name == "gt" and number == high):
-        return build.constant(False, "bool", op.result.type.shape)
-    return None
+    return None if number is None or a.type.dtype not in INTEGER_DTYPES else _if_always(op, build, a, number)
+
+
+def _if_always(op: Op, build: Rebuild, x: Value, number: Number) -> Value | None:
+    """What a comparison with a number gives for every number of an integer type, if it is the same."""
+    truth = holds(op.name, of_type(x.type.dtype), number)
+    return None if truth is None else build.constant(truth, "bool", op.result.type.shape)
 
 
 def check_of_true(op: Op, build: Rebuild) -> Replacement | None:

@@ -15,7 +15,7 @@ from ...ir.ops import REDUCTIONS, VIEWS, is_pointwise
 from ...ir.types import DimLike, is_float, multiply_dims
 from ..numbers import Number, evaluate, round_to
 from ._match import kept_axes
-from ._predicates import Assumption, Circuit
+from ._predicates import Assumption, Predicates
 
 MOST_OPERATIONS = 64
 
@@ -40,8 +40,8 @@ class ConditionalConstants:
     where it is a broadcast, at what that repeats; "free", where nothing is known but constants and sizes.
     """
 
-    def __init__(self, circuit: Circuit, root: Value, assumed: Assumption):
-        self.circuit, self.root, self.assumed = circuit, root, assumed
+    def __init__(self, predicates: Predicates, root: Value, assumed: Assumption):
+        self.predicates, self.root, self.assumed = predicates, root, assumed
         self.facts = {"here": assumed.here, "behind": assumed.behind, "free": None}
         self.known: dict[Place, Known] = {}
 
@@ -53,7 +53,7 @@ class ConditionalConstants:
             if place in self.known or self._by_facts(*place):
                 pending.pop()
                 continue
-            op = self.circuit.producers.get(place[0])
+            op = self.predicates.producers.get(place[0])
             if op is None or len(self.known) > MOST_OPERATIONS or len(pending) > MOST_OPERATIONS:
                 self.known[place] = None
                 continue

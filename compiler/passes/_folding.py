@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...ir.function import Op, Value
 from ...ir.ops import PRIMITIVES
-from ..numbers import Number, fold
+from ..numbers import fold
 from ..rewrite import Rebuild
 from ._match import constant_of, expand, view_of
 
@@ -13,15 +13,9 @@ POINTWISE = tuple(row.name for row in PRIMITIVES.values() if row.kind == "pointw
 
 def fold_constants(op: Op, build: Rebuild) -> Value | None:
     """f(c1, c2) is a constant, rounded to its type.  exact"""
-    numbers: list[Number] = []
-    for operand in op.operands:
-        if not build.match(operand, "constant"):
-            return None
-    for operand in op.operands:
-        number = constant_of(build, operand)
-        assert number is not None
-        numbers.append(number)
-    folded = fold(op, numbers)
+    if not all(build.match(operand, "constant") for operand in op.operands):
+        return None
+    folded = fold(op, [number for operand in op.operands if (number := constant_of(build, operand)) is not None])
     return None if folded is None else build.constant(folded, op.result.type.dtype, op.result.type.shape)
 
 

@@ -6,11 +6,10 @@ gather is 0, so that the result is select(0 <= t < size, f(...), 0) unless f(0, 
 
 from __future__ import annotations
 
-import numpy as np
-
 from ...ir.function import Op, Value
 from ...ir.ops import is_pointwise
-from ...ir.types import is_short, numpy_dtype
+from ..functions import rounds_gradient
+from ..numbers import integer_limits
 from ..rewrite import NoMatch, Rebuild
 from ._match import constant_like, expand, is_constant, size_value, view_of, without_axes
 
@@ -38,15 +37,11 @@ def _next(build: Rebuild, x: Value, axis: int) -> Op | None:
     op = build.producer(x)
     if op is None or not is_pointwise(op.name):
         return None
-    if op.name == "cast" and _is_short(op.operands[0]) and not _is_short(x):
+    if rounds_gradient(op):
         # Above it the gradients by the gathered and by the other elements would meet in 16 bits, each rounded.
         return None
     to_gather = {operand for operand in op.operands if not _is_free(build, operand, axis)}
     return op if len(to_gather) == 1 else None
-
-
-def _is_short(value: Value) -> bool:
-    return is_short(value.type.dtype)
 
 
 def pick(build: Rebuild, x: Value, indices: Value, axis: int) -> Value | NoMatch:
@@ -108,7 +103,7 @@ def _in_range(build: Rebuild, indices: Value, x: Value, axis: int) -> Value | No
     """0 <= indices < size of the axis; None where every index of the type is."""
     size = x.type.shape[axis]
     above = build.emit("ge", indices, constant_like(build, 0, indices))
-    if isinstance(size, int) and size > np.iinfo(numpy_dtype(indices.type.dtype)).max:
+    if isinstance(size, int) and size > integer_limits(indices.type.dtype)[1]:
         return above
     count = size_value(build, size)
     if count is None:

@@ -6,26 +6,20 @@ A `check` refuses the whole run where it fails, so that everywhere its condition
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ...ir.function import Function, Op, Value
 from ...ir.ops import COMPLEMENT
 from ...ir.types import INTEGER_DTYPES
-from ..intervals import ANY, Range, both
+from ..intervals import ANY, Range, both, holds, integers_where
 from ..numbers import Number
 from ..ranges import bounds_of, is_never
 
 _DEEPEST = 4
 
-_INTEGERS: Mapping[str, Callable[[Number], Range]] = {
-    "lt": lambda n: Range(high=n - 1), "le": lambda n: Range(high=n), "eq": lambda n: Range(n, n),
-    "gt": lambda n: Range(low=n + 1), "ge": lambda n: Range(low=n), "ne": lambda n: ANY,
-}  # fmt: skip
-"""Between which numbers the integers lie that are in a relation to a number."""
 
-
-class Circuit:
+class Predicates:
     """The truth values of one function, and how they hang together."""
 
     def __init__(self, function: Function):
@@ -47,24 +41,24 @@ class Circuit:
 class Facts:
     """Truth values that are known, with the numbers and ranges that follow: those of `base`, and further ones."""
 
-    def __init__(self, circuit: Circuit, base: Facts | None = None):
-        self.circuit, self.base = circuit, base
+    def __init__(self, predicates: Predicates, base: Facts | None = None):
+        self.predicates, self.base = predicates, base
         self._known: dict[Value, bool] = {}
         self._numbers: dict[Value, Number] = {}
         self._ranges: dict[Value, Range] = {}
         self._clauses: dict[Value, list[Value]] = {}  # value -> values of which one is true if it is not
 
     @staticmethod
-    def of(circuit: Circuit) -> Facts:
+    def of(predicates: Predicates) -> Facts:
         """What the checks of a function say, and the ranges of what it compares."""
-        facts = Facts(circuit)
-        facts._learn((value, True) for value in circuit.checked)
-        facts._learn((value, False) for value in circuit.never)
+        facts = Facts(predicates)
+        facts._learn((value, True) for value in predicates.checked)
+        facts._learn((value, False) for value in predicates.never)
         return facts
 
     def given(self, value: Value, truth: bool) -> Facts:
         """These facts and one more."""
-        more = Facts(self.circuit, self)
+        more = Facts(self.predicates, self)
         more._learn([(value, truth)])
         return more
 
@@ -79,8 +73,8 @@ class Facts:
         return self._numbers.get(value, inherited)
 
     def range(self, value: Value) -> Range:
-        """Between which numbers an integer lies where these facts hold. What `Circuit.never` rests on are the ranges of
-        all numbers, wherever they are computed."""
+        """Between which numbers an integer lies where these facts hold. `Predicates.never` rests on the ranges of all
+        numbers, wherever they are computed."""
         return self._ranges.get(value, self.base.range(value) if self.base is not None else ANY)
 
     def _alternatives(self, value: Value) -> list[Value]:
@@ -99,7 +93,7 @@ class Facts:
     def _consequences(self, value: Value, truth: bool) -> Iterable[tuple[Value, bool]]:
         if not truth:
             yield from ((other, True) for other in self._alternatives(value))
-        op = self.circuit.producers.get(value)
+        op = self.predicates.producers.get(value)
         if op is None:
             return
         if op.name == "not":
@@ -113,27 +107,27 @@ class Facts:
                 if self.known(side) is False:
                     yield other, True
         elif op.name in COMPLEMENT:
-            opposite = self.circuit.complement(op)
+            opposite = self.predicates.complement(op)
             if opposite is not None:
                 yield opposite, not truth
             self._learn_number(op, truth)
 
     def _learn_number(self, op: Op, truth: bool) -> None:
-        x, number = op.operands[0], self.circuit.numbers.get(op.operands[1])
+        x, number = op.operands[0], self.predicates.numbers.get(op.operands[1])
         if number is None:
             return
         relation = op.name if truth else COMPLEMENT[op.name]
         if relation == "eq":
             self._numbers[x] = number
         if x.type.dtype in INTEGER_DTYPES:
-            self._ranges[x] = both(self.range(x), _INTEGERS[relation](number))
+            self._ranges[x] = both(self.range(x), integers_where(relation, number))
 
     def truth(self, value: Value, deepest: int = _DEEPEST) -> bool | None:
         """Whether `value` is true everywhere, false everywhere, or not known."""
         fact = self.known(value)
         if fact is not None:
             return fact
-        op = self.circuit.producers.get(value)
+        op = self.predicates.producers.get(value)
         if op is None or deepest == 0:
             return None
         if op.name == "not":
@@ -148,17 +142,10 @@ class Facts:
         return self._compare(op) if op.name in COMPLEMENT else None
 
     def _compare(self, op: Op) -> bool | None:
-        x, number = op.operands[0], self.circuit.numbers.get(op.operands[1])
+        x, number = op.operands[0], self.predicates.numbers.get(op.operands[1])
         if number is None or x.type.dtype not in INTEGER_DTYPES:
             return None
-        found = self.range(x)
-        if op.name in ("eq", "ne") and not found.low <= number <= found.high:
-            return op.name == "ne"
-        for relation, truth in ((op.name, True), (COMPLEMENT[op.name], False)):
-            limits = _INTEGERS[relation](number)
-            if relation != "ne" and found.within(limits.low, limits.high):
-                return truth
-        return None
+        return holds(op.name, self.range(x), number)
 
 
 @dataclass(frozen=True)
@@ -173,7 +160,7 @@ class Assumption:
 
     @staticmethod
     def of(condition: Value, truth: bool, everywhere: Facts) -> Assumption:
-        view = everywhere.circuit.producers.get(condition)
+        view = everywhere.predicates.producers.get(condition)
         view = view if view is not None and view.name == "broadcast" else None
         behind = everywhere.given(view.operands[0], truth) if view is not None else None
         return Assumption(condition, view, everywhere.given(condition, truth), behind)

@@ -26,7 +26,7 @@ def constant_in_another_shape(op: Op, build: Rebuild) -> Value | None:
 
 
 def same_shape(op: Op, build: Rebuild) -> Value | None:
-    """broadcast, reshape or transpose that changes nothing  exact"""
+    """broadcast, reshape, transpose, slice or pad that changes nothing = x  exact"""
     (x,) = op.operands
     if op.name == "transpose" and list(op.attributes["permutation"]) != list(range(x.type.rank)):
         return None

@@ -7,20 +7,15 @@ from typing import Any, NamedTuple
 
 from ...ir.function import Op, Value
 from ...ir.ops import is_pointwise
-from ...ir.types import DimLike, add_dims, is_at_most, is_short, subtract_dims
+from ...ir.types import DimLike, add_dims, is_at_most, subtract_dims
 from ...ir.windows import offsets
+from ..functions import rounds_gradient
 from ..rewrite import Rebuild, Rules
 from ._match import constant_of, expand, view_of
-from ._shapes import constant_in_another_shape
+from ._shapes import constant_in_another_shape, same_shape
 
 MOST_OPERATIONS = 64
 """More are not looked through for the sake of a slice."""
-
-
-def slice_of_all(op: Op, build: Rebuild) -> Value | None:
-    """slice that takes all of x = x  exact"""
-    (x,) = op.operands
-    return x if x.type == op.result.type else None
 
 
 def slice_twice(op: Op, build: Rebuild) -> Value | None:
@@ -109,24 +104,14 @@ def _computed(build: Rebuild, op: Op) -> list[Op] | None:
             continue
         seen.add(item)
         maker = build.producer(item)
-        if maker is not None and is_pointwise(maker.name) and not _rounds(maker):
+        # Above what rounds gradients those by the parts would meet, each rounded.
+        if maker is not None and is_pointwise(maker.name) and not rounds_gradient(maker):
             pending += [maker, *maker.operands]
         elif maker is not None and maker.name in ("concat", "pad"):
             joined = joined or maker.attributes["axis"] == op.attributes["axis"]
         if len(seen) > MOST_OPERATIONS:
             return None
     return order if joined and order else None
-
-
-def _rounds(op: Op) -> bool:
-    """Whether gradients by the parts would meet in 16 bits above an operation, each rounded."""
-    return op.name == "cast" and is_short(op.operands[0].type.dtype) and not is_short(op.result.type.dtype)
-
-
-def pad_with_nothing(op: Op, build: Rebuild) -> Value | None:
-    """pad by nothing on either side = x  exact"""
-    (x,) = op.operands
-    return x if x.type == op.result.type else None
 
 
 def pad_twice(op: Op, build: Rebuild) -> Value | None:
@@ -252,9 +237,9 @@ def _largest(a: DimLike, b: DimLike) -> DimLike | None:
 
 WINDOWS: Rules = {
     "slice": (
-        constant_in_another_shape, slice_of_all, slice_twice, slice_of_pad, slice_of_concat, slice_of_repeated,
+        constant_in_another_shape, same_shape, slice_twice, slice_of_pad, slice_of_concat, slice_of_repeated,
         slice_before_computing,
     ),
-    "pad": (pad_with_nothing, pad_of_empty, pad_twice, pad_with_its_own),
+    "pad": (same_shape, pad_of_empty, pad_twice, pad_with_its_own),
     "concat": (join_once,),
 }  # fmt: skip

@@ -26,7 +26,7 @@ from ...ir.ops import PRIMITIVES, is_pointwise
 from ..functions import count_readers, map_functions, with_operands, without_dead
 from ..rewrite import ROUNDS
 from ._conditional_constants import ConditionalConstants
-from ._predicates import Assumption, Circuit, Facts
+from ._predicates import Assumption, Facts, Predicates
 
 MOST_OPERATIONS = 64  # of an arm that are looked through
 
@@ -65,7 +65,7 @@ class _Search:
 
     def __init__(self, function: Function):
         self.function = function
-        self.circuit = Circuit(function)
+        self.predicates = Predicates(function)
         self.position = {op: index for index, op in enumerate(function.ops)}
         self.readers = function.users()
         self.counts = count_readers(function)
@@ -73,7 +73,7 @@ class _Search:
 
     def choices(self) -> dict[Value, Value]:
         """The results of decided selects, each with the operand that is chosen."""
-        everywhere = Facts.of(self.circuit)
+        everywhere = Facts.of(self.predicates)
         chosen: dict[Value, Value] = {}
         for op in self.function.ops:
             if op.name != "select":
@@ -97,10 +97,10 @@ class _Search:
 
     def _is_the_same_anyway(self, op: Op, arm: Value, other: Value, assumed: Assumption) -> bool:
         """Whether `other` comes to the constant `arm` wherever `arm` is chosen."""
-        number = self.circuit.numbers.get(arm)
-        if number is None or self.circuit.producers.get(other) is None:
+        number = self.predicates.numbers.get(arm)
+        if number is None or self.predicates.producers.get(other) is None:
             return False
-        return ConditionalConstants(self.circuit, op.result, assumed).value(other) == number
+        return ConditionalConstants(self.predicates, op.result, assumed).value(other) == number
 
     def _decided_in(self, arm: Value, assumed: Assumption) -> dict[Value, Value]:
         """Selects that serve nothing but an arm, and whose condition follows from what is assumed there."""
@@ -112,7 +112,7 @@ class _Search:
         known = {True: assumed.here, False: assumed.behind}
 
         def look_at(value: Value, direct: bool) -> None:
-            op = self.circuit.producers.get(value)
+            op = self.predicates.producers.get(value)
             if op is not None and op.name in PRIMITIVES and value not in self.outputs and op not in inside:
                 heapq.heappush(pending, (-self.position[op], direct))
 
@@ -141,7 +141,7 @@ class _Search:
         return decided
 
     def _could_hold_a_select(self, arm: Value) -> bool:
-        op = self.circuit.producers.get(arm)
+        op = self.predicates.producers.get(arm)
         return op is not None and (op.name == "broadcast" or is_pointwise(op.name))
 
     def _serves_only(self, value: Value, arm: Value, inside: set[Op]) -> bool:

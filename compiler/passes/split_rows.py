@@ -135,7 +135,9 @@ class _Splitter:
         if not given:
             raise self._limitation(f"%{results[0].name}: {results[0].type} is needed whole", self.producers[results[0]])
         return Region(
-            _needed(ops, given), tuple(v for v in given if v in summed), tuple(v for v in given if v in by_row)
+            without_dead(self.function.with_(ops=tuple(ops), outputs=given)).ops,
+            tuple(v for v in given if v in summed),
+            tuple(v for v in given if v in by_row),
         )
 
     def _is_as_large(self, value: Value) -> bool:
@@ -257,16 +259,6 @@ class _Splitter:
                           "leave memory_budget out where the product is written; memory_budget = none in LIR, None in "
                           "Python, where it has a default",
                           span=op.span or self.product.span)  # fmt: skip
-
-
-def _needed(ops: Sequence[Op], results: Iterable[Value]) -> tuple[Op, ...]:
-    """The operations that lead to `results`, and the checks, in order."""
-    needed, kept = set(results), list[Op]()
-    for op in reversed(ops):
-        if op.name == "check" or needed.intersection(op.results):
-            needed.update(op.operands)
-            kept.append(op)
-    return tuple(kept[::-1])
 
 
 def _without_last_views(ops: Sequence[Op]) -> list[Op]:
