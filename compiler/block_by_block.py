@@ -30,7 +30,7 @@ from .rows.blocks import Block, LaneTrack, columns_below, finish_block, leave_ou
 from .rows.ownership import items_for, own_share
 from .rows.stages import stages_of
 from .rows.sweep import Row, Work, work_of
-from .rows.turned import Turned, turn_in, turn_out, turned
+from .rows.transposed import TransposedRows, transpose_in, transpose_out, transposed
 
 MOST_BYTES = 64 * 1024
 """Of private arrays, a sixteenth of a second-level cache of 1 MiB. Rows that need more are long enough for vectors
@@ -87,29 +87,29 @@ class _BlockByBlock:
         self.buffers, self.device = buffers, device
         self.emitter = kernels[0].emitter()
         self.emitter.taken |= {*buffers, *(name for kernel in kernels for name in partial_dtypes(kernel))}
-        self.turned: dict[str, Turned] = {}
+        self.transposed: dict[str, TransposedRows] = {}
         for kernel in kernels:
             for value in (*kernel.schedule.function.inputs, *kernel.schedule.function.outputs):
-                self._turn(kernel, value)
+                self._transpose(kernel, value)
         self.early = computed_early(kernels, buffers, self._name_of_row)
 
     def _name_of_row(self, value: Value) -> str:
         return self.emitter.fresh(f"{value.name}_row", register_dtype(value.type.dtype)).name
 
-    def _turn(self, kernel: Fused, value: Value) -> None:
+    def _transpose(self, kernel: Fused, value: Value) -> None:
         """Have a private array for the rows of what is handed on, or has rows of several elements."""
         buffer = kernel.buffers[value]
-        if buffer in self.turned or row_axis(kernel) not in kernel.schedule.where[value]:
+        if buffer in self.transposed or row_axis(kernel) not in kernel.schedule.where[value]:
             return
         elements = _elements(value.type.shape[1:])
         if elements > 1 or self.buffers[buffer].role == "temporary":
             dtype = register_dtype(value.type.dtype)
-            self.turned[buffer] = turned(self.emitter, buffer, dtype, elements, self.width)
+            self.transposed[buffer] = transposed(self.emitter, buffer, dtype, elements, self.width)
 
     @property
     def arrays(self) -> list[PrivateArray]:
         found: list[PrivateArray] = []
-        for buffer, rows in self.turned.items():
+        for buffer, rows in self.transposed.items():
             # What is only handed on never lies in rows.
             found += rows.arrays if self.buffers[buffer].role != "temporary" else rows.arrays[:1]
         return found + self._early_arrays()
@@ -125,7 +125,7 @@ class _BlockByBlock:
     def _prepare(self, scope: Scope, streamed: Sequence[str]) -> None:
         """Fill what is read before anything is stored there: rows of no use go along with others."""
         for buffer in streamed:
-            scope.statements += self.turned[buffer].prepare()
+            scope.statements += self.transposed[buffer].prepare()
         by_rows = {array for early in self.early.values() for array in early.of_rows.values()}
         for array in self._early_arrays():
             if array.name in by_rows:
@@ -142,7 +142,7 @@ class _BlockByBlock:
         emitters = [self._emitter_of(kernel) for kernel in self.kernels]
         sums = [declare(e, scope, [op for stage in stages_of(e.schedule) for op in stage.sums], width, 1)
                 for e in emitters]  # fmt: skip
-        streamed = [buffer for buffer in self.turned if self.buffers[buffer].role != "temporary"]
+        streamed = [buffer for buffer in self.transposed if self.buffers[buffer].role != "temporary"]
         self._prepare(scope, streamed)
 
         number, inside = emitter.fresh("block", "i64"), scope.inner()
@@ -152,21 +152,21 @@ class _BlockByBlock:
         fresh = emitter.let(inside, "fresh", Apply("ge", (Iota("i32", width), counted), "bool", width))
         for buffer in streamed:
             if self.buffers[buffer].role == "input":
-                rows_in = self.turned[buffer]
-                turn_in(emitter, inside, buffer, mul(base, integer(rows_in.columns)), rows_in)
+                rows_in = self.transposed[buffer]
+                transpose_in(emitter, inside, buffer, mul(base, integer(rows_in.columns)), rows_in)
         for position, each in enumerate(emitters):
             self._kernel(inside, position, each, base, fresh, sums[position])
         for buffer in streamed:
             if self.buffers[buffer].role == "output":
-                rows_out = self.turned[buffer]
-                turn_out(emitter, inside, rows_out, buffer, mul(base, integer(rows_out.columns)))
+                rows_out = self.transposed[buffer]
+                transpose_out(emitter, inside, rows_out, buffer, mul(base, integer(rows_out.columns)))
         scope.statements.append(For(number, own.first, own.end, integer(1), tuple(inside.statements)))
         for kernel, each, groups in zip(self.kernels, emitters, sums):
             store_partials(kernel, scope, {group.op: fold(each, scope, group, True) for group in groups}, own.item)
         return self._finished(scope, items)
 
     def _emitter_of(self, kernel: Fused) -> _RowsInside:
-        found = _RowsInside(kernel, {buffer: rows.array for buffer, rows in self.turned.items()}, self.width)
+        found = _RowsInside(kernel, {buffer: rows.array for buffer, rows in self.transposed.items()}, self.width)
         # One kernel: a name has one meaning.
         self.emitter.taken |= found.taken
         found.taken = self.emitter.taken
@@ -227,7 +227,7 @@ class _BlockByBlock:
         ((buffer, (value, size)),) = ends.items()
         if buffer not in known and self.buffers[buffer].role != "input":
             return None
-        place = (self.turned[buffer].array, integer(0)) if buffer in self.turned else (buffer, base)
+        place = (self.transposed[buffer].array, integer(0)) if buffer in self.transposed else (buffer, base)
         last = Reduce("max", Load(*place, register_dtype(value.type.dtype), self.width))
         wide = last if last.dtype == "i64" else Apply("cast", (last,), "i64")
         return self.emitter.let(scope, "end_of_rows", minimum(size_of(size), wide))

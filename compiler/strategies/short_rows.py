@@ -1,6 +1,6 @@
-"""Each lane of a vector owns a row, where rows are contiguous and short: a block of rows is turned in registers, so
-that every pass goes along its columns with a vector of rows, and what it stores is turned back. For the ten classes of
-a digit, or embeddings, on CPUs: along rows a vector would be half empty, and a row would cost its horizontal
+"""Each lane of a vector owns a row, where rows are contiguous and short: a block of rows is transposed in registers, so
+that every pass goes along its columns with a vector of rows, and what it stores is transposed back. For the ten classes
+of a digit, or embeddings, on CPUs: along rows a vector would be half empty, and a row would cost its horizontal
 reductions.
 """
 
@@ -34,7 +34,7 @@ from ..rows.blocks import (
 from ..rows.ownership import items_for, own_share
 from ..rows.stages import Stage, waiting_values
 from ..rows.sweep import Row, waiting_rows, work_of
-from ..rows.turned import turn_in, turn_out, turned
+from ..rows.transposed import transpose_in, transpose_out, transposed
 from . import row_lanes
 
 SHORTEST, LONGEST = 5, 32
@@ -68,7 +68,7 @@ def applies(fused: Fused, device: DeviceInfo) -> str | None:
     if not streamed:
         return "nothing lies in rows"
     if any(value.type.dtype == "bool" for value in streamed):
-        return "masks are not turned"
+        return "masks are not transposed"
     if not all(_lies_in_rows(emitter, value) for value in streamed):
         return "rows are not contiguous"
     return None
@@ -127,10 +127,10 @@ class _ShortRows:
         assert isinstance(columns, int)
         self.columns = columns
         self.picks = picked_in_passing(self.schedule, self.stages, columns)
-        self.turned = {value: turned(self.emitter, value.name, register_dtype(value.type.dtype), columns, width)
+        self.transposed = {value: transposed(self.emitter, value.name, register_dtype(value.type.dtype), columns, width)
                        for value in dict.fromkeys(_streamed(self.emitter, self.stages))}  # fmt: skip
         kept = waiting_values(self.emitter, self.stages, columns * width)
-        self.kept = {value: replace(each, array=self.turned[value].array) if value in self.turned else each
+        self.kept = {value: replace(each, array=self.transposed[value].array) if value in self.transposed else each
                      for value, each in kept.items()}  # fmt: skip
 
     def variant(self, guard: Expr | None) -> Variant:
@@ -139,7 +139,7 @@ class _ShortRows:
         items = items_for(blocks, self.columns * self.width, self.device, least=1)
         own = own_share(emitter, scope, blocks, "blocks")
         sums = declare(emitter, scope, [op for stage in self.stages for op in stage.sums], self.width, 1)
-        for rows in self.turned.values():
+        for rows in self.transposed.values():
             scope.statements += rows.prepare()
         number = emitter.fresh("block", "i64")
         inside = scope.inner()
@@ -149,15 +149,15 @@ class _ShortRows:
         launch = kernel_and_launch(
             fused, emitter, f"_short_rows{self.width}" + "_stream" * self.nontemporal, scope.statements, items,
             partials=partial_dtypes(fused), private_arrays=self._arrays(),
-            comment=(f"one row a lane, {self.width} rows at a time, turned in registers",),
+            comment=(f"one row a lane, {self.width} rows at a time, transposed in registers",),
         )  # fmt: skip
         return with_finish(fused, self.device, launch, items, "short-rows", guard)
 
     def _arrays(self) -> list[PrivateArray]:
         inputs = self.schedule.function.inputs
         arrays = [PrivateArray(each.array, register_dtype(value.type.dtype), self.columns * self.width, (value,))
-                  for value, each in self.kept.items() if value not in self.turned]  # fmt: skip
-        for value, rows in self.turned.items():
+                  for value, each in self.kept.items() if value not in self.transposed]  # fmt: skip
+        for value, rows in self.transposed.items():
             own, *between = rows.arrays
             holds = (value,) if value in inputs or value in self.kept else ()
             arrays += [PrivateArray(own.name, own.dtype, own.size, holds), *between]
@@ -166,14 +166,14 @@ class _ShortRows:
     def _block(self, scope: Scope, block: Block, sums: Sequence[Accumulators]) -> None:
         """Rows in, every pass over them, rows out."""
         emitter, inputs = self.emitter, self.schedule.function.inputs
-        for value, rows in self.turned.items():
+        for value, rows in self.transposed.items():
             if value in inputs:
-                turn_in(emitter, scope, self.fused.buffers[value], self._start(value, block), rows)
+                transpose_in(emitter, scope, self.fused.buffers[value], self._start(value, block), rows)
         for stage in self.stages:
             self._pass(scope, block, stage, sums)
         for value in self.schedule.element_outputs:
-            rows, buffer = self.turned[value], self.fused.buffers[value]
-            turn_out(emitter, scope, rows, buffer, self._start(value, block), self.nontemporal)
+            rows, buffer = self.transposed[value], self.fused.buffers[value]
+            transpose_out(emitter, scope, rows, buffer, self._start(value, block), self.nontemporal)
 
     def _start(self, value: Value, block: Block) -> Expr:
         """Where the first row of a block lies."""
@@ -188,10 +188,10 @@ class _ShortRows:
         read = row_lanes.inputs_of(emitter, stage, self.kept)
         picked = [op for op, number in self.picks.items() if number == stage.number]
         picks = [declare_pick(emitter, scope, op, self.width) for op in picked]
-        read += [pick.op.operands[0] for pick in picks if pick.op.operands[0] in self.turned]
+        read += [pick.op.operands[0] for pick in picks if pick.op.operands[0] in self.transposed]
         keep, kept = waiting_rows(self.kept, stage)
-        keep |= {v: Row(self.turned[v].array) for v in stage.element_outputs}
-        kept |= {v: Row(self.turned[v].array) for v in read}
+        keep |= {v: Row(self.transposed[v].array) for v in stage.element_outputs}
+        kept |= {v: Row(self.transposed[v].array) for v in read}
         work = replace(work_of(stage, keep, kept), stores=())
         if not work.is_empty:
             rows = declare(emitter, scope, stage.reductions, self.width, 1)

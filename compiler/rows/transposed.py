@@ -1,4 +1,4 @@
-"""Blocks of contiguous rows turned so that each lane of a vector owns a row, and back, in registers.
+"""Blocks of contiguous rows transposed so that each lane of a vector owns a row, and back, in registers.
 
 In: as many contiguous rows as a vector has lanes, in a buffer. Out: statements that bring them into a private array,
 column after column with one element of each row side by side, or from there to a buffer. Rows shorter than a vector
@@ -16,7 +16,7 @@ from ..emission.emit import Emitter, Scope
 
 
 @dataclass(frozen=True)
-class Turned:
+class TransposedRows:
     """Rows of `columns` elements, `width` of them at a time: `array` holds them by columns, `between` is the array that
     short rows pass through."""
 
@@ -39,13 +39,13 @@ class Turned:
         return [Store(self.between, integer(self.columns * self.width), Const(0, self.dtype, self.width))]
 
 
-def turned(emitter: Emitter, name: str, dtype: str, columns: int, width: int) -> Turned:
+def transposed(emitter: Emitter, name: str, dtype: str, columns: int, width: int) -> TransposedRows:
     array = emitter.fresh(f"{name}_columns", dtype).name
     between = emitter.fresh(f"{name}_rows", dtype).name if columns < width else None
-    return Turned(array, dtype, columns, width, between)
+    return TransposedRows(array, dtype, columns, width, between)
 
 
-def turn_in(emitter: Emitter, scope: Scope, buffer: str, start: Expr, rows: Turned) -> None:
+def transpose_in(emitter: Emitter, scope: Scope, buffer: str, start: Expr, rows: TransposedRows) -> None:
     """The rows from `start` on in a buffer, into their private array."""
     columns, width, dtype = rows.columns, rows.width, rows.dtype
     if rows.between is not None:
@@ -66,8 +66,8 @@ def turn_in(emitter: Emitter, scope: Scope, buffer: str, start: Expr, rows: Turn
     scope.statements.append(For(first, integer(0), integer(columns), integer(width), tuple(inner.statements)))
 
 
-def turn_out(
-    emitter: Emitter, scope: Scope, rows: Turned, buffer: str, start: Expr, nontemporal: bool = False
+def transpose_out(
+    emitter: Emitter, scope: Scope, rows: TransposedRows, buffer: str, start: Expr, nontemporal: bool = False
 ) -> None:  # fmt: skip
     """The rows in a private array, to a buffer from `start` on. `nontemporal` where every row is whole cache lines."""
     columns, width, dtype = rows.columns, rows.width, rows.dtype
@@ -91,7 +91,7 @@ def turn_out(
     scope.statements.append(For(first, integer(0), integer(columns), integer(width), tuple(inner.statements)))
 
 
-def _tile(emitter: Emitter, scope: Scope, first: Expr, rows: Turned) -> Expr:
+def _tile(emitter: Emitter, scope: Scope, first: Expr, rows: TransposedRows) -> Expr:
     """The first column of a tile; the last tile overlaps the one before."""
     if rows.columns % rows.width == 0:
         return first

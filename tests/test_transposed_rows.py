@@ -1,4 +1,4 @@
-"""Rows shorter than a vector, turned in registers: nothing beyond a row's end, a buffer's end or a block is seen."""
+"""Rows shorter than a vector, transposed in registers: nothing is seen beyond the end of a row, a buffer or a block."""
 
 from __future__ import annotations
 
