@@ -35,8 +35,9 @@ def cross_entropy(
         may be a valid class: it masks rows, not the class. A label out of range refuses the run. Distributions:
         they need not sum to 1, the mean divides by the number of rows, 0 log 0 = 0.
     Gradient: by logits: softmax(x) - onehot(y), or softmax(x) sum(t) - t, without weights and before averaging; 0 in
-        ignored rows whatever they hold; by target (floats): lse(x) - x; by weight: what each class adds, and for a
-        mean of labels minus the mean for each of its rows, over the sum of weights.
+        ignored rows whatever they hold; by target (floats): lse(x) - x, at a logit of -inf whose target is 0
+        lse(x) - max(x); by weight: what each class adds, and for a mean of labels minus the mean for each of its
+        rows, over the sum of weights.
     Kink: none.
     Source: torch.nn.functional.cross_entropy; smoothing: Szegedy et al. 2016.
 
