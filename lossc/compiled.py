@@ -226,10 +226,15 @@ class CompiledFunction:
         out: Mapping[str, np.ndarray] | None, sizes: Mapping[str, int] | None, device_results: bool,
     ) -> Result:  # fmt: skip
         """Run on `arrays`, which the program takes for the `inputs` and for the parameters."""
+        if sizes is not None and not isinstance(sizes, Mapping):
+            raise LirError(f"sizes names dimensions, found {type(sizes).__name__}", 'write sizes={"B": 32}')
         executable = self._executable_for(arrays, sizes)
         given = self._inputs.in_order(arrays, executable.free_inputs)
         if self._inplace:
             check_overwritable(inputs, {name: arrays[name] for name in self._inplace})
+        if out is not None and not isinstance(out, Mapping):
+            raise LirError(f"out names the outputs, found {type(out).__name__}",
+                           f"write out={{{self._program.outputs[0][0]!r}: array}}")  # fmt: skip
         if device_results:
             if out is not None:
                 raise LirError("out takes NumPy arrays: it does not go with device_results")

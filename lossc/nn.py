@@ -84,6 +84,11 @@ class Sequential:
     """Layers one after another: anything that takes a value and gives one."""
 
     def __init__(self, *layers: Layer) -> None:
+        wrong = next((layer for layer in layers if not callable(layer)), None)
+        if wrong is not None:
+            several = isinstance(wrong, (list, tuple))
+            raise LirError(f"Sequential takes layers one by one, found {type(wrong).__name__}",
+                           *(["write nn.Sequential(*layers)"] if several else []))  # fmt: skip
         self.layers = layers
 
     def __call__(self, x: Tensor) -> Tensor:

@@ -183,7 +183,8 @@ class Adam(_Settings):
 
     def __post_init__(self) -> None:
         _check(self)
-        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+        several = isinstance(self.betas, (list, tuple)) and len(self.betas) == 2
+        if not several or not all(0 <= beta < 1 for beta in self.betas):
             raise LirError(f"{type(self).__name__}: betas must be two numbers in [0, 1), found {self.betas}")
 
     @property
@@ -229,5 +230,8 @@ if not TYPE_CHECKING:
     def __getattr__(name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        hints = did_you_mean(name, __all__) or ("another one is a class with state, scalars and update: see Optimizer",)
+        other = next((known for known in __all__ if known.lower() == name.lower()), name)
+        hints = did_you_mean(other, __all__) or (
+            "another one is a class with state, scalars and update: see Optimizer",
+        )
         raise AttributeError("; ".join([f"lossc.optim has SGD, Adam and AdamW, no `{name}`", *hints]))

@@ -23,6 +23,8 @@ def parse(
     """
     from lossc.ready import module_of_text
 
+    if not isinstance(text, str):
+        raise LirError(f"a text in LIR is a str, found {type(text).__name__}", "lossc.load(path) reads a file")
     if text.endswith(".lir") and len(text.split()) == 1:
         raise LirError(f"expected a text in LIR, found the name of a file, {text!r}", f"lossc.load({text!r}) reads it")
 

@@ -163,3 +163,19 @@ def test_masked_elements_are_not_read_unseen() -> None:
     with pytest.raises(lossc.LirError, match="mse_loss: input is a masked array"):
         lossc.functional.mse_loss(masked, np.zeros((1, 2), "f4"))
     assert np.array_equal(squares()(x=np.ma.masked_array(X[:, :2]))[0], squares()(x=X[:, :2])[0])
+
+
+def test_what_names_nothing_is_refused() -> None:
+    g = lossc.Graph()
+    g.set_outputs({"loss": g.input("x", (None,)).sum()})
+    fn = g.compile()
+    with pytest.raises(lossc.LirError, match=r"write out=\{'loss': array\}"):
+        fn(x=X[0], out=np.zeros(1, np.float32))
+    with pytest.raises(lossc.LirError, match=r'write sizes=\{"B": 32\}'):
+        fn(x=X[0], sizes=[3])
+
+
+@pytest.mark.parametrize("shape", [-1, (2, -3), 1.5, None])
+def test_an_array_has_no_other_sizes_than_whole_numbers(shape: Any) -> None:
+    with pytest.raises(lossc.LirError, match="a shape is whole numbers from 0, found"):
+        lossc.empty(shape)

@@ -100,6 +100,11 @@ def test_sequential_takes_anything_that_maps_values() -> None:
     assert [op.name for op in g.to_module().entry.ops] == ["linear", "relu", "constant", "mul"]
 
 
+def test_layers_come_one_by_one() -> None:
+    with pytest.raises(lossc.LirError, match=r"found list\n.*nn\.Sequential\(\*layers\)"):
+        nn.Sequential([lambda x: x])  # type: ignore[arg-type]
+
+
 def test_every_named_activation_works() -> None:
     g = lossc.Graph()
     x = g.input("x", (None, 2))

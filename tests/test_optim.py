@@ -139,6 +139,7 @@ WRONG: Any = lambda step: 0.1  # noqa: E731
         (lambda: optim.SGD(-1.0), "lr must be a number from 0, found -1.0"),
         (lambda: optim.Adam(math.nan), "found nan"),
         (lambda: optim.Adam(betas=(0.9, 1.0)), r"betas must be two numbers in \[0, 1\)"),
+        (lambda: optim.Adam(betas=0.9), r"betas must be two numbers in \[0, 1\), found 0.9"),  # pyright: ignore
         (lambda: optim.SGD(0.1, nesterov=True), "nesterov needs a momentum"),
         (lambda: optim.AdamW(groups={"a": {"eps": 1.0}}), "group `a` sets `eps`"),
         (lambda: optim.SGD(0.1, groups={"a": {"lr": -1.0}}), "lr of group `a` must be a number from 0, found -1.0"),

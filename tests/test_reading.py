@@ -49,6 +49,14 @@ def test_load_refuses_what_it_cannot_read(tmp_path: Path) -> None:
     with pytest.raises(lossc.LirError, match=r"bad.lir:2:8") as caught:
         lossc.load(tmp_path / "bad.lir")
     assert "did you mean `exp`?" in str(caught.value)
+    for no_text in (b"func", tmp_path, None):
+        with pytest.raises(lossc.LirError, match=r"a text in LIR is a str.*\n.*lossc\.load\(path\)"):
+            lossc.parse(no_text)  # type: ignore[arg-type]
+
+
+def test_a_number_is_no_path() -> None:
+    with pytest.raises(TypeError, match="os.PathLike object, not int"):
+        classifier().save(1)  # type: ignore[arg-type]
 
 
 def test_load_takes_the_function_that_is_named() -> None:
