@@ -6,8 +6,8 @@ and an entry of `launch` and `reshape` operations.
 The policy, greedy and in this order:
 1. What must exist in memory is a target: outputs, operands and results of matrix products, what regroups
    elements, results of whole reductions, checks; and what windows behind windows would compute at too many points
-   (`looked_at.py`), which no kernel that looks at it computes. Each target starts as a group of its own; its body is
-   everything it needs back to other targets. Cheap values are computed again in every group that needs them.
+   (`window_chains.py`), which no kernel that looks at it computes. Each target starts as a group of its own; its body
+   is everything it needs back to other targets. Cheap values are computed again in every group that needs them.
 2. Where no loop nest computes a target alone, since rows are reduced along one axis and then along another, the
    reductions along the first become targets, too.
 3. Groups that share a row reduction are merged if one loop nest serves both: loss and gradient come together first,
@@ -38,10 +38,10 @@ from .axes import Axes, is_row_reduction, is_whole_reduction, join_axes, slots_o
 from .compared import rounded_elsewhere
 from .groups import Group, Groups, Target
 from .launches import launched
-from .looked_at import looked_at
 from .merge import Refused, merge, merge_by_bytes, still_apart
 from .schedule import schedule_of
 from .small_values import store_small_values
+from .window_chains import stored_between_windows
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def _outline_function(module: Module, function: Function, across: bool) -> Outli
     function = _named_apart(_with_sizes(function))
     if across:
         function = sum_lines_first(function, slots_of(function))
-    apart = looked_at(function)
+    apart = stored_between_windows(function)
     stored = set(apart)
     while True:
         groups = Groups(function, across, apart)

@@ -1,5 +1,5 @@
-"""Values that windows behind windows look at: each slice, joined tensor or margin looks at its operand at a point of
-its own, and those behind one another multiply the points.
+"""Chains of windows, as of stencils: each slice, joined tensor or margin looks at its operand at a point of its own,
+and those behind one another multiply the points.
 
 In: a function. Out: what has to lie in memory between them, so that nothing is computed at more than `MOST_POINTS` of
 these points. Of d differences of neighbours, each of the one before, the first would be computed at 2^d.
@@ -20,7 +20,7 @@ Point = tuple[int, ...]
 HERE: frozenset[Point] = frozenset({()})
 
 
-def looked_at(function: Function) -> set[Value]:
+def stored_between_windows(function: Function) -> set[Value]:
     """What to store, and to compute in no kernel that looks at it elsewhere. What is cheap and behind no window may be
     computed wherever it is looked at."""
     if not any(op.name in WINDOWS for op in function.ops):
