@@ -7,8 +7,11 @@ import pytest
 
 from lossc.compiler import compile_module
 from lossc.compiler.fused import Fused
+from lossc.compiler.rows import keeping
+from lossc.compiler.rows.keeping import kept_between
 from lossc.compiler.rows.stages import NO_LIMIT, inputs_read, stages_of, waiting_values
 from lossc.compiler.strategies import row_item, row_lanes
+from lossc.ir.function import Module, Value
 from lossc.ir.parser import parse
 from lossc.ir.schedule import Schedule
 from lossc.ir.target import CPU_AVX512
@@ -111,3 +114,41 @@ def test_what_waits_in_turn_takes_the_same_place(strategy: str, columns: int, li
         wanted = power / power.sum(1, keepdims=True)
     (found,) = simulate(long.program, {"s0": x})
     np.testing.assert_allclose(found, wanted, rtol=1e-5)
+
+
+def chain(softmaxes: int) -> Module:
+    lines = [f"  %p{n + 1} = softmax %p{n}" for n in range(softmaxes)]
+    return parse(
+        "\n".join(
+            [
+                "func @f(%p0: f32[N, 64]) -> (%loss: f32[1], %g: f32[N, 64]) {",
+                *lines,
+                f"  %loss = l2_loss %p{softmaxes}",
+                "  %g = grad %loss, %p0",
+                "  return %loss, %g",
+                "}",
+            ]
+        )
+    )
+
+
+def test_a_chain_of_twice_as_many_passes_is_twice_the_text() -> None:
+    """What does not fit the first-level cache would be computed anew in each pass: the square of that."""
+    short, long = (sum(map(len, compile_module(chain(length), CPU_AVX512).sources().values())) for length in (16, 32))
+    assert long < 2.5 * short
+
+
+def test_what_lies_far_behind_a_pass_is_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    schedules = [compile_module(chain(length), CPU_AVX512).outlined.schedules["f_0"] for length in (8, 16)]
+    counts: list[int] = []
+    operands = keeping._Rows.operands
+
+    def counted(self: keeping._Rows, value: Value) -> list[Value]:
+        counts[-1] += 1
+        return operands(self, value)
+
+    monkeypatch.setattr(keeping._Rows, "operands", counted)
+    for schedule in schedules:
+        counts.append(0)
+        kept_between(schedule, [stage.targets for stage in stages_of(schedule)])
+    assert counts[1] < 2.5 * counts[0]

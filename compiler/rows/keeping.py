@@ -11,7 +11,7 @@ load (and a store, where no pass before wanted it), or computed, which costs the
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from ...ir.function import Value
 from ...ir.ops import FREE, read_here
@@ -32,15 +32,12 @@ def kept_between(schedule: Schedule, targets: Sequence[Sequence[Value]]) -> dict
     that needs it. That pass computes it, since nothing on the way to it was needed earlier.
     """
     rows = _Rows(schedule)
-    needed = [rows.ancestors(wanted) for wanted in targets]
     first: dict[Value, int] = {}
-    for number, values in enumerate(needed):
-        for value in values:
-            first.setdefault(value, number)
+    for number, wanted in enumerate(targets):
+        rows.need(wanted, number, first)
     kept: set[Value] = set()
     for number in reversed(range(1, len(targets))):
-        earlier = {value for value in needed[number] if first[value] < number}
-        kept.update(rows.loaded(targets[number], needed[number], earlier, kept))
+        kept.update(rows.loaded(targets[number], number, first, kept))
     return {value: first[value] for op in schedule.function.ops for value in op.results if value in kept}
 
 
@@ -58,36 +55,36 @@ class _Rows:
         used = () if op is None else read_here(op)
         return [operand for operand in used if operand in self.elements]
 
-    def ancestors(self, wanted: Sequence[Value]) -> list[Value]:
-        """The wanted values and everything that they are computed from."""
-        found = dict.fromkeys(value for value in wanted if value in self.elements)
-        pending = list(found)
+    def need(self, wanted: Sequence[Value], number: int, first: dict[Value, int]) -> None:
+        """Tell `first` of what pass `number` needs and no pass before it did."""
+        pending = [value for value in wanted if value in self.elements]
         while pending:
-            for operand in self.operands(pending.pop()):
-                if operand not in found:
-                    found[operand] = None
-                    pending.append(operand)
-        return list(found)
+            value = pending.pop()
+            if value not in first:
+                first[value] = number
+                pending += self.operands(value)
 
     def loaded(
-        self, wanted: Sequence[Value], needed: Sequence[Value], earlier: Collection[Value], kept: Collection[Value]
+        self, wanted: Sequence[Value], number: int, first: Mapping[Value, int], kept: Collection[Value]
     ) -> list[Value]:  # fmt: skip
-        """What a pass loads of the values that `earlier` passes needed, of which some are `kept` anyway. It is cheapest
-        to compute the rest."""
-        network = _Network()
-        for value in needed:
+        """What pass `number` loads of the values that earlier passes needed, of which some are `kept` anyway. It is
+        cheapest to compute the rest."""
+
+        def edges(node: Node) -> dict[Node, int]:
+            if isinstance(node, str):
+                return {(value, "known"): ENDLESS for value in wanted if value in self.elements and node == SOURCE}
+            value, state = node
             op = self.producer.get(value)
-            can_wait = value in earlier and op is not None and is_float(value.type.dtype) and op.name not in FREE
+            if state == "made":
+                operands: dict[Node, int] = {(operand, "known"): ENDLESS for operand in self.operands(value)}
+                return {SINK: LOAD if op is None else cost_of(op), **operands}
+            can_wait = first[value] < number and op is not None and is_float(value.type.dtype) and op.name not in FREE
             load = LOAD if value in kept else LOAD + STORE
-            network.add((value, "known"), (value, "made"), load if can_wait else ENDLESS)
-            network.add((value, "made"), SINK, LOAD if op is None else cost_of(op))
-            for operand in self.operands(value):
-                network.add((value, "made"), (operand, "known"), ENDLESS)
-        for value in wanted:
-            if value in self.elements:
-                network.add(SOURCE, (value, "known"), ENDLESS)
-        reached = network.source_side()
-        return [value for value in needed if (value, "known") in reached and (value, "made") not in reached]
+            return {(value, "made"): load if can_wait else ENDLESS}
+
+        reached = _Network(edges).source_side()
+        known = [node[0] for node in reached if not isinstance(node, str) and node[1] == "known"]
+        return [value for value in known if (value, "made") not in reached]
 
 
 Node = tuple[Value, str] | str
@@ -95,14 +92,12 @@ SOURCE, SINK = "source", "sink"
 
 
 class _Network:
-    """Capacities between nodes, from a source to a sink."""
+    """Capacities between nodes, from a source to a sink: `edges` leave a node. A node is asked for when something can
+    flow to it: in a long chain of rows that are reduced, what lies far behind matters to no near way."""
 
-    def __init__(self) -> None:
-        self.left: dict[Node, dict[Node, int]] = {SOURCE: {}, SINK: {}}
-
-    def add(self, start: Node, end: Node, capacity: int) -> None:
-        self.left.setdefault(start, {})[end] = capacity
-        self.left.setdefault(end, {}).setdefault(start, 0)
+    def __init__(self, edges: Callable[[Node], dict[Node, int]]) -> None:
+        self.edges = edges
+        self.left: dict[Node, dict[Node, int]] = {}
 
     def source_side(self) -> set[Node]:
         """The nodes on the source's side of a minimum cut: those that are reached once no more can flow."""
@@ -111,11 +106,17 @@ class _Network:
             while path[-1] != SOURCE:
                 path.append(before[path[-1]])
             edges = list(zip(path[1:], path))
-            most = min(self.left[a][b] for a, b in edges)
+            most = min(self._from(a)[b] for a, b in edges)
             for a, b in edges:
-                self.left[a][b] -= most
-                self.left[b][a] += most
+                self._from(a)[b] -= most
+                self._from(b)[a] = self._from(b).get(a, 0) + most
         return set(before)
+
+    def _from(self, node: Node) -> dict[Node, int]:
+        """What can still flow from a node to others."""
+        if node not in self.left:
+            self.left[node] = self.edges(node)
+        return self.left[node]
 
     def _reached(self) -> dict[Node, Node]:
         """The nodes that something can still flow to, each with the one before it; up to the sink, if that is one."""
@@ -123,11 +124,10 @@ class _Network:
         pending: deque[Node] = deque([SOURCE])
         while pending:
             node = pending.popleft()
-            for after, capacity in self.left[node].items():
+            for after, capacity in self._from(node).items():
                 if capacity > 0 and after not in before:
                     before[after] = node
                     pending.append(after)
                     if after == SINK:
-                        # In a long chain of rows that are reduced, what lies behind matters to no near way.
                         return before
         return before

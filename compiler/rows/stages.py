@@ -18,6 +18,9 @@ from .placing import places
 NO_LIMIT = 1 << 62
 FEW_PASSES = 8
 """Passes of which each may compute everything anew, a number at a time: of a long chain that would be the square."""
+CHAIN_BYTES = 768 * 1024
+"""What the passes of a long chain keep rather than compute anew: 20 softmaxes of 64 columns take 0.11 of the time, and
+half the text."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,8 @@ def waiting_values(
     """Element values that wait between passes (`keeping.py`).
 
     Only where the length of a row is known, and as many as fit `limit` bytes, which is for passes that follow each
-    other: all of them, in places that are used again if need be, or else first what is dear to compute again.
+    other: all of them, in places that are used again if need be, or else first what is dear to compute again. Many
+    passes may take `CHAIN_BYTES`.
     """
     if not isinstance(columns, int) or columns == 0:
         return {}
@@ -123,7 +127,7 @@ def waiting_values(
     size = {value: columns * ITEM_SIZE[register_dtype(value.type.dtype)] for value in found}
     if sum(size.values()) > limit:
         in_turn = _in_turn(emitter, found, _readers(schedule, stages, found))
-        if bytes_of(in_turn, columns) <= limit:
+        if bytes_of(in_turn, columns) <= (limit if len(stages) <= FEW_PASSES else max(limit, CHAIN_BYTES)):
             return in_turn
     filled: dict[Value, int] = {}
     for value in sorted(found, key=lambda value: -cost_of(schedule.producer[value])):

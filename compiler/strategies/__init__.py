@@ -132,4 +132,6 @@ def lower_with(candidate: Candidate, fused: Fused, device: DeviceInfo) -> tuple[
     facts = {field.name for field in fields(DeviceInfo)}
     own = {name: value for name, value in candidate.settings if name not in facts}
     told = {name: type(getattr(device, name))(value) for name, value in candidate.settings if name in facts}
-    return taken(strategies()[candidate.strategy].lower(replace(fused, settings=own), replace(device, **told)))
+    # What is known of a kernel hangs on its settings nowhere, but the object that remembers it.
+    fused = replace(fused, settings=own) if own else fused
+    return taken(strategies()[candidate.strategy].lower(fused, replace(device, **told)))
