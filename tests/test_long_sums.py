@@ -47,6 +47,38 @@ def test_a_sum_of_equal_numbers(layout: str, strategy: str | None) -> None:
     assert relative_error(root, np.sqrt(expected)) < 2e-5
 
 
+@pytest.mark.parametrize("columns", [1_000_000, 999_989, "N"])
+@pytest.mark.parametrize("strategy", ["row-item", "row-pipeline", None])
+@pytest.mark.filterwarnings("ignore:.*the strategy row-pipeline applies to no kernel")
+def test_a_row_of_equal_numbers(columns: int | str, strategy: str | None) -> None:
+    g = lossc.Graph()
+    x, weight = g.input("x", (3, columns)), g.input("weight", (3, 1))
+    softmax = x.exp() / x.exp().sum(1, keepdims=True)
+    g.set_outputs([(x * x).sum(1), (softmax + 1).sum(), (x * weight).sum()])
+    count = 1_000_000 if columns == "N" else columns
+    assert isinstance(count, int)
+    rows, all_softmax, weighted = g.compile(strategy=strategy)(
+        x=np.full((3, count), THIRD), weight=np.full((3, 1), THIRD)
+    )
+    square = float(THIRD) ** 2
+    assert relative_error(rows, np.full(3, count * square)) < 2e-5
+    assert relative_error(all_softmax, np.float64(3 * count + 3)) < 2e-5
+    assert relative_error(weighted, np.float64(3 * count * square)) < 2e-5
+
+
+@pytest.mark.parametrize("columns", [1, 3, 1000, 16_000, "N"])
+def test_a_sum_over_rows_of_equal_numbers(columns: int | str) -> None:
+    """With a weight for each row they are no run of elements."""
+    g = lossc.Graph()
+    x, weight = g.input("x", ("B", columns)), g.input("weight", ("B", 1))
+    g.set_outputs([(x * weight).sum()])
+    width = 3 if columns == "N" else columns
+    assert isinstance(width, int)
+    rows = 4_000_000 // width
+    (total,) = g.compile(strategy="row-item")(x=np.full((rows, width), THIRD), weight=np.full((rows, 1), THIRD))
+    assert relative_error(total, np.float64(rows * width * float(THIRD) ** 2)) < 1e-4
+
+
 def _standardized(x: Tensor) -> Tensor:
     """Batch normalisation of the second axis of four."""
     mean = x.mean((0, 2, 3), keepdims=True)

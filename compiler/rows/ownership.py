@@ -23,10 +23,12 @@ ROWS_AHEAD = 8
 """Rows an item has at least where there are many: so that the next row can be fetched while one is computed."""
 
 
-def items_for(rows: Expr, columns: DimLike, device: DeviceInfo, least: int = ROWS_AHEAD) -> Expr:
+def items_for(
+    rows: Expr, columns: DimLike, device: DeviceInfo, least: int = ROWS_AHEAD, elements: int = ITEM_ELEMENTS
+) -> Expr:  # fmt: skip
     """Work-items: each has rows enough to be worth a launch (`least` where there are many), and there are enough of
     them for every core."""
-    wanted = maximum(integer(least), div(integer(ITEM_ELEMENTS), maximum(integer(1), size_of(columns))))
+    wanted = maximum(integer(least), div(integer(elements), maximum(integer(1), size_of(columns))))
     spread = maximum(integer(1), div(rows, integer(4 * device.compute_units)))
     return maximum(integer(1), ceil_div(rows, minimum(wanted, spread)))
 

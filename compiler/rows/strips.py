@@ -22,12 +22,14 @@ off by 2e-3; in strips by 2e-6."""
 
 @dataclass(frozen=True)
 class ColumnLoop:
-    """A loop over a column axis. What runs from `start` to `stop` may be less than its `size`."""
+    """A loop over a column axis, `step` columns a turn. What runs from `start` to `stop` may be less than its `size`,
+    which is in turns."""
 
     variable: Var
     start: Expr
     stop: Expr
     size: DimLike
+    step: int = 1
 
 
 @dataclass(frozen=True)
@@ -39,28 +41,34 @@ class _Cut:
     strip: int | None
 
 
-def _cuts(sizes: Sequence[DimLike]) -> list[_Cut]:
+def _cuts(sizes: Sequence[DimLike], strip: int, most: int) -> list[_Cut]:
     """For each loop, inner to outer. An axis with a name may have any size."""
     found, added = [], 1
     for size in sizes:
-        whole = isinstance(size, int) and size * added <= STRIP
-        each = not whole and 2 * added > STRIP
+        whole = isinstance(size, int) and size * added <= most
+        each = not whole and 2 * added > strip
         if each:
             added = 1
-            whole = isinstance(size, int) and size <= STRIP
-        found.append(_Cut(each, None if whole else STRIP // added))
+            whole = isinstance(size, int) and size <= most
+        found.append(_Cut(each, None if whole else max(1, strip // added)))
         added = size * added if whole and isinstance(size, int) else 1
     return found
 
 
 class Strips:
     """Accumulators for the body of some loops. Only f32 sums have strips: others do not round, or have digits to
-    spare."""
+    spare. `joined` values of a sum are joined in a turn, by its accumulators in turn; None: one by each. `again`: more
+    loops like these add to the same accumulators."""
 
-    def __init__(self, emitter: Emitter, sizes: Sequence[DimLike], groups: Sequence[Accumulators]) -> None:
+    def __init__(
+        self, emitter: Emitter, sizes: Sequence[DimLike], groups: Sequence[Accumulators], joined: int | None = None,
+        again: bool = False,
+    ) -> None:  # fmt: skip
         own = {id(group): group for group in groups if group.monoid.combine == "add" and group.monoid.dtype == "f32"}
         self._emitter = emitter
-        self._cuts = _cuts(list(reversed(sizes)))
+        fewest = min((len(group.variables) for group in own.values()), default=1)
+        strip = STRIP if joined is None else STRIP * fewest // joined
+        self._cuts = _cuts(list(reversed(sizes)), strip, strip // 4 if again else strip)
         count = sum(cut.each + (cut.strip is not None) for cut in self._cuts) if own else 0
         # One list of accumulators for each cut, those of the body first, and those that were given last.
         self._levels: list[list[Accumulators]] = []
@@ -81,13 +89,13 @@ class Strips:
                 body = self._joined(level, body)
                 level += 1
             if not is_cut or cut.strip is None:
-                body = (For(loop.variable, loop.start, loop.stop, integer(1), body),)
+                body = (For(loop.variable, loop.start, loop.stop, integer(loop.step), body),)
                 continue
             first = self._emitter.fresh("strip", "i64")
             end = self._emitter.fresh("end_of_strip", "i64")
-            named = Let(end, minimum(add(first, integer(cut.strip)), loop.stop))
-            inner = self._joined(level, (For(loop.variable, first, end, integer(1), body),))
-            body = (For(first, loop.start, loop.stop, integer(cut.strip), (named, *inner)),)
+            named = Let(end, minimum(add(first, integer(cut.strip * loop.step)), loop.stop))
+            inner = self._joined(level, (For(loop.variable, first, end, integer(loop.step), body),))
+            body = (For(first, loop.start, loop.stop, integer(cut.strip * loop.step), (named, *inner)),)
             level += 1
         return body
 

@@ -12,11 +12,13 @@ from itertools import groupby
 
 from ...ir.arithmetic import add, div, integer, maximum, minimum, mod, mul, sub
 from ...ir.function import Op, Value
-from ...ir.kernel import Apply, Const, Expr, For, If, Iota, Load, Prefetch, Reduce, Splat, Stmt, Store, register_dtype
+from ...ir.kernel import Apply, Const, Expr, If, Iota, Load, Prefetch, Reduce, Splat, Stmt, Store, register_dtype
+from ...ir.types import DimLike
 from ..emission.emit import Emitter, Scope
 from ..emission.points import Lanes, Point, widen
 from ..emission.reductions import Accumulators, accumulate
 from .stages import Kept, Stage
+from .strips import ColumnLoop, Strips
 
 ZERO = integer(0)
 
@@ -104,14 +106,14 @@ def visit(
 
 def sweep(
     emitter: Emitter, scope: Scope, tracks: Sequence[Track], axis: int, start: Expr, stop: Expr, width: int,
-    unroll: int = 1, nontemporal: bool = False, abreast: int = 4,
+    unroll: int = 1, nontemporal: bool = False, abreast: int = 4, length: DimLike = 0,
 ) -> None:  # fmt: skip
     """Loop over `start` <= column < `stop` along `axis` with vectors of `width`. At least `width` columns are there.
 
     Of an unrolled body's copies, `abreast` advance in lockstep, statement by statement: the processor's own scheduler
     does not see far enough ahead to overlap one copy's polynomial with the next. More of them take more registers.
     """
-    shape = Sweep(emitter, scope, tracks, axis, width, max(1, unroll), nontemporal, abreast)
+    shape = Sweep(emitter, scope, tracks, axis, width, max(1, unroll), nontemporal, abreast, length)
     shape.hoist()
     count = sub(stop, start)
     vectors = add(start, mul(div(count, integer(width)), integer(width)))
@@ -141,6 +143,7 @@ class Sweep:
     unroll: int
     nontemporal: bool
     abreast: int
+    length: DimLike = 0
 
     def hoist(self) -> None:
         """Compute what does not vary along the columns before the loops."""
@@ -162,7 +165,7 @@ class Sweep:
             self._around(position, track, low, blocks, {number: tuple(found) for number, found in hits.items()})
         else:
             self._loop(low, blocks, self.unroll, {})
-        self._loop(blocks, high, 1, {})
+        replace(self, length=0)._loop(blocks, high, 1, {})
 
     def edge(self, scope: Scope, base: Expr, counted: Expr = ZERO, before: Expr | None = None) -> None:
         """One vector at `base`, of which the first `counted` lanes were counted before, or all but those `before`."""
@@ -179,9 +182,18 @@ class Sweep:
 
     def _loop(self, low: Expr, high: Expr, count: int, missed: Mapping[int, Sequence[Value]]) -> None:
         if low != high:
-            column = self.emitter.fresh("column", "i64")
-            body = tuple(self._block(column, count, missed))
-            self.scope.statements.append(For(column, low, high, integer(count * self.width), body))
+            column, step = self.emitter.fresh("column", "i64"), count * self.width
+            turns = -(-self.length // step) if isinstance(self.length, int) else self.length
+            strips = self._strips(turns, count)
+            inside = [replace(track, groups=[*map(strips.inside, track.groups)]) for track in self.tracks]
+            body = tuple(replace(self, tracks=inside)._block(column, count, missed))
+            self.scope.statements += strips.loops([ColumnLoop(column, low, high, turns, step)], body)
+
+    def _strips(self, turns: DimLike, count: int) -> Strips:
+        """What `turns` of so many vectors add up. A sum over all rows goes on in the next row."""
+        groups = [group for track in self.tracks for group in track.groups]
+        again = any(group.op in self.emitter.schedule.whole_reductions for group in groups)
+        return Strips(self.emitter, [turns], groups, count, again)
 
     def _around(
         self, position: Expr, track: Track, low: Expr, high: Expr, missed: Mapping[int, Sequence[Value]]

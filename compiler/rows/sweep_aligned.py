@@ -31,7 +31,7 @@ def sweep_aligned(
     more than a vector). The line that a row shares with the next is stored once, past the cache as all others, from the
     values of both rows.
     """
-    shape = Sweep(emitter, scope, tracks, axis, width, unroll, True, abreast)
+    shape = Sweep(emitter, scope, tracks, axis, width, unroll, True, abreast, columns)
     shape.hoist()
     granule = granule or gcd(columns, width)
     whole = (columns - width + granule) // width * width

@@ -22,7 +22,7 @@ from ..emission.reductions import Accumulators, declare, fold
 from ..emission.vectors import past_cache, vector_width
 from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, with_finish
 from ..rows.margins import store_margins
-from ..rows.ownership import ROWS_AHEAD, items_for, own_share, point_of
+from ..rows.ownership import ITEM_ELEMENTS, ROWS_AHEAD, items_for, own_share, point_of
 from ..rows.picked import fetch_picked
 from ..rows.row_costs import fetched_apart
 from ..rows.shared_lines import past_cache_over_lines, rows_together, sweep_over_lines
@@ -34,6 +34,8 @@ MARGINS = True
 UNROLL = 4
 PRIVATE_BYTES = 256 * 1024
 """The longest row kept between passes: a quarter of a second-level cache of 1 MiB."""
+ALONE = 2048
+"""Elements of an item that goes along its rows one by one: all of them join one accumulator."""
 USUAL_LENGTH = 256
 """Of rows whose length has a name."""
 
@@ -113,7 +115,7 @@ def _variant(
     row_axes = [a for a in sorted(schedule.looped) if a != axis]
     emitter, scope = fused.emitter(), Scope()
     rows = product(schedule.axes[a] for a in row_axes)
-    items = items_for(rows, schedule.axes[axis], device)
+    items = items_for(rows, schedule.axes[axis], device, elements=ITEM_ELEMENTS if width > 1 else ALONE)
     together = rows_together(_length(schedule, axis), width) if realigns else 1
     own = own_share(emitter, scope, rows, together=together)
     stages = fused.stages
@@ -164,7 +166,8 @@ def _pass(
     groups = [*declare(emitter, scope, stage.reductions, width, UNROLL),
               *(group for group in totals if group.op in stage.element_sums)]  # fmt: skip
     stop = size_of(emitter.schedule.axes[axis])
-    sweep(emitter, scope, [Track(scope, point, work, groups)], axis, integer(0), stop, width, UNROLL, nontemporal)
+    sweep(emitter, scope, [Track(scope, point, work, groups)], axis, integer(0), stop, width, UNROLL, nontemporal,
+          length=emitter.schedule.axes[axis])  # fmt: skip
     for group in groups:
         if group.op in stage.reductions:
             scope.known[group.op.result] = fold(emitter, scope, group, True)

@@ -243,7 +243,7 @@ class _Pipeline:
                 sweep_aligned(emitter, scope, busy, self.axis, self.columns, self.width, self.unroll, abreast, granule)
             elif busy:
                 sweep(emitter, scope, busy, self.axis, integer(0), integer(self.columns), self.width, self.unroll,
-                      self.nontemporal, abreast)  # fmt: skip
+                      self.nontemporal, abreast, self.columns)  # fmt: skip
         for stage, track in tracks.items():
             for group in track.groups:
                 found = next((each for each in carried if each.op is group.op), None)
