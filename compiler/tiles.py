@@ -39,8 +39,8 @@ from .tiling import tiling_of
 
 PACKED, STAGED, SUMS = "matmul.packed", "matmul.staged", "matmul.sums"
 LINES_AHEAD = 4
-ROWS_AHEAD = 64
-"""Steps of the inner size that what is packed on its way is fetched ahead: its rows are pages apart."""
+STEPS_AHEAD = 64
+"""Steps of the inner size that what is packed is fetched ahead: its rows, or columns, are pages apart."""
 STAGED_PADDING = 16
 """Elements between the staged rows of the left operand, so that they do not displace each other."""
 
@@ -125,8 +125,11 @@ class Tiles(Product):
             if width > 1:
                 steps = Apply("mul", (Iota("i64", width), Splat(pitch, width)), "i64", width)
                 to = Apply("add", (Splat(to, width), steps), "i64", width)
-            store = Store(PACKED, to, self.right_at(add(first, k), at, width))
-            each = For(lane, integer(0), pitch, integer(1), (store,))
+            body: list[Stmt] = [Store(PACKED, to, self.right_at(add(first, k), at, width))]
+            if width > 1:
+                later = self.right_at(add(add(first, k), integer(STEPS_AHEAD)), at)
+                body.append(Prefetch(later.buffer, later.index))
+            each = For(lane, integer(0), pitch, integer(1), tuple(body))
             scope.statements.append(For(k, start, stop, integer(width), (each,)))
 
     # --- the left operand ---
@@ -233,7 +236,7 @@ class Tiles(Product):
                 if packs:
                     inner.statements.append(Store(PACKED, packed, var))
                 if packs or tiling.streams:
-                    ahead = integer(ROWS_AHEAD if packs else tiling.depth)
+                    ahead = integer(STEPS_AHEAD if packs else tiling.depth)
                     later = self.right_at(add(add(first, k), ahead), at, lanes)
                     inner.statements.append(Prefetch(later.buffer, later.index))
                 right.append(var)
