@@ -59,7 +59,13 @@ class Fused:
 
     @cached_property
     def facts(self) -> Facts:
-        return facts_of(self.schedule.function, self.schedule.maxima, self.schedule.missing)
+        schedule = self.schedule
+        if schedule.narrow is None:
+            return facts_of(schedule.function, schedule.maxima, schedule.missing)
+        # In the columns that count, what is masked has the values that it has in its windows.
+        own = facts_of(schedule.narrow, schedule.maxima, schedule.missing).spelling
+        spelling = {op: own[was] for op, was in schedule.original.items() if was in own}
+        return facts_of(schedule.function, schedule.maxima, (), spelling)
 
     @cached_property
     def stages(self) -> list[Stage]:

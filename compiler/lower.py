@@ -15,6 +15,7 @@ from ..ir.diagnostics import CompilerBug, Limitation
 from ..ir.function import Function, Op, Value
 from ..ir.names import distinct
 from ..ir.program import STATUS, Beside, Buffer, Check, Program, Repeat, Step, Variant, root_of
+from ..ir.schedule import Schedule
 from ..ir.target import DeviceInfo
 from ..ir.types import ITEM_SIZE, bind_dim, dim_names
 from .block_by_block import block_by_block
@@ -132,7 +133,7 @@ class _Lowering:
         name, names = op.attributes["callee"], self.names
         schedule = self.outlined.schedules[name]
         stored = dict(zip(schedule.function.inputs, map(names.get, op.operands)))
-        slots = _slots(schedule.function, stored, self.checks)
+        slots = _slots(schedule, stored, self.checks)
         inside, outside = (*schedule.function.inputs, *schedule.function.outputs), (*op.operands, *op.results)
         buffers = {value: names[stored] for value, stored in zip(inside, outside)}
         reserved = frozenset(_piece_names(self.outlined.module.entry))
@@ -267,13 +268,14 @@ def _as_stored(values: Iterable[Value], kernel: Function) -> Iterator[Value]:
         yield value
 
 
-def _slots(kernel: Function, stored: Mapping[Value, str | None], checks: list[Check]) -> dict[Op, int]:
+def _slots(schedule: Schedule, stored: Mapping[Value, str | None], checks: list[Check]) -> dict[Op, int]:
     """Number the checks of a kernel, adding them to those of the program. `stored` names the buffers of its inputs."""
     slots: dict[Op, int] = {}
-    for op in kernel.ops:
-        if op.name == "check":
-            slots[op] = len(checks)
-            ok, *shown = op.operands
-            buffer = next((stored[v] for v in _as_stored(shown, kernel) if v in stored), None)
-            checks.append(Check(slots[op], op.attributes, ok.type.shape, buffer, op.span))
+    # Those of the kernel as it is written tell where they fail.
+    for op, written in zip(*([op for op in function.ops if op.name == "check"]
+                             for function in (schedule.function, schedule.written))):  # fmt: skip
+        slots[op] = len(checks)
+        ok, *shown = written.operands
+        buffer = next((stored[v] for v in _as_stored(shown, schedule.written) if v in stored), None)
+        checks.append(Check(slots[op], op.attributes, ok.type.shape, buffer, op.span))
     return slots

@@ -62,7 +62,7 @@ def is_read_in_place(schedule: Schedule, launch: Op, old: Sequence[Value], new: 
     read, stored = inside[old[0]], inside[new]
     multiplied = schedule.matmul.operands if schedule.matmul is not None else ()
     picked = ancestors([value for op in kernel.ops for value in read_elsewhere(op)], kernel.producers())
-    if read in multiplied or read in picked or {read, stored} & schedule.windows.keys():
+    if read in multiplied or read in picked:
         return False
     # What does not run along all loops is read again by others.
     return schedule.where[read] == schedule.where[stored] and schedule.looped.issubset(schedule.where[read])

@@ -14,7 +14,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from .function import Function, Op, Value
-from .types import DimLike
+from .types import DimLike, Shape
+
+Place = tuple[Shape, int, DimLike]
+"""A shape that places are told in, and the axis along which it begins so far behind the first of a longer one."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +27,8 @@ class Schedule:
     `stage`: the pass over the row in which a value can be computed; a row reduction ends its pass. `across`: sums along
     the innermost axis of the rows, one for every column, which are only stored. `maxima`: inputs that another kernel
     has found as maxima of an input. `missing`: maxima that may miss a NaN: in all that the program makes of them it
-    comes back by itself. `windows`: inputs and outputs that lie within a wider array, each with the `slice` or `pad`
-    that says where, which is no operation of `function`: what is beside a row is stored when the row is."""
+    comes back by itself. `narrow`: the kernel as it is written, where `function` computes its windows along whole
+    arrays (`fusion/masks.py`); of that, `original` has the operation that each was, `places` where its checks fail."""
 
     function: Function
     axes: tuple[DimLike, ...]
@@ -41,31 +44,18 @@ class Schedule:
     across: tuple[Op, ...] = ()
     maxima: Mapping[Value, Value] = field(default_factory=dict)
     missing: frozenset[Op] = frozenset()
-    windows: Mapping[Value, Op] = field(default_factory=dict)
+    narrow: Function | None = None
+    original: Mapping[Op, Op] = field(default_factory=dict)
+    places: Mapping[Op, Place] = field(default_factory=dict)
 
     @cached_property
     def written(self) -> Function:
-        """The function of whole arrays: the kernel as it reads in text."""
-        if not self.windows:
-            return self.function
-        slices = (op for op in self.windows.values() if op.name == "slice")
-        ops = (*slices, *self.function.ops, *self.margins.values())
-        inputs, outputs = map(self.in_memory, self.function.inputs), map(self.in_memory, self.function.outputs)
-        return self.function.with_(inputs=tuple(inputs), ops=ops, outputs=tuple(outputs))
-
-    @cached_property
-    def margins(self) -> Mapping[Value, Op]:
-        """The outputs with something beside them, each with its `pad`."""
-        return {value: op for value, op in self.windows.items() if op.name == "pad"}
-
-    def in_memory(self, value: Value) -> Value:
-        """The array that an input or output lies in: itself, or a wider one."""
-        op = self.windows.get(value)
-        return value if op is None else op.operands[0] if op.name == "slice" else op.result
+        """The kernel as it reads in text."""
+        return self.function if self.narrow is None else self.narrow.with_(name=self.function.name)
 
     def axis_of(self, op: Op, value: Value) -> int | None:
         """The axis of the domain that is the `axis` of an operation, as it is one of `value`'s; None for size 1."""
-        return self.where[value][op.attributes["axis"] % value.type.rank]
+        return self.where[value][op.attributes["axis"]]
 
     @cached_property
     def producer(self) -> Mapping[Value, Op]:

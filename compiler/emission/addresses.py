@@ -7,18 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...ir.arithmetic import add, integer, mul
+from ...ir.arithmetic import add, integer, mul, sub
 from ...ir.diagnostics import CompilerBug
-from ...ir.function import Value
+from ...ir.function import Op, Value
 from ...ir.kernel import Apply, Expr, Iota
 from ...ir.schedule import Schedule
+from ...ir.types import Shape
 from .points import Lanes, Point, product, times, widen
 
 
 def strides_of(schedule: Schedule, value: Value) -> list[tuple[int, Expr]]:
     """Each domain axis of a stored value with its distance in elements."""
+    return _strides(schedule, value, value.type.shape)
+
+
+def _strides(schedule: Schedule, value: Value, shape: Shape) -> list[tuple[int, Expr]]:
     found: dict[int, Expr] = {}
-    shape = schedule.in_memory(value).type.shape
     for position, axis in enumerate(schedule.where[value]):
         if axis is not None:
             found[axis] = product(shape[position + 1 :])
@@ -34,21 +38,23 @@ def lies_as_looped(schedule: Schedule, value: Value) -> bool:
 def index_of(schedule: Schedule, value: Value, point: Point) -> tuple[Expr, int]:
     """Where `value` lies in its buffer at `point`, and how many lanes it has there. A scalar index with several lanes
     means consecutive elements."""
-    return index_at(strides_of(schedule, value), point, start_of(schedule, value))
+    return index_at(strides_of(schedule, value), point)
 
 
-def start_of(schedule: Schedule, value: Value) -> Expr:
-    """Where the first element of `value` lies in its buffer: behind what is before its window."""
-    if value not in schedule.windows:
-        return integer(0)
-    op = schedule.windows[value]
-    before = op.attributes["start" if op.name == "slice" else "before"]
-    return product((before, *op.result.type.shape[op.attributes["axis"] + 1 :]))
+def place_of(schedule: Schedule, check: Op, point: Point) -> tuple[Expr, int]:
+    """Where a check is at `point`, and how many lanes it has there: in its window, if it is in one."""
+    ok = check.operands[0]
+    shape, axis, start = schedule.places.get(check, (ok.type.shape, 0, 0))
+    index, width = index_at(_strides(schedule, ok, shape), point)
+    before = product((start, *shape[axis + 1 :]))
+    if index.width == 1:
+        return sub(index, before), width
+    return Apply("sub", (index, widen(before, index.width)), "i64", index.width), width
 
 
-def index_at(strides: Sequence[tuple[int, Expr]], point: Point, start: Expr | None = None) -> tuple[Expr, int]:
-    """The same where the distances along axes of the domain are known, and where the first element lies."""
-    offset: Expr = integer(0) if start is None else start
+def index_at(strides: Sequence[tuple[int, Expr]], point: Point) -> tuple[Expr, int]:
+    """The same where the distances along axes of the domain are known."""
+    offset: Expr = integer(0)
     lanes: list[Expr] = []
     width, contiguous, counts = 1, True, False
     for axis, stride in strides:

@@ -19,9 +19,10 @@ from ...ir.program import CHECK_HOLDS, STATUS
 from ...ir.schedule import Schedule
 from ...ir.types import DimLike, dim_names, is_integer
 from ..ancestors import ancestors
-from .addresses import index_of, strides_of
+from .addresses import index_of, place_of, strides_of
 from .facts import Facts
 from .folding import folded, fused_multiply_add, scaled
+from .marks import marks_of, read_where
 from .points import Point, converted, coordinate_value, product, size_of, widen
 from .polynomials import POLYNOMIALS, SCALED
 from .scope import Scope
@@ -47,6 +48,7 @@ class Emitter:
         # Whether every vector lies at a multiple of its size, by how the strategy places them.
         self.aligned = False
         self.moved = axes_moved(schedule)
+        self.marks = marks_of(schedule)
 
     # --- names and statements ---
 
@@ -78,7 +80,7 @@ class Emitter:
         index, width = self.index(value, point)
         if index.width > 1:
             index = self.let(scope, "at", index)
-        aligned = self.aligned and width > 1 and index.width == 1 and value not in self.schedule.windows
+        aligned = self.aligned and width > 1 and index.width == 1
         dtype = register_dtype(value.type.dtype)
         return self.let(scope, value.name, Load(self.buffers[value], index, dtype, width, aligned))
 
@@ -87,7 +89,7 @@ class Emitter:
         if index.width > 1:
             index = self.let(scope, "at", index)
         found = widen(scope.known[value], width)
-        aligned = self.aligned and width > 1 and index.width == 1 and value not in self.schedule.windows
+        aligned = self.aligned and width > 1 and index.width == 1
         scope.statements.append(Store(self.buffers[value], index, found, nontemporal and width > 1, aligned))
 
     # --- values ---
@@ -102,7 +104,7 @@ class Emitter:
                 continue
             seen.add(op)
             # What a gather or a slice looks at is computed at another point, by itself.
-            pending += [self.producer[v] for v in read_here(op) if v not in known and v in self.producer]
+            pending += [self.producer[v] for v in read_where(op, known) if v not in known and v in self.producer]
         return sorted(seen, key=self.position.__getitem__)
 
     def hoist(
@@ -157,6 +159,8 @@ class Emitter:
                 return product(op.attributes["of"])
             case name if name in VIEWS:
                 return self.operand(op.operands[0], point, scope)
+            case "select" if len(taken := read_where(op, scope.known)) == 1:
+                return self.operand(taken[0], point, scope)
             case "gather":
                 return self.gather(op, point, scope)
             case name if name in WINDOWS:
@@ -209,7 +213,7 @@ class Emitter:
     def gather(self, op: Op, point: Point, scope: Scope) -> Expr:
         """The operand at another coordinate of its axis, 0 where that is out of range."""
         source, indices = op.operands
-        position = op.attributes["axis"] % source.type.rank
+        position = op.attributes["axis"]
         axis = self.schedule.where[source][position]
         found = self.operand(indices, point, scope)
         width = found.width
@@ -235,7 +239,7 @@ class Emitter:
         self.compute([ok], point, scope)
         # A condition that repeats along an axis which is not swept here fails first at the start of that.
         first_along = {axis: integer(0) for axis, _ in self.strides(ok)}
-        index, width = self.index(ok, {**first_along, **point})
+        index, width = place_of(self.schedule, op, {**first_along, **point})
         condition = widen(scope.known[ok], width)
         place: Expr = index
         if index.width != width:

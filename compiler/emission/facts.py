@@ -26,18 +26,22 @@ class Facts:
     """`spelling`: the kernel operation to use for an operation in place of its own name. `hits`: comparisons of a
     position with one number a row, and that number: true in one column of a row at the most. `open`: products,
     negations and roundings whose single user takes them in: fused multiply-add, exp(-a), exp(c a), a store; and what a
-    sum adds under a condition."""
+    sum adds under a condition. `places`: of gathers, between which numbers the places lie that they look at."""
 
     spelling: Mapping[Op, str]
     hits: Mapping[Value, Value]
     open: frozenset[Op]
+    places: Mapping[Op, Range]
 
 
-def facts_of(function: Function, maxima: Mapping[Value, Value] | None = None, missing: Collection[Op] = ()) -> Facts:
+def facts_of(
+    function: Function, maxima: Mapping[Value, Value] | None = None, missing: Collection[Op] = (),
+    spelling: Mapping[Op, str] | None = None,
+) -> Facts:  # fmt: skip
     """`maxima`: inputs that are the maxima of others; `missing`: maxima here that may miss a NaN for what other kernels
-    make of them."""
+    make of them; `spelling`: the spellings, where they are known."""
     producer, users, ranges = function.producers(), function.users(), ranges_of(function, maxima)
-    spelling: dict[Op, str] = {}
+    spelling = dict(spelling or {})
     for op in function.ops:
         if (name := _spelling(op, ranges, function, users)) is not None:
             spelling[op] = name
@@ -54,7 +58,8 @@ def facts_of(function: Function, maxima: Mapping[Value, Value] | None = None, mi
         and not any(source(o, producer) in extremes for user in users.get(op.result, []) for o in user.operands)
         and cancelling.isdisjoint(users.get(op.result, []))
     ]  # fmt: skip
-    return Facts(spelling, hits, frozenset(taken_in))
+    places = {op: ranges.of[op.operands[1]] for op in function.ops if op.name == "gather"}
+    return Facts(spelling, hits, frozenset(taken_in), places)
 
 
 def _spelling(op: Op, ranges: Ranges, function: Function, users: Mapping[Value, list[Op]]) -> str | None:
@@ -198,7 +203,7 @@ def _stays_in_rows(other: Op, op: Op) -> bool:
     if is_pointwise(other.name) or other.name == "with_gradient":
         return True
     full = op.operands[0].type.shape
-    axes = {axis % len(full) for axis in op.attributes["axes"]}
+    axes = op.attributes["axes"]
     thin = tuple(1 if axis in axes else size for axis, size in enumerate(full))
     before = other.operands[0].type.shape if other.operands else ()
     after = other.result.type.shape
@@ -206,13 +211,13 @@ def _stays_in_rows(other: Op, op: Op) -> bool:
         case "broadcast":
             kept = tuple(axis for axis in range(len(full)) if axis not in axes)
             dims = kept if before == op.result.type.shape else tuple(range(len(full)))
-            return after in (full, thin) and tuple(other.attributes["dims"]) == dims
+            return after in (full, thin) and other.attributes["dims"] == dims
         case "reshape":
             return {before, after} <= {op.result.type.shape, thin}
         case "gather":
-            return before == full and {other.attributes["axis"] % len(full)} == axes
+            return before == full and (other.attributes["axis"],) == axes
         case name if name in REDUCTIONS:
-            return before == full and {axis % len(full) for axis in other.attributes["axes"]} == axes
+            return before == full and other.attributes["axes"] == axes
     return False
 
 
@@ -220,6 +225,5 @@ def _takes_whole_rows(other: Op, op: Op) -> bool:
     """Whether a reduction is along all axes that another reduces, of values that lie as that one's."""
     if other.name not in ("reduce_sum", *EXTREMES):
         return False
-    shape = op.operands[0].type.shape
-    axes = [{axis % len(shape) for axis in each.attributes["axes"]} for each in (other, op)]
-    return other.operands[0].type.shape == shape and axes[0] >= axes[1]
+    return other.operands[0].type.shape == op.operands[0].type.shape and (
+        {*other.attributes["axes"]} >= {*op.attributes["axes"]})  # fmt: skip

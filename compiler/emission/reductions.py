@@ -56,6 +56,8 @@ def accumulate(emitter: Emitter, scope: Scope, group: Accumulators, copy: int, m
     own = group.variables[first : first + group.turns]
     variable = own[0]
     found = scope.known[group.value]
+    if found == group.monoid.neutral(found.width):
+        return
     if group.monoid.combine == "add":
         joined = with_added(partial(emitter.let, scope), variable, found, mask)
     else:

@@ -32,13 +32,11 @@ def narrowed(width: int, size: DimLike) -> int:
     return width
 
 
-def _nontemporal_from(
-    schedule: Schedule, device: DeviceInfo, width: int, column: int, pitch: DimLike, realigns: bool
-) -> int | None:
+def _nontemporal_from(schedule: Schedule, device: DeviceInfo, width: int, column: int, pitch: DimLike) -> int | None:
     """From how many stored elements on stores go past the cache; None where an address may be misaligned.
 
     Every vector must start on a line or half a line, and lines must be filled by vectors that follow each other:
-    outputs are aligned, so are rows whose pitch is a multiple of a line. `realigns`: margins, wherever they begin.
+    outputs are aligned, so are rows whose pitch is a multiple of a line.
     """
     outputs = schedule.element_outputs
     if not device.nontemporal_stores or not outputs or width == 1 or sum(map(cost_of, schedule.function.ops)) > LIGHT:
@@ -53,11 +51,7 @@ def _nontemporal_from(
             return None
         # Half a line at the end of a row would wait for the next row's half.
         length = schedule.axes[column] if len(order) > 1 and width * item < device.cache_line else 0
-        ends: tuple[DimLike, ...] = ()
-        if value in schedule.margins and not realigns:
-            op = schedule.margins[value]
-            ends = (op.attributes["before"], schedule.axes[column], op.result.type.shape[op.attributes["axis"]])
-        if not all(isinstance(size, int) and size * item % device.cache_line == 0 for size in (pitch, length, *ends)):
+        if not all(isinstance(size, int) and size * item % device.cache_line == 0 for size in (pitch, length)):
             return None
     return STREAM_BYTES // ITEM_SIZE[outputs[0].type.dtype]
 
@@ -67,11 +61,9 @@ def elements_of(schedule: Schedule) -> Expr:
     return product(schedule.axes[axis] for axis in sorted(schedule.looped))
 
 
-def past_cache(
-    schedule: Schedule, device: DeviceInfo, width: int, column: int, pitch: DimLike, realigns: bool = False
-) -> Expr | None:
+def past_cache(schedule: Schedule, device: DeviceInfo, width: int, column: int, pitch: DimLike) -> Expr | None:
     """The condition that stores are to go past the cache; None where they never may."""
-    threshold = _nontemporal_from(schedule, device, width, column, pitch, realigns)
+    threshold = _nontemporal_from(schedule, device, width, column, pitch)
     return None if threshold is None else at_least(elements_of(schedule), threshold)
 
 

@@ -35,8 +35,7 @@ def _together(schedule: Schedule, axis: int) -> bool:
         present = [a for a in own if a in both]
         if present and (set(present) != both or own.index(axis) > own.index(axis + 1) or _between(own, axis)):
             return False
-    ends = {schedule.where[value][op.attributes["axis"]] for value, op in schedule.windows.items()}
-    return not (both & ends or any(both & _indexed_axes(schedule, op) for op in schedule.function.ops))
+    return not any(both & _indexed_axes(schedule, op) for op in schedule.function.ops)
 
 
 def _between(own: tuple[int | None, ...], axis: int) -> bool:

@@ -13,7 +13,6 @@ from dataclasses import replace
 from ...ir.function import Module, Op, Value
 from ...ir.schedule import Schedule
 from ..emission.facts import nan_returns
-from .axes import reduced_axes
 from .groups import Group, Groups
 
 
@@ -37,7 +36,7 @@ def launched(module: Module, groups: Groups) -> tuple[Module, dict[str, Schedule
         name = f"{base}_{number}"
         function_of_group = group.schedule.function.with_(name=name)
         schedules[name] = replace(group.schedule, function=function_of_group, maxima=_maxima(groups, group),
-                                  missing=missing.intersection(function_of_group.ops))  # fmt: skip
+                                  missing=missing.intersection(group.ops))  # fmt: skip
         launches.append(Op("launch", group.read, {"callee": name}, group.stored))
         _append_views(views, group.stored, launches)
     entry = function.with_(ops=tuple(launches))
@@ -56,10 +55,9 @@ def _maxima(groups: Groups, group: Group) -> Mapping[Value, Value]:
         op = groups.producer.get(original)
         if op is None or op.name != "reduce_max":
             continue
-        reduced = reduced_axes(op)
         for x, whole in inputs:
-            kept = tuple(axis for position, axis in enumerate(where[x]) if position not in reduced)
-            if whole is op.operands[0] and x not in group.schedule.windows and kept == where[value]:
+            kept = tuple(axis for position, axis in enumerate(where[x]) if position not in op.attributes["axes"])
+            if whole is op.operands[0] and kept == where[value]:
                 found[value] = x
     return found
 

@@ -22,35 +22,36 @@ from .axes import (
     is_whole_reduction,
     join_axes,
     long_axes,
-    reduced_axes,
     values_in_order,
 )
 from .collapse import collapse
-from .margins import refusal_of_margins, without_windows
+from .masks import under_masks
 
 
 def schedule_of(function: Function, across: bool = False) -> Schedule | Refusal:
     """The schedule of `function`, whose operations are the body of one kernel. `across`: whether it may sum across its
     rows."""
-    found = _schedule_of(function, across, {})
-    if isinstance(found, Refusal):
-        inside, windows = without_windows(function)
-        within = _schedule_of(inside, False, windows) if windows else found
-        return found if isinstance(within, Refusal) else within
-    return found
+    found = _schedule_of(function, across)
+    masked = under_masks(function) if isinstance(found, Refusal) else None
+    if masked is None:
+        return found
+    together = _schedule_of(masked.function, False)
+    if isinstance(together, Refusal):
+        return found
+    return replace(together, narrow=function, original=masked.original, places=masked.places)
 
 
-def _schedule_of(function: Function, across: bool, windows: Mapping[Value, Op]) -> Schedule | Refusal:
+def _schedule_of(function: Function, across: bool) -> Schedule | Refusal:
     axes = Axes()
     for op in function.ops:
         if op.name == "reshape" and not is_unit_reshape(op):
             return Refusal(f"reshape of {op.operands[0].type} to {op.result.type} regroups elements")
         join_axes(op, axes)
-    found = _scheduled(function, axes, across, windows)
+    found = _scheduled(function, axes, across)
     alike = _like_columns(function, axes) if isinstance(found, Refusal) else []
     for slot, other in alike:
         axes.join(slot, other)
-    together = _scheduled(function, axes, across, windows) if alike else found
+    together = _scheduled(function, axes, across) if alike else found
     return found if isinstance(together, Refusal) else together
 
 
@@ -60,7 +61,7 @@ def _like_columns(function: Function, axes: Axes) -> list[tuple[Slot, Slot]]:
     first: dict[tuple[object, ...], list[Slot]] = {}
     found: list[tuple[Slot, Slot]] = []
     for op in filter(is_row_reduction, function.ops):
-        value, reduced = op.operands[0], reduced_axes(op)
+        value, reduced = op.operands[0], op.attributes["axes"]
         columns = [(value, axis) for axis in reduced if value.type.shape[axis] != 1]
         rows = {axes.find((value, axis)) for axis in long_axes(value) if axis not in reduced}
         alike = (frozenset(rows), *(value.type.shape[axis] for _, axis in columns))
@@ -69,7 +70,7 @@ def _like_columns(function: Function, axes: Axes) -> list[tuple[Slot, Slot]]:
     return found
 
 
-def _scheduled(function: Function, axes: Axes, across: bool, windows: Mapping[Value, Op]) -> Schedule | Refusal:
+def _scheduled(function: Function, axes: Axes, across: bool) -> Schedule | Refusal:
     values = values_in_order(function)
     order = _axis_order(function, values, axes)
     numbers = {root: number for number, root in enumerate(order)}
@@ -82,7 +83,7 @@ def _scheduled(function: Function, axes: Axes, across: bool, windows: Mapping[Va
         if len(used) != len(set(used)):
             return Refusal(f"%{value.name} would run along one loop twice (a matrix and its transpose?)", True)
     sizes: list[DimLike] = [root[0].type.shape[root[1]] for root in order]
-    return collapse(_classify(function, where, sizes, across, windows))
+    return collapse(_classify(function, where, sizes, across))
 
 
 def _axis_order(function: Function, values: list[Value], axes: Axes) -> list[Slot]:
@@ -102,9 +103,8 @@ def _axis_order(function: Function, values: list[Value], axes: Axes) -> list[Slo
 
 
 def _classify(
-    function: Function, where: dict[Value, tuple[int | None, ...]], sizes: list[DimLike], may_sum_across: bool,
-    windows: Mapping[Value, Op],
-) -> Schedule | Refusal:  # fmt: skip
+    function: Function, where: dict[Value, tuple[int | None, ...]], sizes: list[DimLike], may_sum_across: bool
+) -> Schedule | Refusal:
     """Grains, stages, and the rules that one loop nest must meet."""
     varies = {value: frozenset(axis for axis in own if axis is not None) for value, own in where.items()}
     # Shape-only operations make values that repeat: what a value depends on is what its operands depend on.
@@ -153,7 +153,7 @@ def _classify(
         for result in op.results:
             stage[result] = level + of_row
             depends[result] = _dependence(op, result, where, depends)
-    along = {op: frozenset(a for axis in reduced_axes(op) if (a := where[op.operands[0]][axis]) is not None)
+    along = {op: frozenset(a for axis in op.attributes["axes"] if (a := where[op.operands[0]][axis]) is not None)
              for op in rows_reduced}  # fmt: skip
     across = sums_across(function, along, varies, stage, sizes) if may_sum_across else ()
     rows_reduced = [op for op in rows_reduced if op not in across]
@@ -168,9 +168,8 @@ def _classify(
         columns = _columns_without_reductions(looped, {varies[v] for v in used})
     rows = looped - columns
     schedule = Schedule(function, tuple(sizes), looped, columns, where, depends, stage, tuple(rows_reduced),
-                        tuple(whole), frozenset(finish), matmul, across, windows=windows)  # fmt: skip
-    found = _refusal(schedule, varies, rows) or _with_full_outputs(schedule, varies)
-    return found if isinstance(found, Refusal) else refusal_of_margins(found) or found
+                        tuple(whole), frozenset(finish), matmul, across)  # fmt: skip
+    return _refusal(schedule, varies, rows) or _with_full_outputs(schedule, varies)
 
 
 def _refuse_elsewhere(op: Op, stage: Mapping[Value, int], multiplied: Collection[Value]) -> Refusal | None:
@@ -216,7 +215,7 @@ def _dependence(
     op: Op, result: Value, where: dict[Value, tuple[int | None, ...]], depends: dict[Value, frozenset[int]]
 ) -> frozenset[int]:
     if op.name == "iota":
-        axis = where[result][op.attributes["axis"] % result.type.rank]
+        axis = where[result][op.attributes["axis"]]
         return frozenset() if axis is None else frozenset({axis})
     if op.name in ("constant", "size"):
         return frozenset()

@@ -17,10 +17,14 @@ from ...ir.program import Program, Step, Variant, choose_variant, holds, largest
 from ...ir.repeat import pieces
 from ...ir.schedule import Schedule
 from .. import Compiled
+from ..emission.marks import all_stretches, marks_of, needed_in
 from .loads import passes_of
 
 EXPONENTIALS = frozenset({"exp", "expm1", "tanh"})
 """What takes about as long as an exponential."""
+
+TOGETHER = frozenset({"row-group", "row-parts", "row-split"})
+"""Strategies that compute at an element what any window needs of it."""
 
 ASSUMED_SIZE = 1024
 """What a dimension name counts as where no size is given."""
@@ -97,6 +101,11 @@ def _count(program: Program, step: Step, schedule: Schedule, sizes: Mapping[str,
 
 
 def exps_per_element(schedule: Schedule, variant: Variant) -> int:
-    """How many exponentials a variant of a kernel evaluates for each element of its domain."""
+    """How many exponentials a variant of a kernel evaluates for each element of its domain: where windows have
+    stretches of their own, in that which has most."""
     ops = [op for each in passes_of(schedule, variant) for op in each.ops]
-    return sum(op.name in EXPONENTIALS for op in ops if schedule.varies[op.result] == schedule.looped)
+    found = [op.result for op in ops if op.name in EXPONENTIALS and schedule.varies[op.result] == schedule.looped]
+    marks = marks_of(schedule)
+    along = [] if variant.strategy in TOGETHER else [s for axis in schedule.columns for s in all_stretches(marks, axis)]
+    needed = [needed_in(marks, stretch) for stretch in along]
+    return max((sum(value in own for value in found) for own in needed), default=len(found))

@@ -15,7 +15,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from ...ir.function import Function, Value
+from ...ir.function import Function, Op, Value
 from ...ir.integers import evaluate_integer
 from ...ir.kernel import Store, walk_statements
 from ...ir.ops import PRIMITIVES
@@ -24,6 +24,7 @@ from ...ir.schedule import Schedule
 from ...ir.target import DeviceInfo
 from ...ir.types import ITEM_SIZE, DimLike, dim_value, multiply_dims
 from .. import Compiled
+from ..emission.marks import columns_read, marks_of
 from ..emission.vectors import vector_width
 from ..fused import Fused
 from ..rows.phases import phases_of
@@ -37,6 +38,10 @@ READ, WRITTEN, AGAIN, LATER, HANDED = "read", "written", "read again", "read by 
 """Why bytes move. `read again`: it left the cache before the launch had done with it; `read by a later launch` of the
 same kernel, and not all of it fits the cache. `handed on`: written by one launch of a kernel and read by the next, such
 as partial sums and packed panels; both ways are counted."""
+
+
+WHOLE_ROWS = ("row-parts", "row-split")
+"""Strategies that begin anywhere in a row."""
 
 
 @dataclass(frozen=True)
@@ -127,10 +132,12 @@ def _needed(entry: Function, sizes: Mapping[str, int]) -> list[tuple[Value, Valu
     """Each input that is looked at and each output, with a value that has as many elements as are needed of it: of what
     is only picked from, no more than is picked."""
     picked: dict[Value, list[Value]] = {}
+    slices: dict[Value, list[Op]] = {}
     whole = set(entry.outputs)
     for op in reversed(entry.ops):
         if op.name in ("gather", "slice"):
             picked.setdefault(op.operands[0], []).append(op.result)
+            slices.setdefault(op.operands[0], []).extend([op] if op.name == "slice" else [])
             whole.update(op.operands[1:])
         elif op.name in PRIMITIVES and PRIMITIVES[op.name].kind == "pointwise" and op.result not in whole:
             # Of what it is computed from no more is needed than is picked of it.
@@ -139,9 +146,23 @@ def _needed(entry: Function, sizes: Mapping[str, int]) -> list[tuple[Value, Valu
         elif op.name != "dim":
             whole.update(op.operands)
     found = [(value, at) for value in entry.inputs
-             for at in ([value] if value in whole else _fewer(value, picked.get(value, []), sizes))]  # fmt: skip
+             for at in ([value] if value in whole else
+                        _fewer(value, _apart(picked.get(value, []), slices.get(value, [])), sizes))]  # fmt: skip
     known = {value for value, _ in found}
     return found + [(value, value) for value in dict.fromkeys(entry.outputs) if value not in known]
+
+
+def _apart(picked: Sequence[Value], slices: Sequence[Op]) -> Sequence[Value]:
+    """What is picked of an array, with all its slices along one axis as one: they may overlap."""
+    bounds = [(op.attributes["start"], op.attributes["stop"]) for op in slices]
+    known = all(isinstance(end, int) for pair in bounds for end in pair)
+    if len(slices) < 2 or not known or len({op.attributes["axis"] for op in slices}) > 1:
+        return picked
+    columns = len(set[int]().union(*(range(*pair) for pair in bounds)))
+    first, axis = slices[0].result, slices[0].attributes["axis"]
+    shape = (*first.type.shape[:axis], columns, *first.type.shape[axis + 1 :])
+    others = [value for value in picked if value not in {op.result for op in slices}]
+    return [Value(first.name, first.type.with_shape(shape)), *others]
 
 
 def _fewer(value: Value, picked: Sequence[Value], sizes: Mapping[str, int]) -> Sequence[Value]:
@@ -216,8 +237,7 @@ def _moves(fused: Fused, variant: Variant, device: DeviceInfo, sizes: Mapping[st
     for name, values in buffers.items():
         yield from _reads(schedule, variant, loops, name, values)
     for value in schedule.function.outputs:
-        stored = schedule.in_memory(value)
-        yield Move(fused.buffers[value], WRITTEN, bytes_of(stored, stored, sizes), _formula(stored, stored))
+        yield Move(fused.buffers[value], WRITTEN, bytes_of(value, value, sizes), _formula(value, value))
     for buffer in variant.temporaries:
         yield Move(buffer.name, HANDED, 2 * evaluate_integer(buffer.size, sizes) * ITEM_SIZE[buffer.dtype])
 
@@ -232,10 +252,10 @@ def _reads(
     for value in values:
         picked = [pick.result for pick in picks if pick.source is value]
         streamed = _times_streamed(schedule, variant, [value in each.loads for each in passes])
-        looked_at = _fewer(value, picked, sizes) if picked and not streamed else [value]
+        looked_at = _fewer(value, picked, sizes) if picked and not streamed else [_read_of(schedule, variant, value)]
         once.append([Move(name, READ, bytes_of(value, at, sizes), _formula(value, at)) for at in looked_at])
         if streamed and schedule.matmul is None:
-            again += (loops.readings(value, streamed) - 1) * bytes_of(value, value, sizes)
+            again += (loops.readings(value, streamed) - 1) * sum(move.bytes for move in once[-1])
     once.sort(key=lambda moves: -sum(move.bytes for move in moves))
     yield from once[0]
     if len(values) > 1 and not (schedule.matmul is None and loops.meet(values)):
@@ -246,6 +266,16 @@ def _reads(
                   for argument, buffer in zip(launch.kernel.buffers, launch.buffers) if buffer == name)  # fmt: skip
     if reading > 1 and not loops.fits(-1):
         yield Move(name, LATER, (reading - 1) * sum(move.bytes for move in once[0]))
+
+
+def _read_of(schedule: Schedule, variant: Variant, value: Value) -> Value:
+    """A value with as many elements as are read of an input: not the columns beside all windows."""
+    marks, shape = marks_of(schedule), list(value.type.shape)
+    for position, axis in enumerate(schedule.where[value]):
+        if axis is not None and variant.strategy not in WHOLE_ROWS:
+            columns = columns_read(marks, axis, value)
+            shape[position] = shape[position] if columns is None else columns
+    return Value(value.name, value.type.with_shape(tuple(shape)))
 
 
 def _times_streamed(schedule: Schedule, variant: Variant, loads: Sequence[bool]) -> int:

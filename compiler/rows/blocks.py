@@ -8,7 +8,7 @@ only its own lanes.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ...ir.arithmetic import add, ceil_div, integer, minimum, mul, sub
 from ...ir.function import Op, Value
@@ -30,12 +30,13 @@ from ...ir.kernel import (
 )
 from ...ir.schedule import Schedule
 from ..emission.emit import Emitter, Scope
+from ..emission.marks import Stretch, needed_in, stretches
 from ..emission.points import Lanes, Point, product, size_of, split_rows, widen
 from ..emission.reductions import Accumulators, accumulate
 from .ends import end_of_columns
 from .stages import Stage
 from .strips import ColumnLoop, Strips
-from .sweep import Work, lockstep, visit
+from .sweep import Work, along, lockstep, visit
 
 COLUMNS_PICKED = 64
 """Up to so many, what a row picks of its columns is compared for at every column: 0.86 of fetching it afterwards at 21
@@ -163,6 +164,30 @@ def visit_columns(
     for track in tracks:
         emitter.hoist(track.work.targets, schedule.reduced, track.block.point, track.row, given=track.work.kept)
         emitter.compute([pick.op.operands[1] for pick in track.picks], track.block.point, track.row)
+    whole = (integer(0), size_of(schedule.axes[schedule.columns[0]]))
+    bounds = within or _counting(emitter, scope, tracks) or whole
+    for each in stretches(emitter.marks, schedule.columns[0], *bounds):
+        scope.statements += _along(emitter, [_known_there(emitter, track, each) for track in tracks], vectors, each,
+                                   nontemporal)  # fmt: skip
+
+
+def _known_there(emitter: Emitter, track: LaneTrack, stretch: Stretch) -> LaneTrack:
+    """A pass along columns where more is known: none picks there if all look elsewhere."""
+    if not stretch.known:
+        return track
+    row, work = along(emitter, stretch, track.row, track.work)
+    places = emitter.facts.places
+    picks = [pick for pick in track.picks if stretch.may_have(places[pick.op].low, places[pick.op].high)]
+    needed = needed_in(emitter.marks, stretch)
+    ahead = {value: distance for value, distance in track.ahead.items() if value in needed}
+    return replace(track, row=row, work=work, picks=picks, ahead=ahead)
+
+
+def _along(
+    emitter: Emitter, tracks: Sequence[LaneTrack], vectors: int, stretch: Stretch, nontemporal: bool
+) -> Sequence[Stmt]:  # fmt: skip
+    """Loops over the columns, those along the outermost axis that are in a stretch."""
+    schedule = emitter.schedule
     variables = [emitter.fresh("column", "i64") for _ in schedule.columns]
     flat: Expr = integer(0)
     for variable, a in zip(variables, schedule.columns):
@@ -177,9 +202,9 @@ def visit_columns(
         statements += lockstep([inner.statements for inner in abreast])
         statements += _summed_across(emitter, tracks[first : first + vectors], abreast, flat)
     bounds: list[tuple[Expr, Expr]] = [(integer(0), size_of(size)) for size in sizes]
-    bounds[0] = within or _counting(emitter, scope, tracks) or bounds[0]
+    bounds[0] = stretch.start, stretch.stop
     loops = [ColumnLoop(variable, *bound, size) for variable, bound, size in zip(variables, bounds, sizes)]
-    scope.statements += strips.loops(loops, tuple(statements))
+    return strips.loops(loops, tuple(statements))
 
 
 def _counting(emitter: Emitter, scope: Scope, tracks: Sequence[LaneTrack]) -> tuple[Expr, Expr] | None:

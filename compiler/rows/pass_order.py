@@ -19,7 +19,6 @@ from ...ir.types import ITEM_SIZE
 from ..costs import COSTLY, cost_of
 from ..fused import Fused
 from .in_flight import lags_of
-from .margin_lines import margin_lines
 from .stages import Stage, waiting_values
 
 PRIVATE_BYTES, MOST_BYTES = 256 * 1024, 768 * 1024
@@ -57,8 +56,7 @@ def order_of_passes(fused: Fused, columns: int, width: int) -> PassOrder | None:
     """With a row to spare where that is little. Else a row takes the place of one as that is read for the last time,
     column by column: the pass that reads comes first in the loop, and no column is visited twice. None where it is too
     much either way."""
-    lines = margin_lines(fused.schedule, width)
-    stages, is_whole = fused.stages, columns % width == 0 and (lines is None or lines.are_whole(width))
+    stages, is_whole = fused.stages, columns % width == 0
     kept, lags = waiting_values(fused.emitter(), stages, columns), lags_of(stages, not is_whole)
     row = {value: columns * ITEM_SIZE[register_dtype(value.type.dtype)] for value in kept}
     least = sum((each.copies(lags) - 1) * row[value] for value, each in kept.items())

@@ -37,7 +37,7 @@ def past_cache_over_lines(fused: Fused, device: DeviceInfo, axis: int) -> Expr |
     width = vector_width(schedule, device, columns)
     if columns % width == 0 or columns < 2 * width:
         return None
-    if schedule.margins or stage.reductions or stage.across or stage.element_checks or reads_beside(schedule, axis):
+    if stage.reductions or stage.across or stage.element_checks or reads_beside(schedule, axis):
         return None
     return past_cache(schedule, device, width, axis, 0)
 

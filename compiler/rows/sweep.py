@@ -15,6 +15,7 @@ from ...ir.function import Op, Value
 from ...ir.kernel import Apply, Const, Expr, If, Iota, Load, Prefetch, Reduce, Splat, Stmt, Store, register_dtype
 from ...ir.types import DimLike
 from ..emission.emit import Emitter, Scope
+from ..emission.marks import Stretch, needed_in, stretches
 from ..emission.points import Lanes, Point, widen
 from ..emission.reductions import Accumulators, accumulate
 from .stages import Kept, Stage
@@ -108,7 +109,8 @@ def sweep(
     emitter: Emitter, scope: Scope, tracks: Sequence[Track], axis: int, start: Expr, stop: Expr, width: int,
     unroll: int = 1, nontemporal: bool = False, abreast: int = 4, length: DimLike = 0,
 ) -> None:  # fmt: skip
-    """Loop over `start` <= column < `stop` along `axis` with vectors of `width`. At least `width` columns are there.
+    """Loop over `start` <= column < `stop` along `axis` with vectors of `width`. At least `width` columns are there,
+    and `length` at the most; 0 says: so few that one accumulator takes them.
 
     Of an unrolled body's copies, `abreast` advance in lockstep, statement by statement: the processor's own scheduler
     does not see far enough ahead to overlap one copy's polynomial with the next. More of them take more registers.
@@ -151,7 +153,20 @@ class Sweep:
             self.emitter.hoist(track.work.targets, frozenset({self.axis}), track.point, track.row, track.work.kept)
 
     def loops(self, low: Expr, high: Expr) -> None:
-        """Whole vectors from `low` to `high`: unrolled blocks, then what is left."""
+        """Whole vectors from `low` to `high`, stretch by stretch."""
+        slack = self.width - 1 if any(track.skew is not None for track in self.tracks) else 0
+        for each in stretches(self.emitter.marks, self.axis, low, high, self.width, slack):
+            self._along(each)._blocks(each.start, each.stop)
+
+    def _along(self, stretch: Stretch) -> Sweep:
+        """The same where more is known."""
+        if not stretch.known:
+            return self
+        inside = [(track, *along(self.emitter, stretch, track.row, track.work)) for track in self.tracks]
+        return replace(self, tracks=[replace(track, row=row, work=work) for track, row, work in inside])
+
+    def _blocks(self, low: Expr, high: Expr) -> None:
+        """Unrolled blocks of vectors, then what is left."""
         step = self.width * self.unroll
         if self.unroll == 1:
             self._loop(low, high, 1, {})
@@ -177,7 +192,8 @@ class Sweep:
             number = Apply("ge", (Iota("i32", self.width), i32_lanes(counted, self.width)), "bool", self.width)
             mask = self.emitter.let(scope, "fresh", number)
         base = self.emitter.let(scope, "column", base)
-        for track in self.tracks:
+        (here,) = stretches(self.emitter.marks, self.axis, base, add(base, integer(self.width)), self.width)
+        for track in self._along(here).tracks:
             scope.statements += self._visited(track, base, mask=mask, past_cache=self.nontemporal, skewed=False)
 
     def _loop(self, low: Expr, high: Expr, count: int, missed: Mapping[int, Sequence[Value]]) -> None:
@@ -238,6 +254,18 @@ class Sweep:
         here: Point = {**track.point, self.axis: Lanes(column, self.width)}
         visit(self.emitter, Scope(known, statements), here, track.work, track.groups, copy, mask, past_cache, column)
         return statements
+
+
+def along(emitter: Emitter, stretch: Stretch, row: Scope, work: Work) -> tuple[Scope, Work]:
+    """A scope and the work of a pass where more is known: of what waits between passes, and of what is fetched ahead,
+    only what is needed there."""
+    needed = needed_in(emitter.marks, stretch)
+    keep, kept = ({value: place for value, place in waiting.items() if value in needed}
+                  for waiting in (work.keep, work.kept))  # fmt: skip
+    read = {emitter.buffers[value] for value in needed if value in emitter.buffers}
+    prefetch = tuple(each for each in work.prefetch if each[0] in read)
+    known = Scope({**row.known, **stretch.known}, row.statements)
+    return known, replace(work, keep=keep, kept=kept, prefetch=prefetch)
 
 
 def hits_of(emitter: Emitter, track: Track) -> dict[Value, Expr]:

@@ -6,12 +6,11 @@ masked vector at either end, and the line that two rows share, stored once from 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from math import gcd
 
 from ...ir.arithmetic import add, integer, maximum, minimum, mod, sub
-from ...ir.function import Value
 from ...ir.kernel import Apply, Const, Expr, If, Iota, Load, Prefetch, Splat, Store, register_dtype
 from ...ir.ops import read_here
 from ..emission.addresses import lies_as_looped
@@ -22,7 +21,7 @@ from .sweep import ZERO, Sweep, Track, i32_lanes
 
 def sweep_aligned(
     emitter: Emitter, scope: Scope, tracks: Sequence[Track], axis: int, columns: int, width: int, unroll: int,
-    abreast: int, granule: int | None = None,
+    abreast: int,
 ) -> None:  # fmt: skip
     """A sweep over rows of `columns` that start anywhere in a cache line: vectors at aligned addresses, so that stores
     may go past the cache.
@@ -33,7 +32,7 @@ def sweep_aligned(
     """
     shape = Sweep(emitter, scope, tracks, axis, width, unroll, True, abreast, columns)
     shape.hoist()
-    granule = granule or gcd(columns, width)
+    granule = gcd(columns, width)
     whole = (columns - width + granule) // width * width
     shape.loops(ZERO, integer(whole))
     last = integer(columns - width)
@@ -62,6 +61,7 @@ def _store_rest(
     """Store what a row has beyond its first `whole` aligned columns: a line of its own, where it has one more, and the
     line that it shares with the row after it."""
     assert track.skew is not None
+    assert track.following is not None
     only = replace(track, work=replace(track.work, joined=(), checks=(), keep={}, prefetch=()), groups=())
     alone = Sweep(emitter, scope, [only], axis, width, 1, True, 1)
     end = emitter.let(scope, "end_of_lines", add(integer(whole), track.skew))
@@ -70,15 +70,12 @@ def _store_rest(
         inner = Scope()
         alone.edge(inner, end)
         scope.statements.append(If(Apply("ge", (left, integer(width)), "bool"), tuple(inner.statements)))
-    if track.following is None:
-        return  # what it shares its lines with is no row
     tail = emitter.let(scope, "tail", mod(left, integer(width)))
     column = emitter.let(scope, "column", sub(integer(columns), tail))
     shares = Apply("gt", (tail, ZERO), "bool")
     seam = Scope()
-    beyond = [value for value in emitter.schedule.function.inputs if lies_as_looped(emitter.schedule, value)]
-    ours = values_beyond(emitter, seam, only, axis, column, columns, width, beyond)
-    theirs = values_beyond(emitter, seam, track.following, axis, sub(column, integer(columns)), columns, width, beyond)
+    ours = _values(emitter, seam, only, axis, column, columns, width)
+    theirs = _values(emitter, seam, track.following, axis, sub(column, integer(columns)), columns, width)
     mask = emitter.let(seam, "ours", Apply("lt", (Iota("i32", width), i32_lanes(tail, width)), "bool", width))
     for value, here, there in zip(track.work.stores, ours, theirs):
         index, _ = emitter.index(value, {**track.point, axis: Lanes(column, width)})
@@ -94,12 +91,10 @@ def _store_rest(
     scope.statements.append(If(ends, tuple(inner.statements)))
 
 
-def values_beyond(
-    emitter: Emitter, scope: Scope, track: Track, axis: int, column: Expr, columns: int, width: int,
-    beyond: Collection[Value],
+def _values(
+    emitter: Emitter, scope: Scope, track: Track, axis: int, column: Expr, columns: int, width: int
 ) -> list[Expr]:  # fmt: skip
-    """The values that a pass stores at a vector that is partly beyond the row: lanes there hold anything. Of inputs
-    `beyond` there is something to read."""
+    """The values that a pass stores at a vector that is partly beyond the row: lanes there hold anything."""
     here = Scope(dict(track.row.known), scope.statements)
     point: Point = {**track.point, axis: Lanes(column, width)}
     work = track.work
@@ -110,7 +105,7 @@ def values_beyond(
     operands = {operand for op in emitter.needed(work.stores, given) for operand in read_here(op)}
     for value in emitter.schedule.function.inputs:
         varies = emitter.schedule.varies[value]
-        if value in operands and axis in varies and value not in beyond:
+        if value in operands and axis in varies and not lies_as_looped(emitter.schedule, value):
             lanes = Apply("add", (Splat(column, width), Iota("i64", width)), "i64", width)
             low = Apply("max", (lanes, Const(0, "i64", width)), "i64", width)
             inside = Apply("min", (low, Const(columns - 1, "i64", width)), "i64", width)

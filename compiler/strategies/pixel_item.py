@@ -16,11 +16,12 @@ from ...ir.program import Variant
 from ...ir.schedule import Schedule
 from ...ir.target import DeviceInfo
 from ..emission.emit import Emitter, Scope
+from ..emission.marks import stretches
 from ..emission.reductions import Accumulators, declare, fold
 from ..fused import Fused, kernel_and_launch, partial_dtypes
 from ..rows.blocks import Block, LaneTrack, block_at, block_count, finish_block, visit_columns
 from ..rows.stages import Stage
-from ..rows.sweep import Row, Work, visit, work_of
+from ..rows.sweep import Row, Work, along, visit, work_of
 from ..work_groups.finish import group_count, leave_partials, with_group_finish
 from ..work_groups.meeting import Meeting, widest_of
 from ..work_groups.tiers import Held, group_size, held_values, local_for_meetings, values_for, words_held
@@ -109,9 +110,10 @@ def _pass(
         emitter.hoist(work.targets, emitter.schedule.reduced, block.point, scope, given=work.kept)
         (axis,) = emitter.schedule.columns
         for column in range(columns):
-            inner = scope.inner()
             at = {**block.point, axis: integer(column)}
-            visit(emitter, inner, at, work, [*rows, *own], column=integer(column))
+            (here,) = stretches(emitter.marks, axis, integer(column), integer(column + 1))
+            known, there = along(emitter, here, scope, work)
+            visit(emitter, inner := known.inner(), at, there, [*rows, *own], column=integer(column))
             scope.statements += inner.statements
     else:
         visit_columns(emitter, scope, [LaneTrack(scope, block, work, rows, own)])

@@ -20,7 +20,6 @@ from ..emission.points import Point, product, size_of
 from ..emission.reductions import Accumulators, declare
 from ..fused import Fused, kernel_and_launch, partial_dtypes
 from ..rows.blocks import finish_rows
-from ..rows.margins import store_margins
 from ..rows.ownership import point_of
 from ..rows.phases import Phase, phases_of, rescaled_in
 from ..rows.rescalable import rescalable
@@ -43,7 +42,6 @@ from ..work_groups.tiers import (
 )
 from . import row_item
 
-MARGINS = True
 KEPT_VALUES = (16, 64)
 """Elements an item keeps of rows whose length has a name: a row of that many an item, or of fewer, is read once."""
 ONLINE = "_online"
@@ -141,7 +139,6 @@ def _variant(fused: Fused, device: DeviceInfo, layout: Layout, guard: Expr | Non
             _visit_lines(emitter, turn, point, along, stage, work, own)
             for op, value in meeting.join(turn, found, layout.lanes).items():
                 turn.known[op.result] = value
-        _store_margins(turn, point, along, stage)
         finish_row(emitter, turn, point, stage, row_sums, first_of(lane, inside))
     meeting.close_turn(turn)
     scope.statements.append(For(block, group, blocks, WorkItem("group_count"), tuple(turn.statements)))
@@ -184,14 +181,6 @@ def _visit_lines(
     for a, variable in reversed(variables.items()):
         body = (For(variable, integer(0), size_of(emitter.schedule.axes[a]), integer(1), body),)
     scope.statements += body
-
-
-def _store_margins(scope: Scope, point: Point, along: GroupRows, stage: Stage) -> None:
-    """What is beside a row, by the items of the row."""
-    layout, inner = along.layout, scope.inner()
-    store_margins(along.emitter, inner, stage.element_outputs, point, along.axis, layout.width, along.lane,
-                  integer(layout.lanes))  # fmt: skip
-    along.under(scope, inner, along.inside)
 
 
 def described(layout: Layout) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ...ir.arithmetic import add, at_least, integer, mul
+from ...ir.arithmetic import add, at_least, integer
 from ...ir.function import Value
 from ...ir.kernel import Expr, For
 from ...ir.program import Variant
@@ -21,8 +21,7 @@ from ..emission.points import Point, product, size_of
 from ..emission.reductions import Accumulators, declare, fold
 from ..emission.vectors import past_cache, vector_width
 from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, with_finish
-from ..rows.margins import store_margins
-from ..rows.ownership import ITEM_ELEMENTS, ROWS_AHEAD, items_for, own_share, point_of
+from ..rows.ownership import ITEM_ELEMENTS, items_for, own_share, point_of
 from ..rows.picked import fetch_picked
 from ..rows.row_costs import fetched_apart
 from ..rows.shared_lines import past_cache_over_lines, rows_together, sweep_over_lines
@@ -30,7 +29,6 @@ from ..rows.stages import FEW_PASSES, Kept, Stage, arrays_of, waiting_values
 from ..rows.sweep import Track, sweep, waiting_rows, work_of
 from ..rows.values import RowValues
 
-MARGINS = True
 UNROLL = 4
 PRIVATE_BYTES = 256 * 1024
 """The longest row kept between passes: a quarter of a second-level cache of 1 MiB."""
@@ -135,8 +133,6 @@ def _variant(
             sweep_over_lines(emitter, inside, stage, row, own.end, row_axes, axis, width, UNROLL, totals)
         else:
             _pass(fused, emitter, inside, point, axis, width, stage, stages, kept, totals, nontemporal)
-        store_margins(emitter, inside, stage.element_outputs, point, axis, vector_width(schedule, device),
-                      nontemporal=nontemporal)  # fmt: skip
         rows_done.emit(inside, point, stage, row)
     scope.statements.append(For(row, own.first, own.end, integer(1), tuple(inside.statements)))
     sums = {group.op: fold(emitter, scope, group, True) for group in (*totals, *rows_done.totals)}
@@ -179,10 +175,6 @@ def _prefetch(
     """The next row, fetched while this one is computed: into the first level in the last pass over a short row, into
     the second in the pass before it over a long one."""
     columns = emitter.schedule.axes[axis]
-    if emitter.schedule.windows and stage is stages[0] and isinstance(columns, int) and columns < 4 * width:
-        # A few columns of long rows: no processor guesses where the next ones lie (10 of 1,000: 0.7 of the time).
-        starts = row_starts(fused, emitter, point, axis)
-        return tuple((name, add(offset, mul(pitch, integer(ROWS_AHEAD))), 3) for name, offset, pitch, _ in starts)
     if len(stages) < 2 or not isinstance(columns, int) or width == 1 or columns < 4 * width:
         return ()
     short = columns * 4 <= 8192

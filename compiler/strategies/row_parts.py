@@ -22,7 +22,6 @@ from ..emission.points import Point, product, size_of
 from ..emission.reductions import Accumulators, declare
 from ..emission.vectors import vector_width
 from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, with_finish
-from ..rows.margins import store_margins
 from ..rows.ownership import point_of
 from ..rows.phases import Phase, phases_of, rescaled_in, used_reductions
 from ..rows.rescalable import Law, rescalable
@@ -35,7 +34,6 @@ from ..work_groups.rows import GroupRows
 from ..work_groups.tiers import Layout, group_size, held_values, values_for, vector_of, words_held
 from . import row_group, row_item, row_pipeline
 
-MARGINS = True
 PART = {"cpu": 16384, "gpu": 8192}
 """Columns of a part: so many that it is worth a work-group or a work-item, so few that registers or the cache hold
 it."""
@@ -214,8 +212,6 @@ class _Launch:
             own = [s for s in sums if s.op in stage.element_sums]
             found = declare(emitter, turn, stage.reductions, shape.width, 1 if shape.on_gpu else UNROLL)
             self._pass(turn, point, stage, start, stop, along, [*found, *own])
-            lane, lanes = add(mul(part, integer(shape.lanes)), item), mul(parts, integer(shape.lanes))
-            store_margins(emitter, turn, stage.element_outputs, point, shape.axis, shape.width, lane, lanes)
             values = meeting.join(turn, found, shape.lanes)
             stored = turn.inner()
             for op, value in values.items():

@@ -16,20 +16,19 @@ from math import gcd
 
 from ...ir.arithmetic import add, integer, less, mod, mul, sub
 from ...ir.function import Value
-from ...ir.kernel import Assign, Const, Expr, PrivateArray, Store, Var, register_dtype
+from ...ir.kernel import Assign, Const, Expr, For, PrivateArray, Store, Var, register_dtype
 from ...ir.program import Variant
 from ...ir.schedule import Schedule
 from ...ir.target import DeviceInfo
 from ...ir.types import ITEM_SIZE, DimLike
 from ..emission.emit import Emitter, Scope
+from ..emission.marks import idle_columns
 from ..emission.points import Point, product
 from ..emission.reductions import Accumulators, declare, fold
 from ..emission.vectors import past_cache, vector_width
 from ..emission.windows import reads_beside
 from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, with_finish
 from ..rows.in_flight import Carried, declare_carried, known_of, lags_of, pitch_of, steps
-from ..rows.margin_lines import MarginLines, margin_lines, skew_of, store_margin_lines
-from ..rows.margins import store_margins
 from ..rows.ownership import items_for, own_share, point_of
 from ..rows.pass_order import costly_values, order_of_passes
 from ..rows.stages import Stage, waiting_values
@@ -38,7 +37,6 @@ from ..rows.sweep_aligned import sweep_aligned
 from ..rows.values import RowValues
 from . import row_item
 
-MARGINS = True
 SHORTEST = 64
 """Columns from which the loop is long enough to overlap anything."""
 ABREAST = 2
@@ -108,9 +106,8 @@ def lower(fused: Fused, device: DeviceInfo) -> list[Variant]:
     axis = row_item.column_axis(schedule)
     columns = schedule.axes[axis]
     width = vector_width(schedule, device, columns)
-    lines = _margins_in_lines(schedule, device, width)
-    large = past_cache(schedule, device, width, axis, 0, realigns=lines is not None)
-    if isinstance(columns, int) and (columns % width or lines is not None) and reads_beside(schedule, axis):
+    large = past_cache(schedule, device, width, axis, 0)
+    if isinstance(columns, int) and columns % width and reads_beside(schedule, axis):
         # The line that two rows share is computed beyond their ends, where a slice may have nothing to read.
         large = None
     variants = []
@@ -118,14 +115,6 @@ def lower(fused: Fused, device: DeviceInfo) -> list[Variant]:
         variants.append(_Pipeline(fused, device, width, True).variant(large))
     variants.append(_Pipeline(fused, device, width, False).variant(None))
     return variants
-
-
-def _margins_in_lines(schedule: Schedule, device: DeviceInfo, width: int) -> MarginLines | None:
-    """The margins, if rows within them start anywhere in a line that a vector fills."""
-    lines = margin_lines(schedule, width)
-    if lines is None or lines.are_whole(width) or width * ITEM_SIZE[lines.value.type.dtype] != device.cache_line:
-        return None
-    return lines
 
 
 class _Pipeline:
@@ -140,12 +129,11 @@ class _Pipeline:
         columns = self.schedule.axes[self.axis]
         assert isinstance(columns, int)
         self.columns = columns
-        self.lines = _margins_in_lines(self.schedule, device, width) if nontemporal else None
-        self.realigns = nontemporal and (columns % width != 0 or self.lines is not None)
+        self.realigns = nontemporal and columns % width != 0
         order = order_of_passes(fused, columns, width)
         assert order is not None
         self.order = order
-        self.lags = order.lags if order.is_wrapped else lags_of(self.stages, self.realigns and self.lines is None)
+        self.lags = order.lags if order.is_wrapped else lags_of(self.stages, self.realigns)
         self.unroll = fused.setting("unroll", row_item.UNROLL if order.is_wrapped else _unrolled(columns))
         self.row_axes = [a for a in sorted(self.schedule.looped) if a != self.axis]
         self.kept = waiting_values(self.emitter, self.stages, columns)
@@ -156,7 +144,7 @@ class _Pipeline:
         fused, emitter, scope = self.fused, self.emitter, Scope()
         rows = product(self.schedule.axes[a] for a in self.row_axes)
         items = items_for(rows, self.columns, self.device, max(ROWS_EACH, ELEMENTS_EACH // self.columns))
-        together = self.width // gcd(self.columns, self.width) if self.realigns and self.lines is None else 1
+        together = self.width // gcd(self.columns, self.width) if self.realigns else 1
         own = own_share(emitter, scope, rows, together=together)
         sums = declare(emitter, scope, [op for s in self.stages for op in s.element_sums], self.width, 1)
         rows_done = RowValues(emitter, scope, self.stages, self.row_axes, self.width, own.first, own.end)
@@ -194,10 +182,17 @@ class _Pipeline:
         return max(1, self.kept[value].copies(self.lags) - 1 + self.order.spare)
 
     def _pad(self, scope: Scope) -> None:
-        """Fill what lies around waiting rows: a vector over the seam of two rows reads a little of it."""
-        for value, each in self.kept.items() if self.realigns else ():
+        """Fill what lies around waiting rows, of which a vector over the seam of two rows reads a little; and all of
+        them, where they are not filled along all columns."""
+        between = self.emitter.marks.between
+        for value, each in self.kept.items() if self.realigns or between else ():
             filler = Const(0, register_dtype(value.type.dtype), self.width)
             after = self.columns // self.width * self.width
+            if between:
+                column, end = self.emitter.fresh("column", "i64"), integer(self._copies(value) * self.pitch[value])
+                store = Store(each.array, column, filler)
+                scope.statements.append(For(column, integer(0), end, integer(self.width), (store,)))
+                continue
             for copy in range(self._copies(value)):
                 for place in (0, after, after + self.width):
                     scope.statements.append(Store(each.array, integer(copy * self.pitch[value] + place), filler))
@@ -239,8 +234,7 @@ class _Pipeline:
         for loop in loops:
             busy = [tracks[stage] for stage in loop if not tracks[stage].work.is_empty]
             if busy and self.realigns:
-                granule = None if self.lines is None else self.lines.granule(self.width)
-                sweep_aligned(emitter, scope, busy, self.axis, self.columns, self.width, self.unroll, abreast, granule)
+                sweep_aligned(emitter, scope, busy, self.axis, self.columns, self.width, self.unroll, abreast)
             elif busy:
                 sweep(emitter, scope, busy, self.axis, integer(0), integer(self.columns), self.width, self.unroll,
                       self.nontemporal, abreast, self.columns)  # fmt: skip
@@ -251,16 +245,7 @@ class _Pipeline:
                     value = fold(emitter, scope, group, True)
                     scope.statements.append(Assign(found.new, value))
                     track.row.known[group.op.result] = value
-            self._store_margins(scope, track, rows[stage])
             rows_done.emit(track.row, track.point, stage, rows[stage])
-
-    def _store_margins(self, scope: Scope, track: Track, row: Expr) -> None:
-        if self.lines is None:
-            store_margins(self.emitter, scope, track.work.stores, track.point, self.axis, self.width,
-                          nontemporal=self.nontemporal)  # fmt: skip
-        elif track.work.stores:
-            rows = product(self.schedule.axes[a] for a in self.row_axes)
-            store_margin_lines(self.emitter, scope, self.lines, track, self.axis, self.width, row, rows)
 
     def _known(self, carried: Sequence[Carried], stage: Stage) -> dict[Value, Expr]:
         """What earlier passes found of the row that a pass works on, in earlier steps or in this one."""
@@ -276,7 +261,7 @@ class _Pipeline:
         self, scope: Scope, track: Track, stage: Stage, row: Expr, end: Expr, carried: Sequence[Carried]
     ) -> Track:  # fmt: skip
         """The same, with the row after it, where the two share a line that is stored."""
-        if self.lines is not None or not (self.realigns and track.work.stores):
+        if not (self.realigns and track.work.stores):
             return track
         following = self.emitter.let(scope, "row", add(row, integer(1)))
         point = self._point(scope, following)
@@ -309,9 +294,9 @@ class _Pipeline:
         return tuple((name, add(offset, self._distance(pitch, item)), 2) for name, offset, pitch, item in starts)
 
     def _distance(self, pitch: Expr, item: int) -> Expr:
-        """Of rows with something between them a whole number: what is between is not read."""
+        """Of rows that are not read whole a whole number: of what is fetched, none is beside all windows."""
         elements = AHEAD_BYTES // item
-        if not isinstance(pitch, Const) or pitch == integer(self.columns):
+        if not isinstance(pitch, Const) or idle_columns(self.emitter.marks, self.axis) is None:
             return integer(elements)
         return mul(pitch, integer(max(1, round(elements / int(pitch.value)))))
 
@@ -320,14 +305,13 @@ class _Pipeline:
         if stage.number % 2 == 0 or self.columns % self.width or _holds_up_loads(self.schedule):
             return False
         in_place = bool(self.kept) and self.order.spare == 0
-        may = not (in_place or self.order.is_wrapped or track.work.checks or hits_of(self.emitter, track))
+        may = not (in_place or self.order.is_wrapped or track.work.checks or hits_of(self.emitter, track)
+                   or self.emitter.marks.between)  # fmt: skip
         return may and GOING_BACK[0] <= self.columns <= GOING_BACK[1]
 
     def _skew(self, row: Expr, scope: Scope) -> Expr | None:
         """The first column of a row whose address is aligned."""
         if not self.realigns:
             return None
-        if self.lines is not None:
-            return skew_of(self.emitter, scope, row, self.lines, self.width)
         past = mod(mul(row, integer(self.columns)), integer(self.width))
         return self.emitter.let(scope, "skew", mod(sub(integer(self.width), past), integer(self.width)))

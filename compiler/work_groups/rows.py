@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 
 from ...ir.arithmetic import add, both, integer, less, mul
 from ...ir.function import Value
-from ...ir.kernel import Const, Expr, For, If, Load, LocalArray, PrivateArray, Store, register_dtype
+from ...ir.kernel import Apply, Const, Expr, For, If, Load, LocalArray, PrivateArray, Store, register_dtype
 from ..emission.emit import Emitter, Scope
+from ..emission.marks import idle_columns, needed_in
 from ..emission.points import Lanes, Point, widen
 from ..emission.reductions import Accumulators, accumulate
 from ..rows.stages import Stage
-from ..rows.sweep import Work
+from ..rows.sweep import Work, along
 from .tiers import Layout, seats
 
 
@@ -97,7 +98,31 @@ class GroupRows:
         self, scope: Scope, point: Point, work: Work, groups: Sequence[Accumulators], keep: Sequence[Value],
         there: Sequence[Value], number: int,
     ) -> None:  # fmt: skip
-        """The work at one vector, an item's `number`-th."""
+        """The work at one vector, an item's `number`-th. Beside all windows it is little, and nothing is read."""
+        at, idle = point[self.axis], idle_columns(self.emitter.marks, self.axis)
+        if idle is None or not isinstance(at, Lanes):
+            self._work(scope, point, work, groups, keep, there, number)
+            return
+        busy, beside = idle
+        first, *others = [both(less(integer(low - at.width), at.base), less(at.base, integer(high)))
+                          for low, high in busy]  # fmt: skip
+        for other in others:
+            first = Apply("or", (first, other), "bool")
+        is_busy = self.emitter.let(scope, "busy", first)
+        inner = scope.inner()
+        self._work(inner, point, work, groups, keep, there, number)
+        self.under(scope, inner, is_busy)
+        needed = needed_in(self.emitter.marks, beside)
+        inner = along(self.emitter, beside, scope, work)[0].inner()
+        kept, found = ([value for value in values if value in needed] for values in (keep, there))
+        self._work(inner, point, work, groups, kept, found, number)
+        self.under(scope, inner, Apply("not", (is_busy,), "bool"))
+
+    def _work(
+        self, scope: Scope, point: Point, work: Work, groups: Sequence[Accumulators], keep: Sequence[Value],
+        there: Sequence[Value], number: int,
+    ) -> None:  # fmt: skip
+        """All of it."""
         emitter, width = self.emitter, self.layout.width
         for value in there:
             name, index = self._place(value, number)

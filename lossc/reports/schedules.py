@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from lossc.ir.function import Value
+from lossc.ir.printer import names_of_values
 from lossc.ir.schedule import Schedule
 from lossc.reports.words import counted
 
 
 def schedule_lines(schedule: Schedule) -> list[str]:
-    """A schedule in words: the domain, what is reduced, and the grain and stage of every value."""
+    """A schedule in words: the domain, what is reduced, and the grain and stage of every value, by its name in text."""
+    names = names_of_values(schedule.function)
     axes = ", ".join(
         f"{_axis(axis)}: {size}{'' if axis in schedule.looped else ' (indexed only)'}"
         for axis, size in enumerate(schedule.axes)
@@ -23,12 +25,8 @@ def schedule_lines(schedule: Schedule) -> list[str]:
         lines.append(f"rows along {_axes(schedule.rows)}, reduced along {_axes(schedule.columns)}, "
                      f"{counted(schedule.stages, 'stage')}")  # fmt: skip
     if schedule.matmul is not None:
-        lines.append(f"matrix product %{schedule.matmul.result.name}")
-    values = [*schedule.function.inputs, *(result for op in schedule.function.ops for result in op.results)]
-    for value in values:
-        lines.append(f"%{value.name}: {_grain(schedule, value)}")
-    lines += [f"%{value.name}: within %{schedule.in_memory(value).name}" for value in schedule.windows]
-    return lines
+        lines.append(f"matrix product %{names[schedule.matmul.result]}")
+    return [*lines, *(f"%{name}: {_grain(schedule, value)}" for value, name in names.items())]
 
 
 def _grain(schedule: Schedule, value: Value) -> str:
