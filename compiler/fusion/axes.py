@@ -48,10 +48,6 @@ def is_row_reduction(op: Op) -> bool:
     return op.name in REDUCTIONS and not is_whole_reduction(op)
 
 
-def reduced_axes(op: Op) -> tuple[int, ...]:
-    return op.attributes["axes"]
-
-
 def join_axes(op: Op, axes: Axes) -> None:
     """Say which axes of the operands and results of one operation are the same loop."""
     if op.name == "broadcast":
