@@ -48,8 +48,11 @@ def test_the_level_lir_is_the_program_itself(lossc: Command) -> None:
 def test_the_schedule_stands_above_its_kernel(lossc: Command) -> None:
     done = lossc("compile", "f.lir", "--emit", "schedule", *PRESET)
     assert done.status == 0
-    assert re.search(r"// domain .*\n(// .*\n)+kernel @f_0", done.out)
-    parse(done.out)
+    above = re.search(r"// domain .*\n((?:// .*\n)+)kernel @f_0", done.out)
+    assert above is not None
+    kernel = parse(done.out).functions["f_0"]
+    values = [*kernel.inputs, *(result for op in kernel.ops for result in op.results)]
+    assert re.findall(r"^// %(\S+): ", above[1], re.MULTILINE) == [value.name for value in values]
 
 
 def test_the_level_kernels_parses_back(lossc: Command) -> None:
