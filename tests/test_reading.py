@@ -38,7 +38,7 @@ def test_saving_writes_the_text(tmp_path: Path) -> None:
     g = classifier()
     g.save(path)
     assert lossc.load(path).to_lir() == str(g)
-    with pytest.raises(lossc.LirError, match="cannot write .*: there is no folder '.*missing'$"):
+    with pytest.raises(lossc.LirError, match=r"cannot write .*: there is no folder '.*missing'$"):
         g.save(tmp_path / "missing" / "f.lir")
 
 
@@ -55,7 +55,7 @@ def test_load_refuses_what_it_cannot_read(tmp_path: Path) -> None:
 
 
 def test_a_number_is_no_path() -> None:
-    with pytest.raises(TypeError, match="os.PathLike object, not int"):
+    with pytest.raises(TypeError, match=r"os\.PathLike object, not int"):
         classifier().save(1)  # type: ignore[arg-type]
 
 

@@ -40,7 +40,7 @@ def say_json(data: Any) -> None:
 def say_table(columns: Sequence[str], rows: Sequence[Sequence[str]], on_stderr: bool = False) -> None:
     """A table: framed on a terminal, aligned columns elsewhere."""
     stream = sys.stderr if on_stderr else sys.stdout
-    if stream.isatty():
+    if stream is not None and stream.isatty():
         from rich.console import Console
         from rich.table import Table
         from rich.text import Text

@@ -56,6 +56,14 @@ def test_a_pipe_that_nobody_reads(folder: Path) -> None:
     assert (done.returncode, done.stderr) == (141, b"")
 
 
+@pytest.mark.parametrize("closed", [1, 2])
+def test_an_output_that_is_closed(folder: Path, closed: int) -> None:
+    ends = ["sh", "-c", f"exec {sys.executable} -m lossc ops {closed}>&-"]
+    done = subprocess.run(ends, capture_output=True, cwd=folder, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert ("cross_entropy_loss" in done.stdout) == (closed == 2)
+
+
 def test_an_output_that_takes_no_more(folder: Path) -> None:
     with open("/dev/full", "w") as full:
         done = subprocess.run(
