@@ -350,7 +350,9 @@ class Graph:
             for name in outputs:
                 check_name(name)
             return {name: self._own(tensor) for name, tensor in outputs.items()}
-        items = list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
+        if not isinstance(outputs, Iterable):
+            raise LirError(f"outputs are values of the graph, found {type(outputs).__name__}")
+        items = [outputs] if isinstance(outputs, (Tensor, str)) else list(outputs)
         if not items:
             raise LirError("a function needs at least one output")
         values = [self._own(self._find(item)) for item in items]
