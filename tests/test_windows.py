@@ -127,7 +127,7 @@ def test_brackets_that_are_refused(items: Any, message: str):
 
 
 def test_tensors_are_not_iterated_over():
-    with pytest.raises(TypeError, match="not iterable"):
+    with pytest.raises(TypeError, match="not iterated over"):
         list(lossc.Graph().input("x", (4,)))  # type: ignore[call-overload]
 
 
