@@ -57,8 +57,8 @@ def calculate_with_integers(sample: Sample) -> None:
     small = sample.one_of((2, 3, 5, -1)) if x.dtype != "u8" else 3
     made = sample.one_of((
         lambda: x + 1, lambda: x * 2, lambda: x.binary("div", small), lambda: x - x.binary("div", 3) * 3,
-        lambda: x.maximum(small), lambda: x.minimum(2), lambda: x.binary("sub", 5, True), lambda: (x > 1).select(x, 0), lambda: x.abs(),
-        lambda: (x.cast("f32") * 0.5).floor().cast(x.dtype), lambda: x.sign(), lambda: x * x,
+        lambda: x.maximum(small), lambda: x.minimum(2), lambda: x.binary("sub", 5, True), lambda: (x > 1).select(x, 0),
+        lambda: x.abs(), lambda: (x.cast("f32") * 0.5).floor().cast(x.dtype), lambda: x.sign(), lambda: x * x,
     ))()  # fmt: skip
     match sample.random.randrange(4):
         case 0:
