@@ -147,7 +147,7 @@ class Tensor:
     def _divided(self, other: Any, swapped: bool) -> Tensor:
         if is_integer(self.dtype):
             raise LirError(f"`/` of whole numbers, {self.type}, is a float in NumPy and torch, and in LIR a whole one",
-                           'x.cast("f32") / y is the float, x.div(y) the whole number, rounded towards zero',
+                           'x.cast("f32") / 2 is the float, of two values with both cast; x.div(y) rounds towards 0',
                            code="LIR0031")  # fmt: skip
         return self.binary("div", other, swapped)
 

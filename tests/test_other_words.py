@@ -98,7 +98,7 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], type[Exception], str]] = {
     "indices_by_position": (lambda x: x.min(-1, keepdim=True)[1], lossc.LirError, r"write \(-x\)\.argmax\(-1\)"),
     "max_unpacked": (lambda x: dict(zip("vi", x.max(1))), TypeError, r"x\.amax\(1\) are torch's values"),
     "max_values": (lambda x: x.max(1).values, AttributeError, r"x\.amax\(axis\)"),
-    "halves of whole numbers": (lambda x: x.cast("i32") / 2, lossc.LirError, r'x\.cast\("f32"\) / y is the float'),
+    "halves of whole numbers": (lambda x: x.cast("i32") / 2, lossc.LirError, r'x\.cast\("f32"\) / 2 is the float'),
     "mean of whole numbers": (lambda x: x.cast("i32").mean(), lossc.LirError, r'x\.cast\("f32"\)\.mean\(\)'),
     "mean of truths": (lambda x: (x > 0).mean(), lossc.LirError, r"a mean is of floats, found bool\[6, 4\]"),
     "sum of truths": (lambda x: (x > 0).sum(), lossc.LirError, r'in Python x\.cast\("f32"\)'),

@@ -46,7 +46,7 @@ EXAMPLES: dict[str, tuple[Callable[..., Tensor], Range]] = {
         lambda q, **_: q - q.amax(0).insert_axis(1, 4).transpose((1, 0)), Range(high=0)),
     "chosen by its sign": (lambda q, **_: (q < 0).select(q, 0), Range(high=0)),
     "chosen by the sign of another": (lambda q, **_: (q.transpose((1, 0)) < 0).select(q, 0), ANY),
-    "an integer quotient": (lambda u, **_: u.maximum(1) / 3, Range(0, 255)),
+    "an integer quotient": (lambda u, **_: u.maximum(1).binary("div", 3), Range(0, 255)),
     "times its sign": (lambda x, **_: (x < 0).select(x.constant(-1), 1) * x, Range(0)),
     "clamped below": (lambda x, **_: (x < 0.5).select(0.5, x), Range(0.5)),
     "clamped by a maximum": (lambda x, **_: x.maximum(0.25).minimum(4), Range(0.25, 4)),
