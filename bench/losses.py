@@ -57,14 +57,15 @@ def rows(options: Options) -> Iterator[Row]:
 def measure(case: Case, setting: Setting, options: Options, rates: dict[str, float]) -> dict[str, Any]:
     """For each system its figures, or why there are none; and what no system can go below.
 
-    What writes into arrays that are there takes turns with the copy alone: a call of milliseconds every 15 ms, so that
-    both meet the same state of a memory which others use too. What makes new arrays takes turns after that.
+    What writes into arrays that are there takes turns with the copy alone, all by the device's own threads: without a
+    pause (cores that slept take 5 ms in place of 3.3), so that both meet the same state of a memory which others use too.
+    What makes new arrays takes turns after that.
     """
     data = make_data(case)
     calls, figures = prepare(case, data, {name: SYSTEMS[name] for name in options.systems}, setting)
     into_old = {"copy": copy(data, setting), **{name: call for name, call in calls.items() if name in INTO_OLD}}
     into_new = {name: call for name, call in calls.items() if name not in INTO_OLD}
-    timings = interleaved(into_old, len(data.sets), 2 * options.repetitions, options.clock, options.limit)
+    timings = interleaved(into_old, len(data.sets), 4 * options.repetitions, options.clock, options.limit, pause=0)
     moved = timings.pop("copy").median
     timings |= interleaved(into_new, len(data.sets), options.repetitions, options.clock, options.limit)
     arithmetic = arithmetic_seconds(case.shape, case.loss.work, rates)

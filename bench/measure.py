@@ -133,7 +133,7 @@ def _caller_on_one_core() -> Iterator[None]:
 
 def interleaved(
     calls: Mapping[str, Callable[[int], object]], sets: int, repetitions: int, clock: Callable[[], float],
-    limit: float = 2, batch: int = 1, warmup: int = 2, fewest: int = FEWEST_TURNS,
+    limit: float = 2, batch: int = 1, warmup: int = 2, fewest: int = FEWEST_TURNS, pause: float = PAUSE,
 ) -> dict[str, Timing]:  # fmt: skip
     """Time every call `repetitions` times, in turn, after `warmup` turns that do not count.
 
@@ -152,7 +152,7 @@ def interleaved(
     turns = {}
     for name, call in calls.items():
         taken = [math.inf, *(seconds(call, number, time.perf_counter) for number in range(warmup))][-1]
-        affordable = int(limit / len(calls) / (batch * taken + PAUSE))
+        affordable = int(limit / len(calls) / (batch * taken + pause))
         turns[name] = min(repetitions, max(fewest, affordable))
     found: dict[str, list[float]] = {name: [] for name in calls}
     random = np.random.default_rng(0)
@@ -160,7 +160,8 @@ def interleaved(
         for turn in range(repetitions):
             for name in random.permutation(list(calls)):
                 if (turn + 1) * turns[name] // repetitions > turn * turns[name] // repetitions:
-                    time.sleep(PAUSE)
+                    if pause:
+                        time.sleep(pause)
                     found[name].append(seconds(calls[name], turn, clock))
     return {
         name: Timing(float(np.median(s)), float(np.percentile(s, 10)), float(np.percentile(s, 90)))
