@@ -58,7 +58,7 @@ def measure(case: Case, setting: Setting, options: Options, rates: dict[str, flo
     """For each system its figures, or why there are none; and what no system can go below.
 
     What writes into arrays that are there takes turns with the copy alone, all by the device's own threads: without a
-    pause (cores that slept take 5 ms in place of 3.3), so that both meet the same state of a memory which others use too.
+    pause (cores that slept take 5 ms in place of 3.3); both meet the same state of a memory which others use too.
     What makes new arrays takes turns after that.
     """
     data = make_data(case)
