@@ -65,11 +65,19 @@ def page_faults(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def low_rows(rows: Sequence[Row], reasons: Mapping[str, str] = REASONS) -> Iterator[str]:
-    """Rows below 0.85 of their floor, with the reason where one is known. Of the others nothing is said."""
+    """Rows below 0.85 of their floor, with the reason where one is known."""
     timed = [row for row in rows if "ms" in row["systems"].get("lossc", {})]
     if without := [row["name"] for row in rows if row not in timed]:
         yield f"Rows without a time of lossc: {', '.join(without)}."
     low = [row for row in timed if of_floor(row) < BAR]
     yield f"{len(timed) - len(low)} of {len(timed)} rows are at {BAR} of their floor or above, before rounding."
     for row in low:
-        yield f"- {row['name']}, {of_floor(row):.2f}: {reasons.get(row['name'], 'no reason known.')}"
+        yield f"- {row['name']}, {of_floor(row):.2f}: {reasons.get(row['name']) or _overlap(row)}"
+
+
+def _overlap(row: Row) -> str:
+    """Bytes and arithmetic can be one beside the other at best, one after the other at worst."""
+    moved, computed = row["copy_ms"], row["arithmetic_ms"]
+    if computed and row["systems"]["lossc"]["ms"] <= moved + computed:
+        return f"a copy ({moved:.2f} ms) and the arithmetic ({computed:.2f} ms) overlap only in part."
+    return "no reason known."

@@ -137,7 +137,7 @@ def test_peak_memory_counts_what_a_call_needs_and_keeps() -> None:
 
 
 def row(name: str, floor: float, **times: float) -> dict[str, Any]:
-    return {"name": name, "floor_ms": floor, "copy_ms": floor, "rates": {"exp": 1e9},
+    return {"name": name, "floor_ms": floor, "copy_ms": floor, "arithmetic_ms": 0, "rates": {"exp": 1e9},
             "systems": {system.replace("_", " "): {"ms": time} for system, time in times.items()}}  # fmt: skip
 
 
@@ -165,6 +165,14 @@ def test_low_rows_stand_with_their_reasons_and_reasons_of_others_are_dropped() -
         "- second, 0.50: waits for a count.",
         "- third, 0.60: no reason known.",
     ]
+
+
+@pytest.mark.parametrize(("arithmetic", "reason"), [
+    (0.5, "a copy (0.60 ms) and the arithmetic (0.50 ms) overlap only in part."), (0.3, "no reason known."),
+])  # fmt: skip
+def test_the_sum_of_bytes_and_arithmetic_is_a_reason(arithmetic: float, reason: str) -> None:
+    found = list(low_rows([{**ROWS[2], "arithmetic_ms": arithmetic}], {}))
+    assert found[-1] == f"- third, 0.60: {reason}"
 
 
 def test_every_loss_is_measured_and_names_are_those_of_rows() -> None:
