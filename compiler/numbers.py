@@ -5,6 +5,7 @@ In: an operation, and of each operand the number that all its elements are, wher
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -34,6 +35,14 @@ def integer_limits(dtype: str) -> tuple[int, int]:
     """The least and the largest number of an integer type."""
     info = np.iinfo(numpy_dtype(dtype))
     return int(info.min), int(info.max)
+
+
+def identity(reduction: str, dtype: str) -> float | int:
+    """What changes nothing in a reduction of numbers of that type."""
+    if reduction == "reduce_sum":
+        return 0.0 if is_float(dtype) else 0
+    least, largest = (-math.inf, math.inf) if is_float(dtype) else integer_limits(dtype)
+    return least if reduction == "reduce_max" else largest
 
 
 def _round_to_bf16(number: float) -> float:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 from ...ir.function import Op
 from ...ir.kernel import Apply, Const, Expr, register_dtype
 from ...ir.target import DeviceInfo
-from ...ir.types import is_float
-from ..numbers import integer_limits
+from ..numbers import identity
 from .facts import Facts
 
 
@@ -46,10 +44,5 @@ def partial_dtype(op: Op) -> str:
 def monoid_of(op: Op, facts: Facts) -> Monoid:
     """The monoid of a reduction."""
     dtype = partial_dtype(op)
-    if op.name == "reduce_sum":
-        return Monoid("add", 0.0 if is_float(dtype) else 0, dtype)
-    largest = op.name == "reduce_max"
-    combine = facts.spelling.get(op) or ("max" if largest else "min")
-    if is_float(dtype):
-        return Monoid(combine, -math.inf if largest else math.inf, dtype)
-    return Monoid(combine, integer_limits(dtype)[0 if largest else 1], dtype)
+    combine = {"reduce_sum": "add", "reduce_max": "max", "reduce_min": "min"}[op.name]
+    return Monoid(facts.spelling.get(op) or combine, identity(op.name, dtype), dtype)

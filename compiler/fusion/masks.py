@@ -13,7 +13,6 @@ came. Kernels go along stretches in which masks do not change (`emission/marks.p
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -21,9 +20,9 @@ from ...ir.builder import Builder
 from ...ir.function import Function, Op, Value
 from ...ir.ops import FREE, REDUCTIONS
 from ...ir.schedule import Place
-from ...ir.types import DimLike, Shape, add_dims, is_float, subtract_dims
+from ...ir.types import DimLike, Shape, add_dims, subtract_dims
 from ..functions import without_dead
-from ..numbers import integer_limits
+from ..numbers import identity
 from .axes import Axes, Slot, is_unit_reshape, join_axes
 
 COUNTED = ("i32", "i64")
@@ -298,7 +297,7 @@ class _Masking:
         inside = self._axis(operand)
         if inside is None or inside[0] not in op.attributes["axes"]:
             return value
-        return self._chosen(value, inside[1], inside[0], neutral(op), operand.name)
+        return self._chosen(value, inside[1], inside[0], identity(op.name, operand.type.dtype), operand.name)
 
 
 def _sum(a: DimLike, b: DimLike) -> DimLike:
@@ -306,13 +305,3 @@ def _sum(a: DimLike, b: DimLike) -> DimLike:
     found = add_dims(a, b)
     assert found is not None
     return found
-
-
-def neutral(op: Op) -> float | int:
-    """What changes nothing in a reduction."""
-    dtype = op.operands[0].type.dtype
-    if op.name == "reduce_sum":
-        return 0
-    if is_float(dtype):
-        return -math.inf if op.name == "reduce_max" else math.inf
-    return integer_limits(dtype)[0 if op.name == "reduce_max" else 1]
