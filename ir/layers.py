@@ -120,7 +120,9 @@ def logsumexp(x: Tensor, *, axis: int = -1) -> Tensor:
     # The same shift as in softmax, so that both come from one pass; where it is infinite, it is the result.
     largest = x.amax(axis).stop_gradient()
     _, total = shifted_exponentials(x, axis)
-    return (largest.abs() == math.inf).select(largest, total.log() + largest)
+    is_infinite = largest.abs() == math.inf
+    # The sum is NaN then: not taken inside either, it makes no gradient NaN but that of the infinite elements.
+    return is_infinite.select(largest, is_infinite.select(1, total).log() + largest)
 
 
 def argmax(x: Tensor, *, axis: int = -1) -> Tensor:

@@ -199,6 +199,20 @@ def test_softmax_and_its_relatives(device: Device) -> None:
     np.testing.assert_array_equal(found["a"], [0, 1, 0, 2, 1, 2])
 
 
+def test_the_gradient_of_logsumexp_is_nan_only_where_nothing_else_is_meant(device: Device) -> None:
+    """As torch's, exp(x - logsumexp(x)): what is below an infinity has no share in it."""
+    source = """func @f(%x: f32[N, 3]) -> (%s: f32[N], %g: f32[N, 3]) {
+      %s = logsumexp %x
+      %g = grad %s, %x
+      return %s, %g
+    }"""
+    x = np.array([[1, INF, 2], [INF, INF, -INF], [-INF] * 3, [-INF, 0, 0], [NAN, 0, INF]], np.float32)
+    found = run(source, device, x=x)
+    np.testing.assert_allclose(found["s"], [INF, INF, -INF, math.log(2), NAN], rtol=1e-6)
+    expected = [[0, NAN, 0], [NAN, NAN, 0], [NAN] * 3, [0, 0.5, 0.5], [NAN] * 3]
+    np.testing.assert_allclose(found["g"], expected, rtol=1e-6)
+
+
 def test_relu_sigmoid_tanh(device: Device) -> None:
     source = """func @f(%x: f32[N]) -> (%r: f32[N], %s: f32[N], %h: f32[N], %gr: f32[N], %gs: f32[N], %gh: f32[N]) {
       %r = relu %x
