@@ -14,23 +14,23 @@ from collections.abc import Iterable, Mapping, Sequence
 from ..ir.arithmetic import add, at_least, ceil_div, integer, minimum, mul, sub
 from ..ir.diagnostics import CompilerBug
 from ..ir.function import Value
-from ..ir.kernel import Apply, Const, Expr, For, Iota, Load, PrivateArray, Reduce, Splat, Store, register_dtype
+from ..ir.kernel import Apply, Const, Expr, For, Load, PrivateArray, Reduce, Store, register_dtype
 from ..ir.program import Buffer, Step, Variant
 from ..ir.target import DeviceInfo
 from ..ir.types import ITEM_SIZE, DimLike
 from .computed_early import computed_early, end_of_pass
 from .emission.addresses import index_at
 from .emission.emit import Emitter, Scope
-from .emission.points import Lanes, Point, size_of
+from .emission.points import Lanes, Point, lanes_where, size_of
 from .emission.reductions import Accumulators, declare, fold
 from .emission.vectors import static_size, vector_width
-from .fused import Fused, dtypes_of, finish_launch, launch_of, partial_buffers, partial_dtypes, store_partials
+from .fused import Fused, dtypes_of, finish_launch, fold_partials, launch_of, partial_buffers, partial_dtypes
 from .row_by_row import ends_of_rows, goes_row_by_row, only_rows_are_shared, row_axis
-from .rows.blocks import Block, LaneTrack, columns_below, finish_block, leave_out_rest, visit_columns
+from .rows.blocks import Block, finish_block
+from .rows.columns import LaneTrack, columns_below, leave_out_rest, visit_columns
 from .rows.ownership import items_for, own_share
-from .rows.stages import stages_of
-from .rows.sweep import Row, Work, work_of
 from .rows.transposed import TransposedRows, transpose_in, transpose_out, transposed
+from .rows.work import Row, Work, work_of
 
 MOST_BYTES = 64 * 1024
 """Of private arrays, a sixteenth of a second-level cache of 1 MiB. Rows that need more are long enough for vectors
@@ -140,16 +140,15 @@ class _BlockByBlock:
         items = items_for(blocks, max(map(_elements_in_row, self.kernels)) * width, self.device, least=1)
         own = own_share(emitter, scope, blocks, "blocks")
         emitters = [self._emitter_of(kernel) for kernel in self.kernels]
-        sums = [declare(e, scope, [op for stage in stages_of(e.schedule) for op in stage.sums], width, 1)
-                for e in emitters]  # fmt: skip
+        sums = [declare(each, scope, [op for stage in kernel.stages for op in stage.sums], width, 1)
+                for kernel, each in zip(self.kernels, emitters)]  # fmt: skip
         streamed = [buffer for buffer in self.transposed if self.buffers[buffer].role != "temporary"]
         self._prepare(scope, streamed)
 
         number, inside = emitter.fresh("block", "i64"), scope.inner()
         wanted = emitter.let(inside, "wanted", mul(number, integer(width)))
         base = emitter.let(inside, "base", minimum(wanted, sub(rows, integer(width))))
-        counted = Splat(Apply("cast", (sub(wanted, base),), "i32"), width)
-        fresh = emitter.let(inside, "fresh", Apply("ge", (Iota("i32", width), counted), "bool", width))
+        fresh = emitter.let(inside, "fresh", lanes_where("ge", sub(wanted, base), width))
         for buffer in streamed:
             if self.buffers[buffer].role == "input":
                 rows_in = self.transposed[buffer]
@@ -162,7 +161,7 @@ class _BlockByBlock:
                 transpose_out(emitter, inside, rows_out, buffer, mul(base, integer(rows_out.columns)))
         scope.statements.append(For(number, own.first, own.end, integer(1), tuple(inside.statements)))
         for kernel, each, groups in zip(self.kernels, emitters, sums):
-            store_partials(kernel, scope, {group.op: fold(each, scope, group, True) for group in groups}, own.item)
+            fold_partials(kernel, each, scope, groups, own.item)
         return self._finished(scope, items)
 
     def _emitter_of(self, kernel: Fused) -> _RowsInside:
@@ -178,7 +177,7 @@ class _BlockByBlock:
         """What one of the kernels does for a block: its loops over what belongs to a row, around its one pass."""
         kernel, schedule = self.kernels[position], emitter.schedule
         row, *others = schedule.rows
-        (stage,) = stages_of(schedule)
+        (stage,) = kernel.stages
         alone = Block({row: Lanes(base, self.width)}, base, self.width, fresh)
         early = self.early[kernel.name]
         filled = {value: Row(array) for value, array in early.fills.items()}
@@ -237,7 +236,7 @@ class _BlockByBlock:
         dtypes: dict[str, str] = {}
         dims: dict[str, None] = {}
         for kernel in self.kernels:
-            dtypes |= {**dtypes_of(kernel), **partial_dtypes(kernel)}
+            dtypes |= dtypes_of(kernel)
             dims |= dict.fromkeys(kernel.emitter().dims)
         comment = (f"every step for {self.width} rows, one a lane, before the next {self.width}",)
         launch = launch_of(f"{self.name}_blocks{self.width}", dtypes, tuple(dims), scope.statements, items,

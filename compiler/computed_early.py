@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..ir.frozen import frozen
 from ..ir.function import Op, Value
 from ..ir.program import Buffer
 from .ancestors import source
@@ -19,7 +20,6 @@ from .costs import COSTLY
 from .fused import Fused
 from .row_by_row import ends_of_rows, row_axis
 from .rows.ends import end_of_columns
-from .rows.stages import Stage, stages_of
 
 
 @dataclass
@@ -32,7 +32,7 @@ class Early:
     of_rows: dict[Value, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@frozen
 class _Filled:
     """An array, and the buffer that says how far it is filled; None: to its end."""
 
@@ -40,14 +40,11 @@ class _Filled:
     below: str | None
 
 
-def reduced_values(stage: Stage) -> list[Value]:
-    return [op.operands[0] for op in stage.reductions]
-
-
 def end_of_pass(kernel: Fused) -> Value | None:
     """The value of a block's rows that says where the loop along the columns may end, if there is one."""
-    (stage,) = stages_of(kernel.schedule)
-    end = end_of_columns(kernel.schedule, stage.reductions) if stage.targets == reduced_values(stage) else None
+    (stage,) = kernel.stages
+    only_reduces = stage.targets == [op.operands[0] for op in stage.reductions]
+    end = end_of_columns(kernel.schedule, stage.reductions) if only_reduces else None
     return end if end is not None and kernel.schedule.varies[end] <= {row_axis(kernel)} else None
 
 

@@ -5,7 +5,7 @@ In: a function or a module. Out: an answer, or a new one; the very same object w
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from ..ir.composites import COMPOSITES
@@ -58,6 +58,19 @@ def without_dead(function: Function) -> Function:
 def with_operands(op: Op, operands: tuple[Value, ...]) -> Op:
     """`op` reading other values of the same types; its results keep their identity."""
     return op if operands == op.operands else replace(op, operands=operands)
+
+
+def with_values(function: Function, instead: Mapping[Value, Value]) -> Function:
+    """`function` with other values in place of some of its own, wherever they are made and read."""
+    if not instead:
+        return function
+
+    def now(values: tuple[Value, ...]) -> tuple[Value, ...]:
+        return tuple([instead.get(value, value) for value in values])
+
+    ops = [with_operands(op, now(op.operands)) for op in function.ops]
+    ops = [op if op.results == now(op.results) else replace(op, results=now(op.results)) for op in ops]
+    return function.with_(ops=tuple(ops), outputs=now(function.outputs))
 
 
 def map_functions(module: Module, change: Callable[[Function], Function]) -> Module:

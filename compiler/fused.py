@@ -6,11 +6,12 @@ them up in order (in f64 where the device has it) and computes what depends on t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import field
 from functools import cached_property
 
 from ..ir.arithmetic import index_var, integer
+from ..ir.frozen import frozen
 from ..ir.function import Op, Value
 from ..ir.kernel import (
     Assign,
@@ -38,11 +39,12 @@ from .emission.emit import Emitter, Scope
 from .emission.facts import Facts, facts_of
 from .emission.monoids import for_many_parts, monoid_of, partial_dtype
 from .emission.points import converted
+from .emission.reductions import Accumulators, fold
 from .rows.row_costs import RowCosts, row_costs
 from .rows.stages import Stage, stages_of
 
 
-@dataclass(frozen=True)
+@frozen
 class Fused:
     """One fused kernel to lower: its schedule, the buffer of each input and output, the status slot of each check, what
     a tuner tries in place of figures of the strategy, and names that its launches get as arguments later."""
@@ -81,6 +83,10 @@ class Fused:
         return Emitter(self.schedule, self.facts, self.buffers, self.slots, self.reserved)
 
 
+Finish = Callable[[Fused, DeviceInfo, Expr, str], Launch]
+"""Makes the launch that joins so many partial results of each whole reduction; the string ends its kernel's name."""
+
+
 def partial_name(fused: Fused, op: Op) -> str:
     """The buffer of a whole reduction's partial results."""
     return f"{fused.name}.partials{fused.schedule.whole_reductions.index(op)}"
@@ -94,19 +100,21 @@ def part_buffer(fused: Fused, op: Op, count: Expr) -> Buffer:
 
 def kernel_and_launch(
     fused: Fused, emitter: Emitter, suffix: str, body: Sequence[Stmt], global_size: Expr, *,
-    partials: Mapping[str, str] | None = None, local_size: int = 1, local_arrays: Sequence[LocalArray] = (),
+    handed: Sequence[Buffer] = (), local_size: int = 1, local_arrays: Sequence[LocalArray] = (),
     private_arrays: Sequence[PrivateArray] = (), comment: Sequence[str] = (),
 ) -> Launch:  # fmt: skip
-    """The kernel with the buffers and dimension names that its body uses, and its launch."""
-    dtypes = {**dtypes_of(fused), **(partials or {})}
+    """The kernel with the buffers and dimension names that its body uses, and its launch. `handed`: what one launch of
+    the fused kernel leaves for another, beside partial results."""
+    dtypes = {**dtypes_of(fused), **{buffer.name: buffer.dtype for buffer in handed}}
     return launch_of(f"{fused.name}{suffix}", dtypes, emitter.dims, body, global_size, local_size, local_arrays,
-                     private_arrays, comment)  # fmt: skip
+                     [*private_arrays, *emitter.private_arrays], comment)  # fmt: skip
 
 
 def dtypes_of(fused: Fused) -> dict[str, str]:
-    """The buffers of inputs and outputs."""
+    """The buffers of inputs, outputs and partial results."""
     function = fused.schedule.function
-    return {fused.buffers[value]: value.type.dtype for value in (*function.inputs, *function.outputs)}
+    stored = {fused.buffers[value]: value.type.dtype for value in (*function.inputs, *function.outputs)}
+    return stored | partial_dtypes(fused)
 
 
 def launch_of(
@@ -142,30 +150,6 @@ def _memory_and_names(body: Sequence[Stmt]) -> tuple[set[str], set[str], set[str
     return read, written, names
 
 
-def with_finish(
-    fused: Fused, device: DeviceInfo, launch: Launch, count: Expr, strategy: str, guard: Expr | None
-) -> Variant:
-    """The variant of a main launch that leaves `count` partial results for each whole reduction."""
-
-    def finish(suffix: str) -> Launch:
-        return finish_launch(fused, device, count, suffix)
-
-    return finished_by(finish, fused, (launch,), count, strategy, guard)
-
-
-def finished_by(
-    finish: Callable[[str], Launch], fused: Fused, launches: tuple[Launch, ...], count: Expr, strategy: str,
-    guard: Expr | None, temporaries: tuple[Buffer, ...] = (),
-) -> Variant:  # fmt: skip
-    """The variant of launches of which the last leaves `count` partial results for each whole reduction, and of the
-    launch that joins them: `finish` makes it, with its kernel's suffix."""
-    if not fused.schedule.whole_reductions:
-        return Variant(strategy, launches, guard, temporaries)
-    # Its body holds `count`: each variant has a finish of its own.
-    suffix = launches[-1].kernel.name.removeprefix(fused.name) + "_finish"
-    return Variant(strategy, (*launches, finish(suffix)), guard, (*temporaries, *partial_buffers(fused, count)))
-
-
 def partial_dtypes(fused: Fused) -> dict[str, str]:
     return {partial_name(fused, op): partial_dtype(op) for op in fused.schedule.whole_reductions}
 
@@ -182,8 +166,21 @@ def finish_launch(fused: Fused, device: DeviceInfo, count: Expr, suffix: str) ->
         name = partial_name(fused, op)
         scope.known[op.result] = join_in_order(emitter, scope, op, device, name, lambda position: position, count)
     finish_whole(emitter, scope)
-    return kernel_and_launch(fused, emitter, suffix, scope.statements, integer(1), partials=partial_dtypes(fused),
+    return kernel_and_launch(fused, emitter, suffix, scope.statements, integer(1),
                              comment=("adds up the partial results and finishes what depends on them",))  # fmt: skip
+
+
+def with_finish(
+    fused: Fused, device: DeviceInfo, launches: Sequence[Launch], count: Expr, strategy: str, guard: Expr | None,
+    temporaries: Sequence[Buffer] = (), finish: Finish = finish_launch,
+) -> Variant:  # fmt: skip
+    """The variant of launches of which the last leaves `count` partial results for each whole reduction, and of the
+    launch that joins them."""
+    if not fused.schedule.whole_reductions:
+        return Variant(strategy, tuple(launches), guard, tuple(temporaries))
+    # Its body holds `count`: each variant has a finish of its own.
+    last = finish(fused, device, count, launches[-1].kernel.name.removeprefix(fused.name) + "_finish")
+    return Variant(strategy, (*launches, last), guard, (*temporaries, *partial_buffers(fused, count)))
 
 
 def join_in_order(
@@ -234,6 +231,11 @@ def finish_whole(emitter: Emitter, scope: Scope) -> None:
 def store_partials(fused: Fused, scope: Scope, totals: Mapping[Op, Expr], item: Expr) -> None:
     for op, total in totals.items():
         scope.statements.append(Store(partial_name(fused, op), item, total))
+
+
+def fold_partials(fused: Fused, emitter: Emitter, scope: Scope, sums: Iterable[Accumulators], item: Expr) -> None:
+    """What a work-item has of the whole reductions becomes one partial result each."""
+    store_partials(fused, scope, {group.op: fold(emitter, scope, group, True) for group in sums}, item)
 
 
 def work_item(emitter: Emitter, scope: Scope, query: str) -> Expr:

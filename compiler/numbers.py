@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 
@@ -31,6 +32,7 @@ def round_to(number: Number, dtype: str) -> Number:
     return float(number) if float(rounded) == number else float(str(rounded))
 
 
+@cache
 def integer_limits(dtype: str) -> tuple[int, int]:
     """The least and the largest number of an integer type."""
     info = np.iinfo(numpy_dtype(dtype))

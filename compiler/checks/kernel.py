@@ -8,12 +8,9 @@ are here too.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from functools import cache
-
-import numpy as np
 
 from ...ir.diagnostics import CompilerBug, Diagnostic, LirError
+from ...ir.frozen import frozen
 from ...ir.kernel import (
     Apply,
     Assign,
@@ -49,7 +46,8 @@ from ...ir.kernel_ops import (
 )
 from ...ir.kernel_printer import Names, memory_names, print_block
 from ...ir.target import DeviceInfo
-from ...ir.types import DTYPES, is_integer, numpy_dtype
+from ...ir.types import DTYPES, is_integer
+from ..numbers import integer_limits
 from .signature import limit_problems, name_problems, signature_problems
 from .uniformity import divergent_barriers
 
@@ -68,7 +66,7 @@ def kernel_problems(kernel: Kernel, device: DeviceInfo) -> list[str]:
     return [*signature_problems(kernel), *limit_problems(kernel, device), *checker.problems]
 
 
-@dataclass(frozen=True)
+@frozen
 class _Variable:
     """A variable in scope, and whether it may be assigned."""
 
@@ -79,7 +77,7 @@ class _Variable:
 _Scope = dict[str, _Variable]
 
 
-@dataclass(frozen=True)
+@frozen
 class _Memory:
     """A buffer or array: what is stored there, and what may be done with it."""
 
@@ -290,15 +288,9 @@ def _fits(value: float | int | bool, dtype: str) -> bool:
     if dtype == "bool":
         return value in (0, 1)
     if is_integer(dtype):
-        least, largest = _limits(dtype)
+        least, largest = integer_limits(dtype)
         return least <= value <= largest and int(value) == value
     return dtype in DTYPES and not isinstance(value, bool)
-
-
-@cache
-def _limits(dtype: str) -> tuple[int, int]:
-    limits = np.iinfo(numpy_dtype(dtype))
-    return int(limits.min), int(limits.max)
 
 
 def _loop(loop: For) -> Iterable[str]:

@@ -18,7 +18,7 @@ from .points import Lanes, Point, product, times, widen
 
 def strides_of(schedule: Schedule, value: Value) -> list[tuple[int, Expr]]:
     """Each domain axis of a stored value with its distance in elements."""
-    return _strides(schedule, value, value.type.shape)
+    return _strides(schedule, value, schedule.shape_of(value))
 
 
 def _strides(schedule: Schedule, value: Value, shape: Shape) -> list[tuple[int, Expr]]:
@@ -38,18 +38,7 @@ def lies_as_looped(schedule: Schedule, value: Value) -> bool:
 def index_of(schedule: Schedule, value: Value, point: Point) -> tuple[Expr, int]:
     """Where `value` lies in its buffer at `point`, and how many lanes it has there. A scalar index with several lanes
     means consecutive elements."""
-    return index_at(strides_of(schedule, value), point)
-
-
-def place_of(schedule: Schedule, check: Op, point: Point) -> tuple[Expr, int]:
-    """Where a check is at `point`, and how many lanes it has there: in its window, if it is in one."""
-    ok = check.operands[0]
-    shape, axis, start = schedule.places.get(check, (ok.type.shape, 0, 0))
-    index, width = index_at(_strides(schedule, ok, shape), point)
-    before = product((start, *shape[axis + 1 :]))
-    if index.width == 1:
-        return sub(index, before), width
-    return Apply("sub", (index, widen(before, index.width)), "i64", index.width), width
+    return _within(schedule, value, value, point)
 
 
 def index_at(strides: Sequence[tuple[int, Expr]], point: Point) -> tuple[Expr, int]:
@@ -80,3 +69,18 @@ def index_at(strides: Sequence[tuple[int, Expr]], point: Point) -> tuple[Expr, i
     for lane in [*lanes, *([Iota("i64", width)] if counts else [])]:
         indices = Apply("add", (indices, lane), "i64", width)
     return indices, width
+
+
+def place_of(schedule: Schedule, check: Op, point: Point) -> tuple[Expr, int]:
+    """Where a check is at `point`, and how many lanes it has there: in its window, if it is in one."""
+    return _within(schedule, check, check.operands[0], point)
+
+
+def _within(schedule: Schedule, what: Op | Value, value: Value, point: Point) -> tuple[Expr, int]:
+    """Where a value is in an array as large as its window, if it is in one."""
+    shape, axis, start = schedule.places.get(what, (value.type.shape, 0, 0))
+    index, width = index_at(_strides(schedule, value, shape), point)
+    before = product((start, *shape[axis + 1 :]))
+    if index.width == 1 or before == integer(0):
+        return sub(index, before), width
+    return Apply("sub", (index, widen(before, index.width)), "i64", index.width), width

@@ -7,14 +7,14 @@ lane of a vector.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from ...ir.arithmetic import div, index_var, integer, mod, mul
+from ...ir.frozen import frozen
 from ...ir.kernel import Apply, Const, Expr, Iota, Splat
 from ...ir.types import DimLike
 
 
-@dataclass(frozen=True)
+@frozen
 class Lanes:
     """A coordinate that is `base`, `base` + 1, ... in the lanes of a vector."""
 
@@ -52,6 +52,13 @@ def widen(expression: Expr, width: int) -> Expr:
     return Splat(expression, width)
 
 
+def lanes_where(comparison: str, number: Expr, width: int) -> Expr:
+    """A mask of the lanes whose numbers compare so with a count."""
+    known = isinstance(number, Const)
+    count = Const(int(number.value), "i32", width) if known else Splat(Apply("cast", (number,), "i32"), width)
+    return Apply(comparison, (Iota("i32", width), count), "bool", width)
+
+
 def times(lanes: Expr, stride: Expr) -> Expr:
     if stride == integer(1):
         return lanes
@@ -73,7 +80,7 @@ def converted(expression: Expr, dtype: str) -> Expr:
     return expression if expression.dtype == dtype else Apply("cast", (expression,), dtype, expression.width)
 
 
-def split_rows(row: Expr, sizes: Sequence[Expr]) -> list[Expr]:
+def delinearized(row: Expr, sizes: Sequence[Expr]) -> list[Expr]:
     """The coordinates of row number `row` in a box of `sizes`, outer to inner."""
     coordinates: list[Expr] = []
     for size in reversed(sizes):

@@ -26,13 +26,15 @@ What may be merged is told in `merge.py`. Reasons of refused merges are kept: `e
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from ...ir.diagnostics import CompilerBug, Limitation, LirError
+from ...ir.frozen import frozen
 from ...ir.function import Function, Module, Op, Value
 from ...ir.ops import LOOKING_ELSEWHERE
 from ...ir.printer import names_of_values
 from ...ir.schedule import Refusal, Schedule
+from ..functions import with_names_of, with_values
 from .across import sum_lines_first
 from .axes import Axes, is_row_reduction, is_whole_reduction, join_axes, slots_of
 from .compared import rounded_elsewhere
@@ -44,7 +46,7 @@ from .small_values import store_small_values
 from .window_chains import stored_between_windows
 
 
-@dataclass(frozen=True)
+@frozen
 class Outlined:
     """The outlined module, the schedule of each kernel, and why some groups stayed apart."""
 
@@ -90,12 +92,7 @@ def _named_apart(function: Function) -> Function:
     names = names_of_values(function)
     stored = (result for op in function.ops if op.name not in _SELDOM_STORED for result in op.results)
     instead = {value: replace(value, name=names[value]) for value in stored if names[value] != value.name}
-    if not instead:
-        return function
-    ops = [replace(op, operands=tuple(instead.get(v, v) for v in op.operands),
-                   results=tuple(instead.get(v, v) for v in op.results)) for op in function.ops]  # fmt: skip
-    outputs = tuple(instead.get(value, value) for value in function.outputs)
-    return function.with_(ops=tuple(ops), outputs=outputs, output_names=function.names_of_outputs)
+    return with_names_of(with_values(function, instead), function)
 
 
 _SELDOM_STORED = frozenset({"constant", "broadcast", "reshape", "iota", "size", "cast"})

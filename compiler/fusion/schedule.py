@@ -6,11 +6,11 @@ In: a function of primitives (a kernel's body). Out: `Schedule` or `Refusal`: th
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from ...ir.function import Function, Op, Value
-from ...ir.ops import WINDOWS, read_elsewhere
+from ...ir.ops import REDUCTIONS, WINDOWS, read_elsewhere
 from ...ir.schedule import Refusal, Schedule
 from ...ir.types import DimLike
 from .across import sums_across
@@ -107,52 +107,13 @@ def _classify(
 ) -> Schedule | Refusal:
     """Grains, stages, and the rules that one loop nest must meet."""
     varies = {value: frozenset(axis for axis in own if axis is not None) for value, own in where.items()}
-    # Shape-only operations make values that repeat: what a value depends on is what its operands depend on.
-    stage: dict[Value, int] = dict.fromkeys(function.inputs, 0)
-    finished: dict[Value, Value] = {}  # and the total over all rows that it comes from
-    finish: list[Op] = []
-    rows_reduced: list[Op] = []
-    whole: list[Op] = []
-    matmul: Op | None = None
-    depends: dict[Value, frozenset[int]] = {value: varies[value] for value in function.inputs}
     shared = _same_in_every_row(function, varies)
-    multiplied: set[Value] = set()
-    for op in function.ops:
-        elsewhere = _refuse_elsewhere(op, stage, multiplied)
-        if elsewhere is not None:
-            return elsewhere
-        of_row = is_row_reduction(op) or op in shared
-        after = [operand for operand in op.operands if operand in finished]
-        if after:
-            if any(varies[result] for result in op.results) or is_whole_reduction(op) or is_row_reduction(op):
-                total = finished[after[0]].name
-                return Refusal(f"every element needs %{total}, known only after all rows: a launch before computes it")
-            early = [operand for operand in op.operands if operand not in finished and stage[operand] > 0]
-            if early:
-                return Refusal(
-                    f"`{op.name}` needs %{early[0].name} of a row and %{after[0].name}, known after all rows"
-                )
-            finish.append(op)
-            finished |= dict.fromkeys(op.results, finished[after[0]])
-        elif of_row:
-            rows_reduced.append(op)
-        elif is_whole_reduction(op):
-            whole.append(op)
-            finished[op.result] = op.result
-        elif op.name == "matmul":
-            if matmul is not None:
-                return Refusal("two matrix products do not share a kernel")
-            computed = next((operand for operand in op.operands if operand not in function.inputs), None)
-            if computed is not None:
-                return Refusal(f"a matrix product reads %{computed.name} from memory")
-            matmul = op
-            multiplied.add(op.result)
-        if multiplied.intersection(op.operands):
-            multiplied.update(op.results)
-        level = max((stage[operand] for operand in op.operands), default=0)
-        for result in op.results:
-            stage[result] = level + of_row
-            depends[result] = _dependence(op, result, where, depends)
+    rows_reduced = [op for op in function.ops if is_row_reduction(op) or op in shared]
+    whole = [op for op in function.ops if is_whole_reduction(op) and op not in shared]
+    stage, finished = _stages(function, rows_reduced), _finished(function, whole)
+    refused = _refuse_order(function, varies, stage, finished)
+    if refused is not None:
+        return refused
     along = {op: frozenset(a for axis in op.attributes["axes"] if (a := where[op.operands[0]][axis]) is not None)
              for op in rows_reduced}  # fmt: skip
     across = sums_across(function, along, varies, stage, sizes) if may_sum_across else ()
@@ -164,12 +125,60 @@ def _classify(
     used = [*(v for v in function.outputs if v not in finished), *(op.operands[0] for op in whole),
             *(op.operands[0] for op in function.ops if op.name == "check")]  # fmt: skip
     looped = columns.union(*(varies[v] for v in used), *(varies[op.operands[0]] for op in rows_reduced))
+    matmul = next((op for op in function.ops if op.name == "matmul"), None)
     if not rows_reduced and matmul is None:
         columns = _columns_without_reductions(looped, {varies[v] for v in used})
-    rows = looped - columns
-    schedule = Schedule(function, tuple(sizes), looped, columns, where, depends, stage, tuple(rows_reduced),
-                        tuple(whole), frozenset(finish), matmul, across)  # fmt: skip
-    return _refusal(schedule, varies, rows) or _with_full_outputs(schedule, varies)
+    finish = frozenset(op for op in function.ops if not finished.keys().isdisjoint(op.operands))
+    schedule = Schedule(function, tuple(sizes), looped, columns, where, _dependences(function, where, varies), stage,
+                        tuple(rows_reduced), tuple(whole), finish, matmul, across)  # fmt: skip
+    return _refusal(schedule, varies, looped - columns) or _with_full_outputs(schedule, varies)
+
+
+def _stages(function: Function, rows_reduced: Collection[Op]) -> dict[Value, int]:
+    """How many passes over a row end before each value is known."""
+    stage = dict.fromkeys(function.inputs, 0)
+    for op in function.ops:
+        level = max((stage[operand] for operand in op.operands), default=0) + (op in rows_reduced)
+        stage.update(dict.fromkeys(op.results, level))
+    return stage
+
+
+def _finished(function: Function, whole: Sequence[Op]) -> dict[Value, Value]:
+    """What is known only after all rows, each with the total that it comes from."""
+    found = {op.result: op.result for op in whole}
+    for op in function.ops:
+        total = next((found[operand] for operand in op.operands if operand in found), None)
+        if total is not None:
+            found.update(dict.fromkeys(op.results, total))
+    return found
+
+
+def _refuse_order(
+    function: Function, varies: Mapping[Value, frozenset[int]], stage: Mapping[Value, int],
+    finished: Mapping[Value, Value],
+) -> Refusal | None:  # fmt: skip
+    """What is known of a row, or after all rows, is looked at there, and a matrix product reads memory."""
+    multiplied: set[Value] = set()
+    for op in function.ops:
+        elsewhere = _refuse_elsewhere(op, stage, multiplied)
+        if elsewhere is not None:
+            return elsewhere
+        after = [operand for operand in op.operands if operand in finished]
+        if after and (op.name in REDUCTIONS or any(varies[result] for result in op.results)):
+            total = finished[after[0]].name
+            return Refusal(f"every element needs %{total}, known only after all rows: a launch before computes it")
+        early = [operand for operand in op.operands if after and operand not in finished and stage[operand] > 0]
+        if early:
+            return Refusal(f"`{op.name}` needs %{early[0].name} of a row and %{after[0].name}, known after all rows")
+        if op.name == "matmul":
+            if multiplied:
+                return Refusal("two matrix products do not share a kernel")
+            computed = next((operand for operand in op.operands if operand not in function.inputs), None)
+            if computed is not None:
+                return Refusal(f"a matrix product reads %{computed.name} from memory")
+        if op.name == "matmul" or not multiplied.isdisjoint(op.operands):
+            multiplied.update(op.results)
+    return None
 
 
 def _refuse_elsewhere(op: Op, stage: Mapping[Value, int], multiplied: Collection[Value]) -> Refusal | None:
@@ -211,22 +220,19 @@ def _with_full_outputs(schedule: Schedule, varies: dict[Value, frozenset[int]]) 
     return replace(schedule, varies={**schedule.varies, **operands, **stored})
 
 
-def _dependence(
-    op: Op, result: Value, where: dict[Value, tuple[int | None, ...]], depends: dict[Value, frozenset[int]]
-) -> frozenset[int]:
-    if op.name == "iota":
-        axis = where[result][op.attributes["axis"]]
-        return frozenset() if axis is None else frozenset({axis})
-    if op.name in ("constant", "size"):
-        return frozenset()
-    own = frozenset(axis for axis in where[result] if axis is not None)
-    if op.name == "matmul":
-        return own
-    found = frozenset().union(*(depends[operand] for operand in op.operands))
-    if op.name in WINDOWS:
-        along = where[result][op.attributes["axis"]]
-        found |= frozenset() if along is None else {along}
-    return found & own
+def _dependences(
+    function: Function, where: Mapping[Value, tuple[int | None, ...]], varies: Mapping[Value, frozenset[int]]
+) -> dict[Value, frozenset[int]]:
+    """The axes that values depend on: shape-only operations make values that repeat, and depend on what their operands
+    do."""
+    depends = {value: varies[value] for value in function.inputs}
+    for op in function.ops:
+        for result in op.results:
+            along = where[result][op.attributes["axis"]] if op.name in ("iota", *WINDOWS) else None
+            own = frozenset() if along is None else frozenset({along})
+            found = own.union(*(depends[operand] for operand in op.operands)) & varies[result]
+            depends[result] = varies[result] if op.name == "matmul" else found
+    return depends
 
 
 def _refusal(schedule: Schedule, varies: dict[Value, frozenset[int]], rows: frozenset[int]) -> Refusal | None:

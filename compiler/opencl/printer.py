@@ -195,11 +195,6 @@ class _Printer:
             return [f"*({space}{kind}{width} *)({address}) = {text};"]
         return [f"vstore{width}({text}, 0, {f'({space}{kind} *)({address})' if dtype == 'f16' else address});"]
 
-    def vector_at(self, memory: str, address: str, width: int) -> str:
-        """A whole vector at an aligned address: one access, where `vload` and `vstore` may be one for each lane."""
-        space, kind = self.space[memory], MEMORY_TYPE[self.storage[memory]]
-        return f"*({space}{kind}{width} *)({address})"
-
     def load(self, load: Load) -> str:
         name, width, dtype = self.name(load.buffer), load.width, self.storage[load.buffer]
         suffix = "" if width == 1 else str(width)
@@ -216,7 +211,9 @@ class _Printer:
                 return f"lossc_unpack_f16{suffix}(vload{width}(0, {bits}))"
             if dtype == "f16":
                 return f"vload{'a' * load.aligned}_half{suffix}(0, {address})"
-            vector = self.vector_at(load.buffer, address, width) if load.aligned else f"vload{width}(0, {address})"
+            # A whole vector at an aligned address is one access, where `vload` and `vstore` may be one for each lane.
+            kind = f"{self.space[load.buffer]}{MEMORY_TYPE[dtype]}{width}"
+            vector = f"*({kind} *)({address})" if load.aligned else f"vload{width}(0, {address})"
             loaded = f"{name}[{self.top(load.index)}]" if width == 1 else vector
         if dtype == "bf16":
             return f"lossc_unpack_bf16{suffix}({loaded})"

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -26,7 +25,7 @@ from ...ir.ops import PRIMITIVES
 from ...ir.tensor import Tensor
 from ...ir.types import DimLike, add_dims, is_float, subtract_dims
 from ...ir.windows import offsets
-from ..functions import map_functions, with_operands
+from ..functions import map_functions, with_operands, with_values
 from ..rewrite import Rebuild
 from ._match import kept_axes
 from .inline import splice
@@ -207,15 +206,7 @@ def _with_names(function: Function, gradients: Mapping[Value, Value]) -> Functio
     for asked, found in gradients.items():
         if found.name in PRIMITIVES and found not in function.inputs:
             named.setdefault(found, Value(asked.name, found.type, found.span))
-    if not named:
-        return function
-    ops: list[Op] = []
-    for op in function.ops:
-        op = with_operands(op, tuple([named.get(operand, operand) for operand in op.operands]))
-        if any(result in named for result in op.results):
-            op = replace(op, results=tuple(named.get(result, result) for result in op.results))
-        ops.append(op)
-    return function.with_(ops=tuple(ops), outputs=tuple(named.get(value, value) for value in function.outputs))
+    return with_values(function, named)
 
 
 class _Backward:

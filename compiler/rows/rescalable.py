@@ -22,17 +22,19 @@ A sum over values with an a, or with k < 0, is rescalable. What else depends on 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from ...ir.frozen import frozen
 from ...ir.function import Op, Value
 from ...ir.ops import VIEWS
 from ...ir.schedule import Schedule
+from ..ancestors import source
+from ..numbers import constant_number
 
 Slopes = Mapping[Op, float]
 """By maximum: a, or k. What is not there is 0."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Law:
     """How a value changes with the maxima of a row: by `added` d, or by a factor e^(`scaled` d). One of them is
     empty."""
@@ -114,9 +116,7 @@ def _times_constant(op: Op, a: Law, b: Law, producer: Mapping[Value, Op]) -> Law
 
 def _constant(value: Value, producer: Mapping[Value, Op]) -> float | None:
     """The number that a value is everywhere, if it is one."""
-    while (op := producer.get(value)) is not None and op.name in ("broadcast", "reshape", "transpose"):
-        value = op.operands[0]
-    return float(op.attributes["value"]) if op is not None and op.name == "constant" else None
+    return constant_number(producer.get(source(value, producer)))
 
 
 def _sum(a: Slopes, b: Slopes, factor: float) -> dict[Op, float]:

@@ -7,68 +7,23 @@ more full vector that overlaps the last one; lanes that were counted before are 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import groupby
 
 from ...ir.arithmetic import add, div, integer, maximum, minimum, mod, mul, sub
-from ...ir.function import Op, Value
-from ...ir.kernel import Apply, Const, Expr, If, Iota, Load, Prefetch, Reduce, Splat, Stmt, Store, register_dtype
+from ...ir.frozen import frozen
+from ...ir.function import Value
+from ...ir.kernel import Apply, Const, Expr, If, Prefetch, Reduce, Stmt
 from ...ir.types import DimLike
 from ..emission.emit import Emitter, Scope
-from ..emission.marks import Stretch, needed_in, stretches
-from ..emission.points import Lanes, Point, widen
-from ..emission.reductions import Accumulators, accumulate
-from .stages import Kept, Stage
+from ..emission.marks import Known, stretches
+from ..emission.points import Lanes, Point, lanes_where
+from ..emission.reductions import Accumulators
 from .strips import ColumnLoop, Strips
-
-ZERO = integer(0)
-
-
-@dataclass(frozen=True)
-class Row:
-    """A private array that holds element values of a row between passes; element 0 lies at `start`."""
-
-    array: str
-    start: Expr = ZERO
+from .work import ZERO, Work, along, lockstep, visit
 
 
-@dataclass(frozen=True)
-class Work:
-    """What one pass does at every element. `joined` are values that accumulators take, `keep` those stored in private
-    arrays for a later pass, `kept` those that an earlier pass stored."""
-
-    joined: tuple[Value, ...] = ()
-    stores: tuple[Value, ...] = ()
-    checks: tuple[Op, ...] = ()
-    keep: Mapping[Value, Row] = field(default_factory=dict)
-    kept: Mapping[Value, Row] = field(default_factory=dict)
-    prefetch: tuple[tuple[str, Expr, int], ...] = ()
-
-    @property
-    def targets(self) -> list[Value]:
-        return [*self.joined, *(op.operands[0] for op in self.checks), *self.stores, *self.keep]
-
-    @property
-    def is_empty(self) -> bool:
-        return not self.targets
-
-
-def work_of(
-    stage: Stage, keep: Mapping[Value, Row] | None = None, kept: Mapping[Value, Row] | None = None,
-    prefetch: tuple[tuple[str, Expr, int], ...] = (),
-) -> Work:  # fmt: skip
-    """What a pass does at every element, with some values that wait between passes."""
-    joined = tuple(op.operands[0] for op in stage.summed)
-    return Work(joined, stage.element_outputs, stage.element_checks, keep or {}, kept or {}, prefetch)
-
-
-def waiting_rows(kept: Mapping[Value, Kept], stage: Stage) -> tuple[dict[Value, Row], dict[Value, Row]]:
-    """The values that a pass keeps, and those that it reads back."""
-    keep = {value: Row(each.array) for value, each in kept.items() if each.filled == stage.number}
-    return keep, {value: Row(each.array) for value, each in kept.items() if stage.number in each.read}
-
-
-@dataclass(frozen=True)
+@frozen
 class Track:
     """One pass over one row, among those that a sweep does side by side. `row` is the scope of that row's values,
     `skew` (less than a vector) the first column whose address is aligned, for a sweep along aligned addresses; there
@@ -83,26 +38,6 @@ class Track:
     following: Track | None = None
     follows: Expr | None = None
     backward: Expr | None = None
-
-
-def visit(
-    emitter: Emitter, scope: Scope, point: Point, work: Work, groups: Sequence[Accumulators], copy: int = 0,
-    mask: Expr | None = None, nontemporal: bool = False, column: Expr = ZERO,
-) -> None:  # fmt: skip
-    """Do the work of a pass at one point. Lanes outside `mask` were counted before."""
-    width = max((c.width for c in point.values() if isinstance(c, Lanes)), default=1)
-    for value, row in work.kept.items():
-        loaded = Load(row.array, add(row.start, column), register_dtype(value.type.dtype), width)
-        scope.known[value] = emitter.let(scope, value.name, loaded)
-    emitter.compute(work.targets, point, scope)
-    for value, row in work.keep.items():
-        scope.statements.append(Store(row.array, add(row.start, column), widen(scope.known[value], width)))
-    for group in groups:
-        accumulate(emitter, scope, group, copy, None if group.monoid.is_idempotent else mask)
-    for value in work.stores:
-        emitter.store(value, point, scope, nontemporal)
-    for op in work.checks:
-        emitter.check(op, point, scope)
 
 
 def sweep(
@@ -133,7 +68,7 @@ def sweep(
         scope.statements.append(If(Apply("gt", (left, ZERO), "bool"), tuple(inner.statements)))
 
 
-@dataclass(frozen=True)
+@frozen
 class Sweep:
     """What the loops of one sweep have in common."""
 
@@ -155,14 +90,19 @@ class Sweep:
     def loops(self, low: Expr, high: Expr) -> None:
         """Whole vectors from `low` to `high`, stretch by stretch."""
         slack = self.width - 1 if any(track.skew is not None for track in self.tracks) else 0
-        for each in stretches(self.emitter.marks, self.axis, low, high, self.width, slack):
-            self._along(each)._blocks(each.start, each.stop)
+        found = stretches(self.emitter.marks, self.axis, low, high, self.width, slack)
+        for each in found:
+            inside = self._along(each.known)
+            inside = replace(inside, unroll=1, length=0) if each.edge else inside
+            start, stop = (self.emitter.let(self.scope, "cut", end) if len(found) > 1 else end
+                           for end in (each.start, each.stop))  # fmt: skip
+            inside._blocks(start, stop)
 
-    def _along(self, stretch: Stretch) -> Sweep:
+    def _along(self, known: Known) -> Sweep:
         """The same where more is known."""
-        if not stretch.known:
+        if not known:
             return self
-        inside = [(track, *along(self.emitter, stretch, track.row, track.work)) for track in self.tracks]
+        inside = [(track, *along(self.emitter, known, track.row, track.work)) for track in self.tracks]
         return replace(self, tracks=[replace(track, row=row, work=work) for track, row, work in inside])
 
     def _blocks(self, low: Expr, high: Expr) -> None:
@@ -186,14 +126,12 @@ class Sweep:
         """One vector at `base`, of which the first `counted` lanes were counted before, or all but those `before`."""
         mask: Expr | None = None
         if before is not None:
-            first = Apply("lt", (Iota("i32", self.width), i32_lanes(before, self.width)), "bool", self.width)
-            mask = self.emitter.let(scope, "fresh", first)
+            mask = self.emitter.let(scope, "fresh", lanes_where("lt", before, self.width))
         elif counted != ZERO:
-            number = Apply("ge", (Iota("i32", self.width), i32_lanes(counted, self.width)), "bool", self.width)
-            mask = self.emitter.let(scope, "fresh", number)
+            mask = self.emitter.let(scope, "fresh", lanes_where("ge", counted, self.width))
         base = self.emitter.let(scope, "column", base)
         (here,) = stretches(self.emitter.marks, self.axis, base, add(base, integer(self.width)), self.width)
-        for track in self._along(here).tracks:
+        for track in self._along(here.known).tracks:
             scope.statements += self._visited(track, base, mask=mask, past_cache=self.nontemporal, skewed=False)
 
     def _loop(self, low: Expr, high: Expr, count: int, missed: Mapping[int, Sequence[Value]]) -> None:
@@ -256,18 +194,6 @@ class Sweep:
         return statements
 
 
-def along(emitter: Emitter, stretch: Stretch, row: Scope, work: Work) -> tuple[Scope, Work]:
-    """A scope and the work of a pass where more is known: of what waits between passes, and of what is fetched ahead,
-    only what is needed there."""
-    needed = needed_in(emitter.marks, stretch)
-    keep, kept = ({value: place for value, place in waiting.items() if value in needed}
-                  for waiting in (work.keep, work.kept))  # fmt: skip
-    read = {emitter.buffers[value] for value in needed if value in emitter.buffers}
-    prefetch = tuple(each for each in work.prefetch if each[0] in read)
-    known = Scope({**row.known, **stretch.known}, row.statements)
-    return known, replace(work, keep=keep, kept=kept, prefetch=prefetch)
-
-
 def hits_of(emitter: Emitter, track: Track) -> dict[Value, Expr]:
     """Comparisons in a pass that hold in one column of the row at the most, and which column that is."""
     if not track.work.stores or track.work.joined:
@@ -276,13 +202,6 @@ def hits_of(emitter: Emitter, track: Track) -> dict[Value, Expr]:
     used = {result for op in emitter.needed(track.work.targets, given) for result in op.results}
     return {hit: track.row.known[row] for hit, row in emitter.facts.hits.items()
             if hit in used and row in track.row.known and track.row.known[row].width == 1}  # fmt: skip
-
-
-def lockstep(blocks: Sequence[list[Stmt]]) -> list[Stmt]:
-    """The first statement of every block, then the second, ..."""
-    if len({len(block) for block in blocks}) != 1:
-        return [statement for block in blocks for statement in block]
-    return [statement for line in zip(*blocks) for statement in line]
 
 
 def asked_once(statements: Sequence[Stmt]) -> list[Stmt]:
@@ -311,10 +230,3 @@ def _mask_asked(statement: Stmt) -> Expr | None:
 def _lanes_asked(statement: Stmt) -> int:
     mask = _mask_asked(statement)
     return 0 if mask is None else mask.width
-
-
-def i32_lanes(expression: Expr, width: int) -> Expr:
-    """A count as i32, in every lane."""
-    if isinstance(expression, Const):
-        return Const(int(expression.value), "i32", width)
-    return Splat(Apply("cast", (expression,), "i32"), width)

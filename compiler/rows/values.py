@@ -8,20 +8,22 @@ log-sum-exp) are put off: what they need is noted for each row, and a vector of 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 from ...ir.arithmetic import add, integer, mod, sub
+from ...ir.frozen import frozen
 from ...ir.function import Op, Value
-from ...ir.kernel import Apply, Const, Expr, For, If, Iota, Load, PrivateArray, Splat, Store, register_dtype
+from ...ir.kernel import Apply, Const, Expr, For, If, Load, PrivateArray, Splat, Store, register_dtype
 from ..emission.emit import Emitter, Scope
-from ..emission.points import Point
+from ..emission.points import Point, lanes_where
 from ..emission.reductions import Accumulators, accumulate, declare
+from .blocks import finish_rows
 from .late import late_values
 from .ownership import point_of
 from .stages import Stage
 
 
-@dataclass(frozen=True)
+@frozen
 class Batch:
     """What one stage puts off: `noted` values go to an array of one element a row, `sums` and `outputs` come from them.
     `held` are the arrays that outputs pass on their way to memory."""
@@ -69,15 +71,9 @@ class RowValues:
         """The values of one row after one stage."""
         emitter, batch = self.emitter, self.batches.get(stage.number)
         later = set() if batch is None else {*batch.outputs, *(group.value for group in batch.sums)}
-        groups = [group for group in self.totals if group.op in stage.row_sums and group.value not in later]
-        outputs = [value for value in stage.row_outputs if value not in later]
-        emitter.compute([*outputs, *(group.value for group in groups)], point, scope)
-        for value in outputs:
-            emitter.store(value, point, scope)
-        for group in groups:
-            accumulate(emitter, scope, group, 0, None)
-        for op in stage.row_checks:
-            emitter.check(op, point, scope)
+        groups = [group for group in self.totals if group.value not in later]
+        outputs = tuple(value for value in stage.row_outputs if value not in later)
+        finish_rows(emitter, scope, point, replace(stage, row_outputs=outputs), groups)
         if batch is not None:
             self._note(scope, point, row, batch)
 
@@ -93,8 +89,7 @@ class RowValues:
         for value, load in known.items():
             inner.known[value] = emitter.let(inner, value.name, load)
         emitter.compute([*batch.outputs, *(group.value for group in batch.sums)], {}, inner)
-        lanes = Splat(Apply("cast", (slot,), "i32"), width)
-        mask = emitter.let(inner, "noted", Apply("le", (Iota("i32", width), lanes), "bool", width))
+        mask = emitter.let(inner, "noted", lanes_where("le", slot, width))
         for group in batch.sums:
             accumulate(emitter, inner, group, 0, mask)
         self._store(inner, row, slot, batch)

@@ -14,9 +14,9 @@ from ...ir.target import DeviceInfo
 from ..emission.emit import Emitter, Scope
 from ..emission.points import Lanes, size_of
 from ..emission.reductions import Accumulators, accumulate, declare
-from ..fused import Fused, kernel_and_launch, partial_dtypes
-from ..rows.sweep import Work, visit
-from ..work_groups.finish import group_count, leave_partials, with_group_finish
+from ..fused import Fused, kernel_and_launch, with_finish
+from ..rows.work import Work, visit
+from ..work_groups.finish import group_count, group_finish, leave_partials
 from ..work_groups.meeting import Meeting, widest_of
 from ..work_groups.tiers import group_size, local_for_meetings, vector_of
 
@@ -67,10 +67,10 @@ def lower(fused: Fused, device: DeviceInfo) -> list[Variant]:
     leave_partials(fused, scope, meeting, sums, group)
     launch = kernel_and_launch(
         fused, emitter, f"_element_group{size_of_group}x{width}", scope.statements, mul(groups, integer(size_of_group)),
-        partials=partial_dtypes(fused), local_size=size_of_group, local_arrays=meeting.arrays,
+        local_size=size_of_group, local_arrays=meeting.arrays,
         comment=(f"all work-items side by side, vectors of {width}",),
     )  # fmt: skip
-    return [with_group_finish(fused, device, (launch,), groups, "element-group", None)]
+    return [with_finish(fused, device, (launch,), groups, "element-group", None, finish=group_finish)]
 
 
 def _last_elements(

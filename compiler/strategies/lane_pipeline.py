@@ -24,21 +24,13 @@ from ..emission.emit import Emitter, Scope
 from ..emission.points import size_of
 from ..emission.reductions import Accumulators, declare, fold
 from ..emission.vectors import past_cache, static_size, vector_width
-from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, with_finish
-from ..rows.blocks import (
-    LaneTrack,
-    block_count,
-    declare_pick,
-    finish_block,
-    lane_axis,
-    picked_in_passing,
-    vectors_at,
-    visit_columns,
-)
+from ..fused import Fused, fold_partials, kernel_and_launch, with_finish
+from ..rows.blocks import block_count, finish_block, lane_axis, vectors_at
+from ..rows.columns import LaneTrack, declare_pick, picked_in_passing, visit_columns
 from ..rows.in_flight import Carried, declare_carried, known_of, lags_of, pitch_of, steps
 from ..rows.ownership import items_for, own_share
 from ..rows.stages import Kept, Stage, waiting_values
-from ..rows.sweep import Row, Work, work_of
+from ..rows.work import Row, Work, work_of
 from . import row_lanes
 
 SUMS_ACROSS = ("cpu",)
@@ -146,13 +138,13 @@ class _Pipeline:
         everything = [each for vector in carried for each in vector]
         self._clear(scope, self.across)
         steps(emitter, scope, own.first, own.end, self.stages, self.lags, everything, passes)
-        store_partials(fused, scope, {group.op: fold(emitter, scope, group, True) for group in sums}, own.item)
+        fold_partials(fused, emitter, scope, sums, own.item)
         launch = kernel_and_launch(
             fused, emitter, f"_lane_pipeline{self.width}" + "_stream" * self.nontemporal, scope.statements, items,
-            partials=partial_dtypes(fused), private_arrays=self._arrays(),
+            private_arrays=self._arrays(),
             comment=(f"one row a lane, {self.width * self.vectors} rows at a time, as often as there are passes",),
         )  # fmt: skip
-        return with_finish(fused, self.device, launch, items, "lane-pipeline", guard)
+        return with_finish(fused, self.device, (launch,), items, "lane-pipeline", guard)
 
     def _found_in(self, stage: Stage) -> list[Op]:
         """What a pass finds of every row."""

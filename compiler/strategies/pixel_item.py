@@ -18,11 +18,12 @@ from ...ir.target import DeviceInfo
 from ..emission.emit import Emitter, Scope
 from ..emission.marks import stretches
 from ..emission.reductions import Accumulators, declare, fold
-from ..fused import Fused, kernel_and_launch, partial_dtypes
-from ..rows.blocks import Block, LaneTrack, block_at, block_count, finish_block, visit_columns
+from ..fused import Fused, kernel_and_launch, with_finish
+from ..rows.blocks import Block, block_at, block_count, finish_block
+from ..rows.columns import pass_over
 from ..rows.stages import Stage
-from ..rows.sweep import Row, Work, along, visit, work_of
-from ..work_groups.finish import group_count, leave_partials, with_group_finish
+from ..rows.work import Row, Work, along, visit, work_of
+from ..work_groups.finish import group_count, group_finish, leave_partials
 from ..work_groups.meeting import Meeting, widest_of
 from ..work_groups.tiers import Held, group_size, held_values, local_for_meetings, values_for, words_held
 from . import row_lanes
@@ -67,8 +68,10 @@ def lower(fused: Fused, device: DeviceInfo) -> list[Variant]:
             keep={each.value: Row(names[each.value]) for each in held if each.first == stage.number},
             kept={each.value: Row(names[each.value]) for each in held if each.first < stage.number <= each.last},
         )
-        if not work.is_empty:
-            _pass(emitter, inside, block, stage, work, sums, columns)
+        if columns and not work.is_empty:
+            _unrolled(emitter, inside, block, stage, work, sums, columns)
+        else:
+            pass_over(emitter, inside, [(inside, block)], stage, work, sums)
         finish_block(emitter, inside, block, stage, sums)
     first = emitter.let(scope, "global_id", WorkItem("global_id"))
     scope.statements.append(For(number, first, rows, WorkItem("global_size"), tuple(inside.statements)))
@@ -78,10 +81,10 @@ def lower(fused: Fused, device: DeviceInfo) -> list[Variant]:
     place = "columns kept in registers between the passes" if held else "columns read in every pass"
     launch = kernel_and_launch(
         fused, emitter, f"_pixel_item{size_of_group}", scope.statements, mul(groups, integer(size_of_group)),
-        partials=partial_dtypes(fused), local_size=size_of_group, local_arrays=meeting.arrays,
-        private_arrays=_arrays(names, columns), comment=(f"one row a work-item, neighbours side by side; {place}",),
+        local_size=size_of_group, local_arrays=meeting.arrays, private_arrays=_arrays(names, columns),
+        comment=(f"one row a work-item, neighbours side by side; {place}",),
     )  # fmt: skip
-    return [with_group_finish(fused, device, (launch,), groups, "pixel-item", None)]
+    return [with_finish(fused, device, (launch,), groups, "pixel-item", None, finish=group_finish)]
 
 
 def _in_registers(
@@ -100,22 +103,19 @@ def _arrays(names: Mapping[Value, str], columns: int) -> list[PrivateArray]:
     return [PrivateArray(name, register_dtype(v.type.dtype), columns, (v,)) for v, name in names.items()]
 
 
-def _pass(
+def _unrolled(
     emitter: Emitter, scope: Scope, block: Block, stage: Stage, work: Work, sums: Sequence[Accumulators], columns: int
 ) -> None:  # fmt: skip
-    """One pass over the columns of a row: one by one where they are kept, in a loop where they are not."""
+    """One pass over columns that are kept, one by one."""
     rows = declare(emitter, scope, stage.reductions, 1, 1)
     own = [each for each in sums if each.op in stage.element_sums]
-    if columns:
-        emitter.hoist(work.targets, emitter.schedule.reduced, block.point, scope, given=work.kept)
-        (axis,) = emitter.schedule.columns
-        for column in range(columns):
-            at = {**block.point, axis: integer(column)}
-            (here,) = stretches(emitter.marks, axis, integer(column), integer(column + 1))
-            known, there = along(emitter, here, scope, work)
-            visit(emitter, inner := known.inner(), at, there, [*rows, *own], column=integer(column))
-            scope.statements += inner.statements
-    else:
-        visit_columns(emitter, scope, [LaneTrack(scope, block, work, rows, own)])
+    emitter.hoist(work.targets, emitter.schedule.reduced, block.point, scope, given=work.kept)
+    (axis,) = emitter.schedule.columns
+    for column in range(columns):
+        at = {**block.point, axis: integer(column)}
+        (here,) = stretches(emitter.marks, axis, integer(column), integer(column + 1))
+        known, there = along(emitter, here.known, scope, work)
+        visit(emitter, inner := known.inner(), at, there, [*rows, *own], column=integer(column))
+        scope.statements += inner.statements
     for each in rows:
         scope.known[each.op.result] = fold(emitter, scope, each, False)

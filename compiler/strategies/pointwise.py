@@ -8,10 +8,11 @@ from ...ir.program import Variant
 from ...ir.target import DeviceInfo
 from ..emission.emit import Scope
 from ..emission.points import size_of
-from ..emission.reductions import declare, fold
+from ..emission.reductions import declare
 from ..emission.vectors import past_cache, vector_width
-from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, with_finish, work_item
-from ..rows.sweep import Track, Work, sweep, visit
+from ..fused import Fused, fold_partials, kernel_and_launch, with_finish, work_item
+from ..rows.sweep import Track, sweep
+from ..rows.work import Work, visit
 
 CHUNK = 16384
 """Elements an item: so many that its launch costs nothing, so few that f32 partial sums stay exact to 5e-7."""
@@ -74,10 +75,9 @@ def _variant(
         sweep(emitter, scope, [Track(scope, {}, work, groups)], axis, start, stop, width, UNROLL, nontemporal)
     else:
         visit(emitter, scope, {}, work, groups)
-    totals = {group.op: fold(emitter, scope, group, True) for group in groups}
-    store_partials(fused, scope, totals, item)
+    fold_partials(fused, emitter, scope, groups, item)
     launch = kernel_and_launch(
-        fused, emitter, suffix, scope.statements, items, partials=partial_dtypes(fused),
+        fused, emitter, suffix, scope.statements, items,
         comment=(f"elements in vectors of {width}, {chunk} or more an item",),
     )  # fmt: skip
-    return with_finish(fused, device, launch, items, "pointwise", guard)
+    return with_finish(fused, device, (launch,), items, "pointwise", guard)

@@ -18,14 +18,14 @@ from ...ir.target import DeviceInfo
 from ..emission.emit import Emitter, Scope
 from ..emission.points import Point, product, size_of
 from ..emission.reductions import Accumulators, declare
-from ..fused import Fused, kernel_and_launch, partial_dtypes
+from ..fused import Fused, kernel_and_launch, with_finish
 from ..rows.blocks import finish_rows
 from ..rows.ownership import point_of
 from ..rows.phases import Phase, phases_of, rescaled_in
 from ..rows.rescalable import rescalable
 from ..rows.stages import Stage
-from ..rows.sweep import Work, work_of
-from ..work_groups.finish import first_of, group_count, leave_partials, with_group_finish
+from ..rows.work import Work, work_of
+from ..work_groups.finish import first_of, group_count, group_finish, leave_partials
 from ..work_groups.meeting import Meeting, widest_of
 from ..work_groups.online import TILE, reduce_online
 from ..work_groups.rows import GroupRows
@@ -148,11 +148,11 @@ def _variant(fused: Fused, device: DeviceInfo, layout: Layout, guard: Expr | Non
     kind = again if layout.looped else f"_kept{layout.vectors}" if layout.held else ""
     launch = kernel_and_launch(
         fused, emitter, f"_row_group{layout.lanes}x{layout.width}{kind}", scope.statements,
-        mul(groups, integer(layout.size)), partials=partial_dtypes(fused), local_size=layout.size,
+        mul(groups, integer(layout.size)), local_size=layout.size,
         local_arrays=[*meeting.arrays, *along.local_arrays], private_arrays=along.private_arrays,
         comment=(described(layout) + "; maxima and the sums below them in one pass" * bool(online),),
     )  # fmt: skip
-    return with_group_finish(fused, device, (launch,), groups, "row-group", guard)
+    return with_finish(fused, device, (launch,), groups, "row-group", guard, finish=group_finish)
 
 
 def _online(along: GroupRows, phases: Sequence[Phase], device: DeviceInfo) -> list[Phase]:

@@ -20,14 +20,15 @@ from ..emission.emit import Emitter, Scope
 from ..emission.points import Point, product, size_of
 from ..emission.reductions import Accumulators, declare, fold
 from ..emission.vectors import past_cache, vector_width
-from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, with_finish
+from ..fused import Fused, fold_partials, kernel_and_launch, with_finish
 from ..rows.ownership import ITEM_ELEMENTS, items_for, own_share, point_of
 from ..rows.picked import fetch_picked
 from ..rows.row_costs import fetched_apart
 from ..rows.shared_lines import past_cache_over_lines, rows_together, sweep_over_lines
 from ..rows.stages import FEW_PASSES, Kept, Stage, arrays_of, waiting_values
-from ..rows.sweep import Track, sweep, waiting_rows, work_of
+from ..rows.sweep import Track, sweep
 from ..rows.values import RowValues
+from ..rows.work import waiting_rows, work_of
 
 UNROLL = 4
 PRIVATE_BYTES = 256 * 1024
@@ -135,14 +136,13 @@ def _variant(
             _pass(fused, emitter, inside, point, axis, width, stage, stages, kept, totals, nontemporal)
         rows_done.emit(inside, point, stage, row)
     scope.statements.append(For(row, own.first, own.end, integer(1), tuple(inside.statements)))
-    sums = {group.op: fold(emitter, scope, group, True) for group in (*totals, *rows_done.totals)}
-    store_partials(fused, scope, sums, own.item)
+    fold_partials(fused, emitter, scope, (*totals, *rows_done.totals), own.item)
     launch = kernel_and_launch(
         fused, emitter, f"_row_item{width}" + "_stream" * nontemporal, scope.statements, items,
-        partials=partial_dtypes(fused), comment=(f"one work-item a row, vectors of {width} along it",),
+        comment=(f"one work-item a row, vectors of {width} along it",),
         private_arrays=[*(arrays_of(kept, _length(schedule, axis)) if kept else ()), *rows_done.arrays],
     )  # fmt: skip
-    return with_finish(fused, device, launch, items, "row-item", guard)
+    return with_finish(fused, device, (launch,), items, "row-item", guard)
 
 
 def _length(schedule: Schedule, axis: int) -> int:

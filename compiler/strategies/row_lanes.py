@@ -15,17 +15,25 @@ from ...ir.target import DeviceInfo
 from ...ir.types import ITEM_SIZE, DimLike, multiply_dims
 from ..emission.emit import Emitter, Scope
 from ..emission.points import size_of
-from ..emission.reductions import Accumulators, declare, fold
+from ..emission.reductions import declare
 from ..emission.vectors import past_cache, static_size, vector_width
-from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, with_finish
-from ..rows.blocks import Block, LaneTrack, block_at, block_count, finish_block, lane_axis, visit_columns
-from ..rows.ownership import items_for, own_share
+from ..fused import Fused, fold_partials, kernel_and_launch, with_finish
+from ..rows.blocks import block_count, finish_block, lane_axis, rows_abreast
+from ..rows.columns import pass_over
+from ..rows.ends import end_of_columns
+from ..rows.ownership import ITEMS_A_CORE, items_for, own_share
 from ..rows.row_costs import fetched_apart
 from ..rows.stages import FEW_PASSES, NO_LIMIT, Kept, Stage, arrays_of, bytes_of, inputs_read, waiting_values
-from ..rows.sweep import Work, waiting_rows, work_of
+from ..rows.work import waiting_rows, work_of
 from .row_item import USUAL_LENGTH
 
 PRIVATE_BYTES = 64 * 1024
+ABREAST, ACCUMULATORS = 8, 16
+"""Vectors of rows that one light pass takes side by side, and accumulators that stay in registers. The next column of a
+row is often in another page, where one vector reads one line: 0.40 of the time (512 by 1024), 0.50 with four."""
+FEW_COLUMNS, LIGHT = 64, 4.0
+"""Columns below which the pages of a block are still followed when the next one comes: 1.3 of the time (21 columns of
+pixels). And what an element of such a pass costs at most: an exponential takes as long either way."""
 
 
 def applies(fused: Fused, device: DeviceInfo) -> str | None:
@@ -82,33 +90,53 @@ def lower(fused: Fused, device: DeviceInfo) -> list[Variant]:
     return variants
 
 
+def _vectors_abreast(fused: Fused, device: DeviceInfo, width: int) -> int:
+    """Vectors of rows that a kernel takes side by side: several where it reads neighbours in one light pass, which does
+    not stop early, and there are rows enough for all cores."""
+    schedule = fused.schedule
+    size, columns = schedule.axes[lane_axis(schedule)], static_size(tuple(schedule.axes[a] for a in schedule.columns))
+    passes = [stage for stage in fused.stages if stage.targets]
+    if device.kind != "cpu" or width == 1 or not isinstance(size, int) or len(passes) != 1:
+        return 1
+    is_short = columns is not None and columns < FEW_COLUMNS
+    if is_short or not lanes_are_inner(schedule) or fused.row_costs.element > LIGHT:
+        return 1
+    if end_of_columns(schedule, passes[0].reductions) is not None:
+        return 1
+    enough = size // (width * ITEMS_A_CORE * device.compute_units)
+    most = min(enough, ACCUMULATORS // max(1, len(passes[0].summed)))
+    return next((vectors for vectors in (ABREAST, ABREAST // 2, ABREAST // 4) if vectors <= most), 1)
+
+
 def _variant(fused: Fused, device: DeviceInfo, width: int, guard: Expr | None, nontemporal: bool = False) -> Variant:
     schedule = fused.schedule
     emitter, scope = fused.emitter(), Scope()
-    blocks = block_count(schedule, width)
+    vectors = _vectors_abreast(fused, device, width)
+    blocks = block_count(schedule, width * vectors)
     length = multiply_dims([*(schedule.axes[a] for a in schedule.columns), width])
-    items = items_for(blocks, length, device, least=1)
+    items = items_for(blocks, multiply_dims([length, vectors]), device, least=1)
     own = own_share(emitter, scope, blocks, "blocks")
     keeps = width > 1 or len(fused.stages) > FEW_PASSES
     kept = waiting_values(emitter, fused.stages, length, PRIVATE_BYTES) if keeps else {}
     kept |= inputs_read_again(emitter, fused.stages, kept, length, PRIVATE_BYTES) if width > 1 else {}
-    sums = declare(emitter, scope, [op for stage in fused.stages for op in stage.sums], width, 1)
+    sums = declare(emitter, scope, [op for stage in fused.stages for op in stage.sums], width, vectors)
 
     number = emitter.fresh("block", "i64")
     inside = scope.inner()
-    block = block_at(emitter, inside, number, width)
+    rows = rows_abreast(emitter, inside, number, width, vectors)
     for stage in fused.stages:
         work = work_of(stage, *waiting_rows(kept, stage))
-        _pass(emitter, inside, block, stage, work, sums, nontemporal)
-        finish_block(emitter, inside, block, stage, sums)
+        pass_over(emitter, inside, rows, stage, work, sums, nontemporal=nontemporal)
+        for vector, (known, block) in enumerate(rows):
+            finish_block(emitter, known, block, stage, sums, vector)
     scope.statements.append(For(number, own.first, own.end, integer(1), tuple(inside.statements)))
-    store_partials(fused, scope, {group.op: fold(emitter, scope, group, True) for group in sums}, own.item)
+    fold_partials(fused, emitter, scope, sums, own.item)
     launch = kernel_and_launch(
         fused, emitter, f"_row_lanes{width}" + "_stream" * nontemporal, scope.statements, items,
-        partials=partial_dtypes(fused), comment=(f"one row a lane, {width} rows at a time",),
+        comment=(f"one row a lane, {width * vectors} rows at a time",),
         private_arrays=arrays_of(kept, length) if isinstance(length, int) else [],
     )  # fmt: skip
-    return with_finish(fused, device, launch, items, "row-lanes", guard)
+    return with_finish(fused, device, (launch,), items, "row-lanes", guard)
 
 
 def inputs_read_again(
@@ -137,17 +165,3 @@ def inputs_of(emitter: Emitter, stage: Stage, kept: Mapping[Value, Kept]) -> lis
     """The inputs that a pass reads at every element, where it finds the values that earlier passes kept."""
     before = [value for value, each in kept.items() if each.filled < stage.number]
     return inputs_read(emitter.schedule, stage, before)
-
-
-def _pass(
-    emitter: Emitter, scope: Scope, block: Block, stage: Stage, work: Work, sums: Sequence[Accumulators],
-    nontemporal: bool,
-) -> None:  # fmt: skip
-    """One pass over the columns of a block; afterwards its row reductions are known."""
-    if work.is_empty:
-        return
-    rows = declare(emitter, scope, stage.reductions, block.width, 1)
-    own = [group for group in sums if group.op in stage.element_sums]
-    visit_columns(emitter, scope, [LaneTrack(scope, block, work, rows, own)], nontemporal=nontemporal)
-    for group in rows:
-        scope.known[group.op.result] = fold(emitter, scope, group, False)

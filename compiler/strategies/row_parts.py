@@ -7,11 +7,12 @@ Where there are rows enough, or they are not that long, other variants take a ro
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from types import ModuleType
 
 from ...ir.arithmetic import add, at_least, both, ceil_div, div, divides, integer, less, maximum, minimum, mul, sub
+from ...ir.frozen import frozen
 from ...ir.function import Op, Value
 from ...ir.kernel import Apply, Const, Expr, For, If, Store, WorkItem
 from ...ir.program import Launch, Variant
@@ -21,13 +22,14 @@ from ..emission.emit import Emitter, Scope
 from ..emission.points import Point, product, size_of
 from ..emission.reductions import Accumulators, declare
 from ..emission.vectors import vector_width
-from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, with_finish
+from ..fused import Fused, finish_launch, kernel_and_launch, store_partials, with_finish
 from ..rows.ownership import point_of
 from ..rows.phases import Phase, phases_of, rescaled_in, used_reductions
 from ..rows.rescalable import Law, rescalable
 from ..rows.stages import Stage
-from ..rows.sweep import Track, sweep, work_of
-from ..work_groups.finish import first_of, group_count, with_group_finish
+from ..rows.sweep import Track, sweep
+from ..rows.work import work_of
+from ..work_groups.finish import first_of, group_count, group_finish
 from ..work_groups.meeting import Meeting, widest_of
 from ..work_groups.parts import PartBuffers, join_parts, reference
 from ..work_groups.rows import GroupRows
@@ -96,7 +98,7 @@ def lower(fused: Fused, device: DeviceInfo) -> list[Variant]:
     return divided if is_always else [*divided, *_whole(fused, device).lower(fused, device)]
 
 
-@dataclass(frozen=True)
+@frozen
 class _Parts:
     fused: Fused
     device: DeviceInfo
@@ -166,13 +168,9 @@ class _Parts:
         phases = phases_of(self.fused.stages, laws)
         taken = rescaled_in(phases, laws)
         launches = [_Launch(self, phase, number, taken).launch() for number, phase in enumerate(phases)]
-        buffers = PartBuffers(self.fused, self.rows, self.parts, self.part, self.columns)
-        own = tuple(buffers.of(op) for op in self.schedule.row_reductions)
-        if self.on_gpu:
-            return with_group_finish(
-                self.fused, self.device, tuple(launches), self.units, "row-parts", guard, own)  # fmt: skip
-        whole = with_finish(self.fused, self.device, launches[-1], self.units, "row-parts", guard)
-        return replace(whole, launches=(*launches[:-1], *whole.launches), temporaries=(*own, *whole.temporaries))
+        own = PartBuffers(self.fused, self.rows, self.parts, self.part, self.columns).all
+        finish = group_finish if self.on_gpu else finish_launch
+        return with_finish(self.fused, self.device, launches, self.units, "row-parts", guard, own, finish)
 
 
 class _Launch:
@@ -234,16 +232,11 @@ class _Launch:
         self._by_first(scope, stored, item)
         return kernel_and_launch(
             self.fused, emitter, f"_row_parts{self.number}x{shape.width}", scope.statements,
-            mul(shape.units, integer(shape.lanes)), local_size=shape.lanes,
-            partials={**partial_dtypes(self.fused), **self._part_dtypes()},
+            mul(shape.units, integer(shape.lanes)), handed=self.buffers.all, local_size=shape.lanes,
             local_arrays=[*meeting.arrays, *along.local_arrays], private_arrays=along.private_arrays,
             comment=(f"{shape.part} columns of a row a {'work-group' if shape.on_gpu else 'work-item'}, "
                      f"vectors of {shape.width}; phase {self.number}",),
         )  # fmt: skip
-
-    def _part_dtypes(self) -> dict[str, str]:
-        buffers = (self.buffers.of(op) for op in self.schedule.row_reductions)
-        return {buffer.name: buffer.dtype for buffer in buffers}
 
     def _by_first(self, scope: Scope, inner: Scope, item: Expr) -> None:
         """What is stored once for a part, by its first item."""

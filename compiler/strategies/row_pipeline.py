@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from math import gcd
 
 from ...ir.arithmetic import add, integer, less, mod, mul, sub
 from ...ir.function import Value
@@ -27,14 +26,15 @@ from ..emission.points import Point, product
 from ..emission.reductions import Accumulators, declare, fold
 from ..emission.vectors import past_cache, vector_width
 from ..emission.windows import reads_beside
-from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, with_finish
+from ..fused import Fused, fold_partials, kernel_and_launch, with_finish
 from ..rows.in_flight import Carried, declare_carried, known_of, lags_of, pitch_of, steps
 from ..rows.ownership import items_for, own_share, point_of
 from ..rows.pass_order import costly_values, order_of_passes
+from ..rows.shared_lines import rows_together, skew_of, sweep_aligned
 from ..rows.stages import Stage, waiting_values
-from ..rows.sweep import Row, Track, Work, hits_of, sweep, work_of
-from ..rows.sweep_aligned import sweep_aligned
+from ..rows.sweep import Track, hits_of, sweep
 from ..rows.values import RowValues
+from ..rows.work import Row, Work, work_of
 from . import row_item
 
 SHORTEST = 64
@@ -144,7 +144,7 @@ class _Pipeline:
         fused, emitter, scope = self.fused, self.emitter, Scope()
         rows = product(self.schedule.axes[a] for a in self.row_axes)
         items = items_for(rows, self.columns, self.device, max(ROWS_EACH, ELEMENTS_EACH // self.columns))
-        together = self.width // gcd(self.columns, self.width) if self.realigns else 1
+        together = rows_together(self.columns, self.width) if self.realigns else 1
         own = own_share(emitter, scope, rows, together=together)
         sums = declare(emitter, scope, [op for s in self.stages for op in s.element_sums], self.width, 1)
         rows_done = RowValues(emitter, scope, self.stages, self.row_axes, self.width, own.first, own.end)
@@ -156,14 +156,13 @@ class _Pipeline:
             self._passes(inside, stages, step, own.end, carried, sums, rows_done)
 
         steps(emitter, scope, own.first, own.end, self.order.stages, self.lags, carried, passes)
-        totals = {group.op: fold(emitter, scope, group, True) for group in (*sums, *rows_done.totals)}
-        store_partials(fused, scope, totals, own.item)
+        fold_partials(fused, emitter, scope, (*sums, *rows_done.totals), own.item)
         launch = kernel_and_launch(
             fused, emitter, f"_row_pipeline{self.width}" + "_stream" * self.nontemporal, scope.statements, items,
-            partials=partial_dtypes(fused), private_arrays=[*self._arrays(), *rows_done.arrays],
+            private_arrays=[*self._arrays(), *rows_done.arrays],
             comment=(f"{self._rows_at_a_time()}, vectors of {self.width} along them",),
         )  # fmt: skip
-        return with_finish(fused, self.device, launch, items, "row-pipeline", guard)
+        return with_finish(fused, self.device, (launch,), items, "row-pipeline", guard)
 
     def _rows_at_a_time(self) -> str:
         if self.order.is_wrapped:
@@ -310,8 +309,4 @@ class _Pipeline:
         return may and GOING_BACK[0] <= self.columns <= GOING_BACK[1]
 
     def _skew(self, row: Expr, scope: Scope) -> Expr | None:
-        """The first column of a row whose address is aligned."""
-        if not self.realigns:
-            return None
-        past = mod(mul(row, integer(self.columns)), integer(self.width))
-        return self.emitter.let(scope, "skew", mod(sub(integer(self.width), past), integer(self.width)))
+        return skew_of(self.emitter, scope, row, self.columns, self.width) if self.realigns else None

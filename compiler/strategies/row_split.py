@@ -7,9 +7,10 @@ every time. Where the rows are not long there is nothing to split, and `row-lane
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from ...ir.arithmetic import add, at_least, both, ceil_div, integer, minimum, mul
+from ...ir.frozen import frozen
 from ...ir.function import Op
 from ...ir.kernel import Apply, Expr, Store
 from ...ir.program import Buffer, Launch, Variant
@@ -19,19 +20,11 @@ from ..emission.emit import Scope
 from ..emission.points import product, size_of
 from ..emission.reductions import declare, fold
 from ..emission.vectors import static_size, vector_width
-from ..fused import (
-    Fused,
-    join_in_order,
-    kernel_and_launch,
-    part_buffer,
-    partial_dtypes,
-    store_partials,
-    with_finish,
-    work_item,
-)  # fmt: skip
-from ..rows.blocks import LaneTrack, block_at, block_count, finish_block, lane_axis, visit_columns
+from ..fused import Fused, fold_partials, join_in_order, kernel_and_launch, part_buffer, with_finish, work_item
+from ..rows.blocks import block_at, block_count, finish_block, lane_axis
+from ..rows.columns import LaneTrack, visit_columns
 from ..rows.stages import Stage
-from ..rows.sweep import work_of
+from ..rows.work import work_of
 from . import row_lanes
 
 PART = {"cpu": 1024, "gpu": 64}
@@ -81,7 +74,7 @@ def lower(fused: Fused, device: DeviceInfo) -> list[Variant]:
     return [split] if guard is None else [split, *row_lanes.lower(fused, device)]
 
 
-@dataclass(frozen=True)
+@frozen
 class _Split:
     fused: Fused
     device: DeviceInfo
@@ -108,16 +101,18 @@ class _Split:
     def first(self) -> Stage:
         return self.fused.stages[0]
 
+    @property
+    def handed(self) -> list[Buffer]:
+        return [self.partial(op) for op in self.first.reductions]
+
     def partial(self, op: Op) -> Buffer:
         """One partial result for each part of each row, those of a part side by side."""
         return part_buffer(self.fused, op, mul(self.parts, self.rows))
 
     def variant(self, guard: Expr | None) -> Variant:
         main, items = self.main()
-        whole = with_finish(self.fused, self.device, main, items, "row-split", guard)
-        buffers = tuple(self.partial(op) for op in self.first.reductions)
-        launches = (main, self.join(), *whole.launches[1:])
-        return replace(whole, launches=launches, temporaries=(*buffers, *whole.temporaries))
+        whole = with_finish(self.fused, self.device, (main,), items, "row-split", guard, self.handed)
+        return replace(whole, launches=(main, self.join(), *whole.launches[1:]))
 
     def main(self) -> tuple[Launch, Expr]:
         """Every item reduces one part of one block of rows. Neighbouring items take neighbouring blocks."""
@@ -136,12 +131,11 @@ class _Split:
         for group in rows:
             index = add(mul(part, self.rows), block.number)
             scope.statements.append(Store(self.partial(group.op).name, index, fold(emitter, scope, group, False)))
-        store_partials(self.fused, scope, {group.op: fold(emitter, scope, group, True) for group in sums}, item)
+        fold_partials(self.fused, emitter, scope, sums, item)
         items = mul(blocks, self.parts)
-        own = {self.partial(op).name: self.partial(op).dtype for op in stage.reductions}
         launch = kernel_and_launch(
             self.fused, emitter, f"_row_split{self.width}", scope.statements, items,
-            partials={**partial_dtypes(self.fused), **own},
+            handed=self.handed,
             comment=(f"one row a lane, {self.width} rows at a time, {self.part} columns an item",),
         )  # fmt: skip
         return launch, items
@@ -151,18 +145,15 @@ class _Split:
         emitter, scope = self.fused.emitter(), Scope()
         number = work_item(emitter, scope, "global_id")
         block = block_at(emitter, scope, number, self.width)
-        own: dict[str, str] = {}
         for op in self.first.reductions:
-            buffer = self.partial(op)
-            own[buffer.name] = buffer.dtype
             scope.known[op.result] = join_in_order(
-                emitter, scope, op, self.device, buffer.name,
+                emitter, scope, op, self.device, self.partial(op).name,
                 lambda part: add(mul(part, self.rows), block.number), self.parts, self.width,
             )  # fmt: skip
         for stage in self.fused.stages:
             finish_block(emitter, scope, block, stage, ())
         items = block_count(self.schedule, self.width)
         return kernel_and_launch(
-            self.fused, emitter, f"_row_split{self.width}_join", scope.statements, items, partials=own,
+            self.fused, emitter, f"_row_split{self.width}_join", scope.statements, items, handed=self.handed,
             comment=("joins the parts of each row",),
         )  # fmt: skip

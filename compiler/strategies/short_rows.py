@@ -17,24 +17,15 @@ from ...ir.schedule import Schedule
 from ...ir.target import DeviceInfo
 from ..emission.emit import Emitter, Scope
 from ..emission.points import Lanes, size_of
-from ..emission.reductions import Accumulators, declare, fold
+from ..emission.reductions import Accumulators, declare
 from ..emission.vectors import past_cache, vector_width
-from ..fused import Fused, kernel_and_launch, partial_dtypes, store_partials, with_finish
-from ..rows.blocks import (
-    Block,
-    LaneTrack,
-    block_at,
-    block_count,
-    declare_pick,
-    finish_block,
-    lane_axis,
-    picked_in_passing,
-    visit_columns,
-)
+from ..fused import Fused, fold_partials, kernel_and_launch, with_finish
+from ..rows.blocks import Block, block_at, block_count, finish_block, lane_axis
+from ..rows.columns import declare_pick, pass_over, picked_in_passing
 from ..rows.ownership import items_for, own_share
 from ..rows.stages import Stage, waiting_values
-from ..rows.sweep import Row, waiting_rows, work_of
 from ..rows.transposed import transpose_in, transpose_out, transposed
+from ..rows.work import Row, waiting_rows, work_of
 from . import row_lanes
 
 SHORTEST, LONGEST = 5, 32
@@ -145,13 +136,13 @@ class _ShortRows:
         inside = scope.inner()
         self._block(inside, block_at(emitter, inside, number, self.width), sums)
         scope.statements.append(For(number, own.first, own.end, integer(1), tuple(inside.statements)))
-        store_partials(fused, scope, {group.op: fold(emitter, scope, group, True) for group in sums}, own.item)
+        fold_partials(fused, emitter, scope, sums, own.item)
         launch = kernel_and_launch(
             fused, emitter, f"_short_rows{self.width}" + "_stream" * self.nontemporal, scope.statements, items,
-            partials=partial_dtypes(fused), private_arrays=self._arrays(),
+            private_arrays=self._arrays(),
             comment=(f"one row a lane, {self.width} rows at a time, transposed in registers",),
         )  # fmt: skip
-        return with_finish(fused, self.device, launch, items, "short-rows", guard)
+        return with_finish(fused, self.device, (launch,), items, "short-rows", guard)
 
     def _arrays(self) -> list[PrivateArray]:
         inputs = self.schedule.function.inputs
@@ -193,11 +184,5 @@ class _ShortRows:
         keep |= {v: Row(self.transposed[v].array) for v in stage.element_outputs}
         kept |= {v: Row(self.transposed[v].array) for v in read}
         work = replace(work_of(stage, keep, kept), stores=())
-        if not work.is_empty:
-            rows = declare(emitter, scope, stage.reductions, self.width, 1)
-            own = [group for group in sums if group.op in stage.element_sums]
-            visit_columns(emitter, scope, [LaneTrack(scope, block, work, rows, own, picks=picks)])
-            for group in rows:
-                scope.known[group.op.result] = fold(emitter, scope, group, False)
-            scope.known.update({pick.op.result: pick.found for pick in picks})
+        pass_over(emitter, scope, [(scope, block)], stage, work, sums, picks)
         finish_block(emitter, scope, block, stage, sums)

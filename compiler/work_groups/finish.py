@@ -1,7 +1,7 @@
 """How many groups a kernel for GPUs has, and how their partial results become one: by a group, in a fixed order.
 
-In: the launch of a fused kernel that leaves one partial result a group. Out: a `Variant` with the launch that joins
-them (in f64 where the device has it) and computes what depends on the totals.
+In: a fused kernel that leaves one partial result a group. Out: the launch that joins them (in f64 where the device has
+it) and computes what depends on the totals.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from ...ir.arithmetic import both, integer, maximum, minimum
 from ...ir.function import Op
 from ...ir.kernel import Apply, Expr, If, WorkItem
-from ...ir.program import Buffer, Launch, Variant
+from ...ir.program import Launch
 from ...ir.target import DeviceInfo
 from ..emission.emit import Scope
 from ..emission.monoids import for_many_parts, monoid_of
@@ -20,10 +20,8 @@ from ..fused import (
     Fused,
     add_up,
     finish_whole,
-    finished_by,
     in_registers,
     kernel_and_launch,
-    partial_dtypes,
     partial_name,
     store_partials,
 )  # fmt: skip
@@ -55,19 +53,8 @@ def leave_partials(
         scope.statements.append(If(first_of(meeting.item), tuple(stored.statements)))
 
 
-def with_group_finish(
-    fused: Fused, device: DeviceInfo, launches: tuple[Launch, ...], count: Expr, strategy: str, guard: Expr | None,
-    temporaries: tuple[Buffer, ...] = (),
-) -> Variant:  # fmt: skip
-    """The variant of launches of which the last leaves `count` partial results for each whole reduction."""
-
-    def finish(suffix: str) -> Launch:
-        return _finish(fused, device, count, suffix)
-
-    return finished_by(finish, fused, launches, count, strategy, guard, temporaries)
-
-
-def _finish(fused: Fused, device: DeviceInfo, count: Expr, suffix: str) -> Launch:
+def group_finish(fused: Fused, device: DeviceInfo, count: Expr, suffix: str) -> Launch:
+    """One group joins the `count` partial results of each whole reduction, and computes what depends on them."""
     emitter, scope = fused.emitter(), Scope()
     size = group_size(device)
     item = emitter.let(scope, "local_id", WorkItem("local_id"))
@@ -84,6 +71,6 @@ def _finish(fused: Fused, device: DeviceInfo, count: Expr, suffix: str) -> Launc
     finish_whole(emitter, first)
     scope.statements.append(If(first_of(item), tuple(first.statements)))
     return kernel_and_launch(
-        fused, emitter, suffix, scope.statements, integer(size), partials=partial_dtypes(fused), local_size=size,
-        local_arrays=meeting.arrays, comment=("adds up the partial results and finishes what depends on them",),
+        fused, emitter, suffix, scope.statements, integer(size), local_size=size, local_arrays=meeting.arrays,
+        comment=("adds up the partial results and finishes what depends on them",),
     )  # fmt: skip

@@ -22,7 +22,7 @@ from ..emission.points import Point, widen
 from ..emission.reductions import Accumulators, declare
 from ..rows.phases import Phase
 from ..rows.rescalable import Law
-from ..rows.sweep import Work, work_of
+from ..rows.work import Work, work_of
 from .meeting import Meeting
 from .parts import reference
 from .rows import GroupRows

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from ...ir.arithmetic import add, integer, mul, sub
+from ...ir.frozen import frozen
 from ...ir.function import Op
 from ...ir.kernel import Apply, Assign, Const, Declare, Expr, For, Load
 from ...ir.program import Buffer
@@ -31,7 +31,7 @@ def reference(emitter: Emitter, scope: Scope, maximum: Expr) -> Expr:
     return emitter.let(scope, "reference", chosen)
 
 
-@dataclass(frozen=True)
+@frozen
 class PartBuffers:
     """One partial result of each reduction for each part of each row, those of a row side by side. All parts of a row
     of `columns` but the last have `part` of them."""
@@ -41,6 +41,10 @@ class PartBuffers:
     parts: Expr
     part: int
     columns: Expr
+
+    @property
+    def all(self) -> list[Buffer]:
+        return [self.of(op) for op in self.fused.schedule.row_reductions]
 
     def of(self, op: Op) -> Buffer:
         return part_buffer(self.fused, op, mul(self.rows, self.parts))

@@ -9,17 +9,17 @@ put there itself: no barrier is needed for that.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from ...ir.arithmetic import add, both, integer, less, mul
+from ...ir.arithmetic import add, both, integer, less, mul, sub
 from ...ir.function import Value
-from ...ir.kernel import Apply, Const, Expr, For, If, Load, LocalArray, PrivateArray, Store, register_dtype
+from ...ir.kernel import Apply, Const, Expr, For, If, LocalArray, PrivateArray, register_dtype
 from ..emission.emit import Emitter, Scope
-from ..emission.marks import idle_columns, needed_in
-from ..emission.points import Lanes, Point, widen
-from ..emission.reductions import Accumulators, accumulate
+from ..emission.marks import idle_columns
+from ..emission.points import Lanes, Point, size_of
+from ..emission.reductions import Accumulators
 from ..rows.stages import Stage
-from ..rows.sweep import Work, along
+from ..rows.work import Row, Work, along, visit
 from .tiers import Layout, seats
 
 
@@ -62,21 +62,21 @@ class GroupRows:
     ) -> None:  # fmt: skip
         """Do the work of a pass at every vector of the row."""
         layout, emitter = self.layout, self.emitter
-        held = {each.value: each for each in layout.held}
-        keep = [v for v, each in held.items() if each.first == stage.number]
-        there = [v for v, each in held.items() if each.first < stage.number <= each.last]
+        keep = [each.value for each in layout.held if each.first == stage.number]
+        there = [each.value for each in layout.held if each.first < stage.number <= each.last]
         emitter.hoist([*work.targets, *keep], frozenset({self.axis}), point, scope, given=there)
         first = emitter.let(scope, "column", add(self.start, mul(self.lane, integer(layout.width))))
         reach = layout.lanes * layout.width
         for number in range(layout.vectors):
             column = emitter.let(scope, "column", add(first, integer(number * reach)))
             inner = scope.inner()
-            self._visit(inner, {**point, self.axis: Lanes(column, layout.width)}, work, groups, keep, there, number)
+            waiting = replace(work, keep=self._places(keep, number), kept=self._places(there, number))
+            self._visit(inner, {**point, self.axis: Lanes(column, layout.width)}, waiting, groups, number)
             self.under(scope, inner, self._ends_before(number, column))
         if layout.looped:
             column = emitter.fresh("column", "i64")
             inner = scope.inner()
-            self._visit(inner, {**point, self.axis: Lanes(column, layout.width)}, work, groups, (), (), 0)
+            self._visit(inner, {**point, self.axis: Lanes(column, layout.width)}, work, groups, 0)
             loop = For(column, first, self.stop, integer(reach), tuple(inner.statements))
             scope.statements.append(loop if self.inside is None else If(self.inside, (loop,)))
 
@@ -95,56 +95,30 @@ class GroupRows:
             scope.statements.append(If(condition, tuple(inner.statements)))
 
     def _visit(
-        self, scope: Scope, point: Point, work: Work, groups: Sequence[Accumulators], keep: Sequence[Value],
-        there: Sequence[Value], number: int,
+        self, scope: Scope, point: Point, work: Work, groups: Sequence[Accumulators], number: int
     ) -> None:  # fmt: skip
         """The work at one vector, an item's `number`-th. Beside all windows it is little, and nothing is read."""
         at, idle = point[self.axis], idle_columns(self.emitter.marks, self.axis)
         if idle is None or not isinstance(at, Lanes):
-            self._work(scope, point, work, groups, keep, there, number)
+            visit(self.emitter, scope, point, work, groups, number)
             return
         busy, beside = idle
-        first, *others = [both(less(integer(low - at.width), at.base), less(at.base, integer(high)))
+        first, *others = [both(less(sub(size_of(low), integer(at.width)), at.base), less(at.base, size_of(high)))
                           for low, high in busy]  # fmt: skip
         for other in others:
             first = Apply("or", (first, other), "bool")
         is_busy = self.emitter.let(scope, "busy", first)
         inner = scope.inner()
-        self._work(inner, point, work, groups, keep, there, number)
+        visit(self.emitter, inner, point, work, groups, number)
         self.under(scope, inner, is_busy)
-        needed = needed_in(self.emitter.marks, beside)
-        inner = along(self.emitter, beside, scope, work)[0].inner()
-        kept, found = ([value for value in values if value in needed] for values in (keep, there))
-        self._work(inner, point, work, groups, kept, found, number)
+        known, rest = along(self.emitter, beside, scope, work)
+        visit(self.emitter, inner := known.inner(), point, rest, groups, number)
         self.under(scope, inner, Apply("not", (is_busy,), "bool"))
 
-    def _work(
-        self, scope: Scope, point: Point, work: Work, groups: Sequence[Accumulators], keep: Sequence[Value],
-        there: Sequence[Value], number: int,
-    ) -> None:  # fmt: skip
-        """All of it."""
-        emitter, width = self.emitter, self.layout.width
-        for value in there:
-            name, index = self._place(value, number)
-            dtype = register_dtype(value.type.dtype)
-            scope.known[value] = emitter.let(scope, value.name, Load(name, index, dtype, width, width > 1))
-        emitter.compute([*work.targets, *keep], point, scope)
-        for value in keep:
-            name, index = self._place(value, number)
-            scope.statements.append(Store(name, index, widen(scope.known[value], width), aligned=width > 1))
-        for group in groups:
-            accumulate(emitter, scope, group, number, None)
-        for value in work.stores:
-            emitter.store(value, point, scope)
-        for op in work.checks:
-            emitter.check(op, point, scope)
-
-    def _place(self, value: Value, number: int) -> tuple[str, Expr]:
-        """Where an item keeps its `number`-th vector of a value."""
-        private, local = self.places[value]
-        layout = self.layout
-        if number < layout.registers:
-            return private, integer(number * layout.width)
-        turn = number - layout.registers
-        own = mul(self.item, integer(layout.width))
-        return local, add(integer(turn * layout.size * layout.width), own)
+    def _places(self, values: Sequence[Value], number: int) -> dict[Value, Row]:
+        """Where an item keeps its `number`-th vector of some values."""
+        layout, turn = self.layout, number - self.layout.registers
+        if turn < 0:
+            return {v: Row(self.places[v][0], integer(number * layout.width), True) for v in values}
+        start = add(integer(turn * layout.size * layout.width), mul(self.item, integer(layout.width)))
+        return {v: Row(self.places[v][1], start, True) for v in values}
