@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from drawings import check_drawing
 from kinds_of_programs import KINDS
 from typer.testing import CliRunner
 
@@ -25,9 +26,11 @@ from lossc.ir.printer import print_module
 from lossc.ir.program_text import parse_program, print_program
 from lossc.ir.target import CPU_AVX512, GPU_GENERIC, DeviceInfo
 from lossc.ir.types import is_float, numpy_dtype
+from lossc.reports.dot import dot_text
 from lossc.reports.explain import explanation
 from lossc.reports.kernels import kernel_reports
-from lossc.reports.picture import dot_text
+from lossc.reports.picture import picture_of
+from lossc.reports.svg import svg_text
 from lossc.runtime.device import Device
 from lossc.runtime.simulate import simulate
 
@@ -131,7 +134,8 @@ def test_texts_read_back(kind: str, target: DeviceInfo) -> None:
 @every_kind
 @both_targets
 def test_pictures(kind: str, target: DeviceInfo) -> None:
-    text = dot_text(compiled(kind, target))
+    picture = picture_of(compiled(kind, target))
+    text = dot_text(picture)
     unquoted = re.sub(r'"(\\.|[^"\\])*"', '""', text)
     assert unquoted.count("{") == unquoted.count("}")
     nodes = re.findall(r"^ *(n\d+) \[", text, re.MULTILINE)
@@ -139,6 +143,7 @@ def test_pictures(kind: str, target: DeviceInfo) -> None:
     assert len(set(nodes)) == len(nodes)
     assert edges
     assert {end for edge in edges for end in edge} <= set(nodes)
+    check_drawing(svg_text(picture), text)
 
 
 @every_kind

@@ -1,68 +1,102 @@
-"""Pictures of compiled programs, as text in Graphviz's DOT language.
+"""What a picture of a compiled program shows.
 
-In: a compiled module. Out: a graph whose nodes are inputs, operations and results, whose edges are values with their
-types, and whose clusters are the fused kernels with their strategies. `repeat` is a cluster around those it repeats.
+In: a compiled module. Out: nodes (inputs, operations, results), edges (values with their types) and clusters: the fused
+kernels with their strategies. `repeat` is a cluster around those it repeats. `svg.py` draws it, `dot.py` writes it
+down for Graphviz.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 from lossc.compiler import Compiled
+from lossc.ir.frozen import frozen
 from lossc.ir.function import Function, Op, Value
 
-_HEAD = """\
-  rankdir=TB; compound=true; nodesep=0.25; ranksep=0.35;
-  fontname="Helvetica"; fontsize=11;
-  node [shape=box, style="rounded,filled", fillcolor=white, fontname="Helvetica", fontsize=10, height=0.3];
-  edge [fontname="Helvetica", fontsize=8, color="#606060", arrowsize=0.6];"""
+Kind = Literal["input", "param", "output", "operation", "check", "constant"]
 
-_INPUT = 'shape=ellipse, fillcolor="#e8f0fa"'
-_PARAMETER = 'shape=ellipse, fillcolor="#fdf0d5"'
-_OUTPUT = 'shape=ellipse, fillcolor="#e3f4e3"'
-_CONSTANT = 'shape=plaintext, style="", height=0.2'
-_CHECK = 'fillcolor="#f9e0e0"'
+COLOURS: Mapping[Kind, str] = {
+    "input": "#e8f0fa", "param": "#fdf0d5", "output": "#e3f4e3", "operation": "#ffffff", "check": "#f9e0e0",
+    "constant": "none",
+}  # fmt: skip
 
 
-def dot_text(compiled: Compiled) -> str:
-    """The picture of a compiled program in DOT. Raises nothing: every program has one."""
-    return _Drawing(compiled).text()
+@frozen
+class Node:
+    """A box with lines of text; `name` is its own in the picture."""
+
+    name: str
+    lines: tuple[str, ...]
+    kind: Kind
+
+
+@frozen
+class Edge:
+    """A value on its way from one node to another, both by name."""
+
+    start: str
+    end: str
+    type: str
+
+
+@frozen
+class Cluster:
+    """A frame around nodes and other clusters."""
+
+    title: str
+    items: tuple[Node | Cluster, ...]
+
+
+Item = Node | Cluster
+
+
+@frozen
+class Picture:
+    name: str
+    title: str
+    items: tuple[Item, ...]
+    edges: tuple[Edge, ...]
+
+
+def picture_of(compiled: Compiled) -> Picture:
+    """The picture of a compiled program. Raises nothing: every program has one."""
+    return _Drawing(compiled).picture()
 
 
 class _Drawing:
     def __init__(self, compiled: Compiled) -> None:
         self.compiled = compiled
         self.functions = compiled.outlined.module.functions
-        self.lines: list[str] = []
-        self.edges: list[str] = []
+        self.edges: list[Edge] = []
         self.count = 0
 
-    def text(self) -> str:
+    def picture(self) -> Picture:
         entry = self.compiled.outlined.module.entry
+        items: list[Item] = []
         nodes: dict[Value, str] = {}
         for value in entry.inputs:
-            nodes[value] = self.node(f"{value.name}\n{value.type}", _PARAMETER if value in entry.params else _INPUT, 1)
-        self.draw(entry, nodes, 1)
+            kind = "param" if value in entry.params else "input"
+            nodes[value] = self.node(items, (value.name, str(value.type)), kind)
+        self.draw(entry, nodes, items)
         for name, value in zip(entry.names_of_outputs, entry.outputs):
-            self.edge(nodes[value], self.node(f"{name}\n{value.type}", _OUTPUT, 1), value)
+            self.edge(nodes[value], self.node(items, (name, str(value.type)), "output"), value)
         title = f"@{entry.name} for {self.compiled.device.name}"
-        return "\n".join([f"digraph {_quoted(entry.name)} {{", _HEAD, f"  label={_quoted(title)}; labelloc=t;",
-                          *self.lines, *self.edges, "}", ""])  # fmt: skip
+        return Picture(entry.name, title, tuple(items), tuple(self.edges))
 
-    def draw(self, function: Function, nodes: dict[Value, str], depth: int) -> None:
+    def draw(self, function: Function, nodes: dict[Value, str], items: list[Item]) -> None:
         """The operations of a function; `nodes` has those that give its inputs, and gets those of all its values."""
         for op in function.ops:
             callee = self.functions.get(str(op.attributes.get("callee")))
             if callee is None:
-                self.operation(op, nodes, depth)
+                self.operation(op, nodes, items)
                 continue
-            carried = callee.inputs[len(op.operands) :]
             inside = dict(zip(callee.inputs, (nodes[operand] for operand in op.operands)))
-            self.open(self.title(op), depth)
-            for value in carried:
-                inside[value] = self.node(f"{value.name}\nof the piece before", _INPUT, depth + 1)
-            self.draw(callee, inside, depth + 1)
-            self.lines.append(f"{'  ' * depth}}}")
+            within: list[Item] = []
+            for value in callee.inputs[len(op.operands) :]:
+                inside[value] = self.node(within, (value.name, "of the piece before"), "input")
+            self.draw(callee, inside, within)
+            items.append(Cluster(self.title(op), tuple(within)))
             nodes.update((result, inside[output]) for result, output in zip(op.results, callee.outputs))
 
     def title(self, op: Op) -> str:
@@ -70,34 +104,23 @@ class _Drawing:
         choice = self.compiled.lowered.choices.get(name)
         return f"{op.name} @{name}" if choice is None else f"{name}: {choice.strategy}"
 
-    def operation(self, op: Op, nodes: dict[Value, str], depth: int) -> None:
+    def operation(self, op: Op, nodes: dict[Value, str], items: list[Item]) -> None:
         if op.name == "constant":
-            nodes[op.result] = self.node(f"{op.attributes['value']}", _CONSTANT, depth)
+            nodes[op.result] = self.node(items, (str(op.attributes["value"]),), "constant")
             return
-        facts = "".join(f"\n{key} = {_shown(value)}" for key, value in _told(op).items())
-        node = self.node(f"{op.name}{facts}", _CHECK if op.name == "check" else "", depth)
+        facts = (f"{key} = {_shown(value)}" for key, value in _told(op).items())
+        node = self.node(items, (op.name, *facts), "check" if op.name == "check" else "operation")
         for operand in op.operands:
             self.edge(nodes[operand], node, operand)
         nodes.update(dict.fromkeys(op.results, node))
 
-    def open(self, title: str, depth: int) -> None:
-        indent = "  " * depth
-        self.lines += [
-            f"{indent}subgraph cluster_{self.number()} {{",
-            f'{indent}  label={_quoted(title)}; style="rounded,filled"; fillcolor="#f6f6f6"; color="#a0a0a0";',
-        ]
-
-    def node(self, label: str, style: str, depth: int) -> str:
-        name = f"n{self.number()}"
-        self.lines.append(f"{'  ' * depth}{name} [label={_quoted(label)}{', ' if style else ''}{style}];")
-        return name
+    def node(self, items: list[Item], lines: tuple[str, ...], kind: Kind) -> str:
+        self.count += 1
+        items.append(Node(f"n{self.count}", lines, kind))
+        return items[-1].name
 
     def edge(self, start: str, end: str, value: Value) -> None:
-        self.edges.append(f"  {start} -> {end} [label={_quoted(str(value.type))}];")
-
-    def number(self) -> int:
-        self.count += 1
-        return self.count
+        self.edges.append(Edge(start, end, str(value.type)))
 
 
 def _told(op: Op) -> Mapping[str, object]:
@@ -107,8 +130,3 @@ def _told(op: Op) -> Mapping[str, object]:
 
 def _shown(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
-
-
-def _quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    return f'"{escaped}"'
