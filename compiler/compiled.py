@@ -5,8 +5,9 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from ..ir.frozen import frozen
 from ..ir.function import Module
 from ..ir.program import Program
 from ..ir.target import DeviceInfo
@@ -18,7 +19,7 @@ from .pipeline import run_passes
 from .strategies import sums_across
 
 
-@dataclass(frozen=True)
+@frozen
 class Compiled:
     """A module at every level below it."""
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from ..ir.frozen import frozen
 
 
-@dataclass(frozen=True)
+@frozen
 class Candidate:
     """A strategy, and the settings in which it differs from what it does by itself.
 
@@ -20,7 +20,7 @@ class Candidate:
         return f"{self.strategy}{''.join(f', {name} = {value}' for name, value in self.settings)}"
 
 
-@dataclass(frozen=True)
+@frozen
 class Decision:
     """What somebody who measured wants a fused kernel to be, and why."""
 

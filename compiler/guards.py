@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from ..ir.frozen import frozen
 from ..ir.kernel import Apply, Const, Expr
 from ..ir.program import Variant
 from .intervals import Range
@@ -17,7 +18,7 @@ from .intervals import Range
 _SIZES = Range(low=0)
 
 
-@dataclass(frozen=True)
+@frozen
 class Known:
     """Between which numbers sizes lie, and what else holds."""
 

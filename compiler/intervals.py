@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
+from ..ir.frozen import frozen
 from ..ir.ops import COMPLEMENT, VIEWS
 from ..ir.types import INTEGER_DTYPES
 from .numbers import Number, integer_limits
@@ -17,7 +17,7 @@ from .numbers import Number, integer_limits
 MOST_TERMS = 2.0**63
 
 
-@dataclass(frozen=True)
+@frozen
 class Range:
     """low <= x <= high, or NaN."""
 

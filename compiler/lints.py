@@ -8,10 +8,10 @@ loss, with a label where the operand was made. They change nothing. A lint is a 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 
 from ..ir.composites import ACTIVATIONS, COMPOSITES, bind_operands
 from ..ir.diagnostics import Diagnostic
+from ..ir.frozen import frozen
 from ..ir.function import Function, Module, Op, Value
 from ..ir.op_types import class_axis
 from ..ir.types import is_float, is_integer
@@ -34,7 +34,7 @@ _PASSED_THROUGH = ("cast", "reshape", "transpose", "broadcast", "stop_gradient")
 _SCORES = ("linear", "matmul", *ACTIVATIONS)
 
 
-@dataclass(frozen=True)
+@frozen
 class Finding:
     """What is wrong, what to try, and the operation that the loss should not have met."""
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from ..ir.arithmetic import integer, maximum, minimum
 from ..ir.diagnostics import CompilerBug, Limitation
+from ..ir.frozen import frozen
 from ..ir.function import Function, Op, Value
 from ..ir.names import distinct
 from ..ir.program import STATUS, Beside, Buffer, Check, Program, Repeat, Step, Variant, root_of
@@ -25,17 +26,17 @@ from .decisions import Candidate, Decision
 from .emission.points import product, size_of
 from .fused import Fused
 from .fusion.outline import Outlined
-from .lone_item import joined, with_lone_item
 from .overwriting import is_read_in_place, overwrites
 from .pieces import elements_per_row, has_rows, rows_at_a_time, step_of_pieces
 from .side_by_side import side_by_side
+from .single_item import joined, with_single_item
 from .strategies import choose, lower_with, stores_once
 
 KERNELS_LEAVE = 15
 """Sixteenths of a memory budget that are for values: the driver keeps half a mebibyte for each kernel it has built."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Choice:
     """Why a fused kernel is lowered as it is."""
 
@@ -44,7 +45,7 @@ class Choice:
     why: str
 
 
-@dataclass(frozen=True)
+@frozen
 class Lowered:
     program: Program
     choices: Mapping[str, Choice]
@@ -144,7 +145,7 @@ class _Lowering:
         candidate = decision.candidate if decision else Candidate(chosen)
         why = decision.why if decision else "asked for" if chosen == self.strategy else "cost model"
         self.choices[name] = Choice(chosen, against, why)
-        return Step(name, with_lone_item(fused, lower_with(candidate, fused, self.device), self.device))
+        return Step(name, with_single_item(fused, lower_with(candidate, fused, self.device), self.device))
 
     def choose(self, fused: Fused) -> tuple[str, Mapping[str, str]]:
         decision = self.decided.get(fused.name)

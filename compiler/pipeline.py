@@ -12,10 +12,10 @@ import inspect
 import pkgutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import cache
 
 from ..ir.diagnostics import CompilerBug, LirError, LosscError, did_you_mean
+from ..ir.frozen import frozen
 from ..ir.function import Module
 from ..ir.verify import check_module
 from . import passes
@@ -25,7 +25,7 @@ Pass = Callable[..., Module]
 Hook = Callable[[str, Module, Module, float], None]
 
 
-@dataclass(frozen=True)
+@frozen
 class UntilStable:
     """Passes to repeat until a whole turn changes nothing, at most `turns` times."""
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
+from ..ir.frozen import frozen
 from ..ir.function import Function, Op, Value
 from ..ir.ops import COMPLEMENT, EXTREMES, MIRRORED, VIEWS, is_pointwise
 from ..ir.types import Dim, DimLike, Shape, is_float
@@ -22,7 +22,7 @@ LOG1P_NEAR = (-0.5, 1.0)
 """Between these log(1 + x) is computed by a quotient by 1 + x."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Ranges:
     """`of`: the range of every value. `operand`: of an operation's first operand, wherever its result is chosen."""
 

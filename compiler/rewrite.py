@@ -17,28 +17,30 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from ..ir.builder import Builder
 from ..ir.composites import make_op
 from ..ir.diagnostics import CompilerBug, Span
+from ..ir.frozen import frozen
 from ..ir.function import Function, Module, Op, Value
 from ..ir.ops import PRIMITIVES
 from ..ir.tensor import Tensor
+from .demanded_bits import Demanded, demanded_in
 from .functions import count_readers, has_grad, map_functions, rounds_gradient, with_operands, without_dead
-from .jumps import Shown, shown_in
 
 ROUNDS = 16  # new operations are offered to the rules in the next round; real chains of rules take two to five
 
 
-@dataclass(frozen=True)
+@frozen
 class NoMatch:
     """A rule that nearly fired, and why it did not."""
 
     reason: str
 
 
-@dataclass(frozen=True)
+@frozen
 class Event:
     """One rule at one value. `reason` is None where it fired."""
 
@@ -89,10 +91,6 @@ class Rebuild(Builder):
         self.inputs = list(function.inputs)
         self.replaced: dict[Value, Value] = {}
         self._producers: dict[Value, Op] = {}
-        self._is_differentiated: bool | None = None
-        self._counts: dict[Value, int] | None = None
-        self._readers: dict[Value, list[Op]] | None = None
-        self._shown: Shown | None = None
 
     def append(self, op: Op) -> tuple[Value, ...]:
         self.ops.append(op)
@@ -131,47 +129,47 @@ class Rebuild(Builder):
     def used_once(self, value: Value) -> bool:
         """Whether one place reads `value`, in the original function or instead of a value that it replaces. False
         for what else was made in this round."""
-        return self._count().get(value) == 1
+        return self._counts.get(value) == 1
 
     def rounds_gradient(self, op: Op) -> bool:
         """Whether a gradient that is still to be taken will be rounded where it passes `op`."""
-        if not rounds_gradient(op):
-            return False
-        if self._is_differentiated is None:
-            self._is_differentiated = has_grad(self.original)
-        return self._is_differentiated
-
-    def _count(self) -> dict[Value, int]:
-        if self._counts is None:
-            self._counts = count_readers(self.original)
-        return self._counts
+        return rounds_gradient(op) and self._is_differentiated
 
     def replace(self, old: Value, new: Value, made_now: bool) -> None:
         """Read `new` wherever the original function reads `old`."""
         self.replaced[old] = new
         if made_now:
-            counts = self._count()
-            counts[new] = counts.get(old, 0)
+            self._counts[new] = self._counts.get(old, 0)
 
     def readers(self, value: Value) -> list[Op]:
         """The operations of the original function that read `value`, as they were there."""
-        readers = self._readers
-        if readers is None:
-            readers = self._readers = self.original.users()
-        return readers.get(value, [])
+        return self._readers.get(value, [])
 
     def shows_rounding(self, value: Value) -> bool:
         """Whether a last bit of `value`, of the original function, decides what is computed of it."""
-        return value in self._shown_in_original().rounding
+        return value in self._demanded.rounding
 
     def shows_sign(self, value: Value) -> bool:
         """The same of a sum or difference, whose sign a rounding may change."""
-        return value in self._shown_in_original().sign
+        return value in self._demanded.sign
 
-    def _shown_in_original(self) -> Shown:
-        if self._shown is None:
-            self._shown = shown_in(self.original)
-        return self._shown
+    # What few rules ask is found out when one does.
+
+    @cached_property
+    def _is_differentiated(self) -> bool:
+        return has_grad(self.original)
+
+    @cached_property
+    def _counts(self) -> dict[Value, int]:
+        return count_readers(self.original)
+
+    @cached_property
+    def _readers(self) -> Mapping[Value, list[Op]]:
+        return self.original.users()
+
+    @cached_property
+    def _demanded(self) -> Demanded:
+        return demanded_in(self.original)
 
     def tensors(self, *values: Value) -> tuple[Tensor, ...]:
         return tuple(Tensor(value, self) for value in values)

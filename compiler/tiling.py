@@ -6,8 +6,7 @@ order in which it lies there.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from ..ir.frozen import frozen
 from ..ir.target import DeviceInfo
 from ..ir.types import ITEM_SIZE
 from .emission.vectors import narrowed, vector_width
@@ -41,7 +40,7 @@ OPERAND_PITCH = 2048
 """Bytes: rows of an operand that are a multiple of this apart displace each other in a first-level cache."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Tiling:
     """A tile has `rows` rows and one panel of `vectors` vectors of `lanes` columns; a work-item packs up to `panels`
     panels, `depth` steps of the inner size at once, and copies so many `staged` tiles of the left operand. `sum_rows`

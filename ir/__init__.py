@@ -2,6 +2,7 @@
 
 A module of functions (`.lir`), from text or from Python, to what the compiler starts with:
 
+    frozen        classes of data that nothing changes: what most of the others are
     types         element types, dimensions with names, tensor types
     function      Value, Op, Function, Module: immutable SSA
     ops           the primitive operations, one row each; op_types, op_meanings, windows, random_bits: what they are
@@ -18,7 +19,7 @@ A module of functions (`.lir`), from text or from Python, to what the compiler s
 The text of modules, in the order in which it is read:
 
     lir.lark      the grammar of one line
-    syntax        tokens, and a line of them to a record
+    syntax        tokens, and a line of them to a record; advice: what to write for a line that is none
     lines         where a line ends
     drafts        files and imports; the lines of each function
     literals      numbers, strings, dimensions, types; operands: keywords and attributes

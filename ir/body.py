@@ -8,7 +8,7 @@ unknown too and says nothing, so that one mistake is reported once.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from lark import Token
@@ -16,6 +16,7 @@ from lark import Token
 from .composites import definition_of, make_op
 from .diagnostics import LirError, LosscError, Span, did_you_mean
 from .drafts import Broken, Draft, Problems
+from .frozen import frozen
 from .function import Function, Op, Value
 from .literals import read_type, type_span
 from .operands import (
@@ -35,7 +36,7 @@ from .types import Type
 _NEAREST = 500  # how many of the latest names "did you mean" looks at
 
 
-@dataclass(frozen=True)
+@frozen
 class Interface:
     """What callers see of a function. `signature` is None where the head is wrong, as is each wrong part."""
 
@@ -74,7 +75,7 @@ class _Body:
 
     def read(self, record: Statement | Return | Broken, span: Span) -> None:
         if isinstance(record, Broken):
-            self.sound = False
+            self.sound, self.returned = False, self.returned or record.returns
             self.define(record.targets, None)
             return
         if self.returned:
@@ -244,6 +245,7 @@ class _Body:
             written = read_type(text, self.source)
             if written != result.type:
                 raise LirError(f"%{result.name} has type {result.type}, found {written}",
+                               f"types are inferred: write {result.type}, or leave `: {written}` out",
                                span=type_span(text, self.source), code="LIR0032")  # fmt: skip
 
     def read_return(self, record: Return, span: Span) -> None:
@@ -266,6 +268,7 @@ class _Body:
                 self.refuse(
                     LirError(
                         f"{token} has type {value.type}, but @{self.draft.name} promises {expected}",
+                        f"promise {value.type}, or return what has the type that is promised",
                         span=span_of(self.source, token),
                         code="LIR0045",
                         labels=[(type_span(text, self.source), "the promise is here")],

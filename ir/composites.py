@@ -12,15 +12,15 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 from . import layers, losses
 from .attributes import complete_attributes
 from .builder import Builder, check_operand_count
 from .diagnostics import LirError, LosscError, did_you_mean
+from .frozen import frozen
 from .function import Op, Value
 from .op_types import count_axes_from_front
 from .ops import PRIMITIVES, REQUIRED, Attribute, OpDef
@@ -29,7 +29,7 @@ from .tensor import Tensor
 from .types import Type
 
 
-@dataclass(frozen=True)
+@frozen
 class Composite:
     """An operation that is a function over primitives."""
 
@@ -49,29 +49,28 @@ _KINDS = {"int": "int", "float": "float", "bool": "bool", "str": "str", "int | N
 _ATTRIBUTE_OR_OPERAND = "float | Tensor"
 
 
-def composite_of(function: Callable[..., Any], kind: str) -> Composite:
-    """Read an operation off a function's signature."""
-    operands, attributes = [], {}
-    for parameter in inspect.signature(function).parameters.values():
-        required = parameter.default is inspect.Parameter.empty
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
-            default = REQUIRED if required else parameter.default
-            optional = parameter.annotation.endswith("| None")
-            attributes[parameter.name] = Attribute(_KINDS[parameter.annotation], default, optional)
-            if parameter.annotation == _ATTRIBUTE_OR_OPERAND:
-                operands.append(parameter.name + "?")
-        else:
-            operands.append(parameter.name + ("" if required else "?"))
+def composite_of(function: FunctionType, kind: str) -> Composite:
+    """Read an operation off a function's signature: `inspect.signature` takes twice as long to say the same."""
+    code, defaults = function.__code__, function.__kwdefaults__ or {}
+    names = code.co_varnames[: code.co_argcount]
+    required = len(names) - len(function.__defaults__ or ())
+    operands = [name + "?" * (place >= required) for place, name in enumerate(names)]
+    attributes: dict[str, Attribute] = {}
+    for name in code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]:
+        annotation = function.__annotations__[name]
+        attributes[name] = Attribute(_KINDS[annotation], defaults.get(name, REQUIRED), annotation.endswith("| None"))
+        if annotation == _ATTRIBUTE_OR_OPERAND:
+            operands.append(name + "?")
     if any(operand.endswith("?") for operand in operands):
         attributes["operands"] = Attribute("strs", None)
     return Composite(function.__name__, kind, tuple(operands), attributes, function)
 
 
-def _public_functions(module: ModuleType) -> list[Callable[..., Any]]:
+def _public_functions(module: ModuleType) -> list[FunctionType]:
     return [
         function
         for name, function in vars(module).items()
-        if inspect.isfunction(function) and function.__module__ == module.__name__ and not name.startswith("_")
+        if isinstance(function, FunctionType) and function.__module__ == module.__name__ and not name.startswith("_")
     ]
 
 
@@ -111,8 +110,9 @@ def bind_operands(composite: Composite, count: int, names: Sequence[str] | None)
     missing = [o for o in composite.operands if not o.endswith("?") and o not in names]
     unknown = [name for name in names if name not in parameters]
     if unknown:
-        raise LirError(f"`{composite.name}` has no operand `{unknown[0]}`", *did_you_mean(unknown[0], parameters),
-                       code="LIR0025", about=unknown[0])  # fmt: skip
+        attribute = unknown[0] in composite.attributes
+        notes = ("it is an attribute, and stands in braces",) if attribute else did_you_mean(unknown[0], parameters)
+        raise LirError(f"`{composite.name}` has no operand `{unknown[0]}`", *notes, code="LIR0025", about=unknown[0])
     if missing or len(names) != count or len(set(names)) != count:
         raise LirError(f"`{composite.name}` takes the operands ({', '.join(composite.operands)}), "
                        f"found ({', '.join(names)})", code="LIR0025")  # fmt: skip

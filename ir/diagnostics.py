@@ -13,12 +13,14 @@ import re
 import unicodedata
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cached_property
 from typing import Any
 
+from .frozen import frozen
 
-@dataclass(frozen=True)
+
+@frozen
 class Source:
     """One text that was read: `name` is what messages call it, usually the file's path."""
 
@@ -41,7 +43,7 @@ class Source:
         return self.text[self._starts[number - 1] : end].rstrip("\r\n")
 
 
-@dataclass(frozen=True)
+@frozen
 class Span:
     """The characters `start` (inclusive) to `end` (exclusive) of a source."""
 
@@ -54,7 +56,7 @@ class Span:
         return f"{self.source.name}:{line}:{column}"
 
 
-@dataclass(frozen=True)
+@frozen
 class Diagnostic:
     """One finding. `labels` are further places with a word on each; `notes` say what to try.
 
@@ -137,7 +139,7 @@ class LirError(LosscError, ValueError):
     code = "LIR0001"
 
 
-@dataclass(frozen=True)
+@frozen
 class FailedCheck:
     """One check that data broke: its code (`label`, `probability`, ...), the first index where, and the value there,
     None where the program does not keep it. `input` is the name of the input that the value is an element of, None
@@ -191,5 +193,7 @@ class DeviceError(LosscError, RuntimeError):
 
 def did_you_mean(word: str, known: Iterable[str], sigil: str = "") -> tuple[str, ...]:
     """A note naming the nearest known word, or nothing. `sigil` stands before names in a text, `%` or `@`."""
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    known = list(known)
+    close = [other for other in known if other.lower() == word.lower()]
+    close = close or difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     return (f"did you mean `{sigil}{close[0]}`?",) if close else ()

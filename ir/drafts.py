@@ -16,6 +16,7 @@ from lark import Token
 
 from .call_graph import MOST_OPERATIONS, depth_first
 from .diagnostics import Diagnostic, LirError, LosscError, Source, Span
+from .frozen import frozen
 from .lines import LARGEST_TEXT, Line, lines
 from .literals import string
 from .syntax import Close, Head, Import, Return, Statement, read_line, span_of
@@ -28,11 +29,12 @@ _NO_TEXT: Mapping[str, tuple[str, ...]] = {".json": ("is it JSON?",), ".cl": (),
 """What to ask where a file is no text, by what its name says it is."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Broken:
-    """A line that is no statement; the names on its left are known to exist."""
+    """A line that is no statement; the names on its left are known to exist, and whether it is to be a `return`."""
 
     targets: tuple[Token, ...] = ()
+    returns: bool = False
 
 
 @dataclass
@@ -197,7 +199,7 @@ def _broken(code: Line) -> Broken:
             break
         if token.type == "VALUE":
             targets.append(token)
-    return Broken()
+    return Broken(returns=code[0].type == "RETURN")
 
 
 def _name(code: Line) -> str | None:

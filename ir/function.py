@@ -7,14 +7,15 @@ the printer makes unique. Passes build new functions, they never change one.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 from .diagnostics import LirError, Span, did_you_mean
+from .frozen import frozen
 from .types import Type
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Value:
     """One tensor: an input of a function or a result of one operation."""
 
@@ -23,7 +24,7 @@ class Value:
     span: Span | None = field(default=None, repr=False)
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Op:
     """`results = name operands {attributes}`. Attributes are plain Python values, in a fixed order."""
 
@@ -39,7 +40,7 @@ class Op:
         return result
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Function:
     """`func` or `kernel`: inputs, operations in order, outputs.
 
@@ -92,7 +93,7 @@ class Function:
         return users
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Module:
     """Functions by name, in the order of the text. `entry` is the one nobody calls, unless named."""
 

@@ -7,15 +7,15 @@ arrays of numbers and of truth values, is `gather` and `select` here.
 from __future__ import annotations
 
 import operator
-from dataclasses import dataclass
 from types import EllipsisType
 from typing import Any
 
 from .diagnostics import Limitation, LirError
+from .frozen import frozen
 from .types import Dim, DimLike, Type
 
 
-@dataclass(frozen=True)
+@frozen
 class Part:
     """The slices, each an axis with where it starts and stops, and the axes that are left: None is a new one."""
 

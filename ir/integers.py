@@ -7,13 +7,13 @@ so that who runs a program need not load what kernels consist of.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from .diagnostics import CompilerBug
+from .frozen import frozen
 
 
-@dataclass(frozen=True)
+@frozen
 class Const:
     value: float | int | bool
     dtype: str
@@ -21,7 +21,7 @@ class Const:
     operands: ClassVar[tuple[Any, ...]] = ()
 
 
-@dataclass(frozen=True)
+@frozen
 class Var:
     name: str
     dtype: str
@@ -29,7 +29,7 @@ class Var:
     operands: ClassVar[tuple[Any, ...]] = ()
 
 
-@dataclass(frozen=True)
+@frozen
 class Apply:
     """A pointwise primitive of `ops` (or `mod`, `fma`) on operands of one width."""
 

@@ -21,9 +21,6 @@ Beside the pointwise primitives, `apply` knows:
     copysign                 the first f32 with the sign of the second
     power_of_two             the f32 2^n of an f32 that is n + 127 + 1.5 * 2^23 for a whole n in -127..127 (its low bits
                              are the biased exponent); 0 for n = -127
-    raise_exponent           x 2^n of a positive f32 x near 1 (or NaN) and an f32 that is n + 1.5 * 2^23 for a whole n
-                             in -127..126; from 0 to 2^-125 where x 2^n is below the normal range, 0 for n = -127
-                             and x < 1
     significand_of           the m in [sqrt(1/2), sqrt(2)) of a positive normal f32 2^n m; 1 of 0
     exponent_of              its n, times 2^23; -127 * 2^23 of 0
     reciprocal_power         its 2^-n; 2^127 of 0
@@ -34,9 +31,10 @@ Beside the pointwise primitives, `apply` knows:
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import ClassVar
 
+from .frozen import frozen
 from .function import Value
 from .integers import Apply, Const, Var
 
@@ -51,7 +49,7 @@ def register_dtype(dtype: str) -> str:
 # --- expressions --------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@frozen
 class Load:
     buffer: str
     index: Expr
@@ -64,7 +62,7 @@ class Load:
         return (self.index,)
 
 
-@dataclass(frozen=True)
+@frozen
 class Splat:
     """A scalar in every lane."""
 
@@ -80,7 +78,7 @@ class Splat:
         return self.operand.dtype
 
 
-@dataclass(frozen=True)
+@frozen
 class Iota:
     """0, 1, ..., width - 1."""
 
@@ -89,7 +87,7 @@ class Iota:
     operands: ClassVar[tuple[Expr, ...]] = ()
 
 
-@dataclass(frozen=True)
+@frozen
 class Reduce:
     """`op` (a row of `kernel_ops.REDUCTIONS`) over the lanes of a vector, in a fixed order."""
 
@@ -109,7 +107,7 @@ class Reduce:
         return 1
 
 
-@dataclass(frozen=True)
+@frozen
 class WorkItem:
     """global_id, local_id, group_id, global_size or group_count, of dimension 0."""
 
@@ -130,7 +128,7 @@ Expr = Const | Var | Load | Apply | Splat | Iota | Reduce | WorkItem
 # --- statements ---------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@frozen
 class Let:
     var: Var
     value: Expr
@@ -140,7 +138,7 @@ class Let:
         return (self.value,)
 
 
-@dataclass(frozen=True)
+@frozen
 class Declare:
     """A variable that may be assigned."""
 
@@ -152,7 +150,7 @@ class Declare:
         return (self.value,)
 
 
-@dataclass(frozen=True)
+@frozen
 class Assign:
     var: Var
     value: Expr
@@ -162,7 +160,7 @@ class Assign:
         return (self.value,)
 
 
-@dataclass(frozen=True)
+@frozen
 class Store:
     """`nontemporal` goes past the cache; the address must be a multiple of the vector's bytes then too."""
 
@@ -177,7 +175,7 @@ class Store:
         return (self.index, self.value)
 
 
-@dataclass(frozen=True)
+@frozen
 class For:
     """`var` (i64) from `start` while it is below `stop`."""
 
@@ -192,7 +190,7 @@ class For:
         return (self.start, self.stop, self.step)
 
 
-@dataclass(frozen=True)
+@frozen
 class If:
     condition: Expr
     body: tuple[Stmt, ...]
@@ -202,14 +200,14 @@ class If:
         return (self.condition,)
 
 
-@dataclass(frozen=True)
+@frozen
 class Barrier:
     """All work-items of the group meet; what they wrote to local memory is seen by all."""
 
     expressions: ClassVar[tuple[Expr, ...]] = ()
 
 
-@dataclass(frozen=True)
+@frozen
 class AtomicMin:
     """buffer[index] = min(buffer[index], value), i32, whatever else happens at the same time."""
 
@@ -222,7 +220,7 @@ class AtomicMin:
         return (self.index, self.value)
 
 
-@dataclass(frozen=True)
+@frozen
 class Prefetch:
     """Bring buffer[index] towards the core: 3 into the first-level cache, 2 into the second; `for_write` to store
     there. No effect on values."""
@@ -242,7 +240,7 @@ Stmt = Let | Declare | Assign | Store | For | If | Barrier | AtomicMin | Prefetc
 # --- kernels ------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@frozen
 class BufferArgument:
     """Global memory. `access` is read, write or readwrite."""
 
@@ -251,7 +249,7 @@ class BufferArgument:
     access: str
 
 
-@dataclass(frozen=True)
+@frozen
 class LocalArray:
     """Memory shared by a work-group. `holds` are values whose elements the items keep there from one pass to the next;
     printing forgets that."""
@@ -262,7 +260,7 @@ class LocalArray:
     holds: tuple[Value, ...] = field(default=(), compare=False, repr=False)
 
 
-@dataclass(frozen=True)
+@frozen
 class PrivateArray:
     """Memory of one work-item: rows between two passes. `holds` are the values that it keeps, one after the other, from
     the pass that computes one to later passes; printing forgets that."""
@@ -273,7 +271,7 @@ class PrivateArray:
     holds: tuple[Value, ...] = field(default=(), compare=False, repr=False)
 
 
-@dataclass(frozen=True)
+@frozen
 class Kernel:
     """One kernel. `scalars` are run-time arguments; `comment` lines say what it computes and how."""
 
@@ -286,18 +284,21 @@ class Kernel:
     local_size: int = 1
     comment: tuple[str, ...] = ()
 
+    @cached_property
+    def asked(self) -> frozenset[str]:
+        """What the body asks of its work-item."""
+        return frozenset(each.query for each in expressions_in(self.body) if isinstance(each, WorkItem))
+
     @property
     def grouping(self) -> int | None:
         """The work-items of a group. None: they are on their own, and the driver groups them as it likes."""
         # A driver may put the private arrays of a whole group on one thread's stack: groups of one where there are any.
-        grouped = self.local_size > 1 or bool(self.private_arrays) or _asks_for_its_group(self)
+        grouped = self.local_size > 1 or bool(self.private_arrays) or bool(self.asked & _OF_ITS_GROUP)
         return self.local_size if grouped else None
 
 
-def _asks_for_its_group(kernel: Kernel) -> bool:
-    """Whether a kernel's answers depend on how work-items are grouped."""
-    queries = {expression.query for expression in expressions_in(kernel.body) if isinstance(expression, WorkItem)}
-    return bool(queries & {"local_id", "group_id", "group_count"})
+_OF_ITS_GROUP = frozenset({"local_id", "group_id", "group_count"})
+"""What is answered otherwise where work-items are grouped otherwise."""
 
 
 def walk_statements(body: Sequence[Stmt]) -> Iterator[Stmt]:

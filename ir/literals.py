@@ -9,18 +9,18 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from lark import Token
 
 from .diagnostics import LirError, LosscError, Source, Span
+from .frozen import frozen
 from .syntax import ListText, TypeText, span_of
 from .types import DimLike, Type, multiply_dims, named
 from .verify import check_type
 
 
-@dataclass(frozen=True)
+@frozen
 class Word:
     """A bare word as the value of an attribute: an element type, or a mistake."""
 

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
+from .frozen import frozen
 from .op_types import Attributes
 from .types import is_float, numpy_dtype
 
 
-@dataclass(frozen=True)
+@frozen
 class Evaluation:
     """What an `evaluate` may ask beside its operands: attributes, and the concrete result type."""
 

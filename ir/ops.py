@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ import numpy as np
 from . import op_meanings as meanings
 from . import op_types as rules
 from . import windows
+from .frozen import frozen
 from .function import Op, Value
 from .op_types import Attributes
 from .random_bits import random_bits
@@ -25,7 +25,7 @@ from .types import Type
 REQUIRED = object()
 
 
-@dataclass(frozen=True)
+@frozen
 class Attribute:
     """`kind` is one of int, float, bool, str, ints, dim, dims, dtype, number. It may be none where it is `optional` or
     its default is None."""
@@ -35,7 +35,7 @@ class Attribute:
     optional: bool = False
 
 
-@dataclass(frozen=True)
+@frozen
 class OpDef:
     """One primitive. `operands` ending in `...` take any number; a trailing `?` marks an optional one."""
 

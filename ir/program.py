@@ -7,11 +7,12 @@ serves every batch size. A step holds variants: the first whose guard is true is
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from .diagnostics import CompilerBug, Span
+from .frozen import frozen
 from .integers import evaluate_integer
 from .repeat import pieces
 from .types import DimLike, Type
@@ -27,7 +28,7 @@ CHECK_HOLDS = 2**31 - 1
 STATUS = "check.status"
 
 
-@dataclass(frozen=True)
+@frozen
 class Buffer:
     """`role` is input, output, temporary or status. `size` counts elements. A buffer with `alias_of` is the same
     memory under another shape."""
@@ -40,7 +41,7 @@ class Buffer:
     alias_of: str | None = None
 
 
-@dataclass(frozen=True)
+@frozen
 class Entry:
     """What running takes of a kernel. Its fields are those of `Kernel`, and programs that were put on disk have it in
     place of each kernel."""
@@ -50,7 +51,7 @@ class Entry:
     grouping: int | None
 
 
-@dataclass(frozen=True)
+@frozen
 class Launch:
     """One kernel with its buffers in the order of its arguments and its scalars by name."""
 
@@ -67,7 +68,7 @@ class Launch:
         return self.entry
 
 
-@dataclass(frozen=True)
+@frozen
 class Variant:
     """Launches in order, taken where `guard` holds (None: always). `strategy` says how they came about."""
 
@@ -77,7 +78,7 @@ class Variant:
     temporaries: tuple[Buffer, ...] = ()
 
 
-@dataclass(frozen=True)
+@frozen
 class Repeat:
     """Steps that run for one piece of the rows after the other, `most` rows at a time. `step` and `start` are the
     dimension names of a piece's size and of its first row. `carried` pairs the buffer of what the piece before left
@@ -91,7 +92,7 @@ class Repeat:
     carried: tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True)
+@frozen
 class Step:
     """One fused kernel of the outlined module, in all its variants; the last one has no guard. Neighbours with the
     number of one of the program's `repeats` are repeated together."""
@@ -101,7 +102,7 @@ class Step:
     repeat: int | None = None
 
 
-@dataclass(frozen=True)
+@frozen
 class Beside:
     """`count` neighbouring steps from number `first` on, none of which waits for another. `variants` do all of them, in
     one launch where there is one for these sizes; the last has no guard."""
@@ -111,7 +112,7 @@ class Beside:
     variants: tuple[Variant, ...]
 
 
-@dataclass(frozen=True)
+@frozen
 class Turn:
     """A step to run: its sizes, and the buffers that stand in for others."""
 
@@ -120,7 +121,7 @@ class Turn:
     instead: Mapping[str, str]
 
 
-@dataclass(frozen=True)
+@frozen
 class Check:
     """One run-time check: word `slot` of the status buffer holds the first position that fails. `span` is the place in
     the text that wants it; printing forgets that."""
@@ -132,7 +133,7 @@ class Check:
     span: Span | None = field(default=None, compare=False, repr=False)
 
 
-@dataclass(frozen=True)
+@frozen
 class Program:
     """Everything the runtime needs. `inputs` and `outputs` pair names with types, in order, and `input_buffers` and
     `output_buffers` hold them; `dims` are the names that the shapes of the inputs bind. `together` are variants that do

@@ -10,9 +10,10 @@ the end.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 
+from .frozen import frozen
 from .function import Function, Op, Value
 from .types import DimLike, Shape
 
@@ -20,7 +21,7 @@ Place = tuple[Shape, int, DimLike]
 """A shape that places are told in, and the axis along which it begins so far behind the first of a longer one."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Schedule:
     """`axes`: sizes, outer to inner. `looped`: those that need a loop (others are only indexed by `gather`).
     `where`: the domain axis of each tensor axis, None for size 1. `varies`: the axes a value depends on.
@@ -28,7 +29,8 @@ class Schedule:
     the innermost axis of the rows, one for every column, which are only stored. `maxima`: inputs that another kernel
     has found as maxima of an input. `missing`: maxima that may miss a NaN: in all that the program makes of them it
     comes back by itself. `narrow`: the kernel as it is written, where `function` computes its windows along whole
-    arrays (`fusion/masks.py`); of that, `original` has the operation that each was, `places` where its checks fail."""
+    arrays (`fusion/masks.py`); of that, `original` has the operation that each was, `places` where its checks fail, and
+    where its choices inside of a window are stored."""
 
     function: Function
     axes: tuple[DimLike, ...]
@@ -46,12 +48,16 @@ class Schedule:
     missing: frozenset[Op] = frozenset()
     narrow: Function | None = None
     original: Mapping[Op, Op] = field(default_factory=dict)
-    places: Mapping[Op, Place] = field(default_factory=dict)
+    places: Mapping[Op | Value, Place] = field(default_factory=dict)
 
     @cached_property
     def written(self) -> Function:
         """The kernel as it reads in text."""
         return self.function if self.narrow is None else self.narrow.with_(name=self.function.name)
+
+    def shape_of(self, value: Value) -> Shape:
+        """The shape of what is read or stored as `value`."""
+        return self.places[value][0] if value in self.places else value.type.shape
 
     def axis_of(self, op: Op, value: Value) -> int | None:
         """The axis of the domain that is the `axis` of an operation, as it is one of `value`'s; None for size 1."""
@@ -106,6 +112,11 @@ class Schedule:
         return tuple(v for v in self.function.outputs if v not in self.finished and self.varies[v] == self.looped)
 
     @cached_property
+    def parts(self) -> tuple[Value, ...]:
+        """The outputs that are stored where a window is."""
+        return tuple(value for value in self.function.outputs if value in self.places)
+
+    @cached_property
     def row_outputs(self) -> tuple[Value, ...]:
         elements = {*self.element_outputs, *(op.result for op in self.across)}
         return tuple(v for v in self.function.outputs if v not in elements and v not in self.finished)
@@ -117,7 +128,7 @@ class Schedule:
         return frozenset(done | {result for op in self.finish for result in op.results})
 
 
-@dataclass(frozen=True)
+@frozen
 class Refusal:
     """Why operations cannot be one kernel. `along_two_loops`: one value would be indexed by two loops at once, so that
     a copy of it for each may be the way out."""

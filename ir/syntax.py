@@ -7,8 +7,7 @@ line went wrong. Nothing is looked up here: names and types get their meaning in
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,33 +15,35 @@ from typing import Any
 from lark import Lark, Token, Transformer
 from lark.exceptions import UnexpectedToken
 
+from .advice import advice, advice_on_character
 from .diagnostics import LirError, Source, Span
+from .frozen import frozen
 
 LONGEST_NAME = 256
 KEYWORDS = ("func", "kernel", "param", "gradient", "return", "import", "true", "false", "inf", "nan")
 
 
-@dataclass(frozen=True)
+@frozen
 class TypeText:
     dtype: Token
     dims: tuple[tuple[Token, ...], ...]
     end: int
 
 
-@dataclass(frozen=True)
+@frozen
 class InputText:
     name: Token
     type: TypeText
     param: bool
 
 
-@dataclass(frozen=True)
+@frozen
 class OperandText:
     keyword: Token | None
     value: Token
 
 
-@dataclass(frozen=True)
+@frozen
 class ListText:
     """A list of dimensions (tuples of factors) and strings, between the offsets of its brackets."""
 
@@ -51,18 +52,18 @@ class ListText:
     end: int
 
 
-@dataclass(frozen=True)
+@frozen
 class AttributeText:
     name: Token
     value: Token | ListText | tuple[Token, ...]
 
 
-@dataclass(frozen=True)
+@frozen
 class Import:
     path: Token
 
 
-@dataclass(frozen=True)
+@frozen
 class Head:
     kind: Token
     name: Token
@@ -71,7 +72,7 @@ class Head:
     gradient: Token | None
 
 
-@dataclass(frozen=True)
+@frozen
 class Statement:
     targets: tuple[Token, ...]
     operation: Token
@@ -81,12 +82,12 @@ class Statement:
     types: tuple[TypeText, ...]
 
 
-@dataclass(frozen=True)
+@frozen
 class Return:
     values: tuple[Token, ...]
 
 
-@dataclass(frozen=True)
+@frozen
 class Close:
     pass
 
@@ -204,9 +205,9 @@ def read_line(line: Sequence[Token], source: Source) -> Record:
     parser = _grammar().parse_interactive(start="line")
     token = line[0]
     try:
-        for token in line:
+        for place, token in enumerate(line):
             if token.type in _FOREIGN or (len(token) > LONGEST_NAME and _too_long(token)):
-                raise _foreign(token, source)
+                raise _foreign(token, source, line[:place])
             parser.feed_token(token)
         return parser.feed_eof(token)
     except UnexpectedToken as error:
@@ -214,7 +215,8 @@ def read_line(line: Sequence[Token], source: Source) -> Record:
         at_end = error.token.type == "$END"
         found = "the end of the line" if at_end else f"`{token}`"
         span = span_of(source, token)
-        raise LirError(f"expected {_phrase(possible)}, found {found}", *_advice(line, token, at_end, possible),
+        notes = advice(line, None if at_end else token, possible)
+        raise LirError(f"expected {_phrase(possible)}, found {found}", *notes,
                        span=Span(source, span.end, span.end + 1) if at_end else span,
                        code="LIR0010") from None  # fmt: skip
 
@@ -226,30 +228,14 @@ def _too_long(token: Token) -> bool:
     return token.type != "STRING" and len(token.lstrip("%@")) > LONGEST_NAME
 
 
-_HINTS = {
-    "%": "a value is written %name, and a name begins with a letter or _",
-    "@": "a function is written @name, and a name begins with a letter or _",
-    ";": "a statement ends where its line ends",
-    "#": "a comment begins with //",
-    "/": "a comment begins with //, and a quotient is div %a, %b",
-    "'": 'strings stand in double quotes, "mean"',
-    "+": "there are no operators: a sum is add %a, %b",
-    "-": "there are no operators: a difference is sub %a, %b",
-    "^": "there are no operators: a power is pow %a, %b",
-    "<": "there are no operators: a comparison is lt %a, %b",
-    ">": "there are no operators: a comparison is gt %a, %b",
-    "&": "there are no operators: both are and %a, %b",
-    "|": "there are no operators: one of both is or %a, %b",
-}
-
-
-def _foreign(token: Token, source: Source) -> LirError:
+def _foreign(token: Token, source: Source, before: Sequence[Token]) -> LirError:
     span = span_of(source, token)
     if token.type == "UNTERMINATED":
         return LirError("a string without its closing quote", span=span, code="LIR0011")
     if token.type == "UNEXPECTED":
-        hint = [_HINTS[token]] if token in _HINTS else []
-        return LirError(f"unexpected character {str(token)!a}", *hint, span=span, code="LIR0011")
+        return LirError(
+            f"unexpected character {str(token)!a}", *advice_on_character(token, before), span=span, code="LIR0011"
+        )
     return LirError(f"a name or number of {len(token)} characters; at most {LONGEST_NAME} are allowed",
                     span=span, code="LIR0013")  # fmt: skip
 
@@ -284,20 +270,3 @@ def _phrase(terminals: set[str]) -> str:
     words += sorted(_TERMINALS.get(name, f"`{name.lower()}`") for name in terminals - {"$END"})
     words += ["the end of the line"] * ("$END" in terminals)
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
-
-
-def _advice(line: Sequence[Token], found: Token, at_end: bool, possible: Container[str]) -> list[str]:
-    """What to write instead, for what people write who know other languages."""
-    if found.type in ("FUNC", "KERNEL", "PARAM", "GRADIENT", "RETURN", "IMPORT") and found is not line[0]:
-        return [f"`{found}` is a keyword"]
-    place = len(line) if at_end else next(number for number, token in enumerate(line) if token is found)
-    before = line[place - 1] if place else found
-    if before.type == "NAME" and "OPEN" in possible:
-        return [f"a type has its axes in brackets: {before}[B, 10], or {before}[] for one number"]
-    if at_end and line[0].type in ("FUNC", "KERNEL"):
-        return ["func @name(%x: f32[B, 10]) -> (f32[1]) {"]
-    if found.type == "LPAR" and before.type == "NAME":
-        return [f"operands stand without parentheses: {before} %x"]
-    if before.type == "EQUAL" and found.type in ("VALUE", "INT", "FLOAT") and line[0].type == "VALUE":
-        return ["an operation stands here, before its operands: %y = add %x, 1.0"]
-    return []

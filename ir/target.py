@@ -7,17 +7,18 @@ schedules, kernels are checked against it, `explain` prints it. Compiling needs 
 from __future__ import annotations
 
 import json
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, fields
 from typing import Literal
 
 from .diagnostics import LirError, Source, Span, did_you_mean
+from .frozen import frozen
 
 KIB = 1024
 MIB = 1024 * KIB
 GIB = 1024 * MIB
 
 
-@dataclass(frozen=True)
+@frozen
 class DeviceInfo:
     """Facts about one device. Sizes are in bytes. Drivers do not enforce their own limits: checks use
     these.

@@ -7,10 +7,11 @@ time. `Type` is an element type and a shape; `f32[B, 10]` is its text.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+
+from .frozen import frozen
 
 FLOAT_DTYPES = ("f16", "bf16", "f32", "f64")
 INTEGER_DTYPES = ("i8", "u8", "i16", "i32", "i64")
@@ -54,7 +55,7 @@ def is_integer(dtype: str) -> bool:
     return dtype in INTEGER_DTYPES
 
 
-@dataclass(frozen=True)
+@frozen
 class Dim:
     """A dimension with names in it: `factor` times the product of `names` (sorted, at least one)."""
 
@@ -147,7 +148,7 @@ def dim_value(dim: DimLike, sizes: Mapping[str, int]) -> int:
     return bound
 
 
-@dataclass(frozen=True)
+@frozen
 class Type:
     """A tensor type. Rank 0 is `f32[]`."""
 

@@ -17,7 +17,7 @@ refused, by exceptions that are both lossc's and of torch's kind.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cache
 from typing import Any
 
@@ -26,6 +26,7 @@ import numpy as np
 from lossc.arrays import unmasked
 from lossc.errors import RefusedArgument, RefusedElementType, RefusedKind
 from lossc.ir.diagnostics import CheckFailed, LirError
+from lossc.ir.frozen import frozen
 from lossc.ir.tensor import Tensor
 from lossc.ir.types import Type, dtype_of, is_float
 from lossc.losses.calls import Calls
@@ -41,7 +42,7 @@ from lossc.warnings import warn, warn_once
 Loss = Callable[..., np.ndarray]
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class _Plan:
     """A program for arrays of known shapes. `names` are those of the arrays that were given, `views` their shapes in
     the program, None where they are the same."""

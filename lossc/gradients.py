@@ -7,18 +7,18 @@ gradient for each name; the compiler does the rest.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from lossc.compiler.gradient import request_module_gradients
 from lossc.ir.diagnostics import LirError, did_you_mean
+from lossc.ir.frozen import frozen
 from lossc.ir.function import Function, Module, Value
 from lossc.ir.tensor import Tensor
 from lossc.ir.types import is_float
 from lossc.parameters import Parameters
 
 
-@dataclass(frozen=True)
+@frozen
 class Differentiated:
     """A module with gradients: the first `outputs` results are what was asked for, the others are the gradients by
     `names`, in order."""

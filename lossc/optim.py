@@ -12,13 +12,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any, Protocol, TypedDict, TypeVar
 
 from lossc.errors import RefusedCall
 from lossc.ir.diagnostics import LirError, did_you_mean
+from lossc.ir.frozen import frozen
 from lossc.ir.tensor import Tensor
+from lossc.other_words import missing, notes_on_training
 from lossc.training import schedules
 
 __all__ = ["SGD", "Adam", "AdamW", "Optimizer", "schedules"]
@@ -121,8 +123,13 @@ class _Settings:
                               f"the graph has its parameters: g.compile_step(optim.{cls.__name__}(lr))")  # fmt: skip
         return object.__new__(cls)
 
+    if not TYPE_CHECKING:
 
-@dataclass(frozen=True)
+        def __getattr__(self, name: str) -> Any:
+            raise missing(type(self), name)
+
+
+@frozen
 class SGD(_Settings):
     """Gradient descent, with momentum where that is not 0.
 
@@ -163,7 +170,7 @@ class SGD(_Settings):
         return parameter - direction * scalars["lr"], {"momentum": velocity}
 
 
-@dataclass(frozen=True)
+@frozen
 class Adam(_Settings):
     """Adam (Kingma and Ba, 2015), as torch has it; t counts steps from 1.
 
@@ -216,7 +223,7 @@ class Adam(_Settings):
         return parameter - m * scalars["step_size"] / denominator, {"m": m, "v": v}
 
 
-@dataclass(frozen=True)
+@frozen
 class AdamW(Adam):
     """Adam with decoupled weight decay (Loshchilov and Hutter, 2019): p is first scaled by 1 - lr weight_decay."""
 
@@ -231,7 +238,7 @@ if not TYPE_CHECKING:
         if name.startswith("__"):
             raise AttributeError(name)
         other = next((known for known in __all__ if known.lower() == name.lower()), name)
-        hints = did_you_mean(other, __all__) or (
+        hints = notes_on_training(name) or did_you_mean(other, __all__) or (
             "another one is a class with state, scalars and update: see Optimizer",
-        )
+        )  # fmt: skip
         raise AttributeError("; ".join([f"lossc.optim has SGD, Adam and AdamW, no `{name}`", *hints]))

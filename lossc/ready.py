@@ -17,13 +17,14 @@ import os
 import pickle
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 
 import lossc.ir
+from lossc.ir.frozen import frozen
 from lossc.ir.function import Module
 from lossc.ir.printer import print_module
 from lossc.ir.program import Entry, Launch, Program, Variant
@@ -41,7 +42,7 @@ FIRST_LOSSC = 1_767_225_600
 """1 January 2026."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Asked:
     """What a program is made of: a module, all that the compiler is told of the device, the strategy that is asked
     for, and what was measured to be best for some fused kernels."""
@@ -72,7 +73,7 @@ class Stored(NamedTuple):
     overwrites: frozenset[tuple[str, str]]
 
 
-@dataclass(frozen=True)
+@frozen
 class Ready:
     """A program with the OpenCL C of its kernels by name, and the options to build it with. `overwrites` are pairs of
     an input and an output that may share memory without a ragged end. `compiled` is there where it was compiled just

@@ -19,11 +19,11 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
 from ..ir.diagnostics import DeviceError
+from ..ir.frozen import frozen
 from .cache import cache_folder
 from .scratch import process_folder
 
@@ -34,7 +34,7 @@ INTEL_DEPENDENCIES = ("libintlc.so.5", "libirng.so", "libimf.so", "libsvml.so", 
 NVIDIA_DRIVER = "libnvidia-opencl.so.1"
 
 
-@dataclass(frozen=True)
+@frozen
 class _Loaded:
     pyopencl: ModuleType
     imported_before: bool

@@ -7,12 +7,13 @@ to call, where these go, and what comes out.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from ..ir.frozen import frozen
 from ..ir.program import Program, root_of
 from .build import BuiltProgram, Kernels
 from .device import Device
@@ -27,7 +28,7 @@ PlannedLaunch = tuple[Any, tuple[int], tuple[int] | None]
 """A kernel, its global size and its local size."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Loaded:
     """A program with all that plans are made from. `fixed_inputs`, `fixed_outputs` and, if given, `status` have memory
     for good."""
@@ -58,7 +59,7 @@ class Loaded:
         return tuple(self.input_buffers[name] for name in self.free_inputs)
 
 
-@dataclass(frozen=True)
+@frozen
 class PlannedOutput:
     """One output of the program: the buffer that it lies in, and whether the caller gets a copy of that."""
 
@@ -69,7 +70,7 @@ class PlannedOutput:
     copied: bool
 
 
-@dataclass(frozen=True)
+@frozen
 class Fresh:
     """An output that each run makes anew. `small` makes it where it is small and pointers are shared."""
 
@@ -80,7 +81,7 @@ class Fresh:
     small: SmallOutput | None
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Plan:
     """`input_uses` are those of each free input, in order.
 

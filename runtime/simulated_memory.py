@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from ..ir.diagnostics import CompilerBug
+from ..ir.frozen import frozen
 from ..ir.types import ITEM_SIZE
 from .arithmetic import EXPONENTIALS, poison, register_type
 
@@ -63,7 +64,7 @@ class Counts:
         self.launches += other.launches
 
 
-@dataclass(frozen=True)
+@frozen
 class Items:
     """The work-items of a launch. `epoch` counts the barriers that each group has passed."""
 
@@ -79,7 +80,7 @@ class Items:
         return Items(global_size, local_size, ids, ids // local_size, np.zeros(global_size // local_size, np.int64))
 
 
-@dataclass(frozen=True)
+@frozen
 class Mask:
     """The work-items that take part: all of them where `active` is None. At least one does."""
 

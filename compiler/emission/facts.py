@@ -6,14 +6,14 @@ In: a kernel's function. Out: for some operations a cheaper spelling that means 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 
+from ...ir.frozen import frozen
 from ...ir.function import Function, Op, Value
 from ...ir.ops import EXTREMES, REDUCTIONS, VIEWS, is_pointwise
 from ...ir.types import is_float, is_short
 from ..ancestors import source
+from ..demanded_bits import demanded_in
 from ..intervals import Range
-from ..jumps import shown_in
 from ..ranges import LOG1P_NEAR, Ranges, counts_once, ranges_of
 from .conditional import joins_a_sum
 from .polynomials import LARGEST_SCALE, LEAST_LOG, LEAST_SCALE, SCALED
@@ -21,7 +21,7 @@ from .polynomials import LARGEST_SCALE, LEAST_LOG, LEAST_SCALE, SCALED
 LEAST_NORMAL = 2.0**-126
 
 
-@dataclass(frozen=True)
+@frozen
 class Facts:
     """`spelling`: the kernel operation to use for an operation in place of its own name. `hits`: comparisons of a
     position with one number a row, and that number: true in one column of a row at the most. `open`: products,
@@ -71,7 +71,7 @@ def _spelling(op: Op, ranges: Ranges, function: Function, users: Mapping[Value, 
         case "exp" | "expm1" if x.high <= 0:
             return f"{op.name}_nonpositive"
         case "tanh":
-            return "tanh_by_expm1"
+            return "tanh_reduced"
         case "log1p" if x.within(*LOG1P_NEAR):
             return "log1p_near"
         case "log1p" if x.within(-1, 0):
@@ -104,7 +104,7 @@ def _is_taken_in(
     if not is_float(value.type.dtype) or value in function.outputs or len(using) != 1:
         return False
     if op.name == "neg":
-        return spelling.get(using[0]) == "exp_nonpositive"
+        return spelling.get(using[0]) in SCALED and value.type.dtype == "f32"
     if op.name == "mul" and spelling.get(using[0]) in SCALED:
         return value.type.dtype == "f32" and any(_is_scale(producer.get(operand)) for operand in op.operands)
     return op.name == "mul" and using[0].name in ("add", "sub") and using[0].operands.count(value) == 1
@@ -121,7 +121,7 @@ def _cancelling_products(function: Function, ranges: Ranges) -> frozenset[Op]:
     read from memory may be a product that another kernel rounded."""
     products = set(function.inputs)
     found: set[Op] = set()
-    shown = shown_in(function).sign
+    shown = demanded_in(function).sign
     for op in function.ops:
         if op.name in _PRODUCTS or (op.name in _HANDS_PRODUCTS_ON and not products.isdisjoint(op.operands)):
             products.add(op.result)
@@ -142,7 +142,7 @@ def _cancelling_products(function: Function, ranges: Ranges) -> frozenset[Op]:
 
 def _is_scale(op: Op | None) -> bool:
     """Whether an operation gives a constant that an elementary function multiplies its operand by for nothing."""
-    return op is not None and op.name == "constant" and LEAST_SCALE <= op.attributes["value"] <= LARGEST_SCALE
+    return op is not None and op.name == "constant" and LEAST_SCALE <= abs(op.attributes["value"]) <= LARGEST_SCALE
 
 
 def _row_position(op: Op, producer: Mapping[Value, Op]) -> Value | None:

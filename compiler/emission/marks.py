@@ -1,116 +1,176 @@
-"""Comparisons of a column's number with constants, and the stretches of columns along which their outcome is known.
+"""Comparisons of a column's number with sizes, and the stretches of columns along which their outcome is known.
 
 What runs along windows of an array under masks (`fusion/masks.py`) is computed stretch by stretch: where a mask does
 not hold, nothing is read or computed for it, and where it does, nobody asks.
 
-In: a schedule; loops over vectors of columns, with bounds that are numbers. Out: the same in several parts, each with
-what is known there.
+In: a schedule; loops over vectors of columns. Out: the same in several parts, each with what is known there.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import pairwise
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import field
+from functools import cmp_to_key
+from itertools import combinations, pairwise
 
-from ...ir.arithmetic import integer
+from ...ir.arithmetic import ceil_div, div, integer, maximum, minimum, mul
+from ...ir.frozen import frozen
 from ...ir.function import Op, Value
 from ...ir.kernel import Const, Expr
 from ...ir.ops import read_here
 from ...ir.schedule import Schedule
+from ...ir.types import Dim, DimLike, add_dims, is_at_most, multiply_dims, subtract_dims
+from .points import size_of
 
 MOST_STRETCHES = 64
 """Each is a loop of its own, to be compiled."""
 
+End = DimLike | float
+"""A column, or infinity."""
 
-@dataclass(frozen=True)
+
+@frozen
 class Marks:
     """`between`: conditions that hold from one column to before another, each with the axis. `last`: what the kernel
     reduces, checks and stores."""
 
-    between: Mapping[Value, tuple[int, float, float]]
+    between: Mapping[Value, tuple[int, End, End]]
     schedule: Schedule
     last: Sequence[Value]
 
 
-@dataclass(frozen=True)
+Known = Mapping[Value, Expr]
+"""Conditions with their truth."""
+
+
+@frozen
 class Stretch:
-    """Columns along which some conditions are `known`."""
+    """Columns along which some conditions are `known`; `edge`: a vector at the most."""
 
     start: Expr
     stop: Expr
-    known: Mapping[Value, Expr] = field(default_factory=dict)
-
-    @property
-    def bounds(self) -> tuple[int, int]:
-        """Where anything is known: numbers."""
-        assert isinstance(self.start, Const)
-        assert isinstance(self.stop, Const)
-        return int(self.start.value), int(self.stop.value)
-
-    @property
-    def length(self) -> int:
-        start, stop = self.bounds
-        return stop - start
+    known: Known = field(default_factory=dict)
+    edge: bool = False
 
     def may_have(self, least: float, most: float) -> bool:
-        """Whether a column between two numbers may be one of these, where anything is known."""
-        start, stop = self.bounds
-        return start <= most and least < stop
+        """Whether a column between two numbers may be one of these."""
+        after = isinstance(self.start, Const) and self.start.value > most
+        before = isinstance(self.stop, Const) and self.stop.value <= least
+        return not (after or before)
 
 
 def marks_of(schedule: Schedule) -> Marks:
-    """The conditions of a schedule that compare a column's number with constants."""
-    producer, found = schedule.producer, dict[Value, tuple[int, float, float]]()
+    """The conditions of a schedule that compare a column's number with constants and sizes."""
+    producer, found = schedule.producer, dict[Value, tuple[int, End, End]]()
     for op in schedule.function.ops:
         if op.name in ("ge", "lt"):
-            place, limit = (producer.get(operand) for operand in op.operands)
-            if place is not None and limit is not None and (place.name, limit.name) == ("iota", "constant"):
-                if place.result.type.dtype not in ("i32", "i64"):
-                    continue  # others may begin anew
-                axis, at = schedule.axis_of(place, place.result), limit.attributes["value"]
-                if axis is not None:
-                    found[op.result] = (axis, at, math.inf) if op.name == "ge" else (axis, -math.inf, at)
+            place, limit = producer.get(op.operands[0]), _column(op.operands[1], producer)
+            if place is None or place.name != "iota" or place.result.type.dtype not in ("i32", "i64"):
+                continue  # others may begin anew
+            axis = schedule.axis_of(place, place.result)
+            if axis is not None and limit is not None:
+                found[op.result] = (axis, limit, math.inf) if op.name == "ge" else (axis, 0, limit)
         elif op.name == "and" and all(operand in found for operand in op.operands):
             (axis, *a), (other, *b) = (found[operand] for operand in op.operands)
-            if axis == other:
-                found[op.result] = axis, max(a[0], b[0]), min(a[1], b[1])
+            first, end = _in_order([a[0], b[0]]), _in_order([a[1], b[1]])
+            if axis == other and first and end:
+                found[op.result] = axis, first[-1], end[0]
     last = [op.operands[0] for op in (*schedule.row_reductions, *schedule.whole_reductions, *schedule.checks,
                                       *schedule.across)]  # fmt: skip
     return Marks(found, schedule, [*last, *schedule.element_outputs])
 
 
+def _column(value: Value, producer: Mapping[Value, Op]) -> DimLike | None:
+    """The column that a constant or a size is; none comes before the first."""
+    op = producer.get(value)
+    if op is not None and op.name == "constant":
+        return max(0, op.attributes["value"])
+    while op is not None and op.name in ("broadcast", "cast"):
+        op = producer.get(op.operands[0])
+    return multiply_dims(op.attributes["of"]) if op is not None and op.name == "size" else None
+
+
+def _at_most(a: End, b: End) -> bool:
+    """Whether it is known that a column does not come after another."""
+    return isinstance(b, float) or (not isinstance(a, float) and is_at_most(a, b))
+
+
+def _in_order(columns: Iterable[End]) -> list[End]:
+    """Columns from left to right; none if it is not known which come first."""
+    each = list(dict.fromkeys(columns))
+    if not all(_at_most(a, b) or _at_most(b, a) for a, b in combinations(each, 2)):
+        return []
+    return sorted(each, key=cmp_to_key(lambda a, b: -1 if _at_most(a, b) else 1))
+
+
+Own = Mapping[Value, tuple[End, End]]
+"""The conditions along one axis."""
+
+
+def _along(marks: Marks, axis: int) -> tuple[Own, list[DimLike]]:
+    """The conditions along an axis, and at which columns they change, in order; none if that is not known."""
+    own = {value: (first, end) for value, (along, first, end) in marks.between.items() if along == axis}
+    ordered = _in_order([0, *(column for ends in own.values() for column in ends)])
+    columns = [column for column in ordered if not isinstance(column, float)]
+    return (own, columns) if columns else ({}, [])
+
+
 def stretches(marks: Marks, axis: int, start: Expr, stop: Expr, width: int = 1, slack: int = 0) -> list[Stretch]:
     """The vectors from `start` to `stop` in parts: those that lie on one side of all marks, and those on a mark. Each
     may lie so much `slack` behind where it is counted."""
-    own = {value: ends for value, (along, *ends) in marks.between.items() if along == axis}
-    if not own or not isinstance(start, Const) or not isinstance(stop, Const):
-        return [Stretch(start, stop)]
-    low, high = int(start.value), int(stop.value)
+    own, columns = _along(marks, axis)
+    whole = [Stretch(start, stop)]
+    if not own or not isinstance(start, Const):
+        return whole
+    if isinstance(stop, Const) and all(isinstance(column, int) for column in columns):
+        cuts = _cuts(columns, int(start.value), int(stop.value), width, slack)
+        found = [Stretch(integer(a), integer(b), _known(own, a, b + slack)) for a, b in pairwise(cuts)]
+    else:
+        found = whole if slack or start.value else _one_by_one(own, columns, stop, width)
+    return found if len(found) < MOST_STRETCHES else whole
+
+
+def _cuts(columns: Sequence[DimLike], low: int, high: int, width: int, slack: int) -> list[int]:
+    """The first and the last vector that a mark may lie in, for all marks."""
     cuts = {low, high}
-    for place in {int(place) for ends in own.values() for place in ends if math.isfinite(place)}:
-        before = (place - slack - low) // width * width + low
-        behind = -(-(place - low) // width) * width + low
+    for column in columns:
+        assert isinstance(column, int)
+        before = (column - slack - low) // width * width + low
+        behind = -(-(column - low) // width) * width + low
         cuts |= {cut for cut in (before, behind) if low < cut < high}
-    if len(cuts) > MOST_STRETCHES:
-        return [Stretch(start, stop)]
-    ends = sorted(cuts)
-    return [Stretch(integer(a), integer(b), _known(own, a, b + slack)) for a, b in pairwise(ends)]
+    return sorted(cuts)
 
 
-def _known(own: Mapping[Value, Sequence[float]], low: int, high: int) -> dict[Value, Expr]:
+def _one_by_one(own: Own, columns: Sequence[DimLike], stop: Expr, width: int) -> list[Stretch]:
+    """The same where columns have names: a part may be empty, and what is known on a mark is nothing."""
+    found: list[Stretch] = []
+    at: Expr = integer(0)
+    for column, following in pairwise([*columns, math.inf]):
+        end = before = stop
+        if not isinstance(following, float):
+            place, lanes = size_of(following), integer(width)
+            before = maximum(at, minimum(stop, mul(div(place, lanes), lanes)))
+            end = maximum(at, minimum(stop, mul(ceil_div(place, lanes), lanes)))
+        found.append(Stretch(at, before, _known(own, column, following)))
+        if before != end:
+            found.append(Stretch(before, end, edge=True))
+        at = end
+    return found
+
+
+def _known(own: Own, low: End, high: End) -> dict[Value, Expr]:
     """Which conditions hold at all columns from `low` to `high`, and which at none."""
     found: dict[Value, Expr] = {}
     for value, (first, end) in own.items():
-        if first <= low and high <= end:
+        if _at_most(first, low) and _at_most(high, end):
             found[value] = Const(True, "bool")
-        elif high <= first or end <= low:
+        elif _at_most(high, first) or _at_most(end, low):
             found[value] = Const(False, "bool")
     return found
 
 
-def read_where(op: Op, known: Mapping[Value, Expr]) -> tuple[Value, ...]:
+def read_where(op: Op, known: Known) -> tuple[Value, ...]:
     """The operands that an operation reads at the point of its result where conditions are known: of a choice that is
     made, one."""
     if op.name == "select" and isinstance(condition := known.get(op.operands[0]), Const):
@@ -118,55 +178,74 @@ def read_where(op: Op, known: Mapping[Value, Expr]) -> tuple[Value, ...]:
     return read_here(op)
 
 
-def needed_in(marks: Marks, stretch: Stretch) -> set[Value]:
-    """What the kernel computes or reads along a stretch, in whichever pass."""
+def needed_in(marks: Marks, known: Known) -> set[Value]:
+    """What the kernel computes or reads where some conditions are known, in whichever pass."""
     pending, seen = list(marks.last), set[Value]()
     while pending:
         value = pending.pop()
         if value not in seen:
             seen.add(value)
             if (op := marks.schedule.producer.get(value)) is not None:
-                pending += read_where(op, stretch.known)
+                pending += read_where(op, known)
     return seen
 
 
-def all_stretches(marks: Marks, axis: int) -> list[Stretch]:
-    """The stretches of an axis of known size that has marks; else none."""
-    size = marks.schedule.axes[axis]
-    if not isinstance(size, int) or not any(along == axis for along, *_ in marks.between.values()):
+@frozen
+class Run:
+    """Columns from one mark to the next."""
+
+    low: DimLike
+    high: DimLike
+    known: Known
+
+    def holds(self, column: float) -> bool:
+        """Whether a number is one of these columns, if they are numbers."""
+        ends = self.low, self.high
+        return not any(isinstance(end, Dim) for end in ends) and ends[0] <= column < ends[1]
+
+    @property
+    def length(self) -> DimLike:
+        found = subtract_dims(self.high, self.low)
+        assert found is not None
+        return found
+
+
+def runs_of(marks: Marks, axis: int) -> list[Run]:
+    """The runs of an axis that has marks; none where it is not known in which order these come."""
+    size, (own, columns) = marks.schedule.axes[axis], _along(marks, axis)
+    if not own or len(columns) > MOST_STRETCHES or not all(is_at_most(a, size) or is_at_most(size, a) for a in columns):
         return []
-    return stretches(marks, axis, integer(0), integer(size))
+    ends = [*(column for column in columns if column != size and is_at_most(column, size)), size]
+    return [Run(low, high, _known(own, low, high)) for low, high in pairwise(ends)]
 
 
-def columns_read(marks: Marks, axis: int, value: Value) -> int | None:
+def columns_read(marks: Marks, axis: int, value: Value) -> DimLike | None:
     """Along how many columns an input is read, or picked as one of them; None: along all."""
-    found = all_stretches(marks, axis)
-    if not found:
-        return None
     producer = marks.schedule.producer
     picks = (producer.get(op.operands[1]) for op in marks.schedule.function.ops
              if op.name == "gather" and op.operands[0] is value)  # fmt: skip
     alone = {op.attributes["value"] for op in picks if op is not None and op.name == "constant"}
-    return sum(each.length if value in needed_in(marks, each) else sum(each.may_have(at, at) for at in alone)
-               for each in found)  # fmt: skip
+    total: DimLike | None = 0
+    for run in (runs := runs_of(marks, axis)):
+        read = run.length if value in needed_in(marks, run.known) else sum(map(run.holds, alone))
+        total = None if total is None else add_dims(total, read)
+    return total if runs else None
 
 
-def idle_columns(marks: Marks, axis: int) -> tuple[Sequence[tuple[int, int]], Stretch] | None:
+def idle_columns(marks: Marks, axis: int) -> tuple[Sequence[tuple[DimLike, DimLike]], Known] | None:
     """Where a kernel reads elements along an axis, from which column to which; and what is known of all other columns.
     None if there are no others, or if all are."""
     inputs = {value for value in marks.schedule.function.inputs if axis in marks.schedule.varies[value]}
-    busy: list[tuple[int, int]] = []
-    idle: list[Stretch] = []
-    for each in all_stretches(marks, axis):
-        if inputs.isdisjoint(needed_in(marks, each)):
-            idle.append(each)
-            continue
-        start, stop = each.bounds
-        if busy and busy[-1][1] == start:
-            start, _ = busy.pop()
-        busy.append((start, stop))
+    busy: list[tuple[DimLike, DimLike]] = []
+    idle: list[Run] = []
+    for run in runs_of(marks, axis):
+        if inputs.isdisjoint(needed_in(marks, run.known)):
+            idle.append(run)
+        elif busy and busy[-1][1] == run.low:
+            busy[-1] = busy[-1][0], run.high
+        else:
+            busy.append((run.low, run.high))
     if not idle or not busy:
         return None
-    known = {value: truth for value, truth in idle[0].known.items()
-             if all(each.known.get(value) == truth for each in idle)}  # fmt: skip
-    return busy, Stretch(idle[0].start, idle[-1].stop, known)
+    return busy, {value: truth for value, truth in idle[0].known.items()
+                  if all(each.known.get(value) == truth for each in idle)}  # fmt: skip

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from ...ir.frozen import frozen
 from ...ir.function import Op
 from ...ir.kernel import Apply, Const, Expr, register_dtype
 from ...ir.target import DeviceInfo
@@ -11,7 +12,7 @@ from ..numbers import identity
 from .facts import Facts
 
 
-@dataclass(frozen=True)
+@frozen
 class Monoid:
     """`combine` is the pointwise operation of two partial results, `identity` changes nothing."""
 

@@ -1,6 +1,7 @@
 """Slices, joined tensors and margins at one point of a kernel's domain: their operands at another place along one axis.
 
-In: `slice`, `concat` or `pad`, a point, the scope there. Out: the value, with the statements it takes. A slice is a
+In: `slice`, `concat` or `pad`, a point, the scope there. Out: the value, with the statements it takes; or a store of
+what lies in a window. A slice is a
 shifted index. What may lie beside its operand begins as what is there instead, and is replaced where the operand has
 elements: a vector that lies within it is loaded as one, the one or two that straddle its ends lane by lane. So no
 element is read that is not there, and an operand that has none is never read. Where the place is a number, as in the
@@ -10,13 +11,30 @@ last vector of a row, what cannot be is not emitted, and what must be is not ask
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 
-from ...ir.arithmetic import add, integer, sub
+from ...ir.arithmetic import add, integer, maximum, minimum, sub
+from ...ir.frozen import frozen
 from ...ir.function import Op, Value
 from ...ir.integers import INTEGER_OPERATIONS
-from ...ir.kernel import Apply, Assign, Const, Declare, Expr, If, Iota, Reduce, Stmt, Var, register_dtype
+from ...ir.kernel import (
+    Apply,
+    Assign,
+    Const,
+    Declare,
+    Expr,
+    For,
+    If,
+    Iota,
+    Load,
+    PrivateArray,
+    Reduce,
+    Stmt,
+    Store,
+    Var,
+    register_dtype,
+)
 from ...ir.ops import WINDOWS, read_elsewhere
 from ...ir.schedule import Schedule
 from ...ir.types import DimLike, is_float
@@ -32,6 +50,10 @@ class Emits(Protocol):
 
     schedule: Schedule
     aligned: bool
+    buffers: Mapping[Value, str]
+    private_arrays: list[PrivateArray]
+
+    def index(self, value: Value, point: Point) -> tuple[Expr, int]: ...
 
     def fresh(self, hint: str, dtype: str, width: int = 1) -> Var: ...
 
@@ -40,7 +62,7 @@ class Emits(Protocol):
     def compute(self, targets: Sequence[Value], point: Point, scope: Scope) -> None: ...
 
 
-@dataclass(frozen=True)
+@frozen
 class Place:
     """Where a result's point lies in one operand of a window, counted along `axis`."""
 
@@ -50,7 +72,7 @@ class Place:
     point: Point
 
 
-@dataclass(frozen=True)
+@frozen
 class _Branch:
     """What an operand gives under a condition; in some lanes only, where there is a `mask`."""
 
@@ -96,6 +118,39 @@ def window(emitter: Emits, op: Op, point: Point, scope: Scope) -> Expr:
     return found
 
 
+def store_part(emitter: Emits, value: Value, point: Point, scope: Scope) -> None:
+    """Store a choice inside of a window, where it is known to be inside; else whole vectors as they are, and those that
+    straddle an end lane by lane."""
+    schedule = emitter.schedule
+    shape, axis, start = schedule.places[value]
+    mask = schedule.producer[value].operands[0]
+    emitter.compute([mask], point, scope)
+    known, along = scope.known[mask], schedule.where[value][axis]
+    assert along is not None
+    index, lanes = emitter.index(value, point)
+    here = _moved(point[along], sub(integer(0), size_of(start)))
+    first, width = (here.base, here.width) if isinstance(here, Lanes) else (here, 1)
+    size, found = size_of(shape[axis]), widen(scope.known[value], lanes)
+    whole = _both(_at_least(first, integer(0)), _at_least(size, add(first, integer(width))))
+    whole = known if isinstance(known, Const) else emitter.let(scope, "whole", whole)
+    if whole != NEVER:
+        inner = scope.inner()
+        if index.width > 1:
+            index = emitter.let(inner, "at", index)
+        inner.statements.append(Store(emitter.buffers[value], index, found))
+        scope.statements += inner.statements if whole == ALWAYS else [If(whole, tuple(inner.statements))]
+    if width == 1 or isinstance(known, Const):
+        return
+    array = PrivateArray(emitter.fresh(f"{value.name}_lanes", found.dtype).name, found.dtype, width)
+    emitter.private_arrays.append(array)
+    lane = emitter.fresh("lane", "i64")
+    at, _ = emitter.index(value, {**point, along: add(point[along].base, lane)})
+    copy = Store(emitter.buffers[value], at, Load(array.name, lane, found.dtype))
+    low, high = maximum(integer(0), sub(integer(0), first)), minimum(integer(width), sub(size, first))
+    statements = (Store(array.name, integer(0), found), For(lane, low, high, integer(1), (copy,)))
+    scope.statements += statements if whole == NEVER else [If(_not(whole), statements)]
+
+
 def axes_moved(schedule: Schedule) -> frozenset[int]:
     """The axes along which a kernel with windows looks elsewhere; none without them."""
     ops = schedule.function.ops
@@ -106,11 +161,11 @@ def axes_moved(schedule: Schedule) -> frozenset[int]:
 
 
 def reads_beside(schedule: Schedule, axis: int) -> bool:
-    """Whether lanes before the first or behind the last place along `axis` would read what is not there: windows and
-    gathers along other axes load what they look at where they stand."""
+    """Whether lanes before the first or behind the last place along `axis` would read or store what is not there:
+    windows and gathers along other axes load what they look at where they stand."""
     picks = [op for op in schedule.function.ops if op.name == "gather" and axis in schedule.varies[op.operands[0]]]
     along = [schedule.axis_of(op, op.operands[0]) for op in picks]
-    return bool(axes_moved(schedule)) or any(picked != axis for picked in along)
+    return bool(axes_moved(schedule) or schedule.parts) or any(picked != axis for picked in along)
 
 
 def _starts(op: Op) -> list[DimLike]:

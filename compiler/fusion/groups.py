@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
 from ...ir.diagnostics import CompilerBug
+from ...ir.frozen import frozen
 from ...ir.function import Function, Op, Value
 from ...ir.ops import WINDOWS
 from ...ir.schedule import Refusal, Schedule
@@ -25,7 +25,7 @@ TYPICAL_SIZE = 1024
 """What a dimension name counts as where savings are compared."""
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Group:
     """A kernel in the making. `ops` lead from other groups' targets, the `leaves`, to its own `targets`; what others
     read of these is `stored`, and is the result of `schedule.written`. The inputs of that are `read`: a leaf that runs

@@ -17,19 +17,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from ...ir.builder import Builder
+from ...ir.frozen import frozen
 from ...ir.function import Function, Op, Value
 from ...ir.ops import FREE, REDUCTIONS
 from ...ir.schedule import Place
 from ...ir.types import DimLike, Shape, add_dims, subtract_dims
 from ..functions import without_dead
 from ..numbers import identity
-from .axes import Axes, Slot, is_unit_reshape, join_axes
+from .axes import Axes, Slot, is_unit_reshape, join_axes, long_axes, values_in_order
 
 COUNTED = ("i32", "i64")
 """The types in which a place in a window is told as one in the array: others might not hold it."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Window:
     """`size` columns from `start` on, and so many `after` it."""
 
@@ -38,19 +39,19 @@ class Window:
     after: DimLike
 
 
-@dataclass(frozen=True)
+@frozen
 class Masked:
     """A function along the columns of whole arrays, the operation that each of its own was, and where in which window
-    its checks are."""
+    its checks are, and what it stores."""
 
     function: Function
     original: Mapping[Op, Op]
-    places: Mapping[Op, Place]
+    places: Mapping[Op | Value, Place]
 
 
 def under_masks(function: Function) -> Masked | None:
-    """`function` along whole arrays; None where it has no windows, or what lies in one is stored, or lies in two at
-    once."""
+    """`function` along whole arrays; None where it has no windows, or what lies in one lies in two at once, along one
+    axis or two."""
     if not any(op.name in ("slice", "pad") for op in function.ops):
         return None
     if any(op.name in ("matmul", "concat") or (op.name == "reshape" and not is_unit_reshape(op))
@@ -67,9 +68,12 @@ def under_masks(function: Function) -> Masked | None:
         if window is None or parts.setdefault(slot, window) != window:
             return None
         arrays.add(axes.find((array, op.attributes["axis"])))
-    stored = {axes.find((value, axis)) for value in function.outputs for axis in range(value.type.rank)}
-    if not parts.keys().isdisjoint(arrays | stored):
+    long = ([axes.find((value, axis)) for axis in long_axes(value)] for value in values_in_order(function))
+    if not parts.keys().isdisjoint(arrays) or any(sum(slot in parts for slot in own) > 1 for own in long):
         return None
+    stored = {axes.find((value, axis)) for value in function.outputs for axis in range(value.type.rank)}
+    if not stored.isdisjoint(parts) and stored.isdisjoint(arrays):
+        return None  # kernels of their own read no more, and store whole vectors
     masking = _Masking(function, axes, parts)
     masked = masking.masked()
     if masked is None:
@@ -117,7 +121,7 @@ class _Masking:
     build: Builder = field(default_factory=Builder)
     at: dict[Value, Value] = field(default_factory=dict)
     masks: dict[tuple[Window, Shape, int], Value] = field(default_factory=dict)
-    places: dict[Op, Place] = field(default_factory=dict)
+    places: dict[Op | Value, Place] = field(default_factory=dict)
 
     def masked(self) -> Function | None:
         function, build = self.function, self.build
@@ -129,7 +133,7 @@ class _Masking:
             if found is None:
                 return None
             self.at.update(zip(op.results, found))
-        outputs = tuple(self.at[value] for value in function.outputs)
+        outputs = tuple(map(self._stored, function.outputs))
         return without_dead(function.with_(ops=tuple(build.ops), outputs=outputs))
 
     def window(self, value: Value, axis: int) -> Window | None:
@@ -154,6 +158,17 @@ class _Masking:
             return value
         axis, window = inside
         return self.build.emit("pad", value, hint=value.name, axis=axis, before=window.start, after=window.after)
+
+    def _stored(self, value: Value) -> Value:
+        """What is stored where a window is, in an array of its size."""
+        inside, found = self._axis(value), self.at[value]
+        if inside is None or found.type == value.type:
+            return found
+        axis, window = inside
+        nothing = False if value.type.dtype == "bool" else 0
+        chosen = self._chosen(found, window, axis, nothing, value.name)
+        self.places[chosen] = value.type.shape, axis, window.start
+        return chosen
 
     def _number(self, number: DimLike, dtype: str, shape: Shape) -> Value:
         """A size as a number, everywhere."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
+from ...ir.frozen import frozen
 from ...ir.schedule import Refusal
 from .groups import Group, Groups, Target
 from .repeated import too_much_again
@@ -18,7 +18,7 @@ from .repeated import too_much_again
 Partners = Callable[[Group], Iterable[Group]]
 
 
-@dataclass(frozen=True)
+@frozen
 class Refused:
     """Two groups, by a target of each, and why they were not merged when that was tried."""
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from ...ir.frozen import frozen
 from ...ir.function import Op, Value
 from ...ir.ops import REDUCTIONS, VIEWS, is_pointwise
 from ...ir.types import DimLike, is_float, multiply_dims
@@ -20,7 +20,7 @@ from ._predicates import Assumption, Predicates
 MOST_OPERATIONS = 64
 
 
-@dataclass(frozen=True)
+@frozen
 class AtLeastOne:
     """A number that is not known but is the product of some sizes of one tensor, so that it lies between 1 and 2^63;
     or (not `plain`) the reciprocal or negative of such a number."""

@@ -7,8 +7,8 @@ A `check` refuses the whole run where it fails, so that everywhere its condition
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from ...ir.frozen import frozen
 from ...ir.function import Function, Op, Value
 from ...ir.ops import COMPLEMENT
 from ...ir.types import INTEGER_DTYPES
@@ -38,10 +38,10 @@ class Predicates:
         return self.comparisons.get((COMPLEMENT[op.name], op.operands))
 
 
-class Facts:
+class Truths:
     """Truth values that are known, with the numbers and ranges that follow: those of `base`, and further ones."""
 
-    def __init__(self, predicates: Predicates, base: Facts | None = None):
+    def __init__(self, predicates: Predicates, base: Truths | None = None):
         self.predicates, self.base = predicates, base
         self._known: dict[Value, bool] = {}
         self._numbers: dict[Value, Number] = {}
@@ -49,16 +49,16 @@ class Facts:
         self._clauses: dict[Value, list[Value]] = {}  # value -> values of which one is true if it is not
 
     @staticmethod
-    def of(predicates: Predicates) -> Facts:
+    def of(predicates: Predicates) -> Truths:
         """What the checks of a function say, and the ranges of what it compares."""
-        facts = Facts(predicates)
-        facts._learn((value, True) for value in predicates.checked)
-        facts._learn((value, False) for value in predicates.never)
-        return facts
+        known = Truths(predicates)
+        known._learn((value, True) for value in predicates.checked)
+        known._learn((value, False) for value in predicates.never)
+        return known
 
-    def given(self, value: Value, truth: bool) -> Facts:
+    def given(self, value: Value, truth: bool) -> Truths:
         """These facts and one more."""
-        more = Facts(self.predicates, self)
+        more = Truths(self.predicates, self)
         more._learn([(value, truth)])
         return more
 
@@ -148,18 +148,18 @@ class Facts:
         return holds(op.name, self.range(x), number)
 
 
-@dataclass(frozen=True)
+@frozen
 class Assumption:
     """A condition taken as true or false: what is known at the elements where it is so; and where it is a broadcast,
     that operation, and what is known of what it repeats."""
 
     condition: Value
     view: Op | None
-    here: Facts
-    behind: Facts | None
+    here: Truths
+    behind: Truths | None
 
     @staticmethod
-    def of(condition: Value, truth: bool, everywhere: Facts) -> Assumption:
+    def of(condition: Value, truth: bool, everywhere: Truths) -> Assumption:
         view = everywhere.predicates.producers.get(condition)
         view = view if view is not None and view.name == "broadcast" else None
         behind = everywhere.given(view.operands[0], truth) if view is not None else None

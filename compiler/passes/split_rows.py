@@ -15,10 +15,11 @@ equations do not hold, `Limitation` says why.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from ...ir.builder import Builder
 from ...ir.diagnostics import Limitation
+from ...ir.frozen import frozen
 from ...ir.function import Function, Module, Op, Value
 from ...ir.names import distinct, fresh
 from ...ir.ops import FREE, PRIMITIVES
@@ -60,7 +61,7 @@ def _is_needed(product: Op, function: Function) -> bool:
     return product in without_dead(function).ops
 
 
-@dataclass(frozen=True)
+@frozen
 class Region:
     """Operations in order; of their results those that are summed over rows and those kept row by row."""
 

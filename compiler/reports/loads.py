@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
+from ...ir.frozen import frozen
 from ...ir.function import Op, Value
 from ...ir.ops import read_elsewhere
 from ...ir.program import Variant
@@ -19,7 +19,7 @@ from ..ancestors import ancestors
 from ..rows.stages import Stage, stages_of
 
 
-@dataclass(frozen=True)
+@frozen
 class Pass:
     """`loads` are the inputs that it looks at element by element or row by row; what a gather picks is not among
     them."""
@@ -28,7 +28,7 @@ class Pass:
     loads: tuple[Value, ...]
 
 
-@dataclass(frozen=True)
+@frozen
 class Pick:
     """An input behind a gather or a slice: as many of its elements are loaded as `result` has."""
 

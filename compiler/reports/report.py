@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from ...ir.frozen import frozen
 from ...ir.integers import evaluate_integer
 from ...ir.program import Program, Step, Variant, choose_variant, holds, largest_sizes, steps_of
 from ...ir.repeat import pieces
 from ...ir.schedule import Schedule
 from .. import Compiled
-from ..emission.marks import all_stretches, marks_of, needed_in
+from ..emission.marks import marks_of, needed_in, runs_of
 from .loads import passes_of
 
 EXPONENTIALS = frozenset({"exp", "expm1", "tanh"})
@@ -30,7 +30,7 @@ ASSUMED_SIZE = 1024
 """What a dimension name counts as where no size is given."""
 
 
-@dataclass(frozen=True)
+@frozen
 class KernelCounts:
     """One fused kernel, in the variant that some sizes choose. `exps_per_element` counts evaluations: twice where two
     passes compute one exponential again, once where it is kept in between."""
@@ -106,6 +106,6 @@ def exps_per_element(schedule: Schedule, variant: Variant) -> int:
     ops = [op for each in passes_of(schedule, variant) for op in each.ops]
     found = [op.result for op in ops if op.name in EXPONENTIALS and schedule.varies[op.result] == schedule.looped]
     marks = marks_of(schedule)
-    along = [] if variant.strategy in TOGETHER else [s for axis in schedule.columns for s in all_stretches(marks, axis)]
-    needed = [needed_in(marks, stretch) for stretch in along]
+    along = [] if variant.strategy in TOGETHER else [run for axis in schedule.columns for run in runs_of(marks, axis)]
+    needed = [needed_in(marks, run.known) for run in along]
     return max((sum(value in own for value in found) for own in needed), default=len(found))

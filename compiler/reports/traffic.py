@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
+from ...ir.frozen import frozen
 from ...ir.function import Function, Op, Value
 from ...ir.integers import evaluate_integer
 from ...ir.kernel import Store, walk_statements
@@ -44,7 +44,7 @@ WHOLE_ROWS = ("row-parts", "row-split")
 """Strategies that begin anywhere in a row."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Move:
     """Some bytes of one buffer; where dimensions have names, `formula` is what is read or written once."""
 
@@ -54,7 +54,7 @@ class Move:
     formula: DimLike | None = None
 
 
-@dataclass(frozen=True)
+@frozen
 class KernelTraffic:
     """What one fused kernel moves in all its launches. By itself it could do with `fewest`."""
 
@@ -78,7 +78,7 @@ class KernelTraffic:
         return sum(move.bytes for move in self.moves if move.why == why)
 
 
-@dataclass(frozen=True)
+@frozen
 class Traffic:
     """What a program moves; no program can move less than `fewest`."""
 
@@ -184,7 +184,7 @@ Nest = tuple[tuple[int, int], ...]
 """Loops, outer to inner: axis and trips. An axis may have two loops, one of blocks and one within a block."""
 
 
-@dataclass(frozen=True)
+@frozen
 class _Loops:
     """The loop nest of a variant, with what its innermost loops have to keep in the cache."""
 
@@ -237,7 +237,8 @@ def _moves(fused: Fused, variant: Variant, device: DeviceInfo, sizes: Mapping[st
     for name, values in buffers.items():
         yield from _reads(schedule, variant, loops, name, values)
     for value in schedule.function.outputs:
-        yield Move(fused.buffers[value], WRITTEN, bytes_of(value, value, sizes), _formula(value, value))
+        stored = Value(value.name, value.type.with_shape(schedule.shape_of(value)))
+        yield Move(fused.buffers[value], WRITTEN, bytes_of(stored, stored, sizes), _formula(stored, stored))
     for buffer in variant.temporaries:
         yield Move(buffer.name, HANDED, 2 * evaluate_integer(buffer.size, sizes) * ITEM_SIZE[buffer.dtype])
 

@@ -9,10 +9,10 @@ step between. The first and last steps, where some pass has no row, do their pas
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 from ...ir.arithmetic import add, both, integer, less, sub
+from ...ir.frozen import frozen
 from ...ir.function import Op, Value
 from ...ir.kernel import Apply, Assign, Const, Declare, Expr, For, If, Stmt, Var, register_dtype
 from ..emission.emit import Emitter, Scope
@@ -24,7 +24,7 @@ Passes = Callable[[Scope, Sequence[Stage], Var], None]
 """Emits some passes at a step."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Carried:
     """What a pass finds of a row: `new` in this step, `older[n]` n + 1 steps ago."""
 

@@ -7,18 +7,20 @@ work-items, and the coordinates of a row from its number.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from ...ir.arithmetic import add, ceil_div, div, integer, maximum, minimum, mul
+from ...ir.frozen import frozen
 from ...ir.kernel import Expr, WorkItem
 from ...ir.target import DeviceInfo
 from ...ir.types import DimLike
 from ..emission.emit import Emitter, Scope
-from ..emission.points import Point, size_of, split_rows
+from ..emission.points import Point, delinearized, size_of
 from ..fused import work_item
 
 ITEM_ELEMENTS = 16384
 """Elements an item has at least, in as many rows as that takes."""
+ITEMS_A_CORE = 4
+"""Work-items for each core, where there are rows enough."""
 ROWS_AHEAD = 8
 """Rows an item has at least where there are many: so that the next row can be fetched while one is computed."""
 
@@ -29,11 +31,11 @@ def items_for(
     """Work-items: each has rows enough to be worth a launch (`least` where there are many), and there are enough of
     them for every core."""
     wanted = maximum(integer(least), div(integer(elements), maximum(integer(1), size_of(columns))))
-    spread = maximum(integer(1), div(rows, integer(4 * device.compute_units)))
+    spread = maximum(integer(1), div(rows, integer(ITEMS_A_CORE * device.compute_units)))
     return maximum(integer(1), ceil_div(rows, minimum(wanted, spread)))
 
 
-@dataclass(frozen=True)
+@frozen
 class Share:
     """What work-item number `item` takes one after the other: `first` to `end` (exclusive)."""
 
@@ -57,5 +59,5 @@ def own_share(emitter: Emitter, scope: Scope, count: Expr, what: str = "rows", t
 
 def point_of(emitter: Emitter, scope: Scope, row: Expr, row_axes: Sequence[int]) -> Point:
     """Where row number `row` lies along the axes of rows, outer to inner."""
-    coordinates = split_rows(row, [size_of(emitter.schedule.axes[a]) for a in row_axes])
+    coordinates = delinearized(row, [size_of(emitter.schedule.axes[a]) for a in row_axes])
     return {a: emitter.let(scope, "row_at", coordinate) for a, coordinate in zip(row_axes, coordinates)}

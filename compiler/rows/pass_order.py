@@ -9,9 +9,9 @@ pass over the row before, and what lies between takes loops of its own.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import ceil
 
+from ...ir.frozen import frozen
 from ...ir.function import Value
 from ...ir.kernel import register_dtype
 from ...ir.schedule import Schedule
@@ -32,7 +32,7 @@ logits take 0.94 (1,024 columns) to 0.82 (8,000) of the time, 0.87 of one pass a
 columns 1.01. First passes that compute nothing: 1.25 (js_div) to 1.8 (cross-entropy)."""
 
 
-@dataclass(frozen=True)
+@frozen
 class PassOrder:
     """How passes follow each other in a step. `parts` are loops, each with the passes that share it; what a part finds
     of rows, those after it use in the same step. `lags`: how many steps after the first pass over a row each pass works

@@ -9,8 +9,8 @@ launch, and a reading of the row, each.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 
+from ...ir.frozen import frozen
 from ...ir.function import Op, Value
 from ...ir.schedule import Schedule
 from ..ancestors import ancestors
@@ -18,7 +18,7 @@ from .rescalable import Law
 from .stages import Stage
 
 
-@dataclass(frozen=True)
+@frozen
 class Phase:
     """The passes of one launch. The last phase also computes what comes of the rows."""
 

@@ -8,9 +8,9 @@ cheapest strategy was the fastest, or within 10 % of it, for 329 of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 from ...ir.arithmetic import integer
+from ...ir.frozen import frozen
 from ...ir.function import Op, Value
 from ...ir.kernel import Expr
 from ...ir.schedule import Schedule
@@ -35,7 +35,7 @@ FETCH, SCATTER = 1.3, 1.45
 """An element of a vector whose lanes are not neighbours in memory."""
 
 
-@dataclass(frozen=True)
+@frozen
 class RowCosts:
     """`element`: what a vector of elements takes, with `moves` loads and stores, of which `streams` are from memory or
     to it. What a row gives takes `together` for a vector of rows, and `alone` for one row by itself, but for what is

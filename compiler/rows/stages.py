@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from ...ir.frozen import frozen
 from ...ir.function import Op, Value
 from ...ir.kernel import PrivateArray, register_dtype
 from ...ir.schedule import Schedule
@@ -23,7 +24,7 @@ CHAIN_BYTES = 768 * 1024
 half the text."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Stage:
     """One pass. Values named here are computable once all earlier passes are done; `row_*` after this one."""
 
@@ -98,7 +99,7 @@ def inputs_read(
     return [value for value in schedule.function.inputs if value in seen and schedule.varies[value] == schedule.looped]
 
 
-@dataclass(frozen=True)
+@frozen
 class Kept:
     """A private array in which an element value waits: the pass that fills it, and those that read it."""
 

@@ -7,9 +7,9 @@ with each strip, and the loops, cut into strips whose sums join those around the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from ...ir.arithmetic import add, integer, minimum
+from ...ir.frozen import frozen
 from ...ir.kernel import Assign, Declare, Expr, For, Let, Stmt, Var
 from ...ir.types import DimLike
 from ..emission.emit import Emitter
@@ -20,7 +20,7 @@ STRIP = 1024
 off by 2e-3; in strips by 2e-6."""
 
 
-@dataclass(frozen=True)
+@frozen
 class ColumnLoop:
     """A loop over a column axis, `step` columns a turn. What runs from `start` to `stop` may be less than its `size`,
     which is in turns."""
@@ -32,7 +32,7 @@ class ColumnLoop:
     step: int = 1
 
 
-@dataclass(frozen=True)
+@frozen
 class _Cut:
     """Where one loop is cut. `each`: what a turn adds up joins the next accumulators; then so many turns are a
     `strip`, None where all of them are one."""

@@ -8,14 +8,14 @@ pass through a second array: a vector over the end of the last row would leave t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from ...ir.arithmetic import add, integer, minimum, mul
+from ...ir.frozen import frozen
 from ...ir.kernel import Apply, Const, Expr, For, Load, PrivateArray, Stmt, Store
 from ..emission.emit import Emitter, Scope
 
 
-@dataclass(frozen=True)
+@frozen
 class TransposedRows:
     """Rows of `columns` elements, `width` of them at a time: `array` holds them by columns, `between` is the array that
     short rows pass through."""

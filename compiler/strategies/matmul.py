@@ -13,9 +13,8 @@ lies: by wider tiles if its rows lie in order, by dot products (`dots`) if its c
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from ...ir.arithmetic import add, at_least, both, ceil_div, div, divides, integer, less, maximum, minimum, mod, mul, sub
+from ...ir.frozen import frozen
 from ...ir.kernel import Expr, For, If, Load, Stmt
 from ...ir.program import Variant
 from ...ir.target import DeviceInfo
@@ -66,7 +65,7 @@ def lower(fused: Fused, device: DeviceInfo) -> list[Variant]:
     return [_variant(fused, device, EVEN_ROWS, even), *others] if most > EVEN_ROWS else others
 
 
-@dataclass(frozen=True)
+@frozen
 class Grid:
     """How work-items share a product: so many blocks of columns, so many blocks of tiles, and the tiles in each."""
 

@@ -11,9 +11,9 @@ the edge are computed from what lies at the edge, and not stored; beyond the end
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from ...ir.arithmetic import add, at_least, both, ceil_div, div, divides, integer, less, minimum, mod, mul, sub
+from ...ir.frozen import frozen
 from ...ir.function import Op, Value
 from ...ir.kernel import (
     Apply,
@@ -65,7 +65,7 @@ def cost(fused: Fused, device: DeviceInfo) -> float:
     return 0.5 if device.kind == "gpu" else 20.0
 
 
-@dataclass(frozen=True)
+@frozen
 class Tile:
     """The tile of a work-group: SIDE x SIDE items with `square` x `square` elements each, in vectors of `width`."""
 

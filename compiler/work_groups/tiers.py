@@ -20,8 +20,9 @@ logit, then its exponential.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from ...ir.frozen import frozen
 from ...ir.function import Value
 from ...ir.kernel import register_dtype
 from ...ir.schedule import Schedule
@@ -47,7 +48,7 @@ MOST_UNROLLED = 16
 VECTOR_BYTES = 16
 
 
-@dataclass(frozen=True)
+@frozen
 class Held:
     """An element value that is kept from pass `first` until pass `last`."""
 
@@ -56,7 +57,7 @@ class Held:
     last: int
 
 
-@dataclass(frozen=True)
+@frozen
 class Layout:
     """`lanes` items a row, `rows` rows a group at a time, vectors of `width`. Of an item's vectors `registers` are kept
     in registers and the next `local` in local memory, as `held` says; the others are visited in a loop, and read again.

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from lossc.compiler.decisions import Candidate
 from lossc.compiler.reports.report import total_counts
 from lossc.compiler.reports.traffic import bytes_needed, traffic
 from lossc.compiler.strategies import costs
+from lossc.ir.frozen import frozen
 from lossc.ir.types import DimLike, dim_value
 from lossc.reports.kernels import total_moved
 from lossc.reports.words import counted
@@ -42,7 +42,7 @@ MOST_SECONDS = 2.0
 """For one strategy, once it is built."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Timing:
     """Seconds a call."""
 
@@ -180,7 +180,7 @@ def _told(timing: Timing) -> str:
 # --- strategies ---------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@frozen
 class StrategyFigures:
     """What a strategy costs and takes for one fused kernel; no seconds where it makes the same program as one before,
     or none that works."""

@@ -7,26 +7,23 @@ may be edited: running the folder runs them as they stand there.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from lossc.compiler import Compiled
 from lossc.ir.diagnostics import LirError
 from lossc.ir.drafts import file_source
+from lossc.ir.frozen import frozen
 from lossc.ir.function import Module
 from lossc.ir.parser import load
 from lossc.ir.program import Program
 from lossc.ir.program_text import parse_program
 from lossc.ir.target import read_json
 from lossc.reports.dump import MANIFEST, dumped_files, kernels_of, refuse_foreign_files, remove_kernels
-from lossc.reports.explain import explanation
-from lossc.reports.kernels import kernel_reports
-from lossc.reports.words import readable
 
 from .files import write_files
 
 
-@dataclass(frozen=True)
+@frozen
 class Dumped:
     """A program read from a dump, with the source of each kernel by its name."""
 
@@ -39,7 +36,7 @@ class Dumped:
 
 def bundle_files(compiled: Compiled) -> dict[str, str]:
     """What a program in another language needs to launch the kernels."""
-    files = dumped_files(compiled)
+    files = dumped_files(compiled, "")
     return {name: text for name, text in files.items() if name in ("module.lir", MANIFEST) or name.endswith(".cl")}
 
 
@@ -49,46 +46,6 @@ def write_bundle(folder: Path, files: Mapping[str, str]) -> None:
     earlier = kernels_of(folder)
     write_files(folder, files)
     remove_kernels(folder, earlier - set(files))
-
-
-def index_text(compiled: Compiled, folder: str) -> str:
-    """What is in a dump, what runs in which order, and why."""
-    program = compiled.program
-    lines = [
-        f"The program @{program.name}, compiled for {compiled.device.name} ({compiled.device.platform}).",
-        "",
-        f"Takes   {', '.join(f'{name}: {type_}' for name, type_ in program.inputs) or 'nothing'}",
-        f"Returns {', '.join(f'{name}: {type_}' for name, type_ in program.outputs)}",
-        "",
-        "What runs, in this order. Of several variants the first whose condition holds is taken.",
-        "",
-    ]
-    for number, (step, report) in enumerate(zip(program.steps, kernel_reports(compiled)), 1):
-        lines.append(f"{number}. {step.name} computes {', '.join(report.outputs) or 'checks'}")
-        for variant in step.variants:
-            condition = "always" if len(step.variants) == 1 else "otherwise"
-            if variant.guard is not None:
-                condition = f"if {readable(variant.guard)}"
-            lines.append(f"   {condition}, by strategy {variant.strategy}:")
-            lines += [
-                f"     kernels/{launch.kernel.name}.cl  on {readable(launch.global_size)} items "
-                f"in groups of {launch.kernel.local_size}, with {', '.join(launch.buffers)}"
-                for launch in variant.launches
-            ]
-    files = {
-        "module.lir": "the program as it was given, with the gradients that were asked for",
-        "prepared.lir": "after the passes: primitives, stable and differentiated",
-        "fused.lir": "cut into fused kernels, each below its schedule",
-        "program.txt": "buffers, launches, and the kernels before they are OpenCL C",
-        "kernels/*.cl": "OpenCL C, a kernel a file",
-        MANIFEST: "buffers, launches, geometry, arguments and guards, for programs",
-    }
-    lines += ["", "Why", "", explanation(compiled), "", "Files", ""]
-    lines += [f"  {name.ljust(max(map(len, files)))}  {what}" for name, what in files.items()]
-    lines += ["", f"Build options: {compiled.build_options or 'none'}", "",
-              "To run the kernels as they stand here, edited or not:", "",
-              f"  lossc run {folder} --input NAME=FILE ...", ""]  # fmt: skip
-    return "\n".join(lines)
 
 
 def read_dump(folder: Path) -> Dumped:

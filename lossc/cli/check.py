@@ -9,7 +9,6 @@ is the function whose gradient the program asks for.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
@@ -20,6 +19,7 @@ from lossc.compiler.gradient import request_module_gradients
 from lossc.compiler.pipeline import run_passes
 from lossc.differences import differs, relative_difference
 from lossc.ir.diagnostics import LirError
+from lossc.ir.frozen import frozen
 from lossc.ir.function import Function, Module, Value
 from lossc.ir.interp import interpret
 from lossc.ir.types import dim_names, is_float
@@ -40,7 +40,7 @@ ROUNDING = 1e-6
 Arrays = dict[str, np.ndarray]
 
 
-@dataclass(frozen=True)
+@frozen
 class Finding:
     """One result of the program. `error` is the largest difference over the largest value; `difference` the same for
     a gradient and finite differences, None for what is no gradient."""

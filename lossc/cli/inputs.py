@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import numpy as np
 
 from lossc.arrays import convert
 from lossc.ir.diagnostics import Diagnostic, LirError, did_you_mean
+from lossc.ir.frozen import frozen
 from lossc.ir.function import Function, Value
 from lossc.ir.shapes import bind_dimensions
 from lossc.ir.types import dim_names, is_float
@@ -28,7 +29,7 @@ from .console import note
 _NAMED = re.compile(r"([A-Za-z_][A-Za-z0-9_.]*)=(.+)", re.DOTALL)
 
 
-@dataclass(frozen=True)
+@frozen
 class Given:
     """An array, or a list of numbers without an element type, and where it came from."""
 

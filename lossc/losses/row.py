@@ -10,7 +10,7 @@ import inspect
 from ast import literal_eval
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cached_property
 from typing import Any
 
@@ -21,6 +21,7 @@ from lossc.ir.attributes import complete_attributes
 from lossc.ir.composites import COMPOSITES, definition_of
 from lossc.ir.diagnostics import CheckFailed, FailedCheck, LirError
 from lossc.ir.failed_checks import place_of
+from lossc.ir.frozen import frozen
 from lossc.ir.losses._reduction import REDUCTIONS
 from lossc.ir.ops import Attribute
 from lossc.ir.other_words import notes_on_argument
@@ -54,7 +55,7 @@ def signature(text: str) -> inspect.Signature:
     return inspect.Signature(parameters)
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Row:
     """One function. `parameters` is its signature as text, `operands` the names of its tensors in the order of the
     operation's operands. The element types of `deciding` operands (default: the required ones) decide the result's.

@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from lossc.errors import NothingThere, RefusedArgument, Unsupported
 from lossc.ir.diagnostics import LirError
+from lossc.ir.frozen import frozen
 from lossc.ir.types import DimLike, Shape, Type, is_float, named
 from lossc.warnings import warn
 
@@ -25,7 +25,7 @@ Types = Mapping[str, Type]
 Settings = Mapping[str, Any]
 
 
-@dataclass(frozen=True)
+@frozen
 class Layout:
     """`types`: by operand, what the program takes. `views`: by operand, its array's shape there. `result`: the shape
     of the unreduced loss. `warning` is what torch warns of."""

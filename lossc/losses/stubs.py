@@ -9,9 +9,9 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
+from lossc.ir.frozen import frozen
 from lossc.losses.functions import ctc_loss, triplets_by_distance
 from lossc.losses.row import RETIRED, Row
 from lossc.losses.table import LOSSES
@@ -19,7 +19,7 @@ from lossc.losses.table import LOSSES
 HEAD = '# ruff: noqa\n"""Written by `make docs`; a test compares."""\n'
 
 
-@dataclass(frozen=True)
+@frozen
 class Text:
     """What a module of functions takes and gives, and the text of its stub before and after the functions."""
 

@@ -6,18 +6,18 @@ In: a compiled module. Out: `KernelReport`s, one a fused kernel, and what all of
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from lossc.compiler import Compiled
 from lossc.compiler.reports.report import assumed_sizes, exps_per_element
 from lossc.compiler.reports.traffic import AGAIN, HANDED, LATER, KernelTraffic, moves_of, traffic
+from lossc.ir.frozen import frozen
 from lossc.ir.function import Value
 from lossc.ir.program import Step, Variant, choose_variant
 from lossc.ir.types import DimLike
 from lossc.reports.words import counted, number_of, readable, sum_text
 
 
-@dataclass(frozen=True)
+@frozen
 class KernelReport:
     """One fused kernel: what it is, how it is lowered, and why not otherwise. Figures are those of the variant that
     is taken at the sizes that are given, every other dimension name being 1024, and of one piece where the kernel is

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from typing import Any
 
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from lossc.ir.diagnostics import CheckFailed
+from lossc.ir.frozen import frozen
 from lossc.ir.shapes import bind_dimensions
 from lossc.ir.types import dim_value
 from lossc.losses.own import OwnLoss
@@ -37,7 +38,7 @@ from lossc.torch.tensors import (
 Sizes = tuple[int, ...]
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Plan:
     """A program for tensors of known shapes. `shapes` are those of its inputs in torch, `results` of its outputs;
     where it is the plan `loss` with gradients beside, `wanted` are the positions that these belong to. Tensors for one

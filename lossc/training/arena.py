@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
 from lossc.arrays import to_dtype
+from lossc.ir.frozen import frozen
 from lossc.runtime.device import Device
 from lossc.runtime.memory import ALIGNMENT, POOL, Argument, argument_for, fetch, send
 
 
-@dataclass(frozen=True)
+@frozen
 class Segment:
     """The elements `offset` to `offset + count` of an arena; `stop` includes the padding."""
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from os import PathLike, fspath
 from typing import NamedTuple
 
@@ -16,6 +15,7 @@ import numpy as np
 
 from lossc.arrays import to_dtype
 from lossc.ir.diagnostics import LirError
+from lossc.ir.frozen import frozen
 from lossc.tensor_files import OPTIMIZER_PREFIX
 
 
@@ -29,7 +29,7 @@ class Done(NamedTuple):
     drawn: int = 0
 
 
-@dataclass(frozen=True)
+@frozen
 class Progress:
     """How far a training is: updates done, batches that gradients were computed for, the seed of what those drew."""
 

@@ -6,10 +6,10 @@ In: the parameters of a step, an optimizer. Out: a `Trained` an element type. Pa
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from lossc.arrays import to_dtype
 from lossc.ir.diagnostics import Limitation, LirError, did_you_mean
+from lossc.ir.frozen import frozen
 from lossc.optim import Optimizer
 from lossc.parameters import Parameter, Parameters
 from lossc.runtime.device import Device
@@ -20,7 +20,7 @@ from lossc.training.update import GroupRange, Update
 TRAINED_TYPES = ("f32", "f64")
 
 
-@dataclass(frozen=True)
+@frozen
 class Trained:
     """Everything of the trained parameters of one element type."""
 

@@ -7,7 +7,7 @@ place. Groups of parameters are ranges of the arenas: one launch each, with scal
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ import numpy as np
 from lossc.arrays import to_dtype
 from lossc.ir.builder import Builder
 from lossc.ir.diagnostics import LirError
+from lossc.ir.frozen import frozen
 from lossc.ir.function import Module
 from lossc.ir.tensor import Tensor
 from lossc.ir.types import Type, named
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 PARAMETER, GRADIENT, GRADIENT_SCALE = "parameter", "gradient", "gradient_scale"
 
 
-@dataclass(frozen=True)
+@frozen
 class GroupRange:
     """The elements of one group in an arena."""
 

@@ -8,9 +8,10 @@ without a search: another one has to be better by more than noise.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from lossc.compiler.decisions import Candidate
+from lossc.ir.frozen import frozen
 
 Measure = Callable[[Candidate, float], "Pair | None"]
 """Seconds of a candidate, and of the first one meanwhile. The second argument is when to stop, by the clock. None
@@ -23,7 +24,7 @@ WORTH = 0.97
 """Of the first candidate's time: a difference below that is noise."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Pair:
     """Seconds of a candidate, and of the first candidate in turn with it."""
 
@@ -31,7 +32,7 @@ class Pair:
     usual: float
 
 
-@dataclass(frozen=True)
+@frozen
 class Outcome:
     """What is known of a kernel's candidates: the seconds of the first, and of those that were tried, in order, the
     time over that of the first. None: no other program than one before, or it does not work. Where the search is not
