@@ -24,7 +24,7 @@ def row_axis(kernel: Fused) -> int:
 def goes_row_by_row(kernel: Fused) -> bool:
     """Whether a kernel reduces rows of sizes that are known, each in one pass and none with a look at others."""
     schedule = kernel.schedule
-    if schedule.matmul is not None or schedule.across or not schedule.reduced or not schedule.rows:
+    if schedule.matmul is not None or schedule.across or schedule.parts or not schedule.reduced or not schedule.rows:
         return False
     row = row_axis(kernel)
     along = {schedule.axis_of(op, value) for op in schedule.function.ops

@@ -13,7 +13,22 @@ from functools import partial
 from ...ir.arithmetic import integer
 from ...ir.diagnostics import CompilerBug
 from ...ir.function import Op, Value
-from ...ir.kernel import Apply, AtomicMin, Const, Expr, If, Iota, Let, Load, Reduce, Splat, Store, Var, register_dtype
+from ...ir.kernel import (
+    Apply,
+    AtomicMin,
+    Const,
+    Expr,
+    If,
+    Iota,
+    Let,
+    Load,
+    PrivateArray,
+    Reduce,
+    Splat,
+    Store,
+    Var,
+    register_dtype,
+)
 from ...ir.ops import REDUCTIONS, VIEWS, WINDOWS, read_here
 from ...ir.program import CHECK_HOLDS, STATUS
 from ...ir.schedule import Schedule
@@ -26,7 +41,7 @@ from .marks import marks_of, read_where
 from .points import Point, converted, coordinate_value, product, size_of, widen
 from .polynomials import POLYNOMIALS, SCALED
 from .scope import Scope
-from .windows import axes_moved, window
+from .windows import axes_moved, store_part, window
 
 
 class Emitter:
@@ -48,6 +63,7 @@ class Emitter:
         # Whether every vector lies at a multiple of its size, by how the strategy places them.
         self.aligned = False
         self.moved = axes_moved(schedule)
+        self.private_arrays: list[PrivateArray] = []
         self.marks = marks_of(schedule)
 
     # --- names and statements ---
@@ -85,6 +101,9 @@ class Emitter:
         return self.let(scope, value.name, Load(self.buffers[value], index, dtype, width, aligned))
 
     def store(self, value: Value, point: Point, scope: Scope, nontemporal: bool = False) -> None:
+        if value in self.schedule.parts:
+            store_part(self, value, point, scope)
+            return
         index, width = self.index(value, point)
         if index.width > 1:
             index = self.let(scope, "at", index)
@@ -175,8 +194,6 @@ class Emitter:
         if op.name == "div" and is_integer(dtype):
             wide = self.safe_divisor(wide, scope)
         name = self.spelling(op, dtype)
-        if name == "exp_nonpositive" and isinstance(wide[0], Apply) and wide[0].op == "neg":
-            name, wide = "exp_of_negated", wide[0].operands
         if (name, dtype) in POLYNOMIALS:
             let = partial(self.let, scope)
             x, scale = scaled(wide[0])

@@ -38,7 +38,8 @@ def _nontemporal_from(schedule: Schedule, device: DeviceInfo, width: int, column
     Every vector must start on a line or half a line, and lines must be filled by vectors that follow each other:
     outputs are aligned, so are rows whose pitch is a multiple of a line.
     """
-    outputs = schedule.element_outputs
+    # What lies in windows begins anywhere.
+    outputs = [value for value in schedule.element_outputs if value not in schedule.parts]
     if not device.nontemporal_stores or not outputs or width == 1 or sum(map(cost_of, schedule.function.ops)) > LIGHT:
         return None
     for value in outputs:
