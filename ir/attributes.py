@@ -6,8 +6,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from .diagnostics import LirError, did_you_mean
+from .diagnostics import LirError
 from .ops import REQUIRED, Attribute
+from .other_words import element_type_called, notes_on_argument
 from .types import DTYPES, Dim
 
 
@@ -22,7 +23,7 @@ def complete_attributes(
         if name not in specification:
             # Nobody writes `operands`: the names of operands stand before these.
             known = [attribute for attribute in specification if attribute != "operands"]
-            raise LirError(f"`{op_name}` has no attribute `{name}`", *did_you_mean(name, known),
+            raise LirError(f"`{op_name}` has no attribute `{name}`", *notes_on_argument(name, known),
                            f"its attributes: {', '.join(known) or 'none'}", code="LIR0023", about=name)  # fmt: skip
     complete: dict[str, Any] = {}
     for name, attribute in specification.items():
@@ -30,7 +31,7 @@ def complete_attributes(
             complete[name] = _checked(op_name, name, attribute, given[name])
         elif attribute.default is REQUIRED:
             raise LirError(f"`{op_name}` needs the attribute `{name}`: {_PHRASES[attribute.kind]}",
-                           code="LIR0023")  # fmt: skip
+                           f"write {{{name} = {_EXAMPLES[attribute.kind]}}}", code="LIR0023")  # fmt: skip
         else:
             complete[name] = attribute.default
     return complete
@@ -43,8 +44,21 @@ def _checked(op_name: str, name: str, attribute: Attribute, value: Any) -> Any:
     converted = convert(value)
     if converted is None:
         raise LirError(f"attribute `{name}` of `{op_name}` takes {_PHRASES[attribute.kind]}, "
-                       f"found {attribute_text(value)}", code="LIR0024", about=name)  # fmt: skip
+                       f"found {attribute_text(value)}", f"write {name} = {_meant(attribute, value)}",
+                       code="LIR0024", about=name)  # fmt: skip
     return converted
+
+
+def _meant(attribute: Attribute, value: Any) -> str:
+    """What is probably meant by a value of the wrong kind, as text; else an example of the right kind."""
+    kind = attribute.kind
+    if attribute.default is None and str(value) in ("None", "null", "nil"):
+        return "none"
+    guess = _GUESSES[kind](value) if kind in _GUESSES else None
+    meant = None if guess is None else _CONVERSIONS[kind](guess)
+    if meant is None:
+        return _EXAMPLES[kind]
+    return meant if kind == "dtype" else attribute_text(meant)
 
 
 def attribute_text(value: Any) -> str:
@@ -103,6 +117,39 @@ _PHRASES = {
     "int": "a 64-bit integer",
     "float": "a number", "number": "a number or a truth value", "bool": "true or false",
     "str": 'a string in quotes', "dtype": f"an element type ({', '.join(DTYPES)})",
-    "ints": "a list of integers", "dims": "a list of dimensions, [B, 10]",
+    "ints": "a list of integers", "dims": "a list of dimensions from 0, [B, 10]",
     "dim": "an integer or a dimension, 2*B", "strs": "a list of strings",
 }  # fmt: skip
+
+_EXAMPLES = {
+    "int": "1", "float": "0.5", "number": "0.5", "bool": "true", "str": '"mean"', "dtype": "f32", "ints": "[0, 1]",
+    "dims": "[B, 10]", "dim": "2*B", "strs": '["x", "y"]',
+}  # fmt: skip
+
+
+def _one(value: Any) -> Any:
+    """A scalar as the list that is meant."""
+    return None if isinstance(value, (list, tuple)) else [value]
+
+
+def _number_in(value: Any) -> float | None:
+    """The number that a text holds, or that is one."""
+    try:
+        return float(value) if isinstance(value, (str, float)) else None
+    except ValueError:
+        return None
+
+
+def _whole(value: Any) -> int | None:
+    number = _number_in(value)
+    return int(number) if number is not None and number.is_integer() else None
+
+
+_GUESSES = {
+    "int": _whole, "float": _number_in, "number": _number_in,
+    "bool": lambda v: bool(v) if type(v) is int and v in (0, 1) else None,
+    "str": lambda v: str(v) if str(v).isidentifier() and not isinstance(v, bool) else None,
+    "dtype": lambda v: element_type_called(str(v[0] if isinstance(v, list) and len(v) == 1 else v)),
+    "ints": _one, "dims": _one, "strs": _one,
+}  # fmt: skip
+"""What a value of another kind probably stands for, by the kind that an attribute takes."""

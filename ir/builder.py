@@ -93,7 +93,8 @@ def check_operand_count(name: str, operands: tuple[str, ...], found: int) -> Non
     most = None if operands and operands[-1].endswith("...") else len(operands)
     if found < least or (most is not None and found > most):
         expected = ", ".join(operands) or "none"
-        raise LirError(f"`{name}` takes the operands ({expected}), found {found}", code="LIR0025")
+        over_axes = (f"over axes it is `reduce_{name}`",) if found == 1 and f"reduce_{name}" in PRIMITIVES else ()
+        raise LirError(f"`{name}` takes the operands ({expected}), found {found}", *over_axes, code="LIR0025")
 
 
 def infer_types(definition: OpDef, operands: Sequence[Value], attributes: dict[str, Any]) -> tuple[Type, ...]:

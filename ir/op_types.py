@@ -20,13 +20,21 @@ def _fail(message: str, *notes: str, code: str = "LIR0030") -> LirError:
     return LirError(message, *notes, code=code)
 
 
+def repetition(first: Type, other: Type) -> str:
+    """The `broadcast` that repeats the smaller of two as NumPy does, where one fits into the other."""
+    small, large = sorted((first.shape, other.shape), key=len)
+    fits = all(a == b for a, b in zip(reversed(small), reversed(large))) and len(small) < len(large)
+    dims = [*range(len(large) - len(small), len(large))]
+    return f"`broadcast %x {{dims = {dims}, shape = [{', '.join(map(str, large))}]}}`" if fits else "`broadcast`"
+
+
 def _same_shape(types: tuple[Type, ...]) -> tuple[DimLike, ...]:
     first = types[0]
     for other in types[1:]:
         if other.shape != first.shape:
             raise _fail(
                 f"operands have different shapes: {first} and {other}",
-                "shapes must match exactly; write `broadcast` where one is meant to repeat",
+                f"shapes must match exactly; write {repetition(first, other)} where one is meant to repeat",
             )
     return first.shape
 
@@ -44,6 +52,11 @@ def _same_dtype(types: tuple[Type, ...]) -> str:
     return first.dtype
 
 
+_CAST = 'convert it: cast %x {dtype = f32}, in Python x.cast("f32")'
+_WAYS = {
+    "float": _CAST, "number": _CAST, "bool": "a comparison gives one: gt %x, 0.0, in Python x > 0",
+    "integer": 'convert it: cast %x {dtype = i32}, in Python x.cast("i32")',
+}  # fmt: skip
 _A = {"float": "a float", "number": "a number as", "bool": "a bool", "integer": "an integer"}
 
 
@@ -51,9 +64,7 @@ def _want(types: tuple[Type, ...], accepted: str) -> None:
     tests = {"float": is_float, "number": lambda d: d != "bool", "bool": lambda d: d == "bool", "integer": is_integer}
     for type_ in types:
         if not tests[accepted](type_.dtype):
-            way = 'convert it: cast %x {dtype = f32}, in Python x.cast("f32")'
-            notes = (way,) if accepted in ("float", "number") else ()
-            raise _fail(f"expected {_A[accepted]} operand, found {type_}", *notes, code="LIR0031")
+            raise _fail(f"expected {_A[accepted]} operand, found {type_}", _WAYS[accepted], code="LIR0031")
 
 
 def pointwise(accepted: str, result: str | None = None):
@@ -84,7 +95,9 @@ def random_bits(types: tuple[Type, ...], attributes: Attributes) -> tuple[Type, 
 def check_axis(axis: int, rank: int) -> int:
     """A possibly negative axis as 0..rank-1."""
     if not -rank <= axis < rank:
-        raise _fail(f"axis {axis} is out of range for rank {rank}", code="LIR0033")
+        numbers = ", ".join(map(str, range(-rank, rank)))
+        there = f"its axes are {numbers}" if 0 < rank <= 4 else f"it has {rank or 'no'} axes"
+        raise _fail(f"axis {axis} is out of range for rank {rank}", there, code="LIR0033")
     return axis % rank
 
 
@@ -183,12 +196,14 @@ def matmul(types: tuple[Type, ...], attributes: Attributes) -> tuple[Type, ...]:
     dtype = _same_dtype(types)
     left, right = types
     if left.rank != 2 or right.rank != 2:
-        raise _fail(f"matmul takes two matrices, found {left} and {right}")
+        raise _fail(f"matmul takes two matrices, found {left} and {right}",
+                    "a vector becomes a matrix of one column by reshape, in Python v.reshape(-1, 1)")  # fmt: skip
     rows, inner = left.shape[::-1] if attributes["transpose_left"] else left.shape
     inner_right, columns = right.shape[::-1] if attributes["transpose_right"] else right.shape
     if inner != inner_right:
         raise _fail(f"inner dimensions differ: {inner} (of {left}) and {inner_right} (of {right})",
-                    "weights are [out, in]: multiply with {transpose_right = true}, or use `linear`")  # fmt: skip
+                    "weights are [out, in]: multiply with {transpose_right = true}, or use `linear`",
+                    "in Python that is x @ w.T")  # fmt: skip
     return (Type(dtype, (rows, columns)),)
 
 

@@ -110,7 +110,8 @@ def typed_by_tensors(
         if isinstance(operand, Token):
             dtype = "bool" if operand.type in ("TRUE", "FALSE") else numeric
             if dtype is None or not tensors:
-                raise LirError("no operand gives this number a type", "write a `constant`",
+                raise LirError("no operand gives this number a type",
+                               "write %c = constant {value = 1.0, dtype = f32, shape = []}",
                                span=span_of(source, operand), code="LIR0027")  # fmt: skip
             operand = _constant(operand, Type(dtype, tensors[0].shape), source, ops)
         values.append(operand)

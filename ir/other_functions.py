@@ -36,6 +36,27 @@ _OPERATORS: Mapping[str, Callable[..., Any]] = {
 }  # fmt: skip
 """Functions of NumPy and torch that are operators of Python, or nearly."""
 
+_QUOTIENT = "(x / y).floor() is that of floats; x.div(y) of whole numbers rounds towards 0"
+OTHER_OPERATORS: Mapping[str, tuple[str, str]] = {
+    "mod": ("%", "x - y * (x / y).floor() is the remainder in NumPy and torch"),
+    "floordiv": ("//", _QUOTIENT),
+    "divmod": ("divmod", _QUOTIENT),
+    "xor": ("^", "x ** y is a power; of two truth values x != y is true where one of them is"),
+    "lshift": ("<<", "write x * 2**n"),
+    "rshift": (">>", "(x / 2**n).floor() is that of floats"),
+}
+"""Python's operators that values do not have, by their methods, and what to write for each."""
+
+
+def refused_operator(symbol: str, way: str) -> Callable[..., NoReturn]:
+    """The method of an operator that values do not have. Raises LirError when it is called."""
+
+    def operator(*_: Any) -> NoReturn:
+        raise LirError(f"values of a graph have no `{symbol}`", way)
+
+    return operator
+
+
 _WITHOUT_MEANING = ("_stacklevel", "inplace")
 """Arguments of torch's functions about how they work."""
 

@@ -10,6 +10,7 @@ from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
 from .diagnostics import did_you_mean
+from .types import DTYPES
 
 _MEAN = "a mean is reduce_sum, then div by the size: `dim` or `size`, cast to the element type"
 _CLIP = "between two bounds is max %x, 0.0, then min %y, 1.0"
@@ -19,7 +20,11 @@ _IN_TEXT: Mapping[str, str] = {
     **dict.fromkeys(("sum", "reduce_add"), "reduce_sum adds up along axes"),
     **dict.fromkeys(("square", "sqr"), "a square is mul %x, %x"),
     **dict.fromkeys(("clamp", "clip"), _CLIP),
-    **dict.fromkeys(("where", "cond", "ifelse"), _WHERE),
+    **dict.fromkeys(("where", "cond", "ifelse", "if"), _WHERE),
+    **dict.fromkeys(("norm", "length"), "a norm is the sqrt of the reduce_sum of mul %x, %x"),
+    **dict.fromkeys(("for", "while", "loop", "scan"), "there are no loops: operations take whole arrays"),
+    **dict.fromkeys(("ret", "yield", "output"), "a function ends with return %value"),
+    **dict.fromkeys(("print", "debug", "assert"), "what `return` names is what can be looked at; `check` refuses data"),
     **dict.fromkeys(("dot", "mm", "bmm", "einsum"), "the product of two matrices is matmul %a, %b"),
 }
 """Operations that other languages have. Of the names that there are the nearest would compute something else."""
@@ -97,13 +102,28 @@ def notes_in_python(name: str, known: Iterable[str]) -> tuple[str, ...]:
     return did_you_mean(name, known) if found is None else (f"did you mean `{found}`?",)
 
 
+_ELEMENT_TYPES: Mapping[str, str] = {
+    **{f"float{bits}": f"f{bits}" for bits in (16, 32, 64)}, **{f"int{bits}": f"i{bits}" for bits in (8, 16, 32, 64)},
+    "uint8": "u8", "bfloat16": "bf16", "half": "f16", "double": "f64", "float": "f32", "int": "i32", "long": "i64",
+    "pred": "bool", "i1": "bool",
+}  # fmt: skip
+"""Element types as they are called elsewhere."""
+
+
+def element_type_called(name: str) -> str | None:
+    """The element type that has this name elsewhere."""
+    return _ELEMENT_TYPES.get(name, name if name in DTYPES else None)
+
+
 _KEYWORDS: Mapping[str, str] = {"dim": "axis", "keepdim": "keepdims"}
 
 _ARGUMENTS: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("logits", "pred", "preds", "prediction", "predictions", "y_pred", "output", "outputs", "scores"),
                     ("input", "logits", "x", "probs", "log_probs")),
     **dict.fromkeys(("label", "labels", "targets", "truth", "y", "y_true"), ("target", "t", "y")),
-    "target": ("t", "y"), "input": ("logits", "x", "probs", "log_probs"), "dim": ("axis",), "axis": ("dim",),
+    "target": ("t", "y"), "input": ("logits", "x", "probs", "log_probs"), "dim": ("axis", "axes"),
+    "axis": ("dim", "axes"), "dims": ("axes", "permutation"), "perm": ("permutation",), "axes": ("axis", "permutation"),
+    "end": ("stop",), "type": ("dtype",), "size": ("shape",), "sizes": ("shape",),
     "learning_rate": ("lr",), "weights": ("weight",), "class_weight": ("weight",), "smoothing": ("label_smoothing",),
 }  # fmt: skip
 """Arguments of losses elsewhere, and what they may be called here."""
@@ -115,6 +135,8 @@ def notes_on_argument(name: str, known: Iterable[str]) -> tuple[str, ...]:
     if name == "sample_weight":
         # The nearest name is the weight of classes.
         return ("weigh what reduction='none' gives, or build a graph, whose losses take it",)
+    if name in ("keepdims", "keepdim"):
+        return ("what is reduced has no axis left: reshape gives it one of size 1",)
     meant = next((other for other in _ARGUMENTS.get(name, ()) if other in known), None)
     return did_you_mean(name, known) if meant is None else (f"did you mean `{meant}`?",)
 

@@ -28,7 +28,14 @@ from .builder import Builder
 from .diagnostics import LirError
 from .function import Value
 from .indexing import part_of
-from .other_functions import function_of_values, refuse, torch_function_of_values, ufunc_of_values
+from .other_functions import (
+    OTHER_OPERATORS,
+    function_of_values,
+    refuse,
+    refused_operator,
+    torch_function_of_values,
+    ufunc_of_values,
+)
 from .other_words import NO_ELEMENTS, renamed_keywords
 from .types import DTYPES, Dim, DimLike, Shape, Type, dtype_of, is_float, is_integer, is_short
 
@@ -170,10 +177,21 @@ class Tensor:
         return self.binary("ne", other)
 
     def __and__(self, other: Any) -> Tensor:
-        return self.binary("and", other)
+        return self._joined("and", "&", other)
+
+    __rand__ = __and__
 
     def __or__(self, other: Any) -> Tensor:
-        return self.binary("or", other)
+        return self._joined("or", "|", other)
+
+    __ror__ = __or__
+
+    def _joined(self, name: str, symbol: str, other: Any) -> Tensor:
+        if self.dtype != "bool":
+            raise LirError(f"`{symbol}` joins truth values, found {self.type}",
+                           f"comparisons beside it stand in parentheses: (x > 0) {symbol} (y > 0)",
+                           code="LIR0031")  # fmt: skip
+        return self.binary(name, other)
 
     def __invert__(self) -> Tensor:
         return self.apply("not")
@@ -214,12 +232,15 @@ class Tensor:
                        "functions of values are methods: x.exp() in place of math.exp(x)", NO_ELEMENTS)  # fmt: skip
 
     __int__ = __float__
+    __round__ = refused_operator("round", "(x + 0.5).floor() rounds halves up")
 
     def __setitem__(self, items: Any, value: Any) -> None:
         raise LirError(f"%{self.value.name} never changes", "condition.select(a, b) is a where it holds, b elsewhere")
 
     def __bool__(self) -> bool:
-        raise LirError(f"%{self.value.name} has no truth value while a graph is built", "use `.select(a, b)`")
+        raise LirError(f"%{self.value.name} has no truth value while a graph is built",
+                       "condition.select(a, b) is a where it holds, b elsewhere",
+                       "`and`, `or` and `not` are &, | and ~, in parentheses: (0 < x) & (x < 1)")  # fmt: skip
 
     def exp(self) -> Tensor:
         return self.apply("exp")
@@ -452,3 +473,8 @@ class Tensor:
         if result is None:
             return known
         return result * known if known != 1.0 else result
+
+
+for _name, (_symbol, _way) in OTHER_OPERATORS.items():
+    for _side in ("", "r"):
+        setattr(Tensor, f"__{_side}{_name}__", refused_operator(_symbol, _way))

@@ -15,6 +15,7 @@ from .call_graph import call_errors
 from .composites import make_op
 from .diagnostics import Diagnostic, LirError, LosscError, Span, did_you_mean
 from .function import Function, Module, Op, Value
+from .other_words import element_type_called
 from .repeat import NAME as REPEAT
 from .repeat import make_repeat
 from .signature import CALLED_BY, make_call, unbound_names
@@ -63,7 +64,8 @@ def verify_function(function: Function, module: Module, sound: Collection[Op] = 
 def check_type(type_: Type) -> None:
     """Raise LirError unless this is a type within the limits of the language."""
     if type_.dtype not in DTYPES:
-        raise LirError(f"unknown element type `{type_.dtype}`", *did_you_mean(type_.dtype, DTYPES),
+        meant = element_type_called(type_.dtype) or type_.dtype
+        raise LirError(f"unknown element type `{type_.dtype}`", *did_you_mean(meant, DTYPES),
                        f"expected one of {', '.join(DTYPES)}", code="LIR0034")  # fmt: skip
     if type_.rank > HIGHEST_RANK:
         raise LirError(f"a type of {type_.rank} axes; at most {HIGHEST_RANK} are allowed", code="LIR0013")
@@ -83,7 +85,8 @@ def _check_dim(dim: object) -> None:
         if len(dim.names) > MOST_FACTORS or max(map(len, dim.names)) > LONGEST_NAME or dim.factor > LARGEST_COUNT:
             raise LirError("a dimension is too large or its name too long", code="LIR0013")
     elif not isinstance(dim, int) or isinstance(dim, bool) or dim < 0:
-        raise LirError(f"`{dim}` is not a dimension: a size is an integer from 0", code="LIR0034")
+        raise LirError(f"`{dim}` is not a dimension: a size is an integer from 0",
+                       "a size that is known at run time has a name: f32[B, 10]", code="LIR0034")  # fmt: skip
     elif dim > LARGEST_COUNT:
         raise LirError(f"a size of {dim}; at most 2^63 - 1 is allowed", code="LIR0013")
 

@@ -10,6 +10,7 @@ number or list has no element type yet, so whole numbers there serve as floats t
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -41,20 +42,22 @@ def element_type(dtype: Any) -> str:
     return found
 
 
-def convert(name: str, value: Any, type_: Type) -> tuple[np.ndarray, str | None]:
+def convert(name: str, value: Any, type_: Type, noun: str = "input") -> tuple[np.ndarray, str | None]:
     """`value` as a C-contiguous array of the dtype of `type_`, and what had to be done for that, in words.
 
-    The shape is the value's own: binding dimensions checks it. Raises LirError naming the input.
+    The shape is the value's own: binding dimensions checks it. Raises LirError naming the input, or what else `noun`
+    says that it is.
     """
     wanted = to_dtype(type_.dtype)
     if type(value) is np.ndarray and value.dtype == wanted and value.flags.c_contiguous and value.flags.aligned:
         return value, None
-    array, literal = _as_array(name, value, type_)
+    what = f"{noun} `{name}`"
+    array, literal = _as_array(what, value, type_)
     if array.dtype == wanted:
         if array.flags.c_contiguous and array.flags.aligned:
             return array, None
         return _compact(array), "copied: its elements do not lie one after another"
-    return _compact(_same_kind(name, array, type_, wanted, literal)), f"converted from {array.dtype} to {type_.dtype}"
+    return _compact(_same_kind(what, array, type_, wanted, literal)), f"converted from {array.dtype} to {type_.dtype}"
 
 
 def _compact(array: np.ndarray) -> np.ndarray:
@@ -62,18 +65,18 @@ def _compact(array: np.ndarray) -> np.ndarray:
     return np.require(array, requirements=("C", "A")).reshape(array.shape)
 
 
-def _as_array(name: str, value: Any, type_: Type) -> tuple[np.ndarray, bool]:
+def _as_array(what: str, value: Any, type_: Type) -> tuple[np.ndarray, bool]:
     """A NumPy array, and whether it came from Python numbers, which have no element type of their own."""
     if isinstance(value, (np.ndarray, np.generic)):
-        return unmasked(f"input `{name}`", value), False
+        return unmasked(what, value), False
     if isinstance(value, (bool, int, float)):
-        return _literal(name, value, type_), True
+        return _literal(what, value, type_), True
     if isinstance(value, (list, tuple, range)):
         typed = any(hasattr(item, "dtype") for item in value)
-        return _literal(name, value, type_), not typed
+        return _literal(what, value, type_), not typed
     if is_device_array(value):
-        return _from_device(f"input `{name}`", value), False
-    return _foreign(f"input `{name}`", value, f"input `{name}` has type {type_}"), False
+        return _from_device(what, value), False
+    return _foreign(what, value, f"{what} has type {type_}"), False
 
 
 def unmasked(what: str, value: Any) -> np.ndarray:
@@ -104,11 +107,11 @@ def _from_device(what: str, value: Any) -> np.ndarray:
     return np.asarray(value.get())
 
 
-def _literal(name: str, value: Any, type_: Type) -> np.ndarray:
+def _literal(what: str, value: Any, type_: Type) -> np.ndarray:
     try:
         array = np.asarray(value)
     except (ValueError, OverflowError) as error:
-        raise LirError(f"input `{name}` has type {type_}, found a list that is no array: {error}") from None
+        raise LirError(f"{what} has type {type_}, found a list that is no array: {error}") from None
     if array.size == 0:
         return array.astype(to_dtype(type_.dtype))
     return array
@@ -128,8 +131,27 @@ def _foreign(what: str, value: Any, declared: str) -> np.ndarray:
                 of_torch = ("lossc.torch has losses of tensors, with gradients",) if kind.startswith("torch.") else ()
                 raise LirError(f"{what}: the {kind} cannot be read as an array: {reason}",
                                "move it to the host's memory as a NumPy array", *of_torch) from None  # fmt: skip
+    with suppress(TypeError):
+        # What has a buffer, as `array.array` and `memoryview` have.
+        return np.asarray(memoryview(value))
     raise LirError(f"{declared}, found an object of type {kind}",
                    "pass a NumPy array, or anything with __array_interface__ or __dlpack__")  # fmt: skip
+
+
+_WAYS = {
+    "c": "there are no complex numbers in LIR: pass array.real and array.imag as two inputs, or abs(array)",
+    "V": "its elements have fields: pass them one by one, array['name']",
+    "O": "its elements are Python objects: np.array(values, dtype='{}') converts them, or says which is no number",
+    **dict.fromkeys("US", "its elements are texts: where they name classes, number these from 0"),
+    **dict.fromkeys("Mm", "its elements are times: (array - array.min()) / np.timedelta64(1, 's') counts seconds"),
+}
+"""What to do with elements that are no numbers of ours, by NumPy's kinds of element types."""
+
+
+def way_to_numbers(found: np.dtype, wanted: np.dtype) -> str:
+    """How to make an array of another kind one of `wanted`."""
+    way = _WAYS.get(found.kind, "convert it yourself where that is meant: array.astype('{}')")
+    return way.replace("{}", wanted.name)
 
 
 def _kind(dtype: np.dtype) -> str:
@@ -141,21 +163,18 @@ def _kind(dtype: np.dtype) -> str:
     return {"b": "bool", "f": "float", "c": "complex"}.get(dtype.kind, str(dtype))
 
 
-def _same_kind(name: str, array: np.ndarray, type_: Type, wanted: np.dtype, literal: bool) -> np.ndarray:
+def _same_kind(what: str, array: np.ndarray, type_: Type, wanted: np.dtype, literal: bool) -> np.ndarray:
     found = _kind(array.dtype)
     kind = "float" if is_float(type_.dtype) else "integer" if is_integer(type_.dtype) else "bool"
     if found != kind and not (literal and (found, kind) == ("integer", "float")):
-        way = f"convert it yourself where that is meant: {name}.astype({wanted.name!r})"
-        if found == "complex":
-            way = f"there are no complex numbers in LIR: pass {name}.real and {name}.imag as two inputs, or abs({name})"
-        raise LirError(f"input `{name}` has type {type_}, found an array of {array.dtype}", way)
+        raise LirError(f"{what} has type {type_}, found an array of {array.dtype}", way_to_numbers(array.dtype, wanted))
     if kind == "integer" and array.size:
         limits = np.iinfo(wanted)
         low, high = int(array.min()), int(array.max())
         if low < limits.min or high > limits.max:
             outside = low if low < limits.min else high
             place = [int(i) for i in np.argwhere(array == outside)[0]]
-            raise LirError(f"input `{name}` has type {type_}, found {outside} at index {place}",
+            raise LirError(f"{what} has type {type_}, found {outside} at index {place}",
                            f"{type_.dtype} holds {limits.min} to {limits.max}")  # fmt: skip
     with np.errstate(over="ignore"):
         # A float beyond the range becomes infinite, as it does on the device.
@@ -164,7 +183,7 @@ def _same_kind(name: str, array: np.ndarray, type_: Type, wanted: np.dtype, lite
 
 def check_parameter(name: str, value: Any, type_: Type) -> np.ndarray:
     """A new array, aligned and of exactly `type_`, for the parameter store. Raises LirError."""
-    array, _ = convert(name, value, type_)
+    array, _ = convert(name, value, type_, "parameter")
     if array.shape != type_.shape:
         raise LirError(f"parameter `{name}` has type {type_}, found an array of shape {list(array.shape)}")
     fresh = empty(array.shape, type_.dtype)

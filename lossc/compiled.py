@@ -6,21 +6,20 @@ of times, with any sizes of the named dimensions, from any thread.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Mapping
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lossc.arrays import convert, is_device_array, to_dtype
-from lossc.errors import RefusedCall
 from lossc.inplace import check_overwritable, overwrite
-from lossc.ir.diagnostics import DeviceError, LirError, did_you_mean
+from lossc.inputs import Inputs, refuse_positions
+from lossc.ir.diagnostics import DeviceError, LirError
 from lossc.ir.function import Module
 from lossc.ir.program import Program
 from lossc.ir.target import PRESETS
 from lossc.ir.types import Type
+from lossc.other_words import missing
 from lossc.parameters import Parameters
 from lossc.ready import ready_program
 from lossc.runtime.device import Device, from_context, from_queue, select
@@ -73,69 +72,8 @@ def warn_of_strategy(program: Program, strategy: str | None, compiled: Callable[
         warn(finding.render(), LossWarning)
 
 
-def refuse_positions(what: str, arguments: Sequence[Any], types: Mapping[str, Type]) -> None:
-    """Raise RefusedCall for inputs without their names."""
-    if arguments:
-        given = ", ".join(f"{name}=..." for name in types)
-        raise RefusedCall(f"inputs go by name, found {len(arguments)} without", f"write {what}({given})",
-                          code="LIR0025")  # fmt: skip
-
-
-class Inputs:
-    """Conversion of what callers pass, to what a program takes on a device."""
-
-    def __init__(self, types: Iterable[tuple[str, Type]], accepted: Iterable[str] = (), device: Device | None = None):
-        self.types = dict(types)
-        # Known to the graph though this program does not need them: one batch serves several functions.
-        self.unused = frozenset(accepted) - set(self.types)
-        self.conversions: dict[str, str] = {}
-        self._device = device
-
-    @cached_property
-    def _dtypes(self) -> dict[str, np.dtype]:
-        return {name: to_dtype(type_.dtype) for name, type_ in self.types.items()}
-
-    def __call__(self, given: Mapping[str, Any]) -> dict[str, np.ndarray | Argument]:
-        """Arrays of the declared dtypes, by name. Raises LirError for an unknown name or what cannot be converted."""
-        dtypes = self._dtypes
-        arrays: dict[str, np.ndarray | Argument] = {}
-        for name, value in given.items():
-            if type(value) is np.ndarray and dtypes.get(name) is value.dtype:
-                flags = value.flags
-                if flags.c_contiguous and flags.aligned:
-                    arrays[name] = value
-                    continue
-            if name in self.types:
-                arrays[name] = self._converted(name, value, self.types[name])
-            elif name not in self.unused:
-                known = ", ".join(f"{n}: {t}" for n, t in self.types.items())
-                raise LirError(f"no input `{name}`", *did_you_mean(name, self.types), f"inputs: {known or 'none'}")
-        return arrays
-
-    def _converted(self, name: str, value: Any, type_: Type) -> np.ndarray | Argument:
-        if is_device_array(value) and self._device is not None:
-            from lossc.runtime.device_arrays import argument_on, lies_on
-
-            if value.dtype != self._dtypes[name]:
-                raise LirError(f"input `{name}` has type {type_}, found a device array of {value.dtype}",
-                               "device arrays are not converted: make one of that dtype")  # fmt: skip
-            if lies_on(self._device, value):
-                return argument_on(self._device, value)
-            self.conversions[name] = "copied: it lies on another device, or not in one piece"
-        array, done = convert(name, value, type_)
-        if done is not None:
-            self.conversions[name] = done
-        return array
-
-    def in_order(
-        self, arrays: Mapping[str, np.ndarray | Argument], order: Sequence[str]
-    ) -> list[np.ndarray | Argument]:
-        """The arrays as a program takes them. Raises LirError where some are missing."""
-        try:
-            return [arrays[name] for name in order]
-        except KeyError:
-            missing = [f"`{name}`: {self.types[name]}" for name in order if name not in arrays]
-            raise LirError(f"missing input {', '.join(missing)}") from None
+def _made_again(kind: type[CompiledFunction], module: Module, parameters: Parameters, settings: Any) -> Any:
+    return kind(module, parameters, **settings)
 
 
 class CompiledFunction:
@@ -153,9 +91,12 @@ class CompiledFunction:
 
     def __init__(
         self, module: Module, parameters: Parameters, *, outputs: int | None = None, gradients: tuple[str, ...] = (),
-        inplace: tuple[str, ...] = (), accepted: Iterable[str] = (), device: Any = None, strategy: str | None = None,
+        inplace: tuple[str, ...] = (), accepted: Mapping[str, Type] | None = None, device: Any = None,
+        strategy: str | None = None,
     ) -> None:  # fmt: skip
         self.device = as_device(device)
+        # What another process can be asked for as well: there None is the device that is the best one there.
+        self._asked = device if device is None or isinstance(device, (int, str)) else self.device
         ready = ready_program(module, self.device, strategy)
         self._ready = ready
         self._program = ready.program
@@ -171,6 +112,20 @@ class CompiledFunction:
     def __repr__(self) -> str:
         inputs = ", ".join(f"{name}: {type_}" for name, type_ in self.inputs.items())
         return f"<CompiledFunction @{self._program.name}({inputs}) on {self.device}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What a copy is made of, or a pickle: it is compiled again, or found on disk. A deep copy has parameters of
+        its own, those that the graph has now."""
+        asked, settings = self._ready.asked, {
+            "outputs": self._outputs, "gradients": self.gradients, "inplace": self._inplace,
+            "accepted": self._inputs.accepted, "device": self._asked,
+        }  # fmt: skip
+        return _made_again, (type(self), asked.module, self._parameters, {**settings, "strategy": asked.strategy})
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            raise missing(type(self), name)
 
     @property
     def inputs(self) -> dict[str, Type]:
@@ -226,8 +181,8 @@ class CompiledFunction:
         out: Mapping[str, np.ndarray] | None, sizes: Mapping[str, int] | None, device_results: bool,
     ) -> Result:  # fmt: skip
         """Run on `arrays`, which the program takes for the `inputs` and for the parameters."""
-        if sizes is not None and not isinstance(sizes, Mapping):
-            raise LirError(f"sizes names dimensions, found {type(sizes).__name__}", 'write sizes={"B": 32}')
+        if sizes is not None:
+            self._inputs.check_sizes(sizes)
         executable = self._executable_for(arrays, sizes)
         given = self._inputs.in_order(arrays, executable.free_inputs)
         if self._inplace:

@@ -29,8 +29,8 @@ from lossc.ir.tensor import Tensor
 from lossc.ir.types import Type, is_float
 from lossc.ir.verify import check_module, check_type
 from lossc.naming import Dimension, as_shape, check_name
+from lossc.other_words import notes_on_training
 from lossc.parameters import Parameter, Parameters
-from lossc.tuning.wanted import tuning_wanted
 from lossc.warnings import warn_once
 from lossc.writing import cannot_write
 
@@ -186,8 +186,8 @@ class Graph:
             raise AttributeError(name)
         known = operation_names()
         if name not in known:
-            hint = "".join(f"; {note}" for note in notes_in_python(name, [n for n in dir(self) if n[0] != "_"]))
-            raise AttributeError(f"a graph has no method or operation `{name}`{hint}")
+            notes = notes_on_training(name) or notes_in_python(name, [n for n in dir(self) if n[0] != "_"])
+            raise AttributeError("; ".join([f"a graph has no method or operation `{name}`", *notes]))
 
         def operation(*operands: Any, **keywords: Any) -> Result:
             return call_operation(self._builder, name, operands, keywords)
@@ -265,27 +265,15 @@ class Graph:
         Raises LirError where a name or a setting is wrong, Limitation for what is not differentiated or does not fit
         the device, and DeviceError where no device is found. The arrays of a call are checked in that call.
         """
-        from lossc.gradients import check_inplace, differentiate
+        from lossc.compiling import function_of
 
-        module, _ = self._part(outputs, training=training)
+        if (grad is False or grad is None) and (of is not None or upstream or inplace):
+            raise LirError("of, upstream and inplace say what to do with gradients: they need grad")
+        # What is differentiated need not be among what the outputs need.
+        module, target = self._part(outputs, None if of is None else self._own(self._find(of)), training)
         warn_once(module, self._told)
-        known = {"parameters": self.parameters, "accepted": self.inputs, "device": device, "strategy": strategy}
-        function = _kind_of_function(tune)
-        if grad is False or grad is None:
-            if of is not None or upstream or inplace:
-                raise LirError("of, upstream and inplace say what to do with gradients: they need grad")
-            return function(module, **known)
-        target = None
-        if of is not None:
-            # It need not be among what the outputs need.
-            module, target = self._part(outputs, self._own(self._find(of)), training)
-        found = differentiate(module, self.parameters, grad, target, upstream)
-        if isinstance(inplace, bool):
-            raise LirError(f"inplace names inputs whose arrays gradients are written over, found {inplace}",
-                           'write inplace="x", or a list of names')  # fmt: skip
-        names = (inplace,) if isinstance(inplace, str) else tuple(inplace)
-        check_inplace(names, found.names, self.parameters)
-        return function(found.module, outputs=found.outputs, gradients=found.names, inplace=names, **known)
+        return function_of(module, self.parameters, grad, target, upstream, inplace, tune, accepted=self.inputs,
+                           device=device, strategy=strategy)  # fmt: skip
 
     def compile_step(
         self, optimizer: Optimizer, *, clip_norm: float | None = None, clip_value: float | None = None,
@@ -297,14 +285,15 @@ class Graph:
         With `clip_norm` gradients are scaled down where their norm over all parameters is larger; with `clip_value`
         each element is kept between -clip_value and clip_value. `tune` as for `compile`. Raises what `compile` raises.
         """
+        from lossc.compiling import step_of
+
         if isinstance(optimizer, type) or not hasattr(optimizer, "update"):
             found = optimizer.__name__ if isinstance(optimizer, type) else repr(optimizer)
             raise LirError(f"compile_step takes an optimizer, found {found}", "write g.compile_step(optim.SGD(lr))")
         module, _ = self._part(None, training=True)
         warn_once(module, self._told)
-        step = _kind_of_step(tune)
-        return step(module, self.parameters, optimizer, clip_norm=clip_norm, clip_value=clip_value,
-                    accepted=self.inputs, device=device, strategy=strategy)  # fmt: skip
+        return step_of(module, self.parameters, optimizer, tune, clip_norm=clip_norm, clip_value=clip_value,
+                       accepted=self.inputs, device=device, strategy=strategy)  # fmt: skip
 
     # --- inside ---
 
@@ -383,25 +372,3 @@ def _named(operation: Callable[..., Any], name: str) -> Callable[..., Any]:
     operation.__name__ = operation.__qualname__ = name
     operation.__doc__ = help_text(name)
     return operation
-
-
-def _kind_of_function(tune: bool | None) -> type[CompiledFunction]:
-    """What `Graph.compile` makes."""
-    if tuning_wanted(tune):
-        from lossc.tuning.function import TunedFunction
-
-        return TunedFunction
-    from lossc.compiled import CompiledFunction
-
-    return CompiledFunction
-
-
-def _kind_of_step(tune: bool | None) -> type[Step]:
-    """What `Graph.compile_step` makes."""
-    if tuning_wanted(tune):
-        from lossc.tuning.step import TunedStep
-
-        return TunedStep
-    from lossc.training.step import Step
-
-    return Step

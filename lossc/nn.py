@@ -21,6 +21,7 @@ from lossc.ir.diagnostics import LirError, did_you_mean
 from lossc.ir.tensor import Tensor
 from lossc.losses.classes import *  # noqa: F403 (the names are those of the losses: as many as there are)
 from lossc.losses.classes import LOSSES
+from lossc.other_words import missing
 
 Layer = Callable[[Tensor], Tensor]
 
@@ -40,6 +41,11 @@ class _Layer:
             needed = ", ".join(p.name for p in parameters if p.default is p.empty)
             raise RefusedCall(f"{cls.__name__}: {found}", f"write nn.{cls.__name__}({needed})", code="LIR0025")
         return object.__new__(cls)
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            raise missing(type(self), name)
 
 
 def _wrong_arguments(kind: type, arguments: Sequence[Any], keywords: Mapping[str, Any]) -> str:

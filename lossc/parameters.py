@@ -16,14 +16,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from os import PathLike, fspath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
 from lossc.arrays import check_parameter
+from lossc.errors import RefusedCall
 from lossc.initializers import Initializer, draw
 from lossc.ir.diagnostics import LirError, did_you_mean
 from lossc.ir.types import Type
+from lossc.other_words import missing
 
 if TYPE_CHECKING:
     from lossc.runtime.device import Device
@@ -106,6 +108,16 @@ class Parameters(Mapping[str, np.ndarray]):
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state, lock=threading.RLock(), _steps={})
         _stores[id(self)] = self
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            raise missing(type(self), name)
+
+    def __call__(self, *_: Any, **__: Any) -> NoReturn:
+        """`model.parameters()` of torch. Raises RefusedCall."""
+        raise RefusedCall("graph.parameters is a mapping from names to arrays, and is not called",
+                          "g.compile_step(optim.SGD(lr)) trains all of them that are not frozen")  # fmt: skip
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)

@@ -13,7 +13,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..ir.diagnostics import DeviceError, did_you_mean
 from ..ir.target import DeviceInfo
@@ -117,6 +117,20 @@ class Device:
                 "start workers with multiprocessing.get_context('spawn'), or use devices only after the fork",
             )
 
+    def __copy__(self) -> Device:
+        return self
+
+    def __deepcopy__(self, copied: object) -> Device:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A pickle says which device it is; who reads it has that one in a context of its own."""
+        alike = [device for device in devices() if str(device) == str(self)]
+        if self not in alike:
+            raise DeviceError(f"{self} with a context or a queue of yours is in this process alone",
+                              "pickle what was made for a device of lossc.devices(), or for none")  # fmt: skip
+        return _device_like, (str(self), alike.index(self))
+
     def __str__(self) -> str:
         return f"{self.info.name} ({self.info.platform})"
 
@@ -163,6 +177,16 @@ def select(name: str | None = None) -> Device:
     notes += () if wanted in ALIASES else did_you_mean(wanted, usable)
     notes += () if "intel" in usable else _how_to_get_one()
     raise DeviceError(f"no OpenCL device answers to {asked_by}; these were found:", *notes)
+
+
+def _device_like(text: str, number: int) -> Device:
+    """The device that a pickle speaks of: of those with one name it is the one of that number."""
+    found = devices()
+    alike = [device for device in found if str(device) == text]
+    if number >= len(alike):
+        raise DeviceError(f"there is no {text} here, which the pickle was made with; these were found:",
+                          *map(str, found))  # fmt: skip
+    return alike[number]
 
 
 def from_queue(queue: cl.CommandQueue) -> Device:

@@ -34,6 +34,9 @@ def test_a_dump_reads_back_and_says_how_to_launch(tmp_path: Path) -> None:
                 text = (folder / launch["file"]).read_text()
                 assert f"void {launch['kernel']}(" in text
                 assert all(a["buffer"] in own for a in launch["arguments"] if a["kind"] == "buffer")
+    index = (folder / "index.txt").read_text()
+    assert f"lossc run {folder} " in index
+    assert all(f"kernels/{path.name}" in index for path in (folder / "kernels").iterdir())
     for name in ("module.lir", "prepared.lir", "fused.lir"):
         parse((folder / name).read_text())
     assert "domain axis 0: B" in (folder / "fused.lir").read_text()

@@ -27,6 +27,10 @@ from lossc.runtime.device import Device
         ({"x": X.astype(complex), "labels": LABELS}, "found an array of complex128"),
         ({"x": X, "labels": LABELS.astype(bool)}, "found an array of bool"),
         ({"x": X, "labels": np.array([0, 1, 2, 2**40, 0])}, r"found 1099511627776 at index \[3\]"),
+        ({"x": np.zeros(5, "f4,f4"), "labels": LABELS}, r"array of \[.*\n.*fields: .*array\['name'\]"),
+        ({"x": X.astype(object), "labels": LABELS}, r"objects: np\.array\(values, dtype='float32'\)"),
+        ({"x": X, "labels": np.array([*"abcab"])}, "texts: .*number these from 0"),
+        ({"x": X.astype("M8[s]"), "labels": LABELS}, "times: .*counts seconds"),
         ({"x": X, "labels": None}, "found an object of type builtins.NoneType"),
         ({"x": X, "labels": "abcde"}, "found an object of type builtins.str"),
         ({"x": [[1, 2], [3]], "labels": LABELS}, "a list that is no array"),
@@ -48,6 +52,7 @@ def test_wrong_inputs_are_told_by_name(inputs: dict[str, Any], message: str) -> 
         ("f32", X[:, :2].astype(ml_dtypes.bfloat16)),
         ("f32", X[::-1, ::2]),
         ("f32", np.asfortranarray(X[:, :2])),
+        ("f32", memoryview(X[:, :2].copy())),
         ("f32", [[1, 2], [3, 4]]),
         ("f32", [[1.5, 2], [3, 4]]),
         ("f64", X[:, :2]),
@@ -173,6 +178,22 @@ def test_what_names_nothing_is_refused() -> None:
         fn(x=X[0], out=np.zeros(1, np.float32))
     with pytest.raises(lossc.LirError, match=r'write sizes=\{"B": 32\}'):
         fn(x=X[0], sizes=[3])
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [({"b": 5}, "no input has a dimension `b`\n.*did you mean `B`"), ({"B": 5.0}, "`B` is a whole number from 0")],
+)
+def test_sizes_are_of_dimensions_that_there_are(sizes: Any, message: str) -> None:
+    with pytest.raises(lossc.LirError, match=message):
+        squares()(x=X[:, :2], sizes=sizes)
+
+
+def test_sizes_of_inputs_that_a_function_does_not_need_are_passed_over() -> None:
+    g = classifier()
+    g.input("mask", ("T",))
+    fn = g.compile(outputs=["logits"])
+    assert fn(x=X, sizes={"T": 3})[0].shape == (5, 3)
 
 
 @pytest.mark.parametrize("shape", [-1, (2, -3), 1.5, None])

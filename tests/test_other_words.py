@@ -245,6 +245,27 @@ CALLS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "jit": (lambda: front.jit, AttributeError, r"lossc\.functional\.function"),
     "a mistyped name": (lambda: front.Grpah, AttributeError, "did you mean `Graph`"),
     "inplace": (lambda: written_over(True), lossc.LirError, 'write inplace="x"'),
+    **{f"the training word {word}": (lambda owner=owner, word=word: getattr(owner, word), AttributeError, message)
+       for owner, word, message in [
+           (optim.Adam(), "zero_grad", "Adam has no `zero_grad`; .*leave it out"),
+           (optim.Adam(), "step", r"g\.compile_step\(optim\.Adam\(lr\)\)"),
+           (optim.Adam(), "load_state_dict", r"step\.load\(path\)"),
+           (optim.Adam(), "beta", "did you mean `betas`"),
+           (optim, "lr_scheduler", r"a function of the step: .*optim\.schedules\.cosine"),
+           (lossc.Graph(), "state_dict", r"graph\.parameters\.save\(path\)"),
+           (lossc.Graph().parameters, "zero_grad", "Parameters has no `zero_grad`"),
+           (nn.Dropout(lossc.Graph()), "train", r"compile_step trains with dropout"),
+       ]},
+    "the parameters of torch": (lambda: front.Graph().parameters(), TypeError, r"g\.compile_step\(optim\.SGD\(lr\)\)"),
+    **{f"the operator {code}": (lambda code=code: eval(code, {"x": value()}), lossc.LirError, message)
+       for code, message in [
+           ("x % 2", r"no `%`\n.*floor\(\)"), ("2 % x", "no `%`"), ("x // 2", r"`//`\n.*\(x / y\)\.floor\(\)"),
+           ("2 // x", "no `//`"), ("x ^ 2", r"`\^`\n.*x \*\* y"), ("x << 1", r"2\*\*n"), ("x >> 1", r"`>>`"),
+           ("divmod(x, 2)", "no `divmod`"), ("round(x)", r"\(x \+ 0\.5\)\.floor\(\)"),
+           ("x & 2", r"joins truth values, found f32.*\n.*\(x > 0\) & \(y > 0\)"), ("x > 0 & x", r"`&`"),
+           ("0 | x", r"`\|` joins"), ("x > 0 and x < 1", r"truth value(.|\n)*\(0 < x\) & \(x < 1\)"),
+           ("x @ x", r"inner dimensions(.|\n)*x @ w\.T"), ("x @ x.sum(0)", r"reshape\(-1, 1\)"),
+       ]},
     "a rule": (lambda: lossc.Graph().constant(1.0).huber_loss(2.0, delta=-1), lossc.LirError, "LIR0001.*positive"),
     "a preset": (lambda: PRESETS["cpu-avx"], KeyError, "there are cpu_avx512"),
 }  # fmt: skip

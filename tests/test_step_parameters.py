@@ -58,6 +58,13 @@ def test_what_cannot_be_trained_is_refused() -> None:
         lossc.parse(text).compile_step(optim.SGD(0.1))
 
 
+def test_values_that_do_not_fit_name_the_parameter() -> None:
+    g = lossc.Graph()
+    g.param("w", np.ones(3))
+    with pytest.raises(lossc.LirError, match=r"^error.* parameter `w` has type f32\[3\], found an array of int64"):
+        g.parameters["w"] = np.ones(3, np.int64)
+
+
 def test_frozen_parameters_stay(device: Device) -> None:
     g = network()
     g.parameters.freeze("net.0.*")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..diagnostics import LirError
+from ..op_types import repetition
 from ..tensor import Tensor
 
 REDUCTIONS = ("mean", "sum", "none")
@@ -32,7 +33,8 @@ def check_reduction(reduction: str, accepted: tuple[str, ...] = REDUCTIONS, wher
 def same_shape(x: Tensor, target: Tensor, names: str = "prediction and target") -> None:
     if x.shape != target.shape:
         raise LirError(f"{names} must have the same shape, found {x.type} and {target.type}",
-                       "write `broadcast` where one is meant to repeat", code="LIR0030")  # fmt: skip
+                       f"write {repetition(x.type, target.type)} where one is meant to repeat",
+                       code="LIR0030")  # fmt: skip
 
 
 def total(values: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from lossc.reports.explain import explanation
 from lossc.reports.kernels import bytes_moved, kernel_reports, traffic_ratio
 
 from . import options
-from .bundle import bundle_files, index_text, write_bundle
+from .bundle import bundle_files, write_bundle
 from .console import note, say, say_json
 from .inputs import read_sizes
 from .programs import device_to_run_on, load_module, target_of, with_gradients
@@ -134,7 +134,7 @@ def dump(
     """
     module = load_module(file, function)
     compiled = _compiled(module, grad, wrt, of, device, strategy, tune, bind)
-    write_bundle(output, {"index.txt": index_text(compiled, str(output)), **dumped_files(compiled)})
+    write_bundle(output, dumped_files(compiled, output))
     note(f"begin with {output / 'index.txt'}")
 
 

@@ -35,6 +35,7 @@ class OwnLoss:
     def __init__(self, definition: Definition) -> None:
         self.definition = parse(definition) if isinstance(definition, str) else definition
         self.inputs: dict[str, Type] = {}
+        self.module = __name__
         self.signature: inspect.Signature | None = None
         self._programs: dict[Any, LossProgram] = {}
         self._told: set[str] = set()
@@ -46,11 +47,16 @@ class OwnLoss:
             return
         if not callable(definition):
             raise LirError(f"a loss is a graph, LIR text or a Python function, found {type(definition).__name__}")
+        self.module = getattr(definition, "__module__", "")
         name = getattr(definition, "__name__", "")
         self.name = name if name.isidentifier() else "loss"
         self.signature = inspect.signature(definition)
         if any(parameter.kind not in _NAMED for parameter in self.signature.parameters.values()):
             raise LirError(f"{self.name}{self.signature}: every argument of a loss has a name of its own")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy, or a pickle, has programs of its own."""
+        return OwnLoss, (self.definition,)
 
     @property
     def help(self) -> str | None:

@@ -5,12 +5,13 @@ In: the definition. Out: a function of arrays, and its value with gradients.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-from lossc.arrays import convert, unmasked
+from lossc.arrays import convert, unmasked, way_to_numbers
 from lossc.errors import RefusedArgument, RefusedElementType, RefusedKind
 from lossc.ir.diagnostics import LirError
 from lossc.ir.shapes import bind_dimensions
@@ -45,7 +46,13 @@ class OwnFunction:
     def __init__(self, definition: Definition) -> None:
         self.own = OwnLoss(definition)
         self.__name__ = self.__qualname__ = self.own.name
-        self.__doc__ = self.own.help
+        self.__doc__, self.__module__ = self.own.help, self.own.module
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        """The name where it stands in a module, as functions are pickled; else what it is made of."""
+        if getattr(sys.modules.get(self.__module__), self.__name__, None) is self:
+            return self.__name__
+        return OwnFunction, (self.own.definition,)
 
     def __call__(self, *arguments: Any, **keywords: Any) -> Any:
         program, arrays = self._prepare(arguments, keywords)
@@ -105,7 +112,7 @@ class OwnFunction:
         found = dtype_of(array.dtype)
         if found is None:
             raise RefusedElementType(f"{self.__name__}: {name} is an array of {array.dtype}, which lossc does not have",
-                                     "convert it with .astype(...)", code="LIR0031")  # fmt: skip
+                                     way_to_numbers(array.dtype, np.dtype(np.float32)), code="LIR0031")  # fmt: skip
         return found
 
     @staticmethod

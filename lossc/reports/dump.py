@@ -1,5 +1,6 @@
 """Writing a compiled module to a folder, so that a person can read what runs, and another program can run it.
 
+    index.txt       what runs in which order, and why; the files beside it
     module.lir      what was compiled
     prepared.lir    after the passes
     fused.lir       cut into kernels, each below its schedule
@@ -17,7 +18,7 @@ import dataclasses
 import json
 import re
 from collections.abc import Iterable, Mapping
-from os import PathLike
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from lossc.ir.kernel_printer import print_expression
 from lossc.ir.printer import HEADER, print_function, print_module
 from lossc.ir.program import Buffer, Launch, Variant, steps_of
 from lossc.ir.program_text import print_program
+from lossc.reports.index import index_text
 from lossc.reports.kernels import kernel_reports
 from lossc.reports.schedules import schedule_lines
 from lossc.reports.words import readable
@@ -40,7 +42,7 @@ _KERNEL_FILE = re.compile(r"kernels/[A-Za-z0-9_]+\.cl")
 def dump(compiled: Compiled, folder: str | PathLike[str]) -> list[Path]:
     """Write everything about a compiled module below `folder` and return the paths. Kernels of an earlier dump there
     go. Raises LirError."""
-    files = dumped_files(compiled)
+    files = dumped_files(compiled, folder)
     root = Path(folder)
     refuse_foreign_files(root, files)
     earlier = kernels_of(root)
@@ -84,9 +86,10 @@ def refuse_foreign_files(folder: Path, files: Iterable[str]) -> None:
         raise LirError(f"{folder} has a file {there[0]} that is no dump's", "name a folder for the dump alone")
 
 
-def dumped_files(compiled: Compiled) -> dict[str, str]:
+def dumped_files(compiled: Compiled, folder: str | PathLike[str]) -> dict[str, str]:
     """The text of every file of a dump, by its path in the folder."""
     return {
+        "index.txt": index_text(compiled, fspath(folder)),
         "module.lir": print_module(compiled.module),
         "prepared.lir": print_module(compiled.prepared),
         "fused.lir": fused_text(compiled),

@@ -71,7 +71,7 @@ def function(loss: Definition) -> Any:
         return Differentiable.apply(plan, *given)
 
     of_tensors.__name__ = of_tensors.__qualname__ = own.name
-    of_tensors.__doc__ = own.help
+    of_tensors.__doc__, of_tensors.__module__ = own.help, own.module
     keep_out_of_graphs(of_tensors)
     return of_tensors
 

@@ -8,21 +8,24 @@ an error in a batch is seen by the update on the device, which then changes no p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from lossc.compiled import Inputs, as_device, refuse_positions, warn_of_strategy
+from lossc.compiled import as_device, warn_of_strategy
 from lossc.dropout import DROPOUT_KEY, has_key, key_at
+from lossc.errors import RefusedKind
 from lossc.gradients import differentiate
+from lossc.inputs import Inputs, refuse_positions
 from lossc.ir.diagnostics import LirError
 from lossc.ir.function import Module
 from lossc.ir.program import Program
 from lossc.ir.types import Type
 from lossc.optim import Optimizer
+from lossc.other_words import missing
 from lossc.parameters import Parameters
 from lossc.ready import ready_program
 from lossc.runtime.chain import BrokenOff
@@ -52,7 +55,8 @@ class Step:
 
     def __init__(
         self, module: Module, parameters: Parameters, optimizer: Optimizer, *, clip_norm: float | None = None,
-        clip_value: float | None = None, accepted: Iterable[str] = (), device: Any = None, strategy: str | None = None,
+        clip_value: float | None = None, accepted: Mapping[str, Type] | None = None, device: Any = None,
+        strategy: str | None = None,
     ) -> None:  # fmt: skip
         self.device = as_device(device)
         self.optimizer, self._done = optimizer, Done()
@@ -98,6 +102,17 @@ class Step:
     def __repr__(self) -> str:
         inputs = ", ".join(f"{name}: {type_}" for name, type_ in self.inputs.items())
         return f"<Step {self.count} of {type(self.optimizer).__name__}({inputs}) on {self.device}>"
+
+    def __reduce__(self) -> NoReturn:
+        """A copy would train parameters that no graph has. Raises RefusedKind."""
+        raise RefusedKind("a step is not copied: it trains the parameters of its graph where they lie",
+                          "step.save(path) writes all that a step of the same graph goes on from with load(path)",
+                          "a copy of the graph, copy.deepcopy(graph), compiles a step of its own")  # fmt: skip
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            raise missing(type(self), name)
 
     @property
     def count(self) -> int:
