@@ -10,7 +10,7 @@ From a module to one that is prepared:
     passes/       one file a pass
     rewrite       rules of local rewrites and the function that they rebuild; functions: what passes ask and change
     ranges        between which numbers values lie; intervals: the arithmetic of that
-    jumps         where a last bit decides; max_shift: x - max(x), as softmax has it in an exponent
+    demanded_bits  where a last bit decides; max_shift: x - max(x), as softmax has it in an exponent
     numbers       what operations make of known numbers
 
 From there to fused kernels, and how each is lowered:
@@ -28,7 +28,7 @@ From lowered kernels to a program, and what is launched together:
 
     lower         chooses strategies, lays out buffers, makes the steps
     pieces        steps of a function that is repeated for some rows at a time
-    lone_item     one work-item that does everything, for small sizes
+    single_item   one work-item that does everything, for small sizes
     block_by_block  all steps for some rows, then for the next; row_by_row: whether; computed_early: what once a block
     side_by_side  neighbouring steps in one launch; guards: which of their variants can hold together
     joining       kernels put together as one; substitution: their statements with other parts

@@ -26,7 +26,7 @@ from ...ir.ops import PRIMITIVES, is_pointwise
 from ..functions import count_readers, map_functions, with_operands, without_dead
 from ..rewrite import ROUNDS
 from ._conditional_constants import ConditionalConstants
-from ._predicates import Assumption, Facts, Predicates
+from ._predicates import Assumption, Predicates, Truths
 
 MOST_OPERATIONS = 64  # of an arm that are looked through
 
@@ -73,7 +73,7 @@ class _Search:
 
     def choices(self) -> dict[Value, Value]:
         """The results of decided selects, each with the operand that is chosen."""
-        everywhere = Facts.of(self.predicates)
+        everywhere = Truths.of(self.predicates)
         chosen: dict[Value, Value] = {}
         for op in self.function.ops:
             if op.name != "select":

@@ -19,9 +19,9 @@ from dataclasses import replace
 
 from ...ir.function import Function, Module, Value
 from ...ir.types import is_float
+from ..demanded_bits import demanded_in
 from ..functions import map_functions
 from ..intervals import Range
-from ..jumps import shown_in
 from ..numbers import constant_number
 from ..ranges import LOG1P_NEAR, bounds_of
 from ..rewrite import Rebuild
@@ -42,7 +42,7 @@ def _share(function: Function) -> Function:
         return function
     ranges = bounds_of(function)
     uses = Counter([*divisors, *_of_logarithms(function, ranges)])
-    shown = shown_in(function).rounding
+    shown = demanded_in(function).rounding
     exact = {op.operands[1] for op in function.ops if op.name == "div" and op.result in shown}
     shared = {d for d in divisors if uses[d] > 1 and ranges[d].within(LEAST_DIVISOR, LARGEST_DIVISOR)} - exact
     if not shared:

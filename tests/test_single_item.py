@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lossc.compiler import Compiled, compile_module
-from lossc.compiler.lone_item import MOST_ELEMENTS
+from lossc.compiler.single_item import MOST_ELEMENTS
 from lossc.ir.interp import interpret
 from lossc.ir.parser import parse
 from lossc.ir.program import Launch, Turn, choose_variant, turns
@@ -59,7 +59,7 @@ def test_small_sizes_take_one_launch_and_large_ones_several(text: str) -> None:
     assert len(launches(compiled, MOST_ELEMENTS + 1)) > 1
 
 
-def test_a_gpu_has_no_lone_items() -> None:
+def test_a_gpu_has_no_single_items() -> None:
     compiled = compile_module(parse(WEIGHTED), GPU_GENERIC)
     assert not compiled.program.together
     assert not any(launch.kernel.name.endswith("_alone") for launch in launches(compiled, 64))
