@@ -44,8 +44,6 @@ class DeviceInfo:
     has_f64: bool
     has_f16: bool
     """f16 arithmetic; without it f16 data goes through vload_half and vstore_half."""
-    device_atomics: bool
-    """Acquire-release atomics at device scope: the last work-group can finish a reduction."""
     nontemporal_stores: bool
     """`__builtin_nontemporal_store` of vectors is known to work (at 64-byte aligned addresses: others
     fault).
@@ -72,7 +70,6 @@ CPU_AVX512 = DeviceInfo(
     cache_per_unit=1 * MIB,
     has_f64=True,
     has_f16=False,
-    device_atomics=False,
     nontemporal_stores=True,
     shared_pointers=True,
 )
@@ -93,7 +90,6 @@ GPU_GENERIC = DeviceInfo(
     cache_per_unit=64 * KIB,
     has_f64=False,
     has_f16=False,
-    device_atomics=False,
     nontemporal_stores=False,
     shared_pointers=False,
     register_file=128 * KIB,
@@ -115,7 +111,6 @@ H200 = DeviceInfo(
     cache_per_unit=256 * KIB,
     has_f64=True,
     has_f16=False,
-    device_atomics=False,
     nontemporal_stores=False,
     shared_pointers=False,
     register_file=256 * KIB,
@@ -137,7 +132,6 @@ OCLGRIND = DeviceInfo(
     cache_per_unit=64 * KIB,
     has_f64=True,
     has_f16=False,
-    device_atomics=False,
     nontemporal_stores=False,
     shared_pointers=False,
 )

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import platform as host
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
     import pyopencl as cl
 
 FINE_GRAIN_SYSTEM_SVM = 1 << 3
-ATOMIC_ACQUIRE_RELEASE = 1 << 1
-ATOMIC_DEVICE_SCOPE = 1 << 5
 
 
 def describe(handle: cl.Device) -> DeviceInfo:
@@ -51,7 +48,6 @@ def describe(handle: cl.Device) -> DeviceInfo:
         cache_per_unit=_cache_per_unit(handle, is_gpu),
         has_f64="cl_khr_fp64" in extensions or bool(ask(handle, "double_fp_config", 0)),
         has_f16="cl_khr_fp16" in extensions,
-        device_atomics=_device_atomics(handle),
         nontemporal_stores=(intel_cpu or pocl_cpu) and host.machine() in ("x86_64", "AMD64"),
         # PoCL's CPU devices use the host's memory as it is, though they do not report system SVM.
         shared_pointers=system_svm or pocl_cpu,
@@ -70,13 +66,6 @@ def ask(handle: cl.Device | cl.Platform, question: str, otherwise: Any) -> Any:
 
 def _lanes(handle: cl.Device) -> int:
     return ask(handle, "warp_size_nv", 0) or ask(handle, "wavefront_width_amd", 0) or 32
-
-
-def _device_atomics(handle: cl.Device) -> bool:
-    version = re.search(r"(\d+)\.(\d+)", ask(handle, "opencl_c_version", ""))
-    needed = ATOMIC_ACQUIRE_RELEASE | ATOMIC_DEVICE_SCOPE
-    capable = ask(handle, "atomic_memory_capabilities", 0) & needed == needed
-    return capable and version is not None and int(version[1]) >= 2
 
 
 def _cache_per_unit(handle: cl.Device, is_gpu: bool) -> int:
