@@ -26,7 +26,6 @@ KERNEL_OPERATIONS: Mapping[str, tuple[int, str]] = {
     "max_number": (2, "float"),
     "copysign": (2, "f32"),
     "power_of_two": (1, "f32"),
-    "raise_exponent": (2, "f32"),
     "exponent_of": (1, "f32"),
     "significand_of": (1, "f32"),
     "reciprocal_power": (1, "f32"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from itertools import chain, islice
 from typing import Any
@@ -67,12 +68,8 @@ Exact = Callable[[np.ndarray], np.ndarray]
 CASES: dict[str, tuple[str, Callable[[], Iterator[np.ndarray]], Exact, float]] = {
     "exp": ("exp_nonpositive", lambda: negative(numbers(SMALL, 0.4), numbers(0.4, 40, SAMPLE)), np.exp, 2.2),
     "exp, small": ("exp_nonpositive", lambda: negative(numbers(40, 87.3)), np.exp, 3.3),
-    "exp of negated": (
-        "exp_of_negated", lambda: chain(numbers(SMALL, 0.4), numbers(0.4, 40, SAMPLE)), lambda x: np.exp(-x), 2.2,
-    ),
-    "exp of negated, small": ("exp_of_negated", lambda: numbers(40, 87.3), lambda x: np.exp(-x), 3.3),
     "expm1": ("expm1_nonpositive", lambda: negative(numbers(SMALL, 1.1), numbers(1.1, 100, SAMPLE)), np.expm1, 1.1),
-    "tanh": ("tanh_by_expm1", lambda: chain(numbers(SMALL, 0.6), numbers(0.6, 20, SAMPLE)), np.tanh, 2),
+    "tanh": ("tanh_reduced", lambda: chain(numbers(SMALL, 0.6), numbers(0.6, 20, SAMPLE)), np.tanh, 2),
     "log1p": ("log1p_near", lambda: numbers(SMALL, 1), np.log1p, 1.25),
     "log1p, below 0": ("log1p_near", lambda: negative(numbers(SMALL, 0.5)), np.log1p, 1.25),
     "log1p, negative": ("log1p_nonpositive", lambda: negative(numbers(SMALL, 1 - 2.0**-24)), np.log1p, 0.7),
@@ -115,19 +112,18 @@ def test_division_that_is_not_rounded_correctly(case: str, ulps: float, off: flo
         assert (np.abs(compute(name, x, off) - wanted) <= ulps * ULP * np.abs(wanted)).all()
 
 
-@pytest.mark.parametrize(("name", "sign"), [("exp_nonpositive", -1), ("exp_of_negated", 1)])
-def test_exponential_near_0(name: str, sign: int) -> None:
-    x = sign * np.concatenate(list(numbers(2.0**-126, SMALL, 97)))
-    assert (np.abs(compute(name, x) - np.exp(-np.abs(x.astype(np.float64)))) <= ULP).all()
+def test_exponential_near_0() -> None:
+    x = -np.concatenate(list(numbers(2.0**-126, SMALL, 97)))
+    assert (np.abs(compute("exp_nonpositive", x) - np.exp(x.astype(np.float64))) <= ULP).all()
 
 
-SCALES = (LEAST_SCALE, 0.07, 1 / 30, 0.5, 1 / 3, 1.7, 30.0, LARGEST_SCALE)
+SCALES = (LEAST_SCALE, 0.07, 1 / 30, 0.5, 1 / 3, 1.7, 30.0, LARGEST_SCALE, -LEAST_SCALE, -1.0, -2.0, -LARGEST_SCALE)
 
 
 @pytest.mark.parametrize("scale", [float(np.float32(scale)) for scale in SCALES])
-@pytest.mark.parametrize("case", ["exp", "tanh"])
+@pytest.mark.parametrize("case", ["exp", "expm1", "tanh"])
 def test_with_a_scale(case: str, scale: float) -> None:
-    """No more is lost than where scale x is rounded first: half an ulp of tanh, of exp half an ulp times scale x."""
+    """No more is lost than where scale x is rounded first: half an ulp near 0, of exp half an ulp times scale x."""
     name, pieces, exact, ulps = CASES[case]
     for x in islice(pieces(), 0, None, 13):
         x = (x / np.float32(scale)).astype(np.float32)
@@ -135,8 +131,8 @@ def test_with_a_scale(case: str, scale: float) -> None:
         wanted = exact(scaled)
         allowed = ulps + (0.5 * np.abs(scaled) if case == "exp" else 0.5)
         assert (np.abs(compute(name, x, scale=scale) - wanted) <= allowed * ULP * np.abs(wanted)).all()
-    ends = np.array([0, np.inf, np.nan], np.float32) * (-1 if case == "exp" else 1)
-    np.testing.assert_array_equal(compute(name, ends, scale=scale), exact(ends))
+    ends = np.array([0, np.inf, np.nan], np.float32) * (1 if case == "tanh" else -1)
+    np.testing.assert_array_equal(compute(name, ends * np.float32(math.copysign(1, scale)), scale=scale), exact(ends))
 
 
 def test_a_scale_is_one_that_the_functions_take() -> None:
@@ -149,26 +145,26 @@ def test_a_scale_is_one_that_the_functions_take() -> None:
 
 
 def test_ends() -> None:
-    infinity, nan = np.float32(np.inf), np.float32(np.nan)
+    infinity = np.float32(np.inf)
     zeros = compute("exp_nonpositive", np.array([-infinity, -1e9, -90, 0], np.float32))
     np.testing.assert_array_equal(zeros, [0, 0, 0, 1])
-    zeros = compute("exp_of_negated", np.array([infinity, 1e9, 90, 88.3, 0], np.float32))
-    np.testing.assert_array_equal(zeros, [0, 0, 0, 0, 1])
-    for tiny in numbers(87.3, 88.3):
-        found = compute("exp_of_negated", tiny)
-        assert ((found >= 0) & (found <= 2.0**-125)).all()
     found = compute("expm1_nonpositive", np.array([-infinity, -1e9, -0.0, 0], np.float32))
     np.testing.assert_array_equal(found, [-1, -1, 0, 0])
     np.testing.assert_array_equal(compute("log_normal", np.array([1, infinity], np.float32)), [0, infinity])
     np.testing.assert_array_equal(compute("log1p_nonpositive", np.array([-1, -0.0, 0], np.float32)), [-infinity, 0, 0])
     np.testing.assert_array_equal(compute("log1p_near", np.array([-0.0, 0], np.float32)), [0, 0])
     np.testing.assert_array_equal(compute("log_unit", np.array([0, -0.0, 1], np.float32)), [-infinity, -infinity, 0])
-    signs = compute("tanh_by_expm1", np.array([-0.0, 0, -infinity, infinity], np.float32))
+    signs = compute("tanh_reduced", np.array([-0.0, 0, -infinity, infinity], np.float32))
     np.testing.assert_array_equal(np.copysign(1, signs), [-1, 1, -1, 1])
     clamped = compute("log_unit_clamped", np.array([0, -0.0], np.float32))
     assert (clamped <= LEAST_LOG).all()
-    for name, _ in POLYNOMIALS:
-        assert np.isnan(compute(name, np.array([nan], np.float32))).all()
+
+
+@pytest.mark.parametrize("name", [name for name, _ in POLYNOMIALS])
+@pytest.mark.parametrize("bits", [0x7FC00000, 0xFFC00000, 0x7FC00001, 0x7FFFFFFF, 0xFFFFFFFF])
+def test_nan(name: str, bits: int) -> None:
+    """With either sign (inf - inf has one on x86) and whatever its lower bits are (all are set on some GPUs)."""
+    assert np.isnan(compute(name, np.array([bits], np.uint32).view(np.float32))).all()
 
 
 def test_every_function_is_tried() -> None:

@@ -25,9 +25,11 @@ def fused_multiply_add(name: str, operands: Sequence[Expr]) -> Expr | None:
 
 def scaled(operand: Expr) -> tuple[Expr, float]:
     """x and c where c x has been left open for the function of it, and that takes c; else the operand and 1."""
+    if isinstance(operand, Apply) and operand.op == "neg":
+        return operand.operands[0], -1.0
     if isinstance(operand, Apply) and operand.op == "mul":
         for x, factor in (operand.operands, operand.operands[::-1]):
-            if isinstance(factor, Const) and LEAST_SCALE <= factor.value <= LARGEST_SCALE:
+            if isinstance(factor, Const) and LEAST_SCALE <= abs(factor.value) <= LARGEST_SCALE:
                 return x, float(factor.value)
     return operand, 1.0
 

@@ -24,11 +24,13 @@ EXPM1 = (0.0013869674876332283, 0.008366248570382595, 0.04166744649410248, 0.166
 LOG1P = (0.0006091421819292009, -0.0034984489902853966, 0.016654934734106064, -0.08333273977041245)
 # (2 atanh(q) / q - 2) / q^2 as a function of q^2, for |q| <= (sqrt(2) - 1) / (sqrt(2) + 1).
 ATANH = (0.2987068295478821, 0.3997758626937866, 0.6666677594184875)
+# tanh(q) / q as a function of q^2, for |q| <= log(2) / 4.
+TANH = (0.13093344, -0.3333064, 0.99999996)
 LOG2_E, LOG_2 = 1.4426950408889634, 0.6931471805599453
 ROUND, BIAS = 12582912.0, 127.0
-"""1.5 * 2^23: adding it rounds to a whole number and leaves that in the low bits, or with 127 more the exponent."""
-LEAST, LARGEST = -88.0, 88.3
-"""exp(x) is below the normal range from about -87.3 on. Both make n = -127; the second with e^r < 1, see below."""
+"""1.5 * 2^23: adding it rounds to a whole number and leaves that in the low bits, with 127 more the exponent of 2^n."""
+LEAST = -88.0
+"""exp(x) is below the normal range from about -87.3 on. This makes n = -127."""
 LEAST_OF_EXPM1 = -20.0
 """From about -17.3 on exp(x) - 1 is -1."""
 
@@ -67,18 +69,6 @@ def exp_nonpositive(let: Let, x: Expr, scale: float = 1.0) -> Expr:
     return _apply("mul", _horner(let, r, _scaled(EXP, scale)), _apply("power_of_two", rounded))
 
 
-def exp_of_negated(let: Let, x: Expr) -> Expr:
-    """exp(-x) for x >= 0, as `exp_nonpositive`; the negation costs nothing. The exponent is added as an integer,
-    which leaves the multipliers free: below the normal range that gives 0 to 2^-125, and 0 from x = 88.3 on."""
-    constant = _like(x)
-    most = constant(LARGEST)
-    t = let("t", _apply("select", _apply("lt", most, x), most, x))
-    rounded = let("z", _apply("fma", t, constant(-LOG2_E), constant(ROUND)))
-    n = let("n", _apply("sub", rounded, constant(ROUND)))
-    minus_r = let("r", _apply("fma", n, constant(LOG_2), t))
-    return _apply("raise_exponent", _horner(let, minus_r, _scaled(EXP, -1.0)), rounded)
-
-
 def expm1_nonpositive(let: Let, x: Expr, scale: float = 1.0) -> Expr:
     """exp(x) - 1 = 2^n (e^r - 1) + (2^n - 1) for x <= 0, which is r P(r) alone where n = 0. 1.1 ulp. With a `scale` it
     is exp(scale x) - 1, where scale x <= 0."""
@@ -88,11 +78,18 @@ def expm1_nonpositive(let: Let, x: Expr, scale: float = 1.0) -> Expr:
     return _apply("fma", power, near, _apply("sub", power, _like(x)(1.0)))
 
 
-def tanh_by_expm1(let: Let, x: Expr, scale: float = 1.0) -> Expr:
-    """tanh(x) = -e / (2 + e) with e = exp(-2 |x|) - 1, with the sign of x. 2 ulp. With a `scale` above 0 it is
-    tanh(scale x)."""
-    e = let("e", expm1_nonpositive(let, let("a", _apply("abs", x)), -2.0 * scale))
-    return _apply("copysign", _apply("div", e, let("d", _apply("add", e, _like(x)(2.0)))), x)
+def tanh_reduced(let: Let, x: Expr, scale: float = 1.0) -> Expr:
+    """tanh(x) = (1 - E) / (1 + E) with E = exp(-2 |x|) = 2^n e^r and e^r = (1 - t) / (1 + t), t = tanh(-r / 2): that is
+    (1 - 2^n + (1 + 2^n) t) / (1 + 2^n + (1 - 2^n) t), and t where n = 0; with the sign of x. t is odd in r, which takes
+    half the terms of e^r, and both sums are under way at once. 2 ulp. With a `scale` it is tanh(scale x)."""
+    one = _like(x)(1.0)
+    rounded, r = _reduced(let, let("a", _apply("abs", x)), LEAST_OF_EXPM1, -2.0 * abs(scale))
+    power = let("s", _apply("power_of_two", rounded))
+    odd = [c * abs(scale) ** (2 * k + 1) for k, c in zip(range(len(TANH) - 1, -1, -1), TANH)]
+    t = let("t", _apply("mul", r, _horner(let, let("p", _apply("mul", r, r)), odd)))
+    less, more = let("l", _apply("sub", one, power)), let("m", _apply("add", one, power))
+    quotient = _apply("div", let("e", _apply("fma", more, t, less)), let("d", _apply("fma", less, t, more)))
+    return _apply("copysign", quotient, x if scale > 0 else _apply("neg", x))
 
 
 def _reduced(let: Let, x: Expr, least: float, scale: float) -> tuple[Expr, Expr]:
@@ -180,14 +177,14 @@ def _joined(let: Let, exponent: Expr, f: Expr) -> Expr:
 POLYNOMIALS: Mapping[tuple[str, str], Callable[[Let, Expr], Expr]] = {
     (function.__name__, "f32"): function
     for function in (
-        exp_nonpositive, exp_of_negated, expm1_nonpositive, log1p_near, log1p_nonpositive, log_normal,
-        log_unit, log_unit_clamped, tanh_by_expm1,
+        exp_nonpositive, expm1_nonpositive, log1p_near, log1p_nonpositive, log_normal,
+        log_unit, log_unit_clamped, tanh_reduced,
     )
 }  # fmt: skip
 
 SCALED: Mapping[str, Callable[[Let, Expr, float], Expr]] = {
-    "exp_nonpositive": exp_nonpositive, "tanh_by_expm1": tanh_by_expm1,
+    "exp_nonpositive": exp_nonpositive, "expm1_nonpositive": expm1_nonpositive, "tanh_reduced": tanh_reduced,
 }  # fmt: skip
-"""Those that take a positive factor of their operand into their constants, for nothing."""
+"""Those that take a factor of their operand into their constants, for nothing."""
 LEAST_SCALE, LARGEST_SCALE = 2.0**-10, 2.0**10
-"""Within these all constants stay normal, and what is rounded to f32 stays as exact."""
+"""Between these magnitudes all constants stay normal, and what is rounded to f32 stays as exact."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from device_runs import run
 
 import lossc
+from lossc.runtime.device import Device
 
 ONES = np.ones((3, 4), "f4")
 LOSSES: dict[str, dict[str, np.ndarray]] = {
@@ -29,3 +31,21 @@ def test_an_element_that_is_nan_has_nan_for_its_gradient(name: str, reduction: s
     assert np.isnan(loss).all()
     assert np.isnan(after["x"][1, 2])
     np.testing.assert_array_equal(after["x"][[0, 2]], before["x"][[0, 2]])
+
+
+EXPONENTIALS = """func @f(%x: f32[B]) -> (%bell: f32[B], %sigmoid: f32[B], %softplus: f32[B], %tanh: f32[B]) {
+  %square = mul %x, %x
+  %minus = neg %square
+  %bell = exp %minus
+  %sigmoid = sigmoid %x
+  %softplus = softplus %x
+  %tanh = tanh %x
+  return %bell, %sigmoid, %softplus, %tanh
+}"""
+
+
+@pytest.mark.parametrize("bits", [0x7FC00000, 0xFFC00000, 0x7FC00001, 0x7FFFFFFF, 0xFFFFFFFF])
+def test_a_nan_stays_one_whatever_its_bits(device: Device, bits: int) -> None:
+    """That of inf - inf has a sign on x86: exp(-x^2) of it was 0, and the sigmoid of one with low bits 1."""
+    found = run(EXPONENTIALS, device, x=np.full(37, bits, np.uint32).view(np.float32))
+    assert all(np.isnan(result).all() for result in found.values()), found
