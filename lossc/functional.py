@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from lossc.arrays import unmasked
+from lossc.arrays import unmasked, way_to_numbers
 from lossc.errors import RefusedArgument, RefusedElementType, RefusedKind
 from lossc.ir.diagnostics import CheckFailed, LirError
 from lossc.ir.frozen import frozen
@@ -152,13 +152,14 @@ def _array(row: Row, name: str, value: Any, like: np.ndarray | None) -> np.ndarr
     return np.require(array, array.dtype.newbyteorder("="), ("C", "A")).reshape(array.shape)
 
 
-_HINTS = {"c": "take the real part, the absolute value, ...", "u": "labels are i8, u8, i16, i32 or i64: convert them"}
+_FLOAT = np.dtype(np.float32)
 
 
 def _dtype(row: Row, name: str, array: np.ndarray) -> str:
     found = dtype_of(array.dtype)
     if found is None:
-        hint = _HINTS.get(array.dtype.kind, "convert it with .astype(...)")
+        labels = array.dtype.kind == "u"
+        hint = "labels are i8, u8, i16, i32 or i64: convert them" if labels else way_to_numbers(array.dtype, _FLOAT)
         raise RefusedElementType(f"{row.name}: {name} is an array of {array.dtype}, which lossc does not have", hint,
                                  code="LIR0031")  # fmt: skip
     return found

@@ -14,6 +14,12 @@ from .exits import statuses, version
 class _Group(TyperGroup):
     """All commands; whatever one raises becomes an exit status."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        # "$OUT" of a script that never set it: no file has that name, and Path makes it the present folder.
+        if any(word == "" or (word.startswith("--") and word.endswith("=")) for word in args):
+            raise typer.BadParameter("an empty word names nothing", ctx=ctx)
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: Any) -> Any:
         with statuses():
             return super().invoke(ctx)

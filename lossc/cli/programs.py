@@ -41,6 +41,9 @@ def load_module(path: str, function: str | None = None) -> Module:
     """The module in a file, with `function` as its entry, else the one that nobody calls. Warnings about what the
     entry needs go to stderr."""
     module = parse(read_source(path).text, "<stdin>", Path.cwd()) if path == STDIN else load(path)
+    if not module.functions:
+        raise LirError(f"{path!r} has no function" if path != STDIN else "stdin has no function",
+                       "a program is func @f(%x: f32[B, 10]) -> (f32[1]) { ... }")  # fmt: skip
     if function is not None:
         module = Module(module.functions, function.removeprefix("@"))
     for finding in find_lints(module_of(module.entry, module.functions.values())):

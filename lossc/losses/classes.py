@@ -86,7 +86,7 @@ class Loss:
         first = next(iter(values.values()))
         if not isinstance(first, Tensor):
             raise LirError(f"a loss is called on values of a graph, found {type(first).__name__}",
-                           "lossc.functional has losses of arrays")  # fmt: skip
+                           "lossc.functional has losses of arrays, lossc.torch of tensors")  # fmt: skip
         names = {operand.rstrip("?") for operand in COMPOSITES[self.operation].operands}
         settings = {
             name: self._buffer(first, name, value)

@@ -97,7 +97,7 @@ def check_tensor(function: str, name: str, tensor: object) -> None:
                           "values have every loss as a method, and lossc.nn has it as a class")  # fmt: skip
     if not isinstance(tensor, Tensor):
         raise RefusedKind(f"{function}: {name} must be a torch.Tensor, found {type(tensor).__name__}",
-                          "lossc.functional takes NumPy arrays")  # fmt: skip
+                          f"torch.as_tensor({name}) makes one; lossc.functional takes NumPy arrays")  # fmt: skip
     if not tensor.is_cpu:
         raise Unsupported(f"{function}: {name} is on {tensor.device}: lossc.torch takes tensors on the CPU",
                           f"move it there with .cpu(), or {_in_torch(function)}")  # fmt: skip

@@ -281,6 +281,22 @@ def test_wrong_usage(lossc: Command, words: tuple[str, ...]) -> None:
     assert "Usage: lossc" in done.err
 
 
+@pytest.mark.parametrize("words", [("compile", "f.lir", "-o", ""), ("run", "f.lir", "--output="), ("check", "")])
+def test_an_empty_word_is_not_the_present_folder(lossc: Command, folder: Path, words: tuple[str, ...]) -> None:
+    before = {*folder.iterdir()}
+    done = lossc(*words)
+    assert done.status == 2
+    assert "an empty word names nothing" in done.err
+    assert {*folder.iterdir()} == before
+
+
+def test_a_program_without_a_function_is_named(lossc: Command, folder: Path) -> None:
+    (folder / "empty.lir").write_text("// soon\n")
+    done = lossc("compile", "empty.lir")
+    assert done.status == 1
+    assert "'empty.lir' has no function\n  = a program is func @f(" in done.err
+
+
 def test_an_unknown_device(lossc: Command) -> None:
     for words in (("run", "f.lir", *GIVEN), ("compile", "f.lir")):
         done = lossc(*words, "--device", "no-such-device")

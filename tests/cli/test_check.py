@@ -88,6 +88,30 @@ def test_what_lets_no_gradient_through_is_held_while_an_input_moves(lossc: Comma
     assert by_w["difference"] < 1e-7
 
 
+SHORT = """\
+func @f(%x: f16[B, 3], %t: f16[B, 3]) -> (f16[B, 3]) {
+  %loss = mse_loss %x, %t {reduction = "none"}
+  return %loss
+}
+"""
+
+
+def test_a_step_is_not_rounded_away_by_a_cast(lossc: Command, folder: Path) -> None:
+    (folder / "short.lir").write_text(SHORT)
+    done = lossc("check", "short.lir", "--of", "loss", "--json")
+    assert done.status == 0, done.out
+    _, by_x, by_t = json.loads(done.out)["results"]
+    assert by_x["difference"] < 1e-7
+    assert by_t["difference"] < 1e-7
+
+
+def test_gradients_that_no_step_can_check_are_named(lossc: Command, folder: Path) -> None:
+    (folder / "logs.lir").write_text("func @f(%x: f32[4]) -> (f32[4]) {\n  %y = log %x\n  return %y\n}\n")
+    done = lossc("check", "logs.lir", "--input", "x=-1,-2,3,4")
+    assert done.status == 0
+    assert "no finite differences for grad_x" in done.err
+
+
 def test_a_wrong_kernel_is_found(lossc: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     from lossc.compiler import Compiled
 
