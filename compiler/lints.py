@@ -20,7 +20,7 @@ LOGITS: Mapping[str, tuple[str, ...]] = {
     "cross_entropy_loss": ("logits",),
     "focal_cross_entropy_loss": ("logits",),
     "poly_cross_entropy_loss": ("logits",),
-    "bce_with_logits_loss": ("x",),
+    "bce_with_logits_loss": ("logits",),
     "sigmoid_focal_loss": ("logits",),
     "multilabel_soft_margin_loss": ("x",),
     "js_div_loss": ("p_logits", "q_logits"),
@@ -82,8 +82,8 @@ def probabilities_for_logits(loss: Loss) -> Iterator[Finding]:
 
 
 def sigmoid_for_bce(loss: Loss) -> Iterator[Finding]:
-    made = loss.origin("x") if loss.op.name == "bce_loss" else None
-    if made is not None and made.name == "sigmoid" and made.results[0] is loss.operands["x"]:
+    made = loss.origin("pred") if loss.op.name == "bce_loss" else None
+    if made is not None and made.name == "sigmoid" and made.results[0] is loss.operands["pred"]:
         yield Finding(
             "`bce_loss` of a sigmoid is computed as `bce_with_logits_loss` of what goes into it",
             "no logarithm is clamped then, so that far from the target the gradient stays; write that loss to say so",
@@ -122,8 +122,8 @@ def other_kind_of_target(loss: Loss) -> Iterator[Finding]:
 
 
 def ignored_class(loss: Loss) -> Iterator[Finding]:
-    ignored, target = loss.op.attributes.get("ignore_index"), loss.operands.get("target")
-    if ignored is None or target is None or not is_integer(target.type.dtype):
+    ignored = loss.op.attributes.get("ignore_index")
+    if ignored is None or not any(is_integer(operand.type.dtype) for operand in loss.op.operands):
         return
     classes = _class_count(loss)
     if classes is not None and 0 <= ignored < classes:

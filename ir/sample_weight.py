@@ -55,7 +55,7 @@ def _over_samples(weight: Tensor, rows: Tensor) -> Tensor:
 
 def _without_ignored(weight: Tensor, operands: Operands, attributes: Mapping[str, Any]) -> Tensor:
     """0 for samples that are ignored, so that a NaN there does not matter."""
-    ignored, target = attributes.get("ignore_index"), operands.get("target")
-    if ignored is None or target is None or not is_integer(target.dtype):
+    ignored, labels = attributes.get("ignore_index"), [o for o in operands.values() if is_integer(o.dtype)]
+    if ignored is None or not labels:
         return weight
-    return (target.cast("i64") == ignored).reshape(weight.shape).select(0, weight)
+    return (labels[0].cast("i64") == ignored).reshape(weight.shape).select(0, weight)

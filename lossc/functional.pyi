@@ -113,16 +113,16 @@ def binary_cross_entropy(
 ) -> np.ndarray:
     """-w (t log x + (1 - t) log(1 - x)) for probabilities x in [0, 1].
 
-    Formula: -w (t max(log x, -100) + (1 - t) max(log(1 - x), -100)).
-    Shapes: x, t: [...]; weight broadcasts to x. Result: [1], or [...] unreduced.
+    Formula: -w (t max(log x, -100) + (1 - t) max(log(1 - x), -100)), with x = pred and t = target.
+    Shapes: pred, target: [...]; weight broadcasts to pred. Result: [1], or [...] unreduced.
     Rules: the mean divides by the number of elements, never by weights. A probability outside [0, 1] refuses the
         run. bce_loss(sigmoid(z), t) is rewritten to bce_with_logits_loss(z, t).
-    Gradient: by x: w (x - t) / max((1 - x) x, 1e-12); by t: w (log(1 - x) - log x), clamped as above; by weight: the
-        unweighted loss.
-    Kink: none; where a logarithm is clamped the gradient by x is still that of the formula above.
+    Gradient: by pred: w (x - t) / max((1 - x) x, 1e-12); by target: w (log(1 - x) - log x), clamped as above; by
+        weight: the unweighted loss.
+    Kink: none; where a logarithm is clamped the gradient by pred is still that of the formula above.
     Source: torch.nn.functional.binary_cross_entropy.
 
-    This is lossc's `bce_loss`. Above `x` input, `t` target here.
+    This is lossc's `bce_loss`. Above `pred` input here.
     """
 
 def binary_cross_entropy_with_logits(
@@ -136,15 +136,16 @@ def binary_cross_entropy_with_logits(
 ) -> np.ndarray:
     """softplus(x) - x t; with pos_weight p: (1 - t) softplus(x) + p t softplus(-x).
 
-    Formula: w (softplus(x) - x t), or w ((1 - t) softplus(x) + p t softplus(-x)) with pos_weight p.
-    Shapes: x, t: [...]; weight and pos_weight broadcast to x. Result: [1], or [...] unreduced.
+    Formula: w (softplus(x) - x t), or w ((1 - t) softplus(x) + p t softplus(-x)) with pos_weight p, x = logits and
+        t = target.
+    Shapes: logits, target: [...]; weight and pos_weight broadcast to logits. Result: [1], or [...] unreduced.
     Rules: the mean divides by the number of elements, never by weights. Finite for every finite x.
-    Gradient: by x: w (sigmoid(x) - t), or w ((1 - t) sigmoid(x) - p t sigmoid(-x)); by t: -w x, or
+    Gradient: by logits: w (sigmoid(x) - t), or w ((1 - t) sigmoid(x) - p t sigmoid(-x)); by target: -w x, or
         w (p softplus(-x) - softplus(x)); by weight: the unweighted loss; by pos_weight: w t softplus(-x).
     Kink: none; the derivative at x = 0 is 0.5 - t.
     Source: torch.nn.functional.binary_cross_entropy_with_logits.
 
-    This is lossc's `bce_with_logits_loss`. Above `x` input, `t` target here.
+    This is lossc's `bce_with_logits_loss`. Above `logits` input here.
     """
 
 def mse_loss(
@@ -360,14 +361,14 @@ def soft_margin_loss(
 ) -> np.ndarray:
     """log(1 + exp(-t x)), for targets of -1 and 1, without overflow.
 
-    Formula: softplus(-t x).
-    Shapes: x, t: [...]. Result: [1], or [...] unreduced.
+    Formula: softplus(-t x), with x = pred and t = target.
+    Shapes: pred, target: [...]. Result: [1], or [...] unreduced.
     Rules: the mean divides by the number of elements. Finite where exp(-t x) is not.
-    Gradient: by x: -t sigmoid(-t x); by t: -x sigmoid(-t x).
+    Gradient: by pred: -t sigmoid(-t x); by target: -x sigmoid(-t x).
     Kink: none.
     Source: torch.nn.functional.soft_margin_loss.
 
-    Above `x` input, `t` target here.
+    Above `pred` input here.
     """
 
 def multi_margin_loss(
@@ -385,7 +386,7 @@ def multi_margin_loss(
     """The mean over classes of max(0, margin - x[y] + x[c])^p for c other than the label y.
 
     Formula: w[y] / C sum_{c != y} max(0, margin - x[y] + x[c])^p.
-    Shapes: x: [C], [N, C] or [N, C, d...], the class axis elsewhere with `axis`; target: integers of that shape
+    Shapes: x: [C], [N, C] or [N, C, d...], the class axis elsewhere with `axis`; y: integers of that shape
         without the class axis; weight: [C]; margin: a number, [] or [1]. Result: [1], or unreduced one element a row.
     Rules: p is 1 or 2. The mean divides by the number of rows, also with weights. A label out of range refuses the
         run.
@@ -394,7 +395,7 @@ def multi_margin_loss(
     Kink: where margin - x[y] + x[c] = 0 the derivative is 0.
     Source: torch.nn.functional.multi_margin_loss.
 
-    Above `x` input here.
+    Above `x` input, `y` target here.
     """
 
 def multilabel_margin_loss(
@@ -493,14 +494,14 @@ def hinge_loss(
 ) -> np.ndarray:
     """max(0, 1 - x t), for targets of -1 and 1.
 
-    Formula: max(0, 1 - x t).
-    Shapes: x, t: [...]. Result: [1], or [...] unreduced.
+    Formula: max(0, 1 - x t), with x = pred and t = target.
+    Shapes: pred, target: [...]. Result: [1], or [...] unreduced.
     Rules: the mean divides by the number of elements. Targets of 0 and 1 are not converted.
-    Gradient: by x: -t where x t <= 1, NaN where it is NaN, else 0; by t: -x there.
+    Gradient: by pred: -t where x t <= 1, NaN where it is NaN, else 0; by target: -x there.
     Kink: at x t = 1 the derivative of the linear side, as torch.clamp(1 - x t, min=0) has it.
     Source: Cortes and Vapnik 1995.
 
-    Above `x` input, `t` target here.
+    Above `pred` input here.
     """
 
 def squared_hinge_loss(
@@ -510,14 +511,14 @@ def squared_hinge_loss(
 ) -> np.ndarray:
     """max(0, 1 - x t)^2, for targets of -1 and 1.
 
-    Formula: max(0, 1 - x t)^2.
-    Shapes: x, t: [...]. Result: [1], or [...] unreduced.
+    Formula: max(0, 1 - x t)^2, with x = pred and t = target.
+    Shapes: pred, target: [...]. Result: [1], or [...] unreduced.
     Rules: the mean divides by the number of elements. Targets of 0 and 1 are not converted.
-    Gradient: by x: -2 t max(0, 1 - x t); by t: -2 x max(0, 1 - x t).
+    Gradient: by pred: -2 t max(0, 1 - x t); by target: -2 x max(0, 1 - x t).
     Kink: none.
     Source: Lee and Mangasarian 2001 (smooth support vector machines).
 
-    Above `x` input, `t` target here.
+    Above `pred` input here.
     """
 
 def log_cosh_loss(
@@ -572,7 +573,7 @@ def focal_cross_entropy_loss(
     """(1 - p_y)^gamma times cross-entropy, with p = softmax(x).
 
     Formula: w[y] (1 - p_y)^gamma l, with l = lse(x) - x[y] and 1 - p_y = -expm1(-l).
-    Shapes: logits: [C], [N, C] or [N, C, d...], the class axis elsewhere with `axis`; target: integers of that shape
+    Shapes: logits: [C], [N, C] or [N, C, d...], the class axis elsewhere with `axis`; y: integers of that shape
         without the class axis; weight: [C]; gamma: a number, [] or [1]. Result: [1], or unreduced one element a row.
     Rules: the mean divides by the number of rows that are not ignored, also with weights; without such rows it is
         `empty`: "nan" (0/0), "zero" or "error". A label out of range and a number gamma < 0 are refused.
@@ -581,7 +582,7 @@ def focal_cross_entropy_loss(
     Kink: none.
     Source: Lin, Goyal, Girshick, He, Dollar 2017, over classes.
 
-    Above `logits` input here.
+    Above `logits` input, `y` target here.
     """
 
 def poly_cross_entropy_loss(
@@ -597,20 +598,20 @@ def poly_cross_entropy_loss(
 ) -> np.ndarray:
     """Cross-entropy plus epsilon (1 - p_y), with p = softmax(x): the first term of its series in 1 - p_y counts more.
 
-    Formula: w[y] (l + epsilon (1 - p_y)), with l = lse(x) - x[y]; for distributions t
+    Formula: w[y] (l + epsilon (1 - p_y)), with l = lse(x) - x[y], for labels y = t; for distributions t
         sum_c w[c] t[c] (lse(x) - x[c]) + epsilon (1 - sum_c t[c] p[c]).
-    Shapes: logits: [C], [N, C] or [N, C, d...], the class axis elsewhere with `axis`; target: integers of that shape
+    Shapes: logits: [C], [N, C] or [N, C, d...], the class axis elsewhere with `axis`; t: integers of that shape
         without the class axis, or floats of that shape; weight: [C], with labels only; epsilon: a number, [] or
         [1]. Result: [1], or unreduced one element a row.
     Rules: labels: the mean divides by the number of rows that are not ignored, also with weights; without such rows
         it is `empty`: "nan" (0/0), "zero" or "error". Distributions: the mean divides by the number of rows.
     Gradient: by logits: w[y] (1 + epsilon p_y) (p - onehot(y)), 0 in ignored rows; for distributions
-        p sum(t) - t - epsilon p (t - sum_c t[c] p[c]); by target (floats): lse(x) - x - epsilon p; by weight: the sum
+        p sum(t) - t - epsilon p (t - sum_c t[c] p[c]); by t (floats): lse(x) - x - epsilon p; by weight: the sum
         of the unweighted rows of each class; by epsilon: 1 - p_y.
     Kink: none.
     Source: PolyLoss (Poly-1), Leng et al. 2022.
 
-    Above `logits` input here.
+    Above `logits` input, `t` target here.
     """
 
 def dice_loss(

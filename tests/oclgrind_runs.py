@@ -42,7 +42,7 @@ CASES: tuple[tuple[str, str, Mapping[str, int]], ...] = (
     ("row-group", "cross_entropy_loss columns=1000 target=u8:rows", LOCAL),
     ("row-group", "cross_entropy_loss columns=1000 target=u8:rows", NOTHING),
     ("row-group", "cross_entropy_loss columns=4096 rows=1 target=u8:rows label_smoothing=0.1", TILES),
-    ("row-group", "bce_with_logits_loss columns=33 t=x:same weight=x:classes pos_weight=x:scalar", {}),
+    ("row-group", "bce_with_logits_loss columns=33 target=x:same weight=x:classes pos_weight=x:scalar", {}),
     ("row-group", "js_div_loss columns=67 q_logits=x:same", SMALL),
     ("row-group", "cosine_embedding_loss columns=132 x2=x:same t=x:rows", LOCAL),
     ("row-group", "softmax columns=any rows=any", SMALL),

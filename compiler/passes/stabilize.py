@@ -47,7 +47,8 @@ def bce_of_sigmoid(op: Op, build: Rebuild) -> Replacement | NoMatch | None:
         if build.match(op.operands[0], "softmax"):
             return NoMatch("these probabilities come from softmax: use cross_entropy_loss on what goes into it")
         return NoMatch("the probability is not the result of a sigmoid in this function")
-    return build.composite("bce_with_logits_loss", (*sigmoid.operands, *op.operands[1:]), op.attributes)
+    attributes = {**op.attributes, "operands": None}  # by place: the first ones have other names there
+    return build.composite("bce_with_logits_loss", (*sigmoid.operands, *op.operands[1:]), attributes)
 
 
 # --- sigmoid and softplus -----------------------------------------------------------------------------------

@@ -44,14 +44,14 @@ def sigmoid_focal_loss(
 
 
 def focal_cross_entropy_loss(
-    logits: Tensor, target: Tensor, weight: Tensor | None = None, *,
+    logits: Tensor, y: Tensor, weight: Tensor | None = None, *,
     gamma: float | Tensor = 2.0, ignore_index: int | None = None, axis: int | None = None,
     reduction: str = "mean", empty: str = "nan",
 ) -> Tensor:  # fmt: skip
     """(1 - p_y)^gamma times cross-entropy, with p = softmax(x).
 
     Formula: w[y] (1 - p_y)^gamma l, with l = lse(x) - x[y] and 1 - p_y = -expm1(-l).
-    Shapes: logits: [C], [N, C] or [N, C, d...], the class axis elsewhere with `axis`; target: integers of that shape
+    Shapes: logits: [C], [N, C] or [N, C, d...], the class axis elsewhere with `axis`; y: integers of that shape
         without the class axis; weight: [C]; gamma: a number, [] or [1]. Result: [1], or unreduced one element a row.
     Rules: the mean divides by the number of rows that are not ignored, also with weights; without such rows it is
         `empty`: "nan" (0/0), "zero" or "error". A label out of range and a number gamma < 0 are refused.
@@ -60,7 +60,7 @@ def focal_cross_entropy_loss(
     Kink: none.
     Source: Lin, Goyal, Girshick, He, Dollar 2017, over classes.
     """
-    x, target, axis = class_batch(logits.widen(), target, axis)
+    x, target, axis = class_batch(logits.widen(), y, axis)
     only_labels(target)
     labels = Labels(x, target, weight, axis, ignore_index)
     loss = _label_rows(x, labels)
@@ -68,34 +68,34 @@ def focal_cross_entropy_loss(
 
 
 def poly_cross_entropy_loss(
-    logits: Tensor, target: Tensor, weight: Tensor | None = None, *,
+    logits: Tensor, t: Tensor, weight: Tensor | None = None, *,
     epsilon: float | Tensor = 2.0, ignore_index: int | None = None, axis: int | None = None,
     reduction: str = "mean", empty: str = "nan",
 ) -> Tensor:  # fmt: skip
     """Cross-entropy plus epsilon (1 - p_y), with p = softmax(x): the first term of its series in 1 - p_y counts more.
 
-    Formula: w[y] (l + epsilon (1 - p_y)), with l = lse(x) - x[y]; for distributions t
+    Formula: w[y] (l + epsilon (1 - p_y)), with l = lse(x) - x[y], for labels y = t; for distributions t
         sum_c w[c] t[c] (lse(x) - x[c]) + epsilon (1 - sum_c t[c] p[c]).
-    Shapes: logits: [C], [N, C] or [N, C, d...], the class axis elsewhere with `axis`; target: integers of that shape
+    Shapes: logits: [C], [N, C] or [N, C, d...], the class axis elsewhere with `axis`; t: integers of that shape
         without the class axis, or floats of that shape; weight: [C], with labels only; epsilon: a number, [] or
         [1]. Result: [1], or unreduced one element a row.
     Rules: labels: the mean divides by the number of rows that are not ignored, also with weights; without such rows
         it is `empty`: "nan" (0/0), "zero" or "error". Distributions: the mean divides by the number of rows.
     Gradient: by logits: w[y] (1 + epsilon p_y) (p - onehot(y)), 0 in ignored rows; for distributions
-        p sum(t) - t - epsilon p (t - sum_c t[c] p[c]); by target (floats): lse(x) - x - epsilon p; by weight: the sum
+        p sum(t) - t - epsilon p (t - sum_c t[c] p[c]); by t (floats): lse(x) - x - epsilon p; by weight: the sum
         of the unweighted rows of each class; by epsilon: 1 - p_y.
     Kink: none.
     Source: PolyLoss (Poly-1), Leng et al. 2022.
     """
-    x, target, axis = class_batch(logits.widen(), target, axis)
+    x, target, axis = class_batch(logits.widen(), t, axis)
     factor = scalar(epsilon, x, "epsilon")
     if is_float(target.dtype):
         if weight is not None or ignore_index is not None:
             raise LirError("weight and ignore_index need integer labels, the target is a distribution")
-        t = like(target, x)
+        target = like(target, x)
         shifted, sum_of_exp = shifted_exponentials(x, axis)
-        hit = (t * shifted.exp()).sum(axis) / sum_of_exp
-        return reduce_rows(logits, distribution_rows(x, t, None, 0.0, axis) + (1 - hit) * factor, reduction)
+        hit = (target * shifted.exp()).sum(axis) / sum_of_exp
+        return reduce_rows(logits, distribution_rows(x, target, None, 0.0, axis) + (1 - hit) * factor, reduction)
     labels = Labels(x, target, weight, axis, ignore_index)
     loss = _label_rows(x, labels)
     return labels.reduce(logits, labels.weigh(loss + _missed(loss) * factor), reduction, empty)

@@ -12,30 +12,30 @@ from ._reduction import as_given, clamp_at_zero, like, reduce_loss, same_shape, 
 from ._scalars import scalar
 
 
-def hinge_loss(x: Tensor, t: Tensor, *, reduction: str = "mean") -> Tensor:
+def hinge_loss(pred: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor:
     """max(0, 1 - x t), for targets of -1 and 1.
 
-    Formula: max(0, 1 - x t).
-    Shapes: x, t: [...]. Result: [1], or [...] unreduced.
+    Formula: max(0, 1 - x t), with x = pred and t = target.
+    Shapes: pred, target: [...]. Result: [1], or [...] unreduced.
     Rules: the mean divides by the number of elements. Targets of 0 and 1 are not converted.
-    Gradient: by x: -t where x t <= 1, NaN where it is NaN, else 0; by t: -x there.
+    Gradient: by pred: -t where x t <= 1, NaN where it is NaN, else 0; by target: -x there.
     Kink: at x t = 1 the derivative of the linear side, as torch.clamp(1 - x t, min=0) has it.
     Source: Cortes and Vapnik 1995.
     """
-    return _of_margin(x, t, reduction, squared=False)
+    return _of_margin(pred, target, reduction, squared=False)
 
 
-def squared_hinge_loss(x: Tensor, t: Tensor, *, reduction: str = "mean") -> Tensor:
+def squared_hinge_loss(pred: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor:
     """max(0, 1 - x t)^2, for targets of -1 and 1.
 
-    Formula: max(0, 1 - x t)^2.
-    Shapes: x, t: [...]. Result: [1], or [...] unreduced.
+    Formula: max(0, 1 - x t)^2, with x = pred and t = target.
+    Shapes: pred, target: [...]. Result: [1], or [...] unreduced.
     Rules: the mean divides by the number of elements. Targets of 0 and 1 are not converted.
-    Gradient: by x: -2 t max(0, 1 - x t); by t: -2 x max(0, 1 - x t).
+    Gradient: by pred: -2 t max(0, 1 - x t); by target: -2 x max(0, 1 - x t).
     Kink: none.
     Source: Lee and Mangasarian 2001 (smooth support vector machines).
     """
-    return _of_margin(x, t, reduction, squared=True)
+    return _of_margin(pred, target, reduction, squared=True)
 
 
 def _of_margin(given: Tensor, t: Tensor, reduction: str, squared: bool) -> Tensor:
@@ -45,29 +45,29 @@ def _of_margin(given: Tensor, t: Tensor, reduction: str, squared: bool) -> Tenso
     return as_given(reduce_loss(hinge**2 if squared else with_nan(hinge), reduction), given, reduction)
 
 
-def soft_margin_loss(x: Tensor, t: Tensor, *, reduction: str = "mean") -> Tensor:
+def soft_margin_loss(pred: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor:
     """log(1 + exp(-t x)), for targets of -1 and 1, without overflow.
 
-    Formula: softplus(-t x).
-    Shapes: x, t: [...]. Result: [1], or [...] unreduced.
+    Formula: softplus(-t x), with x = pred and t = target.
+    Shapes: pred, target: [...]. Result: [1], or [...] unreduced.
     Rules: the mean divides by the number of elements. Finite where exp(-t x) is not.
-    Gradient: by x: -t sigmoid(-t x); by t: -x sigmoid(-t x).
+    Gradient: by pred: -t sigmoid(-t x); by target: -x sigmoid(-t x).
     Kink: none.
     Source: torch.nn.functional.soft_margin_loss.
     """
-    same_shape(x, t)
-    wide = x.widen()
-    return as_given(reduce_loss((-(like(t, wide) * wide)).softplus(), reduction), x, reduction)
+    same_shape(pred, target)
+    x = pred.widen()
+    return as_given(reduce_loss((-(like(target, x) * x)).softplus(), reduction), pred, reduction)
 
 
 def multi_margin_loss(
-    x: Tensor, target: Tensor, weight: Tensor | None = None, *,
+    x: Tensor, y: Tensor, weight: Tensor | None = None, *,
     p: int = 1, margin: float | Tensor = 1.0, axis: int | None = None, reduction: str = "mean",
 ) -> Tensor:  # fmt: skip
     """The mean over classes of max(0, margin - x[y] + x[c])^p for c other than the label y.
 
     Formula: w[y] / C sum_{c != y} max(0, margin - x[y] + x[c])^p.
-    Shapes: x: [C], [N, C] or [N, C, d...], the class axis elsewhere with `axis`; target: integers of that shape
+    Shapes: x: [C], [N, C] or [N, C, d...], the class axis elsewhere with `axis`; y: integers of that shape
         without the class axis; weight: [C]; margin: a number, [] or [1]. Result: [1], or unreduced one element a row.
     Rules: p is 1 or 2. The mean divides by the number of rows, also with weights. A label out of range refuses the
         run.
@@ -79,7 +79,7 @@ def multi_margin_loss(
     if p not in (1, 2):
         raise LirError(f"p must be 1 or 2, found {p}")
     given = x
-    x, target, axis = class_batch(x.widen(), target, axis)
+    x, target, axis = class_batch(x.widen(), y, axis)
     only_labels(target)
     labels = Labels(x, target, weight, axis)
     z = x - x.gather(target, axis).insert_axis(axis, x.shape[axis]) + scalar(margin, x, "margin")

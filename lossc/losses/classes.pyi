@@ -61,8 +61,8 @@ class BCELoss(Loss):
     ) -> None: ...
     def __call__(  # type: ignore[override]
         self,
-        x: Tensor,
-        t: Tensor,
+        pred: Tensor,
+        target: Tensor,
         *,
         sample_weight: Tensor | None = None,
     ) -> Tensor: ...
@@ -78,8 +78,8 @@ class BCEWithLogitsLoss(Loss):
     ) -> None: ...
     def __call__(  # type: ignore[override]
         self,
-        x: Tensor,
-        t: Tensor,
+        logits: Tensor,
+        target: Tensor,
         *,
         sample_weight: Tensor | None = None,
     ) -> Tensor: ...
@@ -171,7 +171,7 @@ class FocalCrossEntropyLoss(Loss):
     def __call__(  # type: ignore[override]
         self,
         logits: Tensor,
-        target: Tensor,
+        y: Tensor,
         *,
         sample_weight: Tensor | None = None,
     ) -> Tensor: ...
@@ -220,8 +220,8 @@ class HingeLoss(Loss):
     ) -> None: ...
     def __call__(  # type: ignore[override]
         self,
-        x: Tensor,
-        t: Tensor,
+        pred: Tensor,
+        target: Tensor,
         *,
         sample_weight: Tensor | None = None,
     ) -> Tensor: ...
@@ -455,7 +455,7 @@ class MultiMarginLoss(Loss):
     def __call__(  # type: ignore[override]
         self,
         x: Tensor,
-        target: Tensor,
+        y: Tensor,
         *,
         sample_weight: Tensor | None = None,
     ) -> Tensor: ...
@@ -513,7 +513,7 @@ class PolyCrossEntropyLoss(Loss):
     def __call__(  # type: ignore[override]
         self,
         logits: Tensor,
-        target: Tensor,
+        t: Tensor,
         *,
         sample_weight: Tensor | None = None,
     ) -> Tensor: ...
@@ -560,8 +560,8 @@ class SoftMarginLoss(Loss):
     ) -> None: ...
     def __call__(  # type: ignore[override]
         self,
-        x: Tensor,
-        t: Tensor,
+        pred: Tensor,
+        target: Tensor,
         *,
         sample_weight: Tensor | None = None,
     ) -> Tensor: ...
@@ -575,8 +575,8 @@ class SquaredHingeLoss(Loss):
     ) -> None: ...
     def __call__(  # type: ignore[override]
         self,
-        x: Tensor,
-        t: Tensor,
+        pred: Tensor,
+        target: Tensor,
         *,
         sample_weight: Tensor | None = None,
     ) -> Tensor: ...

@@ -70,10 +70,12 @@ KINDS: Mapping[str, Kind] = {
 }  # fmt: skip
 """Data for float operands of these names; others are real numbers. A matrix is real whatever its name."""
 
-_SIGNED = {"t": _sign}
+_SIGNED, _SIGNED_TARGET = {"t": _sign}, {"target": _sign}
 OWN_KINDS: Mapping[str, Mapping[str, Kind]] = {
-    "hinge_loss": _SIGNED, "squared_hinge_loss": _SIGNED, "soft_margin_loss": _SIGNED,
+    "hinge_loss": _SIGNED_TARGET, "squared_hinge_loss": _SIGNED_TARGET, "soft_margin_loss": _SIGNED_TARGET,
     "hinge_embedding_loss": _SIGNED, "margin_ranking_loss": _SIGNED, "cosine_embedding_loss": _SIGNED,
+    "bce_loss": {"pred": _unit, "target": _unit}, "bce_with_logits_loss": {"target": _unit},
+    "poly_cross_entropy_loss": {"t": _distribution},
     "kl_div_loss": {"t": _distribution}, "poisson_nll_loss": {"t": _positive}, "multilabel_margin_loss": {"y": _lists},
 }  # fmt: skip
 """Where a name means something else. Integers are labels unless they stand here."""

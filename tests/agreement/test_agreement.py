@@ -53,7 +53,7 @@ from lossc.runtime.simulate import simulate
 CASES = few_cases()
 
 LONG_CASES = tuple(map(parse_case, (
-    "bce_with_logits_loss columns=7 rows=2050 strategy=row-split executor=intel t=x:same weight=x:classes",
+    "bce_with_logits_loss columns=7 rows=2050 strategy=row-split executor=intel target=x:same weight=x:classes",
     "cross_entropy_loss columns=33 rows=2050 strategy=row-split executor=pocl target=i32:rows weight=x:classes",
     "linear columns=5 rows=3000 features=9 strategy=row-split executor=intel gradient=upstream weight=x:matrix"
     " bias=x:features",
