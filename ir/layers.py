@@ -93,6 +93,9 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, memory_budg
     if x.rank == 0 or weight.rank != 2:
         raise LirError(f"linear takes x[..., in] and weight[out, in], found {x.type} and {weight.type}",
                        code="LIR0030")  # fmt: skip
+    if x.shape[-1] != weight.shape[1]:
+        raise LirError(f"linear: x, {x.type}, has {x.shape[-1]} features, and the weight, {weight.type}, takes "
+                       f"{weight.shape[1]}", "a weight is [out, in]", code="LIR0030")  # fmt: skip
     rows = x.reshape([multiply_dims(x.shape[:-1]), x.shape[-1]])
     product = rows.apply("matmul", weight, transpose_right=True, memory_budget=memory_budget)
     if bias is not None:

@@ -39,8 +39,20 @@ _WORDS: Mapping[str, str] = {
 }  # fmt: skip
 
 
+_SCHEDULES: Mapping[str, str] = {
+    "StepLR": "step_decay", "MultiStepLR": "multistep", "ExponentialLR": "exponential", "LinearLR": "linear",
+    "PolynomialLR": "polynomial", "CosineAnnealingLR": "cosine", "CosineAnnealingWarmRestarts": "cosine_restarts",
+    "OneCycleLR": "one_cycle", "ConstantLR": "constant", "SequentialLR": "sequence", "ChainedScheduler": "scaled",
+}  # fmt: skip
+"""torch's learning rates, and the functions of `lossc.optim.schedules` that are like them."""
+
+
 def notes_on_training(name: str) -> tuple[str, ...]:
     """What to write for a word of torch's training."""
+    if name in _SCHEDULES:
+        return (f"it is optim.schedules.{_SCHEDULES[name]}, and given as lr to the optimizer",)
+    if name in ("LambdaLR", "ReduceLROnPlateau"):
+        return (_RATE,)
     return (_WORDS[name],) if name in _WORDS else ()
 
 

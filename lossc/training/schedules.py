@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
-from lossc.ir.diagnostics import LirError
+from lossc.ir.diagnostics import LirError, did_you_mean
+from lossc.other_words import notes_on_training
 
 Schedule = Callable[[int], float]
 
@@ -132,3 +134,13 @@ def _check_steps(name: str, **numbers: int) -> None:
     for what, number in numbers.items():
         if isinstance(number, bool) or not isinstance(number, int) or number < 1:
             raise LirError(f"{name}: {what} must be a whole number from 1, found {number!r}")
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        known = [other for other, found in globals().items() if getattr(found, "__module__", "") == __name__]
+        hints = notes_on_training(name) or did_you_mean(name, known)
+        raise AttributeError("; ".join([f"lossc.optim.schedules has no `{name}`", *hints]))
