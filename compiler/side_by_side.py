@@ -17,7 +17,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from ..ir.arithmetic import add, both, div, index_var, integer, maximum, mul
-from ..ir.kernel import Expr, For, Kernel, Stmt, Var, WorkItem, expressions_in, walk_expressions
+from ..ir.kernel import Expr, For, Kernel, Stmt, Var, WorkItem, walk_expressions
 from ..ir.names import fresh
 from ..ir.program import STATUS, Beside, Buffer, Launch, Step, Variant, root_of
 from ..ir.target import DeviceInfo
@@ -91,8 +91,7 @@ def _is_one_launch(variant: Variant) -> bool:
     if len(variant.launches) != 1 or variant.temporaries:
         return False
     kernel = variant.launches[0].kernel
-    queries = {expression for expression in expressions_in(kernel.body) if isinstance(expression, WorkItem)}
-    return kernel.local_size == 1 and not kernel.local_arrays and queries <= {WHOLE, ITEM}
+    return kernel.local_size == 1 and not kernel.local_arrays and kernel.asked <= {WHOLE.query, ITEM.query}
 
 
 def _choices(steps: Sequence[Step]) -> list[tuple[Variant, ...]]:
