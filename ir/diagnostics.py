@@ -76,14 +76,14 @@ class Diagnostic:
         head = f"{self.severity}[{self.code}]: {self.message}"
         parts = [f"{self.span}: {head}" if self.span else head]
         if self.span:
-            parts += _excerpt(self.span, "")
+            parts += _excerpt(self.span)
         for span, text in self.labels:
-            parts += [f"  {span}: {text}", *_excerpt(span, "")]
+            parts += [f"  {span}: {text}", *_excerpt(span)]
         parts += [f"  = {note}" for note in self.notes]
         return "\n".join(parts)
 
 
-def _excerpt(span: Span, text: str) -> list[str]:
+def _excerpt(span: Span) -> list[str]:
     line_number, column = span.source.line_column(span.start)
     line = span.source.line(line_number)
     if len(line) > 200:
@@ -93,7 +93,7 @@ def _excerpt(span: Span, text: str) -> list[str]:
     indent = "".join("\t" if character == "\t" else " " * _columns(character) for character in before)
     carets = "^" * max(1, sum(map(_columns, marked)))
     shown = "".join(map(_printable, line))
-    return [f"{line_number} | {shown}".rstrip(), f"{gutter} | {indent}{carets} {text}".rstrip()]
+    return [f"{line_number} | {shown}".rstrip(), f"{gutter} | {indent}{carets}"]
 
 
 def _columns(character: str) -> int:
