@@ -116,8 +116,9 @@ class _Drawing:
 
     def node(self, items: list[Item], lines: tuple[str, ...], kind: Kind) -> str:
         self.count += 1
-        items.append(Node(f"n{self.count}", lines, kind))
-        return items[-1].name
+        node = Node(f"n{self.count}", lines, kind)
+        items.append(node)
+        return node.name
 
     def edge(self, start: str, end: str, value: Value) -> None:
         self.edges.append(Edge(start, end, str(value.type)))
