@@ -5,7 +5,9 @@ from __future__ import annotations
 from ...ir.arithmetic import add, at_least, div, integer, maximum, mul, sub
 from ...ir.kernel import Apply, Expr, WorkItem
 from ...ir.program import Variant
+from ...ir.schedule import Schedule
 from ...ir.target import DeviceInfo
+from ..costs import cost_of
 from ..emission.emit import Scope
 from ..emission.points import size_of
 from ..emission.reductions import declare
@@ -18,6 +20,10 @@ CHUNK = 16384
 """Elements an item: so many that its launch costs nothing, so few that f32 partial sums stay exact to 5e-7."""
 
 UNROLL = 4
+LIGHT = 16
+"""Multiply-adds of an element up to which a body's vectors are read, computed and stored one after the other, where
+several arrays are read: memory is faster where its lines are asked for in turn. More of them wait for each other, and
+advance four vectors abreast."""
 
 
 def applies(fused: Fused, device: DeviceInfo) -> str | None:
@@ -72,7 +78,9 @@ def _variant(
         start = emitter.let(scope, "start", mul(item, integer(chunk)))
         is_last = Apply("eq", (item, sub(WorkItem("global_size"), integer(1))), "bool")
         stop = emitter.let(scope, "stop", Apply("select", (is_last, size, add(start, integer(chunk))), "i64"))
-        sweep(emitter, scope, [Track(scope, {}, work, groups)], axis, start, stop, width, UNROLL, nontemporal)
+        abreast = 1 if _is_light(schedule) else UNROLL
+        tracks = [Track(scope, {}, work, groups)]
+        sweep(emitter, scope, tracks, axis, start, stop, width, UNROLL, nontemporal, abreast)
     else:
         visit(emitter, scope, {}, work, groups)
     fold_partials(fused, emitter, scope, groups, item)
@@ -81,3 +89,10 @@ def _variant(
         comment=(f"elements in vectors of {width}, {chunk} or more an item",),
     )  # fmt: skip
     return with_finish(fused, device, (launch,), items, "pointwise", guard)
+
+
+def _is_light(schedule: Schedule) -> bool:
+    """Whether a kernel reads several arrays and does little with them."""
+    function, varies = schedule.function, schedule.varies
+    cost = sum(cost_of(op) for op in function.ops if op.results and varies[op.result])
+    return cost <= LIGHT and sum(bool(varies[value]) for value in function.inputs) > 1
