@@ -186,6 +186,13 @@ ELSEWHERE = {
       %m = reduce_sum %e {axes = [1]}
       return %p, %m
     }""",
+    "what is beside counts": """func @f(%x: f32[N, 30]) -> (%p: f32[N, 30], %m: f32[N]) {
+      %y = slice %x {axis = 1, start = 5, stop = 20}
+      %s = softmax %y
+      %p = pad %s {axis = 1, before = 5, after = 10, value = 1.5}
+      %m = reduce_sum %p {axes = [1]}
+      return %p, %m
+    }""",
     "two results": """func @f(%x: f32[N, 50], %z: f32[N, 50]) -> (%p: f32[N, 53], %q: f32[N, 59]) {
       %s = softmax %x
       %e = mul %s, %z

@@ -18,9 +18,9 @@ from ...ir.arithmetic import ceil_div, div, integer, maximum, minimum, mul
 from ...ir.frozen import frozen
 from ...ir.function import Op, Value
 from ...ir.kernel import Const, Expr
-from ...ir.ops import read_here
+from ...ir.ops import VIEWS, read_here
 from ...ir.schedule import Schedule
-from ...ir.types import Dim, DimLike, add_dims, is_at_most, multiply_dims, subtract_dims
+from ...ir.types import DimLike, add_dims, is_at_most, multiply_dims, subtract_dims
 from .points import size_of
 
 MOST_STRETCHES = 64
@@ -178,6 +178,15 @@ def read_where(op: Op, known: Known) -> tuple[Value, ...]:
     return read_here(op)
 
 
+def constant_in(marks: Marks, value: Value, known: Known) -> float | None:
+    """The constant that a value is where some conditions are known, if it is one."""
+    op = marks.schedule.producer.get(value)
+    while op is not None and op.name in ("select", *VIEWS):
+        taken = read_where(op, known)
+        op = marks.schedule.producer.get(taken[0]) if len(taken) == 1 else None
+    return op.attributes["value"] if op is not None and op.name == "constant" else None
+
+
 def needed_in(marks: Marks, known: Known) -> set[Value]:
     """What the kernel computes or reads where some conditions are known, in whichever pass."""
     pending, seen = list(marks.last), set[Value]()
@@ -200,8 +209,8 @@ class Run:
 
     def holds(self, column: float) -> bool:
         """Whether a number is one of these columns, if they are numbers."""
-        ends = self.low, self.high
-        return not any(isinstance(end, Dim) for end in ends) and ends[0] <= column < ends[1]
+        low, high = self.low, self.high
+        return isinstance(low, int) and isinstance(high, int) and low <= column < high
 
     @property
     def length(self) -> DimLike:
@@ -235,17 +244,33 @@ def columns_read(marks: Marks, axis: int, value: Value) -> DimLike | None:
 def idle_columns(marks: Marks, axis: int) -> tuple[Sequence[tuple[DimLike, DimLike]], Known] | None:
     """Where a kernel reads elements along an axis, from which column to which; and what is known of all other columns.
     None if there are no others, or if all are."""
-    inputs = {value for value in marks.schedule.function.inputs if axis in marks.schedule.varies[value]}
+    runs, idle = _busy_and_idle(marks, axis)
     busy: list[tuple[DimLike, DimLike]] = []
-    idle: list[Run] = []
-    for run in runs_of(marks, axis):
-        if inputs.isdisjoint(needed_in(marks, run.known)):
-            idle.append(run)
-        elif busy and busy[-1][1] == run.low:
+    for run in runs:
+        if busy and busy[-1][1] == run.low:
             busy[-1] = busy[-1][0], run.high
         else:
             busy.append((run.low, run.high))
-    if not idle or not busy:
-        return None
-    return busy, {value: truth for value, truth in idle[0].known.items()
-                  if all(each.known.get(value) == truth for each in idle)}  # fmt: skip
+    return (busy, _of_all(idle)) if idle and busy else None
+
+
+def lone_window(marks: Marks, axis: int) -> tuple[Run, Known] | None:
+    """The columns along which a kernel reads elements, and what is known of the others; None if there are no others, or
+    if a mark lies between them."""
+    busy, idle = _busy_and_idle(marks, axis)
+    return (busy[0], _of_all(idle)) if idle and len(busy) == 1 else None
+
+
+def _busy_and_idle(marks: Marks, axis: int) -> tuple[list[Run], list[Run]]:
+    """The runs in which a kernel reads elements along an axis, and the others."""
+    inputs = {value for value in marks.schedule.function.inputs if axis in marks.schedule.varies[value]}
+    found: tuple[list[Run], list[Run]] = [], []
+    for run in runs_of(marks, axis):
+        found[inputs.isdisjoint(needed_in(marks, run.known))].append(run)
+    return found
+
+
+def _of_all(runs: Sequence[Run]) -> Known:
+    """What is known in all of them."""
+    return {value: truth for value, truth in runs[0].known.items()
+            if all(each.known.get(value) == truth for each in runs)}  # fmt: skip

@@ -128,9 +128,9 @@ def store_part(emitter: Emits, value: Value, point: Point, scope: Scope) -> None
     known, along = scope.known[mask], schedule.where[value][axis]
     assert along is not None
     index, lanes = emitter.index(value, point)
-    here = _moved(point[along], sub(integer(0), size_of(start)))
-    first, width = (here.base, here.width) if isinstance(here, Lanes) else (here, 1)
-    size, found = size_of(shape[axis]), widen(scope.known[value], lanes)
+    at, size, found = point[along], size_of(shape[axis]), widen(scope.known[value], lanes)
+    column, width = (at.base, at.width) if isinstance(at, Lanes) else (at, 1)
+    first = sub(column, size_of(start))
     whole = _both(_at_least(first, integer(0)), _at_least(size, add(first, integer(width))))
     whole = known if isinstance(known, Const) else emitter.let(scope, "whole", whole)
     if whole != NEVER:
@@ -144,8 +144,8 @@ def store_part(emitter: Emits, value: Value, point: Point, scope: Scope) -> None
     array = PrivateArray(emitter.fresh(f"{value.name}_lanes", found.dtype).name, found.dtype, width)
     emitter.private_arrays.append(array)
     lane = emitter.fresh("lane", "i64")
-    at, _ = emitter.index(value, {**point, along: add(point[along].base, lane)})
-    copy = Store(emitter.buffers[value], at, Load(array.name, lane, found.dtype))
+    place, _ = emitter.index(value, {**point, along: add(column, lane)})
+    copy = Store(emitter.buffers[value], place, Load(array.name, lane, found.dtype))
     low, high = maximum(integer(0), sub(integer(0), first)), minimum(integer(width), sub(size, first))
     statements = (Store(array.name, integer(0), found), For(lane, low, high, integer(1), (copy,)))
     scope.statements += statements if whole == NEVER else [If(_not(whole), statements)]

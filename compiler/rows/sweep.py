@@ -16,9 +16,10 @@ from ...ir.function import Value
 from ...ir.kernel import Apply, Const, Expr, If, Prefetch, Reduce, Stmt
 from ...ir.types import DimLike
 from ..emission.emit import Emitter, Scope
-from ..emission.marks import Known, stretches
-from ..emission.points import Lanes, Point, lanes_where
+from ..emission.marks import Known, Run, constant_in, lone_window, stretches
+from ..emission.points import Lanes, Point, lanes_where, size_of
 from ..emission.reductions import Accumulators
+from ..numbers import identity
 from .strips import ColumnLoop, Strips
 from .work import ZERO, Work, along, lockstep, visit
 
@@ -52,20 +53,39 @@ def sweep(
     """
     shape = Sweep(emitter, scope, tracks, axis, width, max(1, unroll), nontemporal, abreast, length)
     shape.hoist()
-    count = sub(stop, start)
-    vectors = add(start, mul(div(count, integer(width)), integer(width)))
-    shape.loops(start, vectors)
-    rest = mod(count, integer(width))
-    if rest == ZERO or width == 1:
+    window = None if nontemporal or width == 1 or start != ZERO else _own_vectors(emitter, axis, stop, width)
+    if window is None:
+        shape.columns(start, stop)
         return
-    left = rest if isinstance(rest, Const) else emitter.let(scope, "rest", rest)
-    inner = Scope()
-    ragged = replace(shape, nontemporal=False)
-    ragged.edge(inner, sub(stop, integer(width)), sub(integer(width), left))
-    if isinstance(rest, Const):
-        scope.statements.extend(inner.statements)
-    else:
-        scope.statements.append(If(Apply("gt", (left, ZERO), "bool"), tuple(inner.statements)))
+    run, beside = window
+    low, high = (emitter.let(scope, "cut", size_of(end)) for end in (run.low, run.high))
+    # What vectors beside the window store in it is stored anew afterwards.
+    for first, end in ((ZERO, low), (high, stop)) if any(track.work.stores for track in tracks) else ():
+        shape.columns(first, end, (beside, beside))
+    fills = isinstance(run.length, int) and run.length >= width
+    shape.columns(low, high, (run.known, run.known if fills else {}))
+
+
+def _own_vectors(emitter: Emitter, axis: int, stop: Expr, width: int) -> tuple[Run, Known] | None:
+    """The window whose vectors are to begin where it does, and what is known beside it: if it takes fewer of them, or
+    is stored, and nothing counts beside it. What is read may lie where a kernel stores that reduces no rows: there, no
+    vector may store before."""
+    schedule, found = emitter.schedule, lone_window(emitter.marks, axis)
+    if found is None or not schedule.row_reductions or schedule.across:
+        return None
+    run, beside = found
+    counted = [(op.operands[0], identity(op.name, op.operands[0].type.dtype))
+               for op in (*schedule.row_reductions, *schedule.whole_reductions)]  # fmt: skip
+    counted += [(op.operands[0], True) for op in schedule.checks]
+    if any(constant_in(emitter.marks, value, beside) != nothing for value, nothing in counted
+           if axis in schedule.varies[value]):  # fmt: skip
+        return None
+    if not isinstance(stop, Const) or not isinstance(run.low, int) or not isinstance(run.high, int) or schedule.parts:
+        return found
+    columns = int(stop.value)
+    whole = min(-(-run.high // width), columns // width) - run.low // width
+    ragged = columns % width > 0 and run.high > columns - width
+    return found if -(-(run.high - run.low) // width) < whole + ragged else None
 
 
 @frozen
@@ -86,6 +106,29 @@ class Sweep:
         """Compute what does not vary along the columns before the loops."""
         for track in self.tracks:
             self.emitter.hoist(track.work.targets, frozenset({self.axis}), track.point, track.row, track.work.kept)
+
+    def columns(self, low: Expr, high: Expr, known: tuple[Known, Known] | None = None) -> None:
+        """All columns from `low` to `high`. Of some it may be `known` what holds in their vectors, and in the last one,
+        which may begin before `low`."""
+        width, count = integer(self.width), sub(high, low)
+        vectors = add(low, mul(div(count, width), width))
+        if known is None:
+            self.loops(low, vectors)
+        else:
+            self._along(known[0])._blocks(low, vectors)
+        rest = mod(count, width)
+        if rest == ZERO or self.width == 1:
+            return
+        left = rest if isinstance(rest, Const) else self.emitter.let(self.scope, "rest", rest)
+        inner, base, counted = Scope(), sub(high, width), sub(width, left)
+        if known is not None:
+            base = self.emitter.let(inner, "column", maximum(ZERO, base))
+            counted = sub(vectors, base)
+        replace(self, nontemporal=False).edge(inner, base, counted, known=known and known[1])
+        if isinstance(rest, Const):
+            self.scope.statements.extend(inner.statements)
+        else:
+            self.scope.statements.append(If(Apply("gt", (left, ZERO), "bool"), tuple(inner.statements)))
 
     def loops(self, low: Expr, high: Expr) -> None:
         """Whole vectors from `low` to `high`, stretch by stretch."""
@@ -122,16 +165,21 @@ class Sweep:
             self._loop(low, blocks, self.unroll, {})
         replace(self, length=0)._loop(blocks, high, 1, {})
 
-    def edge(self, scope: Scope, base: Expr, counted: Expr = ZERO, before: Expr | None = None) -> None:
-        """One vector at `base`, of which the first `counted` lanes were counted before, or all but those `before`."""
+    def edge(
+        self, scope: Scope, base: Expr, counted: Expr = ZERO, before: Expr | None = None, known: Known | None = None
+    ) -> None:
+        """One vector at `base`, of which the first `counted` lanes were counted before, or all but those `before`. What
+        is `known` there is found out if it is not said."""
         mask: Expr | None = None
         if before is not None:
             mask = self.emitter.let(scope, "fresh", lanes_where("lt", before, self.width))
         elif counted != ZERO:
             mask = self.emitter.let(scope, "fresh", lanes_where("ge", counted, self.width))
         base = self.emitter.let(scope, "column", base)
-        (here,) = stretches(self.emitter.marks, self.axis, base, add(base, integer(self.width)), self.width)
-        for track in self._along(here.known).tracks:
+        if known is None:
+            (here,) = stretches(self.emitter.marks, self.axis, base, add(base, integer(self.width)), self.width)
+            known = here.known
+        for track in self._along(known).tracks:
             scope.statements += self._visited(track, base, mask=mask, past_cache=self.nontemporal, skewed=False)
 
     def _loop(self, low: Expr, high: Expr, count: int, missed: Mapping[int, Sequence[Value]]) -> None:
