@@ -42,7 +42,9 @@ def assert_right(found: Mapping[str, np.ndarray], given: Mapping[str, np.ndarray
     np.testing.assert_allclose(found["root"], np.exp(w), rtol=1e-6)
 
 
-@pytest.mark.parametrize(("rows", "columns"), [(128, 3), (129, 17), (2047, 16), (2048, 33), (2049, 1), (2049, 17)])
+@pytest.mark.parametrize(
+    ("rows", "columns"), [(128, 3), (129, 17), (2047, 16), (2048, 33), (2049, 1), (2049, 17), (2049, 70)]
+)
 @pytest.mark.parametrize("info", [CPU_AVX512, GPU_GENERIC], ids=["cpu", "gpu"])
 def test_parts_and_blocks(info: DeviceInfo, rows: int, columns: int) -> None:
     """In the simulator, which looks for races: with names for sizes, and with sizes."""
@@ -64,6 +66,16 @@ def test_on_devices(columns: int, device: Device) -> None:
         first = runner(**given)
         assert_right(first, given)
         assert all(runner(**given)[name].tobytes() == first[name].tobytes() for name in first)
+
+
+def test_an_item_takes_all_rows() -> None:
+    """Where nothing has to be computed for each row that would be again at every element."""
+    text = TEXT.replace("broadcast %w", "broadcast %root").replace("  %root = exp %w\n", "")
+    again = text.replace("  %r = relu %x\n", "  %r = relu %x\n  %root = exp %w\n")
+    for text, columns, all_rows in ((TEXT, 70, True), (TEXT, 63, False), (TEXT, 5000, False), (again, 70, False)):
+        kernels = compile_module(parse(text.format(n=4096, c=columns)), CPU_AVX512, "row-split").program.kernels
+        comments = [line for kernel in kernels for line in kernel.comment]
+        assert any("all rows" in line for line in comments) == all_rows
 
 
 def test_when_it_pays() -> None:
