@@ -33,7 +33,8 @@ For all of them:
 - Operands may be f64, f32, f16 or bf16. 16-bit floats are storage: arithmetic is in f32, a gradient has the type of
   its operand, a reduced loss of 16-bit input is f32 (`lossc.torch`: torch's type). Labels are i8, u8, i16, i32 or i64;
   an elementwise target may be an integer, truth value or float of any type.
-- Operands have one shape in LIR; graphs and `F.` broadcast them as NumPy does. `weight` and `pos_weight` broadcast.
+- Operands have one shape in LIR; graphs and `F.` broadcast them as NumPy does. `weight` and `pos_weight` broadcast,
+  also in LIR; in `F.` the `weight` of `mse_loss`, `l1_loss` and `huber_loss` has the input's shape, as in torch.
 - In graphs every loss takes `sample_weight`, of the shape of the unreduced loss or its first axes: the mean is
   sum(sample_weight * loss) / sum(sample_weight * d), where d is what the mean divides by element by element.
 - A parameter written *number or value* is an attribute, and may also be a value of shape `[]` or `[1]` that comes with

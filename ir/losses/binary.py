@@ -12,8 +12,8 @@ def bce_loss(pred: Tensor, target: Tensor, weight: Tensor | None = None, *, redu
 
     Formula: -w (t max(log x, -100) + (1 - t) max(log(1 - x), -100)), with x = pred and t = target.
     Shapes: pred, target: [...]; weight broadcasts to pred. Result: [1], or [...] unreduced.
-    Rules: the mean divides by the number of elements, never by weights. A probability outside [0, 1] refuses the
-        run. bce_loss(sigmoid(z), t) is rewritten to bce_with_logits_loss(z, t).
+    Rules: the mean divides by the number of elements, never by weights. A probability outside [0, 1], as NaN is,
+        refuses the run. bce_loss(sigmoid(z), t) is rewritten to bce_with_logits_loss(z, t).
     Gradient: by pred: w (x - t) / max((1 - x) x, 1e-12); by target: w (log(1 - x) - log x), clamped as above; by
         weight: the unweighted loss.
     Kink: none; where a logarithm is clamped the gradient by pred is still that of the formula above.
