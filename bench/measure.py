@@ -25,6 +25,9 @@ STATUS = Path("/proc/self/status")
 FEWEST_TURNS = 5
 PAUSE = 0.01
 """Seconds between two calls: idle threads of the system before have stopped spinning (2 ms are too few for torch)."""
+SHORT = 0.5
+"""Seconds: a shorter call follows, after the pause, one of its own that does not count, as in a loop that trains. Cores
+that slept for the pause take 5 ms for what takes 3.3 otherwise."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +143,7 @@ def interleaved(
     All together take about `limit` seconds: one whose share would not last for all turns takes part in some of them,
     spread evenly, at least in `fewest`; without `warmup` each takes part in so many. Each turn has another order and
     takes another set of inputs: what one leaves in the caches and the clock frequency meets all others alike. A call
-    of microseconds is timed in a `batch`.
+    of microseconds is timed in a `batch`. A `pause` keeps the calls apart; short ones are timed in their second call.
     """
 
     def seconds(call: Callable[[int], object], number: int, clock: Callable[[], float]) -> float:
@@ -149,10 +152,13 @@ def interleaved(
             call(number % sets)
         return (clock() - started) / batch
 
-    turns = {}
+    turns: dict[str, int] = {}
+    woken = set()
     for name, call in calls.items():
         taken = [math.inf, *(seconds(call, number, time.perf_counter) for number in range(warmup))][-1]
-        affordable = int(limit / len(calls) / (batch * taken + pause))
+        if pause and batch * taken < SHORT:
+            woken.add(name)
+        affordable = int(limit / len(calls) / (batch * taken * (1 + (name in woken)) + pause))
         turns[name] = min(repetitions, max(fewest, affordable))
     found: dict[str, list[float]] = {name: [] for name in calls}
     random = np.random.default_rng(0)
@@ -160,8 +166,9 @@ def interleaved(
         for turn in range(repetitions):
             for name in random.permutation(list(calls)):
                 if (turn + 1) * turns[name] // repetitions > turn * turns[name] // repetitions:
-                    if pause:
-                        time.sleep(pause)
+                    time.sleep(pause)
+                    if name in woken:
+                        seconds(calls[name], turn + 1, clock)
                     found[name].append(seconds(calls[name], turn, clock))
     return {
         name: Timing(float(np.median(s)), float(np.percentile(s, 10)), float(np.percentile(s, 90)))

@@ -77,7 +77,8 @@ def _legend(rows: Sequence[Row], others: Sequence[str]) -> str:
         "Times are medians with 10th and 90th percentiles, results into arrays that are there; *new arrays*: into "
         "new ones, as users call it. *of copy*: the time of a copy of the fewest bytes, measured in turn with the row, "
         f"over lossc's. *of floor*: likewise the longer of that and the arithmetic needed (10^9/s: {rates}). "
-        f"Under {', '.join(others)}: their time over lossc's, each into new arrays; of handwritten both into old ones. "
+        f"Under {', '.join(others)}: their time over lossc's, each into new arrays, in the second call after a pause; "
+        "of handwritten both into old ones. "
         "*memory*: at the peak, beside the inputs, new results included. *compile*: from graph to first result. "
         "*error*: of the gradient against float64, relative, by norm."
     )

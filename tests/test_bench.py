@@ -97,10 +97,20 @@ def test_what_torch_compile_leaves_out_is_said() -> None:
 def test_a_system_that_takes_too_long_takes_part_in_fewer_turns() -> None:
     turns: dict[str, list[int]] = {"quick": [], "slow": []}
     calls = {name: turns[name].append for name in turns}
-    interleaved({"quick": calls["quick"]}, 3, 4, lambda: 0.0, limit=1e9, warmup=2)
+    interleaved({"quick": calls["quick"]}, 3, 4, lambda: 0.0, limit=1e9, warmup=2, pause=0)
     assert turns["quick"] == [0, 1, 0, 1, 2, 0]
-    interleaved({"slow": calls["slow"]}, 3, 9, lambda: 0.0, limit=0, warmup=1, fewest=3)
+    interleaved({"slow": calls["slow"]}, 3, 9, lambda: 0.0, limit=0, warmup=1, fewest=3, pause=0)
     assert len(turns["slow"]) == 1 + 3
+
+
+def test_after_a_pause_the_second_call_is_timed() -> None:
+    taken: list[int] = []
+    interleaved({"call": taken.append}, 3, 2, lambda: 0.0, warmup=0, pause=1e-4)
+    assert taken == [0, 1]  # how long it takes is not known without a warm-up: not called twice
+    taken.clear()
+    found = interleaved({"call": taken.append}, 3, 2, lambda: float(len(taken)), limit=1e9, warmup=1, pause=1e-4)
+    assert taken == [0, *(1, 0), *(2, 1)]
+    assert found["call"].median == 1
 
 
 def test_the_fewest_bytes_are_inputs_and_gradients_once() -> None:
