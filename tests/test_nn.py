@@ -67,7 +67,10 @@ def test_a_layer_without_bias_and_a_tied_weight(device: Device) -> None:
         (lambda g: nn.Linear(g, "fc", 2, 3, weight=g.input("w", (2, 3))), r"expected a weight of shape \[3, 2\]"),
         (lambda g: nn.Linear(g, "f c", 2, 3), "is not a name"),
         (lambda g: (nn.Linear(g, "fc", 2, 3), nn.Linear(g, "fc", 2, 3)), "there is an input `fc.weight` already"),
-        (lambda g: nn.Linear(g, "fc", 2, 3)(g.input("x", (None, 4))), r"has 4 features, and the weight, f32\[3, 2\], takes 2"),
+        (
+            lambda g: nn.Linear(g, "fc", 2, 3)(g.input("x", (None, 4))),
+            r"has 4 features, and the weight, f32\[3, 2\], takes 2",
+        ),
         (lambda g: nn.Mlp(g, "m", 2, 3, 4, "rellu"), "did you mean `relu`"),
     ],
 )  # fmt: skip
