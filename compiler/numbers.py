@@ -18,6 +18,9 @@ from ..ir.types import is_float, numpy_dtype
 
 Number = float | int | bool
 
+COUNTED = ("i32", "i64")
+"""The types that hold the number of any place along an axis."""
+
 
 def round_to(number: Number, dtype: str) -> Number:
     """`number` as `dtype` holds it, written with as few digits as tell it apart from its neighbours."""

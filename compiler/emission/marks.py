@@ -21,6 +21,7 @@ from ...ir.kernel import Const, Expr
 from ...ir.ops import VIEWS, read_here
 from ...ir.schedule import Schedule
 from ...ir.types import DimLike, add_dims, is_at_most, multiply_dims, subtract_dims
+from ..numbers import COUNTED
 from .points import size_of
 
 MOST_STRETCHES = 64
@@ -66,7 +67,7 @@ def marks_of(schedule: Schedule) -> Marks:
     for op in schedule.function.ops:
         if op.name in ("ge", "lt"):
             place, limit = producer.get(op.operands[0]), _column(op.operands[1], producer)
-            if place is None or place.name != "iota" or place.result.type.dtype not in ("i32", "i64"):
+            if place is None or place.name != "iota" or place.result.type.dtype not in COUNTED:
                 continue  # others may begin anew
             axis = schedule.axis_of(place, place.result)
             if axis is not None and limit is not None:
@@ -86,7 +87,8 @@ def _column(value: Value, producer: Mapping[Value, Op]) -> DimLike | None:
     op = producer.get(value)
     if op is not None and op.name == "constant":
         return max(0, op.attributes["value"])
-    while op is not None and op.name in ("broadcast", "cast"):
+    # A size may not fit into other types.
+    while op is not None and (op.name == "broadcast" or (op.name == "cast" and op.result.type.dtype in COUNTED)):
         op = producer.get(op.operands[0])
     return multiply_dims(op.attributes["of"]) if op is not None and op.name == "size" else None
 
@@ -168,6 +170,12 @@ def _known(own: Own, low: End, high: End) -> dict[Value, Expr]:
         elif _at_most(high, first) or _at_most(end, low):
             found[value] = Const(False, "bool")
     return found
+
+
+def known_at(marks: Marks, axis: int, column: Expr, width: int = 1) -> Known:
+    """What is known at so many columns from one on, if that is a number."""
+    own, _ = _along(marks, axis)
+    return _known(own, int(column.value), int(column.value) + width) if isinstance(column, Const) else {}
 
 
 def read_where(op: Op, known: Known) -> tuple[Value, ...]:

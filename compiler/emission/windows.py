@@ -1,11 +1,10 @@
 """Slices, joined tensors and margins at one point of a kernel's domain: their operands at another place along one axis.
 
 In: `slice`, `concat` or `pad`, a point, the scope there. Out: the value, with the statements it takes; or a store of
-what lies in a window. A slice is a
-shifted index. What may lie beside its operand begins as what is there instead, and is replaced where the operand has
-elements: a vector that lies within it is loaded as one, the one or two that straddle its ends lane by lane. So no
-element is read that is not there, and an operand that has none is never read. Where the place is a number, as in the
-last vector of a row, what cannot be is not emitted, and what must be is not asked.
+what lies in a window. A slice is a shifted index. What may lie beside its operand begins as what is there instead, and
+is replaced where the operand has elements: a vector that lies within it is loaded as one, the one or two that straddle
+its ends lane by lane. So no element is read that is not there, and an operand that has none is never read. Where the
+place is a number, as in the last vector of a row, what cannot be is not emitted, and what must be is not asked.
 """
 
 from __future__ import annotations

@@ -23,11 +23,8 @@ from ...ir.ops import FREE, REDUCTIONS
 from ...ir.schedule import Place
 from ...ir.types import DimLike, Shape, add_dims, subtract_dims
 from ..functions import without_dead
-from ..numbers import identity
+from ..numbers import COUNTED, identity
 from .axes import Axes, Slot, is_unit_reshape, join_axes, long_axes, values_in_order
-
-COUNTED = ("i32", "i64")
-"""The types in which a place in a window is told as one in the array: others might not hold it."""
 
 
 @frozen

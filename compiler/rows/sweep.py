@@ -16,7 +16,7 @@ from ...ir.function import Value
 from ...ir.kernel import Apply, Const, Expr, If, Prefetch, Reduce, Stmt
 from ...ir.types import DimLike
 from ..emission.emit import Emitter, Scope
-from ..emission.marks import Known, Run, constant_in, lone_window, stretches
+from ..emission.marks import Known, Run, constant_in, known_at, lone_window, stretches
 from ..emission.points import Lanes, Point, lanes_where, size_of
 from ..emission.reductions import Accumulators
 from ..numbers import identity
@@ -177,8 +177,7 @@ class Sweep:
             mask = self.emitter.let(scope, "fresh", lanes_where("ge", counted, self.width))
         base = self.emitter.let(scope, "column", base)
         if known is None:
-            (here,) = stretches(self.emitter.marks, self.axis, base, add(base, integer(self.width)), self.width)
-            known = here.known
+            known = known_at(self.emitter.marks, self.axis, base, self.width)
         for track in self._along(known).tracks:
             scope.statements += self._visited(track, base, mask=mask, past_cache=self.nontemporal, skewed=False)
 

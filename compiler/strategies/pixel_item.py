@@ -16,7 +16,7 @@ from ...ir.program import Variant
 from ...ir.schedule import Schedule
 from ...ir.target import DeviceInfo
 from ..emission.emit import Emitter, Scope
-from ..emission.marks import stretches
+from ..emission.marks import known_at
 from ..emission.reductions import Accumulators, declare, fold
 from ..fused import Fused, kernel_and_launch, with_finish
 from ..rows.blocks import Block, block_at, block_count, finish_block
@@ -113,8 +113,7 @@ def _unrolled(
     (axis,) = emitter.schedule.columns
     for column in range(columns):
         at = {**block.point, axis: integer(column)}
-        (here,) = stretches(emitter.marks, axis, integer(column), integer(column + 1))
-        known, there = along(emitter, here.known, scope, work)
+        known, there = along(emitter, known_at(emitter.marks, axis, integer(column)), scope, work)
         visit(emitter, inner := known.inner(), at, there, [*rows, *own], column=integer(column))
         scope.statements += inner.statements
     for each in rows:

@@ -22,8 +22,8 @@ CHUNK = 16384
 UNROLL = 4
 LIGHT = 16
 """Multiply-adds of an element up to which a body's vectors are read, computed and stored one after the other, where
-several arrays are read: memory is faster where its lines are asked for in turn. More of them wait for each other, and
-advance four vectors abreast."""
+several arrays are read: memory is faster where its lines are asked for in turn (four abreast take 1.05 to 1.08 of the
+time, mse). More of them wait for each other, and advance four vectors abreast."""
 
 
 def applies(fused: Fused, device: DeviceInfo) -> str | None:
