@@ -38,8 +38,9 @@ def broadcast_shapes(left: Shape, right: Shape) -> Shape:
         if a != b and 1 not in (a, b):
             small, large = sorted((left, right), key=len)
             first = small == large[: len(small)] and len(small) < len(large)
+            more = ", ".join(["None"] * (len(large) - len(small)))
             raise LirError(f"shapes [{', '.join(map(str, left))}] and [{', '.join(map(str, right))}] do not broadcast: "
-                           f"{a} against {b}", *(["axes line up from the last: y[:, None] has one more"] * first),
+                           f"{a} against {b}", *([f"axes line up from the last: y[..., {more}] has as many"] * first),
                            code="LIR0030")  # fmt: skip
         result.append(b if a == 1 else a)
     return tuple(result)

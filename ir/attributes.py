@@ -52,7 +52,7 @@ def _checked(op_name: str, name: str, attribute: Attribute, value: Any) -> Any:
 def _meant(attribute: Attribute, value: Any) -> str:
     """What is probably meant by a value of the wrong kind, as text; else an example of the right kind."""
     kind = attribute.kind
-    if attribute.default is None and str(value) in ("None", "null", "nil"):
+    if (attribute.optional or attribute.default is None) and str(value) in ("None", "null", "nil"):
         return "none"
     guess = _GUESSES[kind](value) if kind in _GUESSES else None
     meant = None if guess is None else _CONVERSIONS[kind](guess)

@@ -25,7 +25,7 @@ def repetition(first: Type, other: Type) -> str:
     small, large = sorted((first.shape, other.shape), key=len)
     fits = all(a == b for a, b in zip(reversed(small), reversed(large))) and len(small) < len(large)
     dims = [*range(len(large) - len(small), len(large))]
-    return f"`broadcast %x {{dims = {dims}, shape = [{', '.join(map(str, large))}]}}`" if fits else "`broadcast`"
+    return f"`broadcast %smaller {{dims = {dims}, shape = [{', '.join(map(str, large))}]}}`" if fits else "`broadcast`"
 
 
 def _same_shape(types: tuple[Type, ...]) -> tuple[DimLike, ...]:

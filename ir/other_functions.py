@@ -51,10 +51,10 @@ OTHER_OPERATORS: Mapping[str, tuple[str, str]] = {
 def refused_operator(symbol: str, way: str) -> Callable[..., NoReturn]:
     """The method of an operator that values do not have. Raises LirError when it is called."""
 
-    def operator(*_: Any) -> NoReturn:
+    def refused(*_: Any) -> NoReturn:
         raise LirError(f"values of a graph have no `{symbol}`", way)
 
-    return operator
+    return refused
 
 
 _WITHOUT_MEANING = ("_stacklevel", "inplace")

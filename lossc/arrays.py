@@ -131,7 +131,7 @@ def _foreign(what: str, value: Any, declared: str) -> np.ndarray:
                 of_torch = ("lossc.torch has losses of tensors, with gradients",) if kind.startswith("torch.") else ()
                 raise LirError(f"{what}: the {kind} cannot be read as an array: {reason}",
                                "move it to the host's memory as a NumPy array", *of_torch) from None  # fmt: skip
-    with suppress(TypeError):
+    with suppress(TypeError, ValueError):
         # What has a buffer, as `array.array` and `memoryview` have.
         return np.asarray(memoryview(value))
     raise LirError(f"{declared}, found an object of type {kind}",

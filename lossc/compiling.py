@@ -31,6 +31,8 @@ def function_of(
     else:
         from lossc.compiled import CompiledFunction as kind
     if grad is False or grad is None:
+        if of is not None or upstream or inplace:
+            raise LirError("of, upstream and inplace say what to do with gradients: they need grad")
         return kind(module, parameters, **settings)
     found = differentiate(module, parameters, grad, of, upstream)
     if isinstance(inplace, bool):

@@ -267,8 +267,6 @@ class Graph:
         """
         from lossc.compiling import function_of
 
-        if (grad is False or grad is None) and (of is not None or upstream or inplace):
-            raise LirError("of, upstream and inplace say what to do with gradients: they need grad")
         # What is differentiated need not be among what the outputs need.
         module, target = self._part(outputs, None if of is None else self._own(self._find(of)), training)
         warn_once(module, self._told)

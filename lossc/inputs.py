@@ -86,7 +86,7 @@ class Inputs:
             if name not in known:
                 raise LirError(f"no input has a dimension `{name}`", *did_you_mean(str(name), known),
                                f"dimensions with names: {', '.join(known) or 'none'}")  # fmt: skip
-            if not isinstance(size, (int, np.integer)) or size < 0:
+            if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 0:
                 raise LirError(f"the size of `{name}` is a whole number from 0, found {size!r}")
 
     def in_order(

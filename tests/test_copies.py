@@ -6,7 +6,6 @@ import copy
 import multiprocessing
 import pickle
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -105,7 +104,7 @@ def test_a_step_says_how_its_work_is_carried_on(again: Callable[[Any], Any]) -> 
 
 
 @ways
-def test_losses_of_ones_own_are_copied(again: Callable[[Any], Any], tmp_path: Path) -> None:
+def test_losses_of_ones_own_are_copied(again: Callable[[Any], Any]) -> None:
     g = lossc.Graph("squares")
     x = g.input("x", (None, 3))
     g.set_outputs([(x * x).sum()])

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from lossc import optim
 from lossc.ir.frozen import frozen
 
 ROOT = Path(__file__).parent.parent
@@ -93,5 +94,17 @@ def test_they_are_dataclasses() -> None:
 
 def test_there_is_one_way_to_say_so() -> None:
     folders = [ROOT / name for name in ("ir", "compiler", "runtime", "lossc")]
-    texts = [path.read_text(encoding="utf-8") for folder in folders for path in folder.rglob("*.py")]
-    assert not [text for text in texts if "@dataclass(frozen=True" in text]
+    paths = [path for folder in folders for path in folder.rglob("*.py")]
+    assert not [path for path in paths if "@dataclass(frozen=True" in path.read_text(encoding="utf-8")]
+
+
+def test_dataclasses_may_inherit() -> None:
+    @dataclass(frozen=True)
+    class Slow(optim.Adam):
+        every: int = 2
+
+    assert (Slow(lr=0.1).every, Slow(lr=0.1).lr) == (2, 0.1)
+    with pytest.raises(FrozenInstanceError):
+        Slow(lr=0.1).every = 3  # type: ignore[misc]
+    with pytest.raises(TypeError, match="cannot inherit non-frozen dataclass from a frozen one"):
+        dataclass(type("Changed", (optim.Adam,), {}))

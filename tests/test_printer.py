@@ -80,7 +80,7 @@ def test_modules_are_equal_up_to_the_names_inside() -> None:
 def test_keyword_operands_are_printed_in_the_order_of_the_definition() -> None:
     build = Builder()
     x, t, p = (build.input(name, X) for name in "xtp")
-    op = make_op("bce_with_logits_loss", [p, t, x], {"operands": ("pos_weight", "t", "x")})
+    op = make_op("bce_with_logits_loss", [p, t, x], {"operands": ("pos_weight", "target", "logits")})
     build.append(op)
     module = module_of(build.function("f", op.results))
     assert "bce_with_logits_loss %x, %t, pos_weight = %p :" in lirtest.check_round_trip(module)

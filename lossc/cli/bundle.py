@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from lossc.compiler import Compiled
 from lossc.ir.diagnostics import LirError
 from lossc.ir.drafts import file_source
 from lossc.ir.frozen import frozen
@@ -18,7 +17,7 @@ from lossc.ir.parser import load
 from lossc.ir.program import Program
 from lossc.ir.program_text import parse_program
 from lossc.ir.target import read_json
-from lossc.reports.dump import MANIFEST, dumped_files, kernels_of, refuse_foreign_files, remove_kernels
+from lossc.reports.dump import MANIFEST, kernels_of, refuse_foreign_files, remove_kernels
 
 from .files import write_files
 
@@ -32,12 +31,6 @@ class Dumped:
     program: Program
     sources: Mapping[str, str]
     build_options: str
-
-
-def bundle_files(compiled: Compiled) -> dict[str, str]:
-    """What a program in another language needs to launch the kernels."""
-    files = dumped_files(compiled, "")
-    return {name: text for name, text in files.items() if name in ("module.lir", MANIFEST) or name.endswith(".cl")}
 
 
 def write_bundle(folder: Path, files: Mapping[str, str]) -> None:

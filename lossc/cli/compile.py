@@ -16,12 +16,12 @@ from lossc.compiler.rewrite import Event, Log
 from lossc.ir.function import Module
 from lossc.ir.printer import print_module
 from lossc.ir.program_text import print_program
-from lossc.reports.dump import dumped_files, fused_text, kernel_files
+from lossc.reports.dump import dumped_files, fused_text, kernel_files, program_files
 from lossc.reports.explain import explanation
 from lossc.reports.kernels import bytes_moved, kernel_reports, traffic_ratio
 
 from . import options
-from .bundle import bundle_files, write_bundle
+from .bundle import write_bundle
 from .console import note, say, say_json
 from .inputs import read_sizes
 from .programs import device_to_run_on, load_module, target_of, with_gradients
@@ -81,7 +81,7 @@ def compile(
         return
     compiled = _compiled(module, grad, wrt, of, device, strategy, tune, bind)
     if output is not None:
-        write_bundle(output, bundle_files(compiled))
+        write_bundle(output, program_files(compiled))
     else:
         say(_text(compiled, emit or Level.cl).rstrip("\n"))
 

@@ -54,10 +54,6 @@ class OwnLoss:
         if any(parameter.kind not in _NAMED for parameter in self.signature.parameters.values()):
             raise LirError(f"{self.name}{self.signature}: every argument of a loss has a name of its own")
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """A copy, or a pickle, has programs of its own."""
-        return OwnLoss, (self.definition,)
-
     @property
     def help(self) -> str | None:
         """The docstring of the Python function, or what the graph takes."""

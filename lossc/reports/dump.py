@@ -29,13 +29,12 @@ from lossc.ir.kernel_printer import print_expression
 from lossc.ir.printer import HEADER, print_function, print_module
 from lossc.ir.program import Buffer, Launch, Variant, steps_of
 from lossc.ir.program_text import print_program
-from lossc.reports.index import index_text
+from lossc.reports.index import MANIFEST, index_text
 from lossc.reports.kernels import kernel_reports
 from lossc.reports.schedules import schedule_lines
 from lossc.reports.words import readable
 
 FORMAT = 1
-MANIFEST = "manifest.json"
 _KERNEL_FILE = re.compile(r"kernels/[A-Za-z0-9_]+\.cl")
 
 
@@ -90,10 +89,17 @@ def dumped_files(compiled: Compiled, folder: str | PathLike[str]) -> dict[str, s
     """The text of every file of a dump, by its path in the folder."""
     return {
         "index.txt": index_text(compiled, fspath(folder)),
-        "module.lir": print_module(compiled.module),
         "prepared.lir": print_module(compiled.prepared),
         "fused.lir": fused_text(compiled),
         "program.txt": print_program(compiled.program),
+        **program_files(compiled),
+    }
+
+
+def program_files(compiled: Compiled) -> dict[str, str]:
+    """Those that a program in another language needs to launch the kernels."""
+    return {
+        "module.lir": print_module(compiled.module),
         **{f"kernels/{name}.cl": text for name, text in kernel_files(compiled).items()},
         MANIFEST: json.dumps(manifest(compiled), indent=2) + "\n",
     }

@@ -10,13 +10,14 @@ from lossc.reports.explain import explanation
 from lossc.reports.kernels import kernel_reports
 from lossc.reports.words import readable
 
+MANIFEST = "manifest.json"
 FILES = {
     "module.lir": "the program as it was given, with the gradients that were asked for",
     "prepared.lir": "after the passes: primitives, stable and differentiated",
     "fused.lir": "cut into fused kernels, each below its schedule",
     "program.txt": "buffers, launches, and the kernels before they are OpenCL C",
     "kernels/*.cl": "OpenCL C, a kernel a file",
-    "manifest.json": "buffers, launches, geometry, arguments and guards, for programs",
+    MANIFEST: "buffers, launches, geometry, arguments and guards, for programs",
 }
 
 

@@ -317,9 +317,9 @@ def run_time_numbers() -> Iterator[Problem]:
     soft, hard = unit(5, 4), labels((5,))
     cases = [
         ("sigmoid_focal_loss", ("logits", "t", "gamma"), 0.7, soft, binary),
-        ("focal_cross_entropy_loss", ("logits", "target", "gamma"), 1.3, hard, by_classes),
-        ("poly_cross_entropy_loss", ("logits", "target", "epsilon"), -0.5, hard, poly),
-        ("multi_margin_loss", ("x", "target", "margin"), 0.3, hard, margins),
+        ("focal_cross_entropy_loss", ("logits", "y", "gamma"), 1.3, hard, by_classes),
+        ("poly_cross_entropy_loss", ("logits", "t", "epsilon"), -0.5, hard, poly),
+        ("multi_margin_loss", ("x", "y", "margin"), 0.3, hard, margins),
         ("tversky_loss", ("probs", "t", "alpha"), 0.2, soft, regions),
     ]
     for name, operands, number, t, reference in cases:
