@@ -63,8 +63,11 @@ def test_sizes_of_a_class_are_tuned_once(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_next_to_nothing(device: Device, rows: int) -> None:
     tuned, plain = (graph().compile(grad=["x"], device=device, tune=tune) for tune in (True, False))
     x, labels = arrays(rows)
-    for found, expected in zip(tuned(x=x, labels=labels), plain(x=x, labels=labels)):
-        np.testing.assert_equal(found, expected)
+    (found,), gradients = tuned(x=x, labels=labels)
+    (expected,), wanted = plain(x=x, labels=labels)
+    # Whichever strategy was the fastest may add up in another order.
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    np.testing.assert_allclose(gradients["x"], wanted["x"], rtol=1e-5, atol=1e-9)
 
 
 def test_what_a_run_in_the_background_has_to_say_is_not_lost(device: Device) -> None:
