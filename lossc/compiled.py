@@ -7,6 +7,7 @@ of times, with any sizes of the named dimensions, from any thread.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -72,10 +73,6 @@ def warn_of_strategy(program: Program, strategy: str | None, compiled: Callable[
         warn(finding.render(), LossWarning)
 
 
-def _made_again(kind: type[CompiledFunction], module: Module, parameters: Parameters, settings: Any) -> Any:
-    return kind(module, parameters, **settings)
-
-
 class CompiledFunction:
     """A compiled function. `fn(x=...)` takes arrays by name and gives a list of arrays, one an output; compiled with
     gradients it gives that list and a dictionary of gradients by name.
@@ -120,7 +117,7 @@ class CompiledFunction:
             "outputs": self._outputs, "gradients": self.gradients, "inplace": self._inplace,
             "accepted": self._inputs.accepted, "device": self._asked,
         }  # fmt: skip
-        return _made_again, (type(self), asked.module, self._parameters, {**settings, "strategy": asked.strategy})
+        return partial(type(self), **settings, strategy=asked.strategy), (asked.module, self._parameters)
 
     if not TYPE_CHECKING:
 
